@@ -1,0 +1,97 @@
+"""Build the messages with CMake and install them into the Python environment that runs this file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# The wheels' exported CMake targets name the Python of the machine that built them.
+BUILDER_PYTHON = "/opt/python/cp311-cp311"
+
+
+def repair_prefix(prefix: Path) -> int:
+    """Point the exported CMake targets of the ROS wheels at this Python and NumPy; returns files changed."""
+    import numpy  # only here: the set-up script imports this module before anything is installed
+
+    include = sysconfig.get_path("include")
+    replacements = {
+        f"{BUILDER_PYTHON}/include/python3.11": include,
+        f"{BUILDER_PYTHON}/lib/python3.11/site-packages/numpy/_core/include": numpy.get_include(),
+    }
+    changed = 0
+    for path in prefix.glob("share/*/cmake/*.cmake"):
+        old = path.read_text()
+        new = old
+        for found, wanted in replacements.items():
+            new = new.replace(found, wanted)
+        if new != old:
+            partial = path.with_suffix(".cmake.part")
+            partial.write_text(new)
+            partial.replace(path)
+            changed += 1
+    return changed
+
+
+def ros_environment(prefix: Path) -> dict[str, str]:
+    """Environment in which CMake finds the ROS packages of `prefix`."""
+    bin_dir = str(prefix / "bin")
+    return os.environ | {
+        "PATH": bin_dir + os.pathsep + os.environ.get("PATH", ""),
+        "AMENT_PREFIX_PATH": str(prefix),
+        "CMAKE_PREFIX_PATH": str(prefix),
+    }
+
+
+def cmake_commands(prefix: Path, build: Path, install: Path) -> list[list[str]]:
+    """The CMake calls that configure, build, then install the messages alone."""
+    generator = ["-G", "Ninja"] if shutil.which("ninja") else ["-G", "Unix Makefiles"]
+    configure = ["cmake", "-S", str(ROOT), "-B", str(build), *generator, "-Wno-dev"]
+    configure += [f"-DCMAKE_PREFIX_PATH={prefix}", f"-DCMAKE_INSTALL_PREFIX={install}"]
+    configure += [f"-DPython3_EXECUTABLE={sys.executable}", "-DCMAKE_BUILD_TYPE=Release"]
+    configure += ["-DBUILD_TESTING=OFF", "-DSAVOS_INSTALL_PYTHON=OFF"]
+    jobs = str(os.cpu_count() or 1)
+    compile_ = ["cmake", "--build", str(build), "--parallel", jobs]
+    return [configure, compile_, ["cmake", "--install", str(build)]]
+
+
+def build_messages(prefix: Path, build: Path, install: Path) -> None:
+    """Build and install the messages.
+
+    Args:
+        prefix: where the ROS packages are installed (the environment's prefix).
+        build: working folder; kept, so that an interrupted build goes on.
+        install: prefix that gets lib/, share/ and the Python package `savos_ros.msg`.
+
+    Raises:
+        RuntimeError: a CMake step failed; the text holds the end of its output.
+    """
+    repair_prefix(prefix)
+    cache = build / "CMakeCache.txt"
+    if cache.exists() and f"CMAKE_HOME_DIRECTORY:INTERNAL={ROOT}\n" not in cache.read_text():
+        shutil.rmtree(build)  # the tree was moved or copied: CMake refuses such a folder
+    for command in cmake_commands(prefix, build, install):
+        done = subprocess.run(
+            command, env=ros_environment(prefix), capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            tail = "\n".join((done.stdout + done.stderr).splitlines()[-40:])
+            raise RuntimeError(f"{' '.join(command[:3])} failed:\n{tail}")
+
+
+def main() -> int:
+    """Build into the running environment; returns the exit status."""
+    try:
+        build_messages(Path(sys.prefix), ROOT / "build" / "messages", Path(sys.prefix))
+    except RuntimeError as error:
+        print(f"The messages could not be built: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
