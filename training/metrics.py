@@ -1,0 +1,269 @@
+"""Scores of amodal masks against the whole objects.
+
+The *hidden region* of an object is the visible area of all other objects of the frame (scored or
+not) plus, where truth knows them, untracked occluders such as poles; its own visible pixels are not
+part of it. It is the area where the paper's weight W is 0. Two numbers per object:
+
+- full: IoU of the whole mask, after the prediction outside the hidden region was replaced by the
+  visible mask;
+- occluded: IoU inside the hidden region only.
+
+IoU is (intersection + 1e-6) / (union + 1e-6), so empty against empty is 1.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from savos_model.types import AmodalObject, Box
+from training.boxed import EMPTY, box_around, clip_box, look_at, slices, tighten
+
+SMOOTHING = 1e-6
+BOUNDARY_PX = 2
+Masks = Mapping[str, tuple[Box, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class ObjectScore:
+    """Scores of one object in one frame.
+
+    Attributes:
+        clip, frame, id: what was scored.
+        full_px, visible_px: areas of the whole object and of its visible mask [px].
+        hidden_px: true pixels of the object inside the hidden region [px].
+        occlusion: 1 - visible share of the whole object, 0..1; every occluder counts, tracked or
+            not.
+        border_px: distance of the whole object's box to the nearest image border [px].
+        full, occluded: IoU, 0..1.
+        claimed_px, wrong_px: predicted pixels inside the hidden region, and those of them outside
+            the object [px].
+        visible_recall: share of the visible mask covered by the prediction as given, 0..1.
+        boundary_f: F score of the whole mask's outline within 2 px, 0..1.
+    """
+
+    clip: str
+    frame: int
+    id: str
+    full_px: int
+    visible_px: int
+    hidden_px: int
+    occlusion: float
+    border_px: float
+    full: float
+    occluded: float
+    claimed_px: int
+    wrong_px: int
+    visible_recall: float
+    boundary_f: float
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which object-frames count: by default the paper's rule for FISHBOWL.
+
+    Attributes:
+        min_occlusion, max_occlusion: open interval of the occlusion rate.
+        min_full_px, min_visible_px: areas that must be exceeded [px].
+        min_border_px: least distance of the whole object to the image border [px]; 16 is the rule
+            of the released subset.
+    """
+
+    min_occlusion: float = 0.1
+    max_occlusion: float = 0.7
+    min_full_px: int = 400
+    min_visible_px: int = 64
+    min_border_px: float = 0.0
+
+    def keeps(self, score: ObjectScore) -> bool:
+        """Whether a scored object-frame counts."""
+        return (
+            self.min_occlusion < score.occlusion < self.max_occlusion
+            and score.full_px > self.min_full_px
+            and score.visible_px > self.min_visible_px
+            and score.border_px >= self.min_border_px
+        )
+
+
+PAPER = Selection()
+
+
+def iou(first: np.ndarray, second: np.ndarray) -> float:
+    """Smoothed IoU of two bool arrays of one shape; 1 when both are empty."""
+    both = int(np.count_nonzero(first & second))
+    either = int(np.count_nonzero(first | second))
+    return (both + SMOOTHING) / (either + SMOOTHING)
+
+
+def boundary_f(first: np.ndarray, second: np.ndarray, tolerance: int = BOUNDARY_PX) -> float:
+    """F score of two outlines.
+
+    Args:
+        first: bool [H, W].
+        second: bool [H, W].
+        tolerance: two outline pixels match within this distance (square neighbourhood) [px].
+
+    Returns:
+        0..1; 1 when both masks are empty.
+    """
+    edges = [_outline(mask, tolerance) for mask in (first, second)]
+    kernel = np.ones((2 * tolerance + 1, 2 * tolerance + 1), np.uint8)
+    near = [cv2.dilate(edge, kernel) for edge in edges]
+    counts = [int(edge.sum()) for edge in edges]
+    if 0 in counts:
+        return float(counts[0] == counts[1])
+    precision = int((edges[0] & near[1]).sum()) / counts[0]
+    recall = int((edges[1] & near[0]).sum()) / counts[1]
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _outline(mask: np.ndarray, margin: int) -> np.ndarray:
+    # The padding makes pixels on the crop's rim count as outline.
+    padded = np.pad(mask.astype(np.uint8), margin + 1)
+    return padded - cv2.erode(padded, np.ones((3, 3), np.uint8))
+
+
+def published_masks(objects: Iterable[AmodalObject]) -> dict[str, tuple[Box, np.ndarray]]:
+    """Masks of published objects as bool crops by id; probabilities are cut at one half."""
+    return {item.id: (item.box, item.mask >= 128) for item in objects}
+
+
+def score_frame(
+    objects: Iterable[AmodalObject] | Masks,
+    truth_full: Masks,
+    visible: Masks,
+    shape: tuple[int, int],
+    *,
+    ids: Collection[str] | None = None,
+    occluders: np.ndarray | None = None,
+    substitute: bool = True,
+    clip: str = "",
+    frame: int = 0,
+) -> list[ObjectScore]:
+    """Score the objects of one frame.
+
+    Args:
+        objects: published objects, or masks by id; a missing object is scored as an empty mask.
+        truth_full: whole objects by id, as (box, crop).
+        visible: ALL visible masks of the frame by id, as given to the method: objects that are not
+            scored hide others too.
+        shape: image rows and columns.
+        ids: objects to score; all that have both masks when None.
+        occluders: bool [H, W], pixels covered by untracked occluders, where truth knows them.
+        substitute: replace the prediction outside the hidden region by the visible mask, as the
+            paper does; False scores the mask as published (`occluded` is the same either way).
+        clip: handed through to the scores.
+        frame: handed through to the scores.
+    """
+    masks = objects if isinstance(objects, Mapping) else published_masks(objects)
+    covered = _coverage(visible, shape)
+    wanted = truth_full.keys() & visible.keys() if ids is None else ids
+    scores = []
+    for name in sorted(wanted):
+        given, truth, seen = (
+            masks.get(name, EMPTY),
+            tighten(truth_full[name]),
+            tighten(visible[name]),
+        )
+        if seen.mask.size == 0 or truth.mask.size == 0:
+            continue
+        view = clip_box(box_around([given[0], truth.box, seen.box]), shape)
+        own, full = look_at(seen, view), look_at(truth, view)
+        others = covered[slices(view)] > own
+        if occluders is not None:
+            others |= occluders[slices(view)].astype(bool)
+        others &= ~own
+        numbers = score_object(look_at(given, view), full, own, others, substitute)
+        border = min(truth.box.x0, truth.box.y0, shape[1] - truth.box.x1, shape[0] - truth.box.y1)
+        scores.append(
+            ObjectScore(clip=clip, frame=frame, id=name, border_px=float(border), **numbers)
+        )
+    return scores
+
+
+def score_object(
+    predicted: np.ndarray,
+    full: np.ndarray,
+    visible: np.ndarray,
+    hidden: np.ndarray,
+    substitute: bool = True,
+) -> dict[str, float]:
+    """Score one object; all arrays bool [H, W] over a window that holds truth and prediction.
+
+    Returns:
+        The fields of ObjectScore that follow from the masks.
+    """
+    whole = np.where(hidden, predicted, visible) if substitute else predicted
+    full_px, visible_px = int(full.sum()), int(visible.sum())
+    seen_px, recalled_px = int((visible & full).sum()), int((visible & predicted).sum())
+    claimed, true = predicted & hidden, full & hidden
+    return {
+        "full_px": full_px,
+        "visible_px": visible_px,
+        "hidden_px": int(true.sum()),
+        "occlusion": 1.0 - seen_px / max(full_px, 1),
+        "full": iou(whole, full),
+        "occluded": iou(claimed, true),
+        "claimed_px": int(claimed.sum()),
+        "wrong_px": int((claimed & ~full).sum()),
+        "visible_recall": recalled_px / max(visible_px, 1),
+        "boundary_f": boundary_f(whole, full),
+    }
+
+
+def _coverage(visible: Masks, shape: tuple[int, int]) -> np.ndarray:
+    """Count the visible masks over each pixel, uint16 [H, W]: one pass serves every object."""
+    count = np.zeros(shape, np.uint16)
+    for box, mask in visible.values():
+        inside = clip_box(box, shape)
+        count[slices(inside)] += look_at((box, mask), inside)
+    return count
+
+
+def frame_means(scores: Iterable[ObjectScore], field: str) -> dict[tuple[str, int], float]:
+    """Mean of a field over the objects of each (clip, frame)."""
+    groups: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for score in scores:
+        groups[score.clip, score.frame].append(getattr(score, field))
+    return {key: float(np.mean(values)) for key, values in groups.items()}
+
+
+def summarise(
+    scores: Iterable[ObjectScore], selection: Selection | None = PAPER
+) -> dict[str, float | int | None]:
+    """Average the scores of one method.
+
+    Args:
+        scores: of any number of frames and clips.
+        selection: object-frames that count; None for all.
+
+    Returns:
+        n (object-frames), frames; full, occluded: the paper's frame-level means; full_object,
+        occluded_object: means over object-frames; false_completion: share of all hidden pixels
+        claimed that are wrong; visible_recall, boundary_f: means over object-frames. None where
+        nothing was scored.
+    """
+    kept = [score for score in scores if selection is None or selection.keeps(score)]
+    full = frame_means(kept, "full")
+    claimed = sum(score.claimed_px for score in kept)
+    return {
+        "n": len(kept),
+        "frames": len(full),
+        "full": mean(full.values()),
+        "occluded": mean(frame_means(kept, "occluded").values()),
+        "full_object": mean(score.full for score in kept),
+        "occluded_object": mean(score.occluded for score in kept),
+        "false_completion": sum(score.wrong_px for score in kept) / claimed if claimed else None,
+        "visible_recall": mean(score.visible_recall for score in kept),
+        "boundary_f": mean(score.boundary_f for score in kept),
+    }
+
+
+def mean(values: Iterable[float]) -> float | None:
+    """Arithmetic mean, None of nothing."""
+    collected = list(values)
+    return float(np.mean(collected)) if collected else None
