@@ -1,0 +1,1 @@
+"""Bags: converters, reader, player and the offline runner."""

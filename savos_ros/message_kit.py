@@ -1,0 +1,161 @@
+"""Builds outgoing messages from arrays with either message library: rclpy's classes or those of rosbags."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import numpy as np
+
+from savos_model.types import AmodalObject, Box, Instance
+
+NANOSECONDS = 1_000_000_000
+
+
+class MessageKit(Protocol):
+    """What a message library must offer; `RosKit` is rclpy's, `savos_ros.bags.types.BagKit` that of rosbags."""
+
+    def make(self, name: str, **fields: Any) -> Any:
+        """Build the message `package/Type` from all its fields."""
+
+    def payload(self, data: bytes | np.ndarray) -> Any:
+        """Turn bytes, or a uint8 array, into the value of a uint8[] field."""
+
+
+class RosKit:
+    """Messages of the sourced ROS installation."""
+
+    def __init__(self) -> None:
+        import builtin_interfaces.msg
+        import sensor_msgs.msg
+        import std_msgs.msg
+
+        import savos_ros.msg
+
+        self._packages = {
+            "builtin_interfaces": builtin_interfaces.msg,
+            "sensor_msgs": sensor_msgs.msg,
+            "std_msgs": std_msgs.msg,
+            "savos_ros": savos_ros.msg,
+        }
+
+    def make(self, name: str, **fields: Any) -> Any:
+        """Build the message `package/Type`; see MessageKit."""
+        package, kind = name.split("/")
+        return getattr(self._packages[package], kind)(**fields)
+
+    def payload(self, data: bytes | np.ndarray) -> array.array:
+        """Return array.array('B'): rclpy's setter checks any other type element by element (160 ms an image)."""
+        return array.array("B", data if isinstance(data, bytes) else data.tobytes())
+
+
+def header(kit: MessageKit, stamp_ns: int, frame_id: str) -> Any:
+    """Build a std_msgs/Header; `stamp_ns` in nanoseconds."""
+    sec, nanosec = divmod(stamp_ns, NANOSECONDS)
+    stamp = kit.make("builtin_interfaces/Time", sec=sec, nanosec=nanosec)
+    return kit.make("std_msgs/Header", stamp=stamp, frame_id=frame_id)
+
+
+def image(kit: MessageKit, head: Any, pixels: np.ndarray, encoding: str) -> Any:
+    """Build a sensor_msgs/Image.
+
+    Args:
+        head: its header.
+        pixels: [H, W] or [H, W, C], of the type that `encoding` names (uint16 is stored little-endian).
+        encoding: "mono8", "bgr8", "16UC1" and so on.
+    """
+    height, width = pixels.shape[:2]
+    pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
+    return kit.make(
+        "sensor_msgs/Image",
+        header=head,
+        height=height,
+        width=width,
+        encoding=encoding,
+        is_bigendian=0,
+        step=pixels.nbytes // height if height else 0,
+        data=kit.payload(pixels.reshape(-1).view(np.uint8)),
+    )
+
+
+def compressed_image(kit: MessageKit, head: Any, data: bytes, form: str) -> Any:
+    """Build a sensor_msgs/CompressedImage; `form` is "jpeg" or "png"."""
+    return kit.make(
+        "sensor_msgs/CompressedImage", header=head, format=form, data=kit.payload(data)
+    )
+
+
+def region(kit: MessageKit, box: Box) -> Any:
+    """Build a sensor_msgs/RegionOfInterest from an integer box."""
+    return kit.make(
+        "sensor_msgs/RegionOfInterest",
+        x_offset=int(box.x0),
+        y_offset=int(box.y0),
+        height=int(box.height),
+        width=int(box.width),
+        do_rectify=False,
+    )
+
+
+def instance_array(
+    kit: MessageKit, head: Any, shape: tuple[int, int], instances: Iterable[Instance]
+) -> Any:
+    """Build a savos_ros/InstanceMaskArray; `shape` is (rows, columns) of the image."""
+    masks = [
+        kit.make(
+            "savos_ros/InstanceMask",
+            id=item.id,
+            class_id=item.class_id,
+            score=float(item.score),
+            roi=region(kit, item.box),
+            mask=image(kit, head, np.where(item.mask, np.uint8(255), np.uint8(0)), "mono8"),
+        )
+        for item in instances
+    ]
+    height, width = shape
+    return kit.make(
+        "savos_ros/InstanceMaskArray", header=head, height=height, width=width, masks=masks
+    )
+
+
+def amodal_array(
+    kit: MessageKit,
+    head: Any,
+    shape: tuple[int, int],
+    objects: Iterable[AmodalObject],
+    model: str,
+) -> Any:
+    """Build a savos_ros/AmodalMaskArray.
+
+    Args:
+        head: header of the image, copied.
+        shape: rows and columns of the image.
+        objects: what the stream answered, in its order.
+        model: name of the weights.
+    """
+    masks = [
+        kit.make(
+            "savos_ros/AmodalMask",
+            id=item.id,
+            class_id=item.class_id,
+            score=float(item.score),
+            source=int(item.source),
+            occlusion=float(item.occlusion),
+            confidence=float(item.confidence),
+            motion_x=float(item.motion[0]),
+            motion_y=float(item.motion[1]),
+            roi=region(kit, item.box),
+            mask=image(kit, head, item.mask, "mono8"),
+        )
+        for item in objects
+    ]
+    height, width = shape
+    return kit.make(
+        "savos_ros/AmodalMaskArray",
+        header=head,
+        height=height,
+        width=width,
+        model=model,
+        masks=masks,
+    )
