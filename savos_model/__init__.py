@@ -1,0 +1,1 @@
+"""SaVos online: amodal masks from images and tracked visible masks, without ROS."""

@@ -1,0 +1,133 @@
+"""Boxes, crop, paste and patch-to-patch warp in NumPy and OpenCV; geometry_torch.py has the torch forms."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from savos_model.types import Box
+
+MIN_BOX_PX = 16  # a crop box is never smaller: a patch of a few pixels carries no shape
+WARP_ITERATIONS = 3  # fixed-point steps u(x) = dM(x - u(x)); savos_facts row 8
+
+
+def enlarge(box: Box, factor: float) -> Box:
+    """Grow a box about its centre by `factor`, outwards to whole pixels, at least MIN_BOX_PX a side.
+
+    The box may leave the image: crops are zero padded, so that a shape keeps its place in the patch
+    at the image border. (The released code clips to the image, savos_facts row 4.)
+    """
+    width, height = max(box.width * factor, MIN_BOX_PX), max(box.height * factor, MIN_BOX_PX)
+    cx, cy = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
+    return Box(
+        math.floor(cx - width / 2),
+        math.floor(cy - height / 2),
+        math.ceil(cx + width / 2),
+        math.ceil(cy + height / 2),
+    )
+
+
+def union(a: Box, b: Box) -> Box:
+    """Smallest box around both."""
+    return Box(min(a.x0, b.x0), min(a.y0, b.y0), max(a.x1, b.x1), max(a.y1, b.y1))
+
+
+def intersect(a: Box, b: Box) -> Box | None:
+    """Common part of two boxes, None when empty."""
+    box = Box(max(a.x0, b.x0), max(a.y0, b.y0), min(a.x1, b.x1), min(a.y1, b.y1))
+    return box if box.x0 < box.x1 and box.y0 < box.y1 else None
+
+
+def move(box: Box, dx: float, dy: float) -> Box:
+    """Shift a box [px]."""
+    return Box(box.x0 + dx, box.y0 + dy, box.x1 + dx, box.y1 + dy)
+
+
+def mask_box(mask: np.ndarray, origin: tuple[int, int] = (0, 0)) -> Box | None:
+    """Tight box around the non-zero pixels of mask [H, W], shifted by origin (x, y); None when empty."""
+    x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask, np.uint8))
+    if width == 0:
+        return None
+    x, y = x + origin[0], y + origin[1]
+    return Box(x, y, x + width, y + height)
+
+
+def window(image: np.ndarray, box: Box) -> np.ndarray:
+    """Pixels of an integer box, zeros outside the image: [H, W, ...] -> [box.height, box.width, ...]."""
+    x0, y0, x1, y1 = (int(v) for v in box)
+    rows, cols = image.shape[:2]
+    if x0 >= 0 and y0 >= 0 and x1 <= cols and y1 <= rows:
+        return image[y0:y1, x0:x1]
+    out = np.zeros((y1 - y0, x1 - x0, *image.shape[2:]), image.dtype)
+    inside = intersect(box, Box(0, 0, cols, rows))
+    if inside is not None:
+        put(out, inside, image[int(inside.y0) : int(inside.y1), int(inside.x0) : int(inside.x1)], (x0, y0))
+    return out
+
+
+def put(canvas: np.ndarray, box: Box, values: np.ndarray, origin: tuple[int, int] = (0, 0)) -> None:
+    """Write values of an integer box into a canvas whose top-left pixel is origin (x, y)."""
+    x0, y0 = int(box.x0) - origin[0], int(box.y0) - origin[1]
+    canvas[y0 : y0 + values.shape[0], x0 : x0 + values.shape[1]] = values
+
+
+def crop(image: np.ndarray, box: Box, patch: tuple[int, int]) -> np.ndarray:
+    """Resize an integer box of an image to a patch.
+
+    Args:
+        image: uint8 or float32 [H, W] or [H, W, C].
+        box: integer box, may leave the image (zeros there).
+        patch: rows and columns (h, w).
+
+    Returns:
+        [h, w] or [h, w, C]; area mean where it shrinks, bilinear with half-pixel centres where it grows.
+    """
+    pixels = window(image, box)
+    shrinks = pixels.shape[0] >= patch[0] and pixels.shape[1] >= patch[1]
+    mode = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(pixels, (patch[1], patch[0]), interpolation=mode)
+
+
+def paste(patch: np.ndarray, box: Box, region: Box) -> np.ndarray:
+    """Inverse of `crop`: values of a patch at the pixels of an integer region.
+
+    Args:
+        patch: float32 [h, w] that fills `box`.
+        box: integer box of the patch.
+        region: integer box whose pixels are wanted; zeros outside `box`.
+
+    Returns:
+        float32 [region.height, region.width].
+    """
+    size = int(box.width), int(box.height)
+    pixels = cv2.resize(patch, size, interpolation=cv2.INTER_LINEAR)
+    return window(pixels, move(region, -box.x0, -box.y0))
+
+
+def warp_patch(values: np.ndarray, motion: np.ndarray, source: Box, target: Box) -> np.ndarray:
+    """Move a patch of one frame into the box of the next frame: eq. 2, Warp(M, dM).
+
+    Eq. 2 is a forward map; the value at x' is M(x' - u) with u = dM(x' - u), solved by
+    WARP_ITERATIONS fixed-point steps. (The released code reads dM at x' and is half a pixel off.)
+
+    Args:
+        values: float32 [h, w], fills `source`; zero outside.
+        motion: float32 [2, h, w], (x, y) [image px per frame] of the pixels of `source`.
+        source, target: boxes of the two frames.
+
+    Returns:
+        float32 [h, w] that fills `target`.
+    """
+    rows, cols = values.shape
+    # Patch coordinates of `source` seen from the pixel centres of `target`, before any motion.
+    at_x = (target.x0 - source.x0 + (np.arange(cols) + 0.5) * target.width / cols) * (cols / source.width) - 0.5
+    at_y = (target.y0 - source.y0 + (np.arange(rows) + 0.5) * target.height / rows) * (rows / source.height) - 0.5
+    grid_x, grid_y = (g.astype(np.float32) for g in np.meshgrid(at_x, at_y))
+    scaled = np.dstack((motion[0] * (cols / source.width), motion[1] * (rows / source.height)))
+    map_x, map_y = grid_x, grid_y
+    for _ in range(WARP_ITERATIONS):
+        u = cv2.remap(scaled, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        map_x, map_y = grid_x - u[..., 0], grid_y - u[..., 1]
+    return cv2.remap(values, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)

@@ -1,0 +1,49 @@
+"""The torch forms of crop and warp, for training: batches, any float box, differentiable."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from savos_model.geometry import WARP_ITERATIONS
+
+
+def patch_centres(boxes: Tensor, patch: tuple[int, int]) -> Tensor:
+    """Image coordinates of patch pixel centres: boxes [..., 4] -> [..., h, w, 2] (x, y) [px]."""
+    rows, cols = patch
+    x = (torch.arange(cols, device=boxes.device) + 0.5) / cols
+    y = (torch.arange(rows, device=boxes.device) + 0.5) / rows
+    x0, y0, x1, y1 = boxes[..., None, None].unbind(-3)
+    at_x = (x0 + (x1 - x0) * x).expand(*boxes.shape[:-1], rows, cols)
+    at_y = (y0 + (y1 - y0) * y[:, None]).expand(*boxes.shape[:-1], rows, cols)
+    return torch.stack((at_x, at_y), -1)
+
+
+def normalise(points: Tensor, boxes: Tensor) -> Tensor:
+    """Image coordinates [N, h, w, 2] to grid_sample's [-1, 1] (align_corners=False) of boxes [N, 4]."""
+    corner, size = boxes[:, None, None, :2], (boxes[:, 2:] - boxes[:, :2])[:, None, None]
+    return 2 * (points - corner) / size - 1
+
+
+def resample(values: Tensor, source: Tensor, target: Tensor, patch: tuple[int, int]) -> Tensor:
+    """Values [N, C, H, W] that fill boxes `source` [N, 4], seen in boxes `target`: [N, C, h, w]; 0 outside."""
+    grid = normalise(patch_centres(target, patch), source)
+    return F.grid_sample(values, grid, align_corners=False)
+
+
+def warp_patch(values: Tensor, motion: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """As geometry.warp_patch, for N patches.
+
+    Args:
+        values: float [N, C, h, w].
+        motion: float [N, 2, h, w] [image px per frame].
+        source, target: float boxes [N, 4].
+    """
+    points = patch_centres(target, values.shape[-2:])
+    u = torch.zeros_like(points)
+    for _ in range(WARP_ITERATIONS):
+        grid = normalise(points - u, source)
+        u = F.grid_sample(motion, grid, padding_mode="border", align_corners=False)
+        u = u.permute(0, 2, 3, 1)
+    return F.grid_sample(values, normalise(points - u, source), align_corners=False)

@@ -1,0 +1,91 @@
+"""Visible masks from label images and from mask crops."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import find_objects
+
+from savos_model.types import Box, Instance
+
+LABEL_KINDS = "ui"  # NumPy dtype kinds of a label image
+TABLE_LIMIT = 1 << 20  # largest label looked up by table; above it labels are sorted
+
+
+class InstanceError(ValueError):
+    """Visible masks cannot be used; the text says why and what to do."""
+
+
+def from_label_image(labels: np.ndarray, ignore_label: int = 65535, divisor: int = 1000) -> list[Instance]:
+    """Instances of a label image, in ascending order of label.
+
+    Args:
+        labels: integer [H, W]; pixel = track id, 0 background.
+        ignore_label: label that is no object.
+        divisor: class id = label // divisor, as in KITTI MOTS; 0 or a quotient of 0 gives "".
+
+    Raises:
+        InstanceError: not a two-dimensional integer array, or negative labels.
+    """
+    if labels.ndim != 2 or labels.dtype.kind not in LABEL_KINDS:
+        raise InstanceError(f"labels must be an integer image [H, W], got {labels.dtype} {labels.shape}: send track ids")
+    present, rows = compact_labels(labels)
+    instances = []
+    for row, where in enumerate(find_objects(rows, len(present)), start=1):
+        label = int(present[row - 1])
+        if where is None or label == ignore_label:
+            continue
+        box = Box(where[1].start, where[0].start, where[1].stop, where[0].stop)
+        mask = (rows[where] == row).astype(np.uint8)
+        class_id = str(label // divisor) if divisor and label >= divisor else ""
+        instances.append(Instance(str(label), box, mask, class_id))
+    return instances
+
+
+def compact_labels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels present (ascending, without 0) and the image renumbered 1..n in that order (int32)."""
+    if labels.size == 0:
+        return np.empty(0, np.int64), np.zeros(labels.shape, np.int32)
+    if labels.dtype.kind == "i" and labels.min() < 0:
+        raise InstanceError(f"labels must not be negative, got {labels.min()}: 0 is background")
+    top = int(labels.max())
+    if top >= TABLE_LIMIT:
+        present, inverse = np.unique(labels, return_inverse=True)
+        shift = 0 if present[0] == 0 else 1
+        return present[1 - shift :], (inverse.reshape(labels.shape) + shift).astype(np.int32)
+    counts = np.bincount(labels.ravel(), minlength=top + 1)
+    counts[0] = 0
+    present = np.flatnonzero(counts)
+    table = np.zeros(top + 1, np.int32)
+    table[present] = np.arange(1, len(present) + 1)
+    return present, table[labels]
+
+
+def check_instances(instances: list[Instance], height: int, width: int) -> None:
+    """Refuse instances that do not fit the image.
+
+    Raises:
+        InstanceError: names the id, the rule and the sizes.
+    """
+    seen = set()
+    for item in instances:
+        x0, y0, x1, y1 = item.box
+        if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+            raise InstanceError(
+                f"instance {item.id}: box {tuple(item.box)} must lie inside the image of {width}x{height}: "
+                "masks and image must have the same size"
+            )
+        if item.mask.shape != (y1 - y0, x1 - x0):
+            raise InstanceError(f"instance {item.id}: mask is {item.mask.shape}, its box needs {(y1 - y0, x1 - x0)}")
+        if item.id in seen:
+            raise InstanceError(f"instance {item.id} comes twice in one frame: send each track id once")
+        seen.add(item.id)
+
+
+def occupancy(instances: list[Instance], height: int, width: int) -> np.ndarray:
+    """Number of visible masks over each pixel, uint8 [H, W] (overlaps count, saturating at 255)."""
+    count = np.zeros((height, width), np.uint8)
+    for item in instances:
+        x0, y0, x1, y1 = (int(v) for v in item.box)
+        view = count[y0:y1, x0:x1]
+        np.add(view, item.mask, out=view, where=view < 255)
+    return count

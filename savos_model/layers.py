@@ -1,0 +1,97 @@
+"""The layer list of the network (supplement, Table 6), shared by the torch network and the ONNX graph."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from savos_model.config import ModelConfig
+
+# Channels of a patch, NCHW. Named here once; nothing else indexes by number.
+RGB = slice(0, 3)
+VISIBLE = slice(3, 4)
+FLOW = slice(4, 6)
+FLOW_X = slice(4, 5)
+INPUT_CHANNELS = 6
+
+LEAK = 0.01  # negative slope of every LeakyReLU
+NORM_EPS = 1e-5  # of every GroupNorm (one group)
+EMBEDDING = 256
+BOTTLENECK = 512
+
+EMBED_CHANNELS = (32, 64, 128, 256, 256, 512)
+# The motion encoder is narrower; this is in the released code only.
+MOTION_CHANNELS = (16, 32, 64, 128, 256, 256)
+KERNELS = ((4, 4), (4, 4), (4, 4), (4, 4), (3, 4), (4, 4))
+STRIDES = ((2, 2), (2, 2), (2, 2), (2, 2), (1, 2), (1, 1))
+PADDINGS = ((1, 1), (1, 1), (1, 1), (1, 1), (1, 1), (0, 0))
+
+
+class Stage(NamedTuple):
+    """One (transposed) convolution."""
+
+    inputs: int
+    outputs: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+
+
+def first_stage(config: ModelConfig) -> int:
+    """Index of the first of the six stages used.
+
+    A 32-row patch leaves the first stride-2 stage out, so that 4x4 stays the innermost size.
+    """
+    return 0 if config.patch_height == 64 else 1
+
+
+def encoder_stages(config: ModelConfig, inputs: int, channels: tuple[int, ...]) -> list[Stage]:
+    """Convolutions of an encoder: [inputs, H, W] down to [C, 1, 1]."""
+    stages = []
+    for i in range(first_stage(config), len(KERNELS)):
+        outputs = config.channels(channels[i])
+        stages.append(Stage(inputs, outputs, KERNELS[i], STRIDES[i], PADDINGS[i]))
+        inputs = outputs
+    return stages
+
+
+def decoder_stages(config: ModelConfig) -> list[Stage]:
+    """Transposed convolutions of a decoder: [C, 1, 1] up to [2, H, W], the encoder reversed."""
+    stages, first, inputs = [], first_stage(config), config.channels(BOTTLENECK)
+    for i in range(len(KERNELS) - 1, first - 1, -1):
+        outputs = 2 if i == first else config.channels(EMBED_CHANNELS[i - 1])
+        stages.append(Stage(inputs, outputs, KERNELS[i], STRIDES[i], PADDINGS[i]))
+        inputs = outputs
+    return stages
+
+
+ENCODERS = {
+    "embed_encoder": (INPUT_CHANNELS, EMBED_CHANNELS),
+    "mask_encoder": (1, EMBED_CHANNELS),
+    "motion_encoder": (2, MOTION_CHANNELS),
+}
+DECODERS = ("mask_decoder", "motion_decoder")
+
+
+def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every parameter of the network, without building it."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def affine(name: str, weight: tuple[int, ...], bias: int) -> None:
+        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = weight, (bias,)
+
+    code = config.channels(EMBEDDING)
+    for name, (inputs, channels) in ENCODERS.items():
+        stages = encoder_stages(config, inputs, channels)
+        for i, s in enumerate(stages):
+            affine(f"{name}.stages.{i}.0", (s.outputs, s.inputs, *s.kernel), s.outputs)
+            affine(f"{name}.stages.{i}.1", (s.outputs,), s.outputs)
+        affine(f"{name}.linear", (code, stages[-1].outputs), code)
+    for name in DECODERS:
+        affine(f"{name}.linear", (config.channels(BOTTLENECK), 2 * code), config.channels(BOTTLENECK))
+        for i, s in enumerate(decoder_stages(config)):
+            affine(f"{name}.stages.{i}.0", (s.inputs,), s.inputs)
+            affine(f"{name}.stages.{i}.2", (s.inputs, s.outputs, *s.kernel), s.outputs)
+    for kind in ("ih", "hh"):
+        shapes[f"lstm.weight_{kind}_l0"] = (4 * config.hidden, config.hidden)
+        shapes[f"lstm.bias_{kind}_l0"] = (4 * config.hidden,)
+    return shapes

@@ -1,0 +1,148 @@
+"""The SaVos network: spatiotemporal embedding, amodal mask completer and motion predictor (section 3.3)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from savos_model.config import ModelConfig
+from savos_model.layers import (
+    DECODERS,
+    EMBEDDING,
+    ENCODERS,
+    FLOW,
+    FLOW_X,
+    LEAK,
+    NORM_EPS,
+    VISIBLE,
+    Stage,
+    decoder_stages,
+    encoder_stages,
+)
+
+class StepState(NamedTuple):
+    """Recurrent state of N tracks: hidden and cell, each float [N, D]."""
+
+    h: Tensor
+    c: Tensor
+
+
+class Prediction(NamedTuple):
+    """What the network says of N tracks (and T frames): leading axes [N] or [N, T].
+
+    mask_logits, alpha: float [..., H, W]; residual: float [..., 2, H, W], motion beyond the base motion
+    in the units of the flow channels; h: float [..., D].
+    """
+
+    mask_logits: Tensor
+    alpha: Tensor
+    residual: Tensor
+    h: Tensor
+
+
+class Encoder(nn.Module):
+    """Convolutions down to 1x1 and a linear layer: [N, C, H, W] -> [N, D]."""
+
+    def __init__(self, stages: list[Stage], outputs: int) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(*stage), nn.GroupNorm(1, stage.outputs, NORM_EPS), nn.LeakyReLU(LEAK)
+            )
+            for stage in stages
+        )
+        self.linear = nn.Linear(stages[-1].outputs, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode; x float [N, C, H, W]."""
+        for stage in self.stages:
+            x = stage(x)
+        return self.linear(x.flatten(1))
+
+
+class Decoder(nn.Module):
+    """A linear layer and transposed convolutions up to the patch: [N, 2D] -> [N, 2, H, W]."""
+
+    def __init__(self, stages: list[Stage], inputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, stages[0].inputs)
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                nn.GroupNorm(1, stage.inputs, NORM_EPS), nn.LeakyReLU(LEAK), nn.ConvTranspose2d(*stage)
+            )
+            for stage in stages
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Decode; x float [N, 2D]."""
+        x = self.linear(x)[:, :, None, None]
+        for stage in self.stages:
+            x = stage(x)
+        return x
+
+
+class SavosNet(nn.Module):
+    """The whole network F_theta of eq. 1; `step` and `sequence` share all weights.
+
+    At width 1.0 and 64x128 patches it has the released network's 17,303,124 parameters.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        code = config.channels(EMBEDDING)
+        for name, (inputs, channels) in ENCODERS.items():
+            self.add_module(name, Encoder(encoder_stages(config, inputs, channels), code))
+        for name in DECODERS:
+            self.add_module(name, Decoder(decoder_stages(config), 2 * code))
+        self.lstm = nn.LSTM(code, config.hidden, batch_first=True)
+        # The released code feeds horizontal flow where the paper says V (its issue 9).
+        self.completer_input = FLOW_X if config.preset == "official" else VISIBLE
+
+    def initial_state(self, tracks: int) -> StepState:
+        """State of tracks that are born now: zeros [N, D]."""
+        zeros = next(self.parameters()).new_zeros(tracks, self.config.hidden)
+        return StepState(zeros, zeros)
+
+    def step(self, patches: Tensor, state: StepState) -> tuple[Prediction, StepState]:
+        """One frame of N tracks.
+
+        Args:
+            patches: float [N, 6, H, W]: RGB in [0, 1], visible mask, flow (x, y).
+            state: recurrent state after the previous frame.
+
+        Returns:
+            The prediction [N, ...] and the new state.
+        """
+        prediction, state = self.sequence(patches[:, None], state)
+        return Prediction(*(p[:, 0] for p in prediction)), state
+
+    def sequence(
+        self, patches: Tensor, state: StepState | None = None
+    ) -> tuple[Prediction, StepState]:
+        """T frames of N tracks at once; equals T calls of `step`.
+
+        Args:
+            patches: float [N, T, 6, H, W].
+            state: state before the first frame; zeros when None.
+        """
+        tracks, frames = patches.shape[:2]
+        state = state or self.initial_state(tracks)
+        flat = patches.flatten(0, 1)
+        features = self.embed_encoder(flat).unflatten(0, (tracks, frames))  # eq. 9
+        h, (h_last, c_last) = self.lstm(features, (state.h[None], state.c[None]))  # eq. 10
+        h_flat = h.flatten(0, 1)
+        mask_code = self.mask_encoder(flat[:, self.completer_input])
+        completed = self.mask_decoder(torch.cat([h_flat, mask_code], 1))  # eq. 11
+        motion_code = self.motion_encoder(flat[:, FLOW])
+        residual = self.motion_decoder(torch.cat([h_flat, motion_code], 1))  # eq. 12, without its base
+        split = (tracks, frames)
+        prediction = Prediction(
+            completed[:, 0].unflatten(0, split),
+            completed[:, 1].unflatten(0, split),
+            residual.unflatten(0, split),
+            h,
+        )
+        return prediction, StepState(h_last[0], c_last[0])

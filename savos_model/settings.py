@@ -1,0 +1,73 @@
+"""Dataclass fields that carry the description and bounds of a setting, and the check that enforces them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+
+class SettingError(ValueError):
+    """A setting is outside its rule; the text names the field, the rule, the value and what to do."""
+
+
+def setting(
+    default: Any,
+    text: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple | None = None,
+    live: bool = False,
+) -> Any:
+    """Declare one setting: the only place where its default, text and bounds stand.
+
+    Args:
+        default: default value; its type (bool, int, float, str or tuple) is the type of the setting.
+        text: one sentence for a user, with the unit.
+        minimum, maximum: inclusive bounds of a number.
+        choices: allowed values.
+        live: True when it may change while the stream runs.
+    """
+    meta = {"text": text, "minimum": minimum, "maximum": maximum, "choices": choices, "live": live}
+    return dataclasses.field(default=default, metadata=meta)
+
+
+def check_settings(config: Any) -> None:
+    """Check every field of a settings dataclass against its own rule.
+
+    Raises:
+        SettingError: names field, rule, value and remedy.
+    """
+    for field in dataclasses.fields(config):
+        if "text" in field.metadata:
+            check_value(field, getattr(config, field.name))
+
+
+def check_value(field: dataclasses.Field, value: Any) -> None:
+    """Check one value against the rule of its field; raises SettingError."""
+    meta, kind = field.metadata, type(field.default)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise SettingError(
+            f"{field.name} must be of type {kind.__name__}, got {value!r} ({type(value).__name__}): "
+            f"give a {kind.__name__}, for example {field.default!r}"
+        )
+    if kind is float and not math.isfinite(value):
+        raise SettingError(f"{field.name} must be finite, got {value}: give a number such as {field.default}")
+    if meta["choices"] is not None and value not in meta["choices"]:
+        allowed = ", ".join(map(str, meta["choices"]))
+        raise SettingError(f"{field.name} must be one of {allowed}, got {value!r}: choose one of them")
+    low, high = meta["minimum"], meta["maximum"]
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise SettingError(
+            f"{field.name} must be {bounds_text(low, high)}, got {value}: the default is {field.default}"
+        )
+
+
+def bounds_text(low: float | None, high: float | None) -> str:
+    """Say inclusive bounds in words, for errors and tables."""
+    if low is not None and high is not None:
+        return f"between {low} and {high}"
+    return f"at least {low}" if low is not None else f"at most {high}"

@@ -1,0 +1,133 @@
+"""Weights as safetensors with their model settings; the released checkpoint's key map."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from savos_model.config import ModelConfig
+from savos_model.layers import parameter_shapes
+from savos_model.settings import SettingError
+
+MAX_BYTES = 512 * 2**20  # several times the largest network; guards memory against foreign files
+
+
+class WeightsError(ValueError):
+    """Weights cannot be used; the text says why and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Network parameters by name (float32 arrays) with what they were trained for.
+
+    Attributes:
+        name: short name shown to users.
+        model: settings of the network.
+        arrays: parameter name -> float32 array.
+        info: other metadata: strings such as data, command, seed, temperature.
+    """
+
+    name: str
+    model: ModelConfig
+    arrays: dict[str, np.ndarray]
+    info: dict[str, str]
+
+    @property
+    def temperature(self) -> float:
+        """Divisor of the mask logits that calibrates confidence; 1.0 when never fitted."""
+        return float(self.info.get("temperature", 1.0))
+
+
+def shipped_weights() -> list[str]:
+    """Names of the weights that came with this package."""
+    folder = files("savos_model") / "weights"
+    return sorted(p.name.removesuffix(".safetensors") for p in folder.iterdir() if p.name.endswith(".safetensors"))
+
+
+def find_weights(name_or_path: str) -> Path:
+    """Path of shipped weights by name, or of a file.
+
+    Raises:
+        WeightsError: neither exists.
+    """
+    shipped = Path(str(files("savos_model") / "weights" / f"{name_or_path}.safetensors"))
+    if "/" not in name_or_path and shipped.is_file():
+        return shipped
+    path = Path(name_or_path).expanduser()
+    if path.suffix == ".safetensors" and path.is_file():
+        return path
+    raise WeightsError(
+        f"model.weights: no weights {name_or_path!r}: give one of {', '.join(shipped_weights()) or '(none shipped)'}"
+        " or the path of a .safetensors file"
+    )
+
+
+def load_weights(name_or_path: str) -> Weights:
+    """Read weights as float32; no code in the file is ever run.
+
+    Raises:
+        WeightsError: missing, unreadable, too large, or not a network of ours.
+    """
+    path = find_weights(name_or_path)
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise WeightsError(f"model.weights: {path} has {size} bytes, more than {MAX_BYTES}: not weights of this network")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = dict(file.metadata() or {})
+            arrays = {key: file.get_tensor(key).astype(np.float32) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, TypeError) as error:
+        raise WeightsError(f"model.weights: cannot read {path}: {error}. Copy the file again") from error
+    model = model_from_metadata(metadata, path)
+    check_shapes(arrays, model, str(path))
+    return Weights(metadata.pop("name", path.stem), model, arrays, metadata)
+
+
+def model_from_metadata(metadata: Mapping[str, str], path: Path) -> ModelConfig:
+    """Settings stored beside the weights; WeightsError when absent or wrong."""
+    if "model" not in metadata:
+        raise WeightsError(
+            f"model.weights: {path} has no model settings: convert released checkpoints with `savos weights import`"
+        )
+    try:
+        return ModelConfig(**json.loads(metadata["model"]))
+    except (TypeError, ValueError, SettingError) as error:
+        raise WeightsError(f"model.weights: {path} has wrong model settings: {error}") from error
+
+
+def save_weights(path: Path, weights: Weights, dtype: str = "float16") -> None:
+    """Write weights atomically (temporary file, then rename)."""
+    metadata = {**weights.info, "name": weights.name, "model": json.dumps(dataclasses.asdict(weights.model))}
+    arrays = {key: np.ascontiguousarray(a, dtype=dtype) for key, a in weights.arrays.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    os.close(handle)
+    try:
+        save_file(arrays, temporary, metadata=metadata)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def check_shapes(arrays: Mapping[str, np.ndarray], model: ModelConfig, where: str) -> None:
+    """Refuse weights whose names, shapes or values do not fit the settings stored with them."""
+    expected = parameter_shapes(model)
+    for key in sorted(expected.keys() | arrays.keys()):
+        got = tuple(arrays[key].shape) if key in arrays else None
+        if expected.get(key) != got:
+            raise WeightsError(
+                f"model.weights: {where}: {key} must have shape {expected.get(key)}, got {got}: "
+                f"the file does not belong to width {model.width}, patch {model.patch_height}x{model.patch_width}"
+            )
+        if not np.isfinite(arrays[key]).all():
+            raise WeightsError(f"model.weights: {where}: {key} has values that are not finite: train or copy again")

@@ -1,0 +1,115 @@
+import zlib
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from savos_model.config import ModelConfig
+from savos_model.layers import parameter_shapes
+from savos_model.network import SavosNet
+from savos_model.official import OFFICIAL_MODEL, from_official, our_name
+from savos_model.weights import WeightsError
+
+SMALL = ModelConfig(width=0.125)
+
+
+def test_paper_size_has_the_released_parameter_count():
+    net = SavosNet(OFFICIAL_MODEL)
+    assert sum(p.numel() for p in net.parameters()) == 17_303_124
+    assert len(net.state_dict()) == 134
+
+
+@pytest.mark.parametrize("config", [SMALL, ModelConfig(), OFFICIAL_MODEL])
+def test_layer_list_names_every_parameter(config):
+    shapes = {key: tuple(p.shape) for key, p in SavosNet(config).state_dict().items()}
+    assert shapes == parameter_shapes(config)
+
+
+@pytest.mark.parametrize("patch", [(32, 64), (64, 128)])
+def test_step_by_step_equals_sequence(patch):
+    torch.manual_seed(0)
+    net = SavosNet(ModelConfig(width=0.125, patch_height=patch[0], patch_width=patch[1])).eval()
+    patches = torch.rand(3, 5, 6, *patch)
+    with torch.inference_mode():
+        whole, last = net.sequence(patches)
+        state = net.initial_state(3)
+        for t in range(5):
+            one, state = net.step(patches[:, t], state)
+            for name in one._fields:
+                torch.testing.assert_close(
+                    getattr(one, name), getattr(whole, name)[:, t], atol=1e-5, rtol=1e-5
+                )
+    torch.testing.assert_close(state.h, last.h, atol=1e-5, rtol=1e-5)
+    assert whole.mask_logits.shape == (3, 5, *patch)
+    assert whole.residual.shape == (3, 5, 2, *patch)
+
+
+def released_state(seed: int) -> dict[str, np.ndarray]:
+    """The fixed weights of the reference, by the rule in its README, under the released names."""
+    shapes = {}
+    for key, shape in parameter_shapes(OFFICIAL_MODEL).items():
+        shapes[official_name(key)] = shape
+    state = {}
+    for key, shape in shapes.items():
+        rng = np.random.RandomState((zlib.crc32(key.encode()) + seed) % 2**32)
+        if len(shape) == 1:
+            value = rng.uniform(-0.1, 0.1, shape) + key.endswith("weight")
+        else:
+            value = rng.uniform(-1, 1, shape) * np.sqrt(3 / np.prod(shape[1:]))
+        state[key] = value.astype(np.float32)
+    return state
+
+
+def official_name(ours: str) -> str:
+    """Inverse of `our_name`, by trying the released spellings."""
+    part, _, rest = ours.partition(".")
+    stem = {
+        "embed_encoder": "st_encoder.encoder",
+        "lstm": "st_encoder.lstm",
+        "mask_encoder": "mask_decoder.down_networks",
+        "mask_decoder": "mask_decoder.up_networks",
+        "motion_encoder": "flow_decoder.last_flow_encoder",
+        "motion_decoder": "flow_decoder.flow_decoder",
+    }[part]
+    linear = {
+        "embed_encoder": "st_encoder.encoder.6.1",
+        "mask_encoder": "mask_decoder.last_vm_map.1",
+        "mask_decoder": "mask_decoder.fm_deconv_map.0",
+        "motion_encoder": "flow_decoder.last_flow_encoder.6.1",
+        "motion_decoder": "flow_decoder.flow_decoder.0.0",
+    }
+    if rest.startswith("linear."):
+        return f"{linear[part]}.{rest.removeprefix('linear.')}"
+    if part == "lstm":
+        return f"{stem}.{rest}"
+    _, index, layer, kind = rest.split(".")
+    shift = 1 if part == "motion_decoder" else 0
+    return f"{stem}.{int(index) + shift}.{layer}.{kind}"
+
+
+def test_key_map_is_one_to_one():
+    for key in parameter_shapes(OFFICIAL_MODEL):
+        assert our_name("module." + official_name(key)) == key
+
+
+def test_foreign_key_is_refused_by_name():
+    with pytest.raises(WeightsError, match="backbone.conv1"):
+        our_name("backbone.conv1.weight")
+
+
+@pytest.mark.parametrize("preset", ["paper", "official"])
+def test_meets_the_released_network_on_fixed_weights(shared_data, preset):
+    reference = np.load(shared_data / "official_reference" / "reference.npz")
+    weights = from_official(released_state(int(reference["seed"])), "reference", preset)
+    net = SavosNet(weights.model).eval()
+    net.load_state_dict({k: torch.from_numpy(v) for k, v in weights.arrays.items()})
+    patches = torch.from_numpy(reference["patches"]).float()[..., :6].permute(0, 1, 4, 2, 3)
+    with torch.inference_mode():
+        out, _ = net.sequence(patches)
+    np.testing.assert_allclose(out.h, reference["h"], atol=1e-4)
+    np.testing.assert_allclose(out.residual, reference["residual_flow"], atol=1e-4)
+    np.testing.assert_allclose(
+        out.mask_logits.sigmoid(), reference[f"{preset}_mask_prob"], atol=1e-4
+    )
+    np.testing.assert_allclose(out.alpha, reference[f"{preset}_alpha"], atol=1e-4)

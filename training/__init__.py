@@ -1,0 +1,1 @@
+"""Offline pipeline of SaVos: data sets, losses, training, evaluation; never imports ROS."""
