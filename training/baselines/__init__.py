@@ -1,0 +1,1 @@
+"""Rules that complete masks without learning, for comparison."""

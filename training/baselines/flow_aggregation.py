@@ -1,0 +1,152 @@
+"""Rule-based aggregation of visible masks along optical flow (Algorithm 1 of the supplement)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from savos_model.types import Box
+from training.boxed import EMPTY, BoxedMask, box_around, clip_box, look_at, slices, tighten
+
+FIXED_POINT_STEPS = 3
+Track = Mapping[int, tuple[Box, np.ndarray]]
+PairFlow = Callable[[int, int], np.ndarray]
+
+
+class DisPairFlow:
+    """Dense optical flow (DIS, medium preset) between frames of one clip, computed on demand."""
+
+    def __init__(self, grey: Sequence[np.ndarray], kept: int = 32) -> None:
+        """Hold the clip.
+
+        Args:
+            grey: frames, uint8 [H, W].
+            kept: flow fields remembered; the oldest is dropped first.
+        """
+        self._grey, self._kept = grey, kept
+        self._flow: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+        self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+
+    def __call__(self, start: int, end: int) -> np.ndarray:
+        """Motion (x, y) of the pixels of frame `start` into frame `end`, float32 [H, W, 2] [px]."""
+        if (start, end) not in self._flow:
+            self._flow[start, end] = self._dis.calc(self._grey[start], self._grey[end], None)
+            if len(self._flow) > self._kept:
+                self._flow.popitem(last=False)
+        return self._flow[start, end]
+
+
+def aggregate(
+    track: Track,
+    flow: PairFlow,
+    frame: int,
+    window: int,
+    shape: tuple[int, int],
+    direction: str = "both",
+) -> BoxedMask:
+    """Complete the mask of one object in one frame from its neighbouring frames.
+
+    Args:
+        track: visible masks of the object by frame; frames may be missing.
+        flow: gives the motion between two neighbouring frames.
+        frame: frame to complete.
+        window: number k of neighbouring frames used on each side.
+        shape: image rows and columns.
+        direction: forward (earlier frames warped on), backward (later ones warped back) or both
+            (their union).
+
+    Returns:
+        The aggregated mask, bool; it holds the visible mask of `frame`.
+
+    Raises:
+        ValueError: unknown direction or a window below 1.
+    """
+    if direction not in ("forward", "backward", "both") or window < 1:
+        raise ValueError(
+            f"direction must be forward, backward or both and window at least 1, got {direction!r} "
+            f"and {window}: the paper uses both with 3 or 5"
+        )
+    signs = {"forward": (-1,), "backward": (1,), "both": (-1, 1)}[direction]
+    parts = [_one_direction(track, flow, frame, window, shape, sign) for sign in signs]
+    view = box_around(part.box for part in parts)
+    return BoxedMask(view, np.logical_or.reduce([look_at(part, view) for part in parts]))
+
+
+def _one_direction(
+    track: Track, flow: PairFlow, frame: int, window: int, shape: tuple[int, int], sign: int
+) -> BoxedMask:
+    # Where the object has no mask k frames away, the walk starts at the nearest frame that has one.
+    frames = [frame + sign * back for back in range(window, -1, -1)]
+    while frames and _is_empty(track, frames[0]):
+        frames.pop(0)
+    if not frames:
+        return EMPTY
+    pairs = list(zip(frames, frames[1:], strict=False))
+    view = _view(track, flow, frames, pairs, shape)
+    mask = look_at(track[frames[0]], view)
+    mean = np.zeros(2, np.float32)
+    for start, end in pairs:
+        moving = flow(start, end)[slices(view)]
+        seen = look_at(track.get(start, EMPTY), view)
+        # Hidden parts move like the mean of the visible ones; an object wholly hidden keeps its
+        # last mean (the algorithm says nothing about it).
+        mean = moving[seen].mean(axis=0) if seen.any() else mean
+        motion = np.where(seen[..., None], moving, mean.astype(np.float32))
+        mask = forward_warp(mask, motion, mean) | look_at(track.get(end, EMPTY), view)
+    return tighten((view, mask))
+
+
+def _is_empty(track: Track, frame: int) -> bool:
+    return frame not in track or not track[frame][1].any()
+
+
+def _view(
+    track: Track,
+    flow: PairFlow,
+    frames: Sequence[int],
+    pairs: Sequence[tuple[int, int]],
+    shape: tuple[int, int],
+) -> Box:
+    """Box that the object cannot leave within the window: its visible boxes grown by the motion."""
+    boxes = [track[frame][0] for frame in frames if not _is_empty(track, frame)]
+    reach = 2.0
+    for start, end in pairs:
+        if not _is_empty(track, start):
+            box, mask = track[start]
+            moving = flow(start, end)[slices(box)][mask != 0]
+            reach += float(np.abs(moving).max())
+    around = box_around(boxes)
+    grown = Box(around.x0 - reach, around.y0 - reach, around.x1 + reach, around.y1 + reach)
+    return clip_box(box_around([grown]), shape)
+
+
+def forward_warp(mask: np.ndarray, motion: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Move a mask along the motion of its own pixels.
+
+    The source of target pixel x is x - u(x) with u(x) = motion(x - u(x)), found by fixed-point
+    steps; sampling `motion` at x itself, as the released code does, misplaces the mask where the
+    motion varies.
+
+    Args:
+        mask: bool [H, W].
+        motion: float32 [H, W, 2], motion (x, y) of each source pixel [px].
+        start: first guess of the motion (x, y) [px].
+
+    Returns:
+        bool [H, W]; what moves out of the window is gone.
+    """
+    rows, columns = mask.shape
+    grid_x, grid_y = np.meshgrid(
+        np.arange(columns, dtype=np.float32), np.arange(rows, dtype=np.float32)
+    )
+    source_x, source_y = grid_x - np.float32(start[0]), grid_y - np.float32(start[1])
+    for _ in range(FIXED_POINT_STEPS):
+        back = cv2.remap(
+            motion, source_x, source_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        source_x, source_y = grid_x - back[..., 0], grid_y - back[..., 1]
+    moved = cv2.remap(mask.astype(np.float32), source_x, source_y, cv2.INTER_LINEAR)
+    return moved >= 0.5
