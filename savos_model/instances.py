@@ -15,20 +15,29 @@ class InstanceError(ValueError):
     """Visible masks cannot be used; the text says why and what to do."""
 
 
-def from_label_image(labels: np.ndarray, ignore_label: int = 65535, divisor: int = 1000) -> list[Instance]:
+class TooManyInstancesError(InstanceError):
+    """A frame has more masks than the user allows."""
+
+
+def from_label_image(
+    labels: np.ndarray, ignore_label: int = 65535, divisor: int = 1000, limit: int | None = None
+) -> list[Instance]:
     """Instances of a label image, in ascending order of label.
 
     Args:
         labels: integer [H, W]; pixel = track id, 0 background.
         ignore_label: label that is no object.
         divisor: class id = label // divisor, as in KITTI MOTS; 0 or a quotient of 0 gives "".
+        limit: most labels allowed, or None; a picture taken for labels is refused before it costs time.
 
     Raises:
-        InstanceError: not a two-dimensional integer array, or negative labels.
+        InstanceError: not a two-dimensional integer array, negative labels, or more than `limit`.
     """
     if labels.ndim != 2 or labels.dtype.kind not in LABEL_KINDS:
         raise InstanceError(f"labels must be an integer image [H, W], got {labels.dtype} {labels.shape}: send track ids")
     present, rows = compact_labels(labels)
+    if limit is not None and len(present) > limit:
+        raise TooManyInstancesError(f"label image has {len(present)} labels, more than {limit}: send track ids")
     instances = []
     for row, where in enumerate(find_objects(rows, len(present)), start=1):
         label = int(present[row - 1])
