@@ -1,4 +1,4 @@
-"""The `savos` command: each function parses arguments and hands over to the module that does the work."""
+"""The `savos` command: parses arguments, then hands over to the module that does the work."""
 
 from __future__ import annotations
 

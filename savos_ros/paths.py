@@ -11,7 +11,9 @@ def share_dir() -> Path:
     Raises:
         FileNotFoundError: the package was copied without its data.
     """
-    here = Path(__file__).absolute()  # not resolved: `colcon build --symlink-install` links the sources
+    here = Path(
+        __file__
+    ).absolute()  # not resolved: `colcon build --symlink-install` links the sources
     tree = here.parents[1]
     if (tree / "package.xml").is_file() and (tree / "msg").is_dir():
         return tree
@@ -20,7 +22,8 @@ def share_dir() -> Path:
         if (share / "package.xml").is_file():
             return share
     raise FileNotFoundError(
-        f"share/savos_ros is in no folder above {here.parent}: install the package again (pip or colcon)"
+        f"share/savos_ros is in no folder above {here.parent}: "
+        "install the package again with pip or colcon"
     )
 
 

