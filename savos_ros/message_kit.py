@@ -1,4 +1,4 @@
-"""Builds outgoing messages from arrays with either message library: rclpy's classes or those of rosbags."""
+"""Builds outgoing messages from arrays, with the classes of rclpy or with those of rosbags."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NANOSECONDS = 1_000_000_000
 
 
 class MessageKit(Protocol):
-    """What a message library must offer; `RosKit` is rclpy's, `savos_ros.bags.types.BagKit` that of rosbags."""
+    """What a message library must offer: RosKit for rclpy, bags.types.BagKit for rosbags."""
 
     def make(self, name: str, **fields: Any) -> Any:
         """Build the message `package/Type` from all its fields."""
@@ -46,7 +46,7 @@ class RosKit:
         return getattr(self._packages[package], kind)(**fields)
 
     def payload(self, data: bytes | np.ndarray) -> array.array:
-        """Return array.array('B'): rclpy's setter checks any other type element by element (160 ms an image)."""
+        """Return array.array('B'): rclpy checks any other type byte by byte (160 ms an image)."""
         return array.array("B", data if isinstance(data, bytes) else data.tobytes())
 
 
@@ -61,8 +61,9 @@ def image(kit: MessageKit, head: Any, pixels: np.ndarray, encoding: str) -> Any:
     """Build a sensor_msgs/Image.
 
     Args:
+        kit: message library.
         head: its header.
-        pixels: [H, W] or [H, W, C], of the type that `encoding` names (uint16 is stored little-endian).
+        pixels: [H, W] or [H, W, C], of the type that `encoding` names.
         encoding: "mono8", "bgr8", "16UC1" and so on.
     """
     height, width = pixels.shape[:2]
@@ -81,9 +82,7 @@ def image(kit: MessageKit, head: Any, pixels: np.ndarray, encoding: str) -> Any:
 
 def compressed_image(kit: MessageKit, head: Any, data: bytes, form: str) -> Any:
     """Build a sensor_msgs/CompressedImage; `form` is "jpeg" or "png"."""
-    return kit.make(
-        "sensor_msgs/CompressedImage", header=head, format=form, data=kit.payload(data)
-    )
+    return kit.make("sensor_msgs/CompressedImage", header=head, format=form, data=kit.payload(data))
 
 
 def region(kit: MessageKit, box: Box) -> Any:
@@ -129,6 +128,7 @@ def amodal_array(
     """Build a savos_ros/AmodalMaskArray.
 
     Args:
+        kit: message library.
         head: header of the image, copied.
         shape: rows and columns of the image.
         objects: what the stream answered, in its order.

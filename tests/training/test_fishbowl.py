@@ -1,0 +1,198 @@
+import gzip
+import json
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as coco
+
+from savos_model.types import Box
+from training.boxed import look_at
+from training.data.fishbowl import FishbowlClip, FishbowlError, clip_names
+
+WIDTH, HEIGHT, FRAMES = 64, 48, 6
+
+
+def square(x, y, size=12):
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[y : y + size, x : x + size] = 1
+    return mask
+
+
+def runs(mask):
+    if not mask.any():
+        return None
+    encoded = coco.encode(np.asfortranarray(mask))
+    return {"size": encoded["size"], "counts": encoded["counts"].decode()}
+
+
+def scene(frame):
+    """Two squares; number 7 passes behind number 0."""
+    front, back = square(20, 10), square(8 + 4 * frame, 12)
+    return front, back, back & ~front
+
+
+def record():
+    masks = [scene(frame) for frame in range(FRAMES)]
+    near = {"id": 0, "category": "BigFishA", "category_id": 3, "speed": 1.5, "scale": 2.0}
+    near |= {"visible": [runs(m[0]) for m in masks], "full": [runs(m[0]) for m in masks]}
+    near |= {"depth": [1.0] * FRAMES, "depth_order": [0] * FRAMES}
+    far = {"id": 7, "category": "SmallFishA", "category_id": 0, "speed": 1.0, "scale": 1.0}
+    far |= {"visible": [runs(m[2]) for m in masks], "full": [runs(m[1]) for m in masks]}
+    far |= {"depth": [4.5] * FRAMES, "depth_order": [1] * FRAMES}
+    base = {"video": "tiny", "width": WIDTH, "height": HEIGHT, "num_frames": FRAMES, "fps": 30}
+    return base | {"categories": ["SmallFishA"], "objects": [near, far]}
+
+
+def write_video(path, frames=FRAMES, size=(WIDTH, HEIGHT)):
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30, size)
+    for frame in range(frames):
+        video.write(np.full((size[1], size[0], 3), 30 * frame, np.uint8))
+    video.release()
+
+
+def write_masks(folder, data):
+    with gzip.open(folder / "tiny.json.gz", "wt") as file:
+        json.dump(data, file)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_masks(tmp_path, record())
+    write_video(tmp_path / "tiny.mp4")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny.mp4", "tiny.json.gz"])
+def test_clip_opens_by_any_of_its_names(folder, name):
+    clip = FishbowlClip(folder / name)
+    assert (clip.name, clip.width, clip.height, clip.num_frames, clip.fps) == (
+        "tiny",
+        64,
+        48,
+        6,
+        30.0,
+    )
+
+
+def test_masks_come_back_exactly(folder):
+    clip = FishbowlClip(folder / "tiny")
+    whole = Box(0, 0, WIDTH, HEIGHT)
+    for frame in range(FRAMES):
+        front, back, seen = scene(frame)
+        full = {item.id: look_at((item.box, item.mask), whole) for item in clip.truth(frame)}
+        visible = {item.id: look_at((item.box, item.mask), whole) for item in clip.instances(frame)}
+        assert np.array_equal(full["0"], front)
+        assert np.array_equal(full["7"], back)
+        assert np.array_equal(visible["7"], seen)
+        assert [item.class_id for item in clip.truth(frame)] == ["BigFishA", "SmallFishA"]
+
+
+def test_hidden_object_keeps_its_truth(folder):
+    data = record()
+    data["objects"][1]["visible"][2] = None
+    write_masks(folder, data)
+    clip = FishbowlClip(folder / "tiny")
+    assert [item.id for item in clip.instances(2)] == ["0"]
+    assert [item.id for item in clip.truth(2)] == ["0", "7"]
+    assert clip.objects[1].depth(2) == 4.5
+    assert clip.objects[1].depth_order(2) == 1
+
+
+def test_frames_are_decoded_in_order(folder):
+    frames = list(FishbowlClip(folder / "tiny").frames())
+    assert len(frames) == FRAMES
+    assert all(frame.shape == (HEIGHT, WIDTH, 3) and frame.dtype == np.uint8 for frame in frames)
+    assert np.allclose([frame.mean() for frame in frames], 30 * np.arange(FRAMES), atol=4)
+
+
+def test_stamps_follow_the_rate(folder):
+    clip = FishbowlClip(folder / "tiny")
+    assert [clip.stamp_ns(frame) for frame in range(4)] == [0, 33333333, 66666667, 100000000]
+
+
+@pytest.mark.parametrize(
+    ("gone", "there"), [("tiny.mp4", "tiny.json.gz"), ("tiny.json.gz", "tiny.mp4")]
+)
+def test_missing_half_is_named(folder, gone, there):
+    (folder / gone).unlink()
+    with pytest.raises(FishbowlError, match=f"{gone} does not exist; {there} is there"):
+        FishbowlClip(folder / "tiny")
+    assert clip_names(folder) == [folder / "tiny"]
+
+
+def test_wrong_frame_count_of_the_video(folder):
+    write_video(folder / "tiny.mp4", frames=FRAMES - 2)
+    with pytest.raises(FishbowlError, match="has 4 frames.*says 6"):
+        FishbowlClip(folder / "tiny")
+
+
+def test_other_size_of_the_video(folder):
+    write_video(folder / "tiny.mp4", size=(96, 48))
+    with pytest.raises(FishbowlError, match="is 96x48.*says 64x48"):
+        FishbowlClip(folder / "tiny")
+
+
+def test_cut_video(folder):
+    data = (folder / "tiny.mp4").read_bytes()
+    (folder / "tiny.mp4").write_bytes(data[: len(data) // 2])
+    with pytest.raises(FishbowlError, match="cannot be decoded"):
+        FishbowlClip(folder / "tiny")
+
+
+def test_cut_gzip(folder):
+    data = (folder / "tiny.json.gz").read_bytes()
+    (folder / "tiny.json.gz").write_bytes(data[:-40])
+    with pytest.raises(FishbowlError, match="cannot be unpacked"):
+        FishbowlClip(folder / "tiny")
+
+
+def test_broken_json(folder):
+    (folder / "tiny.json.gz").write_bytes(gzip.compress(b'{"width": 64,'))
+    with pytest.raises(FishbowlError, match="is not JSON"):
+        FishbowlClip(folder / "tiny")
+
+
+def test_missing_key(folder):
+    data = record()
+    del data["fps"]
+    write_masks(folder, data)
+    with pytest.raises(FishbowlError, match="lacks the key 'fps'"):
+        FishbowlClip(folder / "tiny")
+
+
+def test_short_list_of_an_object(folder):
+    data = record()
+    data["objects"][1]["full"].pop()
+    write_masks(folder, data)
+    with pytest.raises(FishbowlError, match="object 7 has 5 entries of full.*6 frames"):
+        FishbowlClip(folder / "tiny")
+
+
+def test_broken_mask_names_object_and_frame(folder):
+    data = record()
+    data["objects"][1]["full"][3]["counts"] = "zz"
+    write_masks(folder, data)
+    clip = FishbowlClip(folder / "tiny")
+    with pytest.raises(FishbowlError, match="object 7, full mask of frame 3"):
+        clip.truth(3)
+    assert len(clip.truth(2)) == 2
+
+
+def test_mask_of_another_size(folder):
+    data = record()
+    data["objects"][0]["visible"][0]["size"] = [48, 65]
+    write_masks(folder, data)
+    with pytest.raises(FishbowlError, match=r"size \[48, 65\] is not the clip's \[48, 64\]"):
+        FishbowlClip(folder / "tiny").instances(0)
+
+
+def test_real_clip(shared_data):
+    clip = FishbowlClip(clip_names(shared_data / "fishbowl" / "val")[0])
+    assert (clip.width, clip.height, clip.num_frames) == (480, 320, 128)
+    whole = Box(0, 0, 480, 320)
+    for frame in (0, 60, 127):
+        full = {item.id: look_at((item.box, item.mask), whole) for item in clip.truth(frame)}
+        for item in clip.instances(frame):
+            assert not (look_at((item.box, item.mask), whole) & ~full[item.id]).any()
+    assert sum(1 for _ in clip.frames()) == 128

@@ -1,0 +1,212 @@
+"""Reads FISHBOWL clips: a video beside a file of per-frame visible and whole masks."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from savos_model.types import Instance
+from training.boxed import BoxedMask
+from training.data.rle import RleError, decode
+
+# A clip of the data set unpacks to about 5 MB; the bound keeps a hostile file from filling memory.
+MAX_JSON_BYTES = 256 << 20
+OBJECT_LISTS = ("visible", "full", "depth", "depth_order")
+SUFFIXES = (".json.gz", ".mp4")
+
+
+class FishbowlError(ValueError):
+    """A clip that cannot be used; the text names the file, the rule and the value found."""
+
+
+class FishbowlObject:
+    """One fish of a clip; masks are decoded when asked for.
+
+    Attributes:
+        id: track id as text, as the data set numbers it.
+        category: species; category_id: its number.
+        speed, scale: parameters of the generator.
+    """
+
+    def __init__(self, record: dict[str, Any], clip: FishbowlClip) -> None:
+        self.id = str(record["id"])
+        self.category = str(record["category"])
+        self.category_id = int(record["category_id"])
+        self.speed = float(record.get("speed", 0.0))
+        self.scale = float(record.get("scale", 0.0))
+        self._clip = clip
+        self._lists = {name: record[name] for name in OBJECT_LISTS}
+
+    def visible(self, frame: int) -> BoxedMask | None:
+        """Visible mask (uint8 crop of 0 or 1) of a frame, None when nothing is seen."""
+        return self._mask("visible", frame)
+
+    def full(self, frame: int) -> BoxedMask | None:
+        """Whole mask of a frame, cut at the frame border; None when out of the picture."""
+        return self._mask("full", frame)
+
+    def depth(self, frame: int) -> float | None:
+        """Distance of the centre along the viewing axis."""
+        return self._lists["depth"][frame]
+
+    def depth_order(self, frame: int) -> int | None:
+        """0 for the nearest among the objects with a whole mask in this frame, else None."""
+        return self._lists["depth_order"][frame]
+
+    def _mask(self, kind: str, frame: int) -> BoxedMask | None:
+        runs = self._lists[kind][frame]
+        if runs is None:
+            return None
+        clip = self._clip
+        try:
+            if runs["size"] != [clip.height, clip.width]:
+                raise RleError(f"size {runs['size']} is not the clip's {[clip.height, clip.width]}")
+            boxed = decode(runs["counts"], clip.height, clip.width)
+        except (RleError, KeyError, TypeError) as error:
+            raise FishbowlError(
+                f"{clip.masks_path}: object {self.id}, {kind} mask of frame {frame}: {error}"
+            ) from None
+        return boxed if boxed.mask.size else None
+
+
+class FishbowlClip:
+    """One clip: `<name>.mp4` and `<name>.json.gz`.
+
+    Attributes:
+        name: file name without ending.
+        width, height: of every frame [px].
+        num_frames, fps: length and rate.
+        categories: names of the species, by category_id.
+        objects: list[FishbowlObject].
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open a clip.
+
+        Args:
+            path: either of its two files, or their common path without ending.
+
+        Raises:
+            FishbowlError: a file is missing or unreadable, or the two do not belong together.
+        """
+        text = str(path)
+        stem = next((text[: -len(end)] for end in SUFFIXES if text.endswith(end)), text)
+        self.masks_path, self.video_path = Path(f"{stem}.json.gz"), Path(f"{stem}.mp4")
+        for mine, other in ((self.masks_path, self.video_path), (self.video_path, self.masks_path)):
+            if not mine.is_file():
+                half = f"; {other.name} is there, its other half" if other.is_file() else ""
+                raise FishbowlError(f"{mine} does not exist{half}: a clip needs both files")
+        self.name = Path(stem).name
+        record = _read_json(self.masks_path)
+        try:
+            self._take(record)
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, FishbowlError):
+                raise
+            what = f"lacks the key {error}" if isinstance(error, KeyError) else str(error)
+            raise FishbowlError(f"{self.masks_path} is not a FISHBOWL mask file: {what}") from None
+        self._check_video()
+
+    def _take(self, record: dict[str, Any]) -> None:
+        self.width, self.height = int(record["width"]), int(record["height"])
+        self.num_frames, self.fps = int(record["num_frames"]), float(record["fps"])
+        if min(self.width, self.height, self.num_frames) < 1 or not self.fps > 0:
+            raise ValueError("width, height, num_frames and fps must be positive")
+        self.categories = [str(name) for name in record.get("categories", [])]
+        for entry in record["objects"]:
+            for name in OBJECT_LISTS:
+                if len(entry[name]) != self.num_frames:
+                    raise FishbowlError(
+                        f"{self.masks_path}: object {entry['id']} has {len(entry[name])} "
+                        f"entries of {name}, the clip has {self.num_frames} frames"
+                    )
+        self.objects = [FishbowlObject(entry, self) for entry in record["objects"]]
+
+    def _check_video(self) -> None:
+        video = cv2.VideoCapture(str(self.video_path))
+        try:
+            if not video.isOpened():
+                raise FishbowlError(f"{self.video_path} cannot be decoded: is it cut off?")
+            width = int(video.get(cv2.CAP_PROP_FRAME_WIDTH))
+            height = int(video.get(cv2.CAP_PROP_FRAME_HEIGHT))
+            count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+        finally:
+            video.release()
+        if (width, height) != (self.width, self.height):
+            raise FishbowlError(
+                f"{self.video_path} is {width}x{height}, "
+                f"{self.masks_path.name} says {self.width}x{self.height}"
+            )
+        if count != self.num_frames:
+            raise FishbowlError(
+                f"{self.video_path} has {count} frames, "
+                f"{self.masks_path.name} says {self.num_frames}"
+            )
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """Decode the video in order: uint8 [height, width, 3], BGR.
+
+        Raises:
+            FishbowlError: the video ends too early.
+        """
+        video = cv2.VideoCapture(str(self.video_path))
+        try:
+            for index in range(self.num_frames):
+                good, image = video.read()
+                if not good:
+                    raise FishbowlError(
+                        f"{self.video_path} ends after {index} of {self.num_frames} frames: "
+                        "it is cut off or damaged"
+                    )
+                yield image
+        finally:
+            video.release()
+
+    def stamp_ns(self, frame: int) -> int:
+        """Time of a frame after the first one [ns]."""
+        return round(frame * 1_000_000_000 / self.fps)
+
+    def instances(self, frame: int) -> list[Instance]:
+        """Visible masks of a frame, as a perfect tracker would give them."""
+        return self._instances(frame, FishbowlObject.visible)
+
+    def truth(self, frame: int) -> list[Instance]:
+        """Whole masks of a frame under the same ids; fully hidden fish included."""
+        return self._instances(frame, FishbowlObject.full)
+
+    def _instances(self, frame: int, mask_of: Any) -> list[Instance]:
+        found = ((item, mask_of(item, frame)) for item in self.objects)
+        return [Instance(item.id, *boxed, item.category) for item, boxed in found if boxed]
+
+
+def clip_names(folder: str | Path) -> list[Path]:
+    """Paths (without ending) of the clips in a folder, sorted, halves without partner too."""
+    stems = {str(path)[: -len(end)] for end in SUFFIXES for path in Path(folder).glob(f"*{end}")}
+    return [Path(stem) for stem in sorted(stems)]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        with gzip.open(path, "rb") as file:
+            data = file.read(MAX_JSON_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        text = f"{path} cannot be unpacked ({error}): it is cut off or no gzip file"
+        raise FishbowlError(text) from None
+    if len(data) > MAX_JSON_BYTES:
+        raise FishbowlError(
+            f"{path} unpacks to more than {MAX_JSON_BYTES >> 20} MiB: not a FISHBOWL mask file"
+        )
+    try:
+        record = json.loads(data)
+    except ValueError as error:
+        raise FishbowlError(f"{path} is not JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise FishbowlError(f"{path} must hold a JSON object, got {type(record).__name__}")
+    return record

@@ -1,0 +1,287 @@
+"""Reads images, tracked masks and amodal boxes in the layouts of KITTI tracking, MOTS and raw."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from savos_model.types import Box, Instance
+from training.boxed import BoxedMask, from_image
+from training.data.kitti_time import read_timestamps, regular_stamp
+from training.data.rle import RleError, decode
+
+IGNORE_ID = "10000"  # KITTI MOTS: regions that nobody annotated
+MASK_SOURCES = ("txt", "png", "tracker", "none")
+IMAGE_ENDINGS = (".png", ".jpg")
+
+
+class KittiError(ValueError):
+    """Files that cannot be used; the text names file, line or frame, rule and value."""
+
+
+class KittiLabel(NamedTuple):
+    """One line of label_02.
+
+    Attributes:
+        track_id: -1 for DontCare; equals MOTS id % 1000.
+        type: "Car", "Pedestrian", "DontCare" and so on.
+        truncated: 0 inside, 1 partly, 2 largely outside the image.
+        occluded: 0 visible, 1 partly, 2 largely occluded, 3 unknown; -1 for DontCare.
+        box: the whole object, hidden part included, cut at the image border [px], as written.
+    """
+
+    track_id: int
+    type: str
+    truncated: float
+    occluded: int
+    box: Box
+
+
+class MotsEntry(NamedTuple):
+    """One line of a MOTS text file, its mask still encoded."""
+
+    id: str
+    class_id: str
+    height: int
+    width: int
+    counts: str
+    line: int
+
+
+@dataclass(frozen=True)
+class KittiClip:
+    """The frames of one sequence that are on disk.
+
+    Attributes:
+        name: sequence or drive.
+        images: image file by frame number, in order.
+        stamps: stamp by frame number [ns]; empty means 10 Hz.
+        entries: lines of the mask file by frame number.
+        mask_images: 16-bit mask images by frame number.
+        labels: lines of label_02 by frame number.
+        source: where the masks stand, for messages.
+    """
+
+    name: str
+    images: dict[int, Path]
+    stamps: dict[int, int]
+    entries: dict[int, list[MotsEntry]]
+    mask_images: dict[int, Path]
+    labels: dict[int, list[KittiLabel]]
+    source: Path | None = None
+
+    @property
+    def frames(self) -> list[int]:
+        """Official frame numbers, ascending."""
+        return list(self.images)
+
+    def image(self, frame: int) -> np.ndarray:
+        """Read an image: uint8 [H, W, 3], BGR."""
+        image = cv2.imread(str(self.images[frame]), cv2.IMREAD_COLOR)
+        if image is None:
+            raise KittiError(f"{self.images[frame]} cannot be decoded: it is cut off or no image")
+        return image
+
+    def stamp_ns(self, frame: int) -> int:
+        """Time of a frame [ns]: that of timestamps.txt, else 10 Hz counted from frame 0."""
+        return self.stamps[frame] if self.stamps else regular_stamp(frame)
+
+    def instances(self, frame: int, shape: tuple[int, int]) -> list[Instance]:
+        """Tracked masks of a frame, without ignore regions; predicted ones may overlap.
+
+        Args:
+            frame: official number.
+            shape: rows and columns of the image, which the masks must have.
+
+        Raises:
+            KittiError: a mask is broken or of another size.
+        """
+        return [item for item in self._masks(frame, shape) if item.id != IGNORE_ID]
+
+    def ignored(self, frame: int, shape: tuple[int, int]) -> list[Instance]:
+        """Regions of a frame in which nothing is annotated (id 10000)."""
+        return [item for item in self._masks(frame, shape) if item.id == IGNORE_ID]
+
+    def _masks(self, frame: int, shape: tuple[int, int]) -> list[Instance]:
+        if self.mask_images:
+            if frame not in self.mask_images:
+                raise KittiError(f"{self.source} has no mask image for frame {frame}")
+            return _from_png(self.mask_images[frame], shape)
+        masks = (self._decode(entry, frame, shape) for entry in self.entries.get(frame, []))
+        return [item for item in masks if item.mask.size]
+
+    def _decode(self, entry: MotsEntry, frame: int, shape: tuple[int, int]) -> Instance:
+        where = f"{self.source}: line {entry.line} (frame {frame}, id {entry.id})"
+        if (entry.height, entry.width) != shape:
+            raise KittiError(
+                f"{where}: mask is {entry.width}x{entry.height}, the image {shape[1]}x{shape[0]}"
+            )
+        try:
+            boxed = decode(entry.counts, entry.height, entry.width)
+        except RleError as error:
+            raise KittiError(f"{where}: {error}") from None
+        return _instance(entry.id, entry.class_id, boxed)
+
+
+def open_tracking(
+    root: str | Path,
+    sequence: str,
+    masks: str = "txt",
+    mask_path: str | Path | None = None,
+    timestamps: str | Path | None = None,
+) -> KittiClip:
+    """Open a sequence in the KITTI tracking and MOTS layout.
+
+    Args:
+        root: folder with training/image_02, and instances_txt, instances or tracker_masks*.
+        sequence: its four-digit name, such as "0001".
+        masks: "txt" or "png" (truth), "tracker" (predicted, tracker_masks*/SSSS.txt), or "none".
+        mask_path: file or folder of the masks, when it is not at its usual place.
+        timestamps: file of one time per frame; the layout itself has none, so 10 Hz without it.
+
+    Raises:
+        KittiError: something is missing; the text says what was looked for.
+    """
+    root = Path(root)
+    base = root / "training" if (root / "training").is_dir() else root
+    images = _numbered(base / "image_02" / sequence, IMAGE_ENDINGS)
+    if mask_path is None and masks != "none":
+        mask_path = _find_masks(root, base, sequence, masks)
+    labels = base / "label_02" / f"{sequence}.txt"
+    stamps = read_timestamps(Path(timestamps), images) if timestamps else {}
+    return _clip(sequence, images, stamps, masks, mask_path, labels)
+
+
+def open_raw(
+    drive: str | Path, masks: str = "none", mask_path: str | Path | None = None
+) -> KittiClip:
+    """Open a drive in the KITTI raw layout (image_02/data, image_02/timestamps.txt).
+
+    Args:
+        drive: folder of the drive, such as 2011_09_26_drive_0009_sync.
+        masks: "txt", "png" or "tracker" with `mask_path`, or "none".
+        mask_path: file or folder of the masks; raw drives come without any.
+
+    Raises:
+        KittiError: something is missing or unreadable.
+    """
+    drive = Path(drive)
+    images = _numbered(drive / "image_02" / "data", IMAGE_ENDINGS)
+    times = drive / "image_02" / "timestamps.txt"
+    stamps = read_timestamps(times, images) if times.is_file() else {}
+    if masks != "none" and mask_path is None:
+        raise KittiError("a raw drive holds no masks: give their file or folder, or masks none")
+    return _clip(drive.name, images, stamps, masks, mask_path, None)
+
+
+def is_raw(path: str | Path) -> bool:
+    """Whether a folder is a drive of KITTI raw."""
+    return (Path(path) / "image_02" / "data").is_dir()
+
+
+def read_mots(path: Path) -> dict[int, list[MotsEntry]]:
+    """Read a MOTS text file (`frame id class height width rle`) without decoding its masks."""
+    entries: dict[int, list[MotsEntry]] = defaultdict(list)
+    for number, line in enumerate(_lines(path), 1):
+        parts = line.split()
+        try:
+            if len(parts) != 6:
+                raise ValueError(f"{len(parts)} fields")
+            frame, height, width = int(parts[0]), int(parts[3]), int(parts[4])
+        except ValueError as error:
+            raise KittiError(
+                f"{path}: line {number} must read 'frame id class height width rle', "
+                f"got {line[:60]!r} ({error})"
+            ) from None
+        entries[frame].append(MotsEntry(parts[1], parts[2], height, width, parts[5], number))
+    return dict(entries)
+
+
+def read_labels(path: Path) -> dict[int, list[KittiLabel]]:
+    """Read a label_02 file, DontCare included."""
+    labels: dict[int, list[KittiLabel]] = defaultdict(list)
+    for number, line in enumerate(_lines(path), 1):
+        parts = line.split()
+        try:
+            box = Box(*(float(value) for value in parts[6:10]))
+            label = KittiLabel(int(parts[1]), parts[2], float(parts[3]), int(float(parts[4])), box)
+            labels[int(parts[0])].append(label)
+        except (ValueError, IndexError, TypeError) as error:
+            text = f"{path}: line {number} is no KITTI tracking label ({error})"
+            raise KittiError(text) from None
+    return dict(labels)
+
+
+def _clip(
+    name: str,
+    images: dict[int, Path],
+    stamps: dict[int, int],
+    masks: str,
+    mask_path: str | Path | None,
+    labels: Path | None,
+) -> KittiClip:
+    if masks not in MASK_SOURCES:
+        raise KittiError(f"masks must be one of {', '.join(MASK_SOURCES)}, got {masks!r}")
+    source = Path(mask_path) if mask_path is not None and masks != "none" else None
+    entries: dict[int, list[MotsEntry]] = {}
+    pictures: dict[int, Path] = {}
+    if source is not None and masks == "png":
+        pictures = _numbered(source, (".png",))
+    elif source is not None:
+        entries = read_mots(source)
+    found = read_labels(labels) if labels is not None and labels.is_file() else {}
+    return KittiClip(name, images, stamps, entries, pictures, found, source)
+
+
+def _find_masks(root: Path, base: Path, sequence: str, masks: str) -> Path:
+    if masks == "tracker":
+        places = [folder / f"{sequence}.txt" for folder in sorted(root.glob("tracker_masks*"))]
+    else:
+        leaf = f"instances_txt/{sequence}.txt" if masks == "txt" else f"instances/{sequence}"
+        places = [root / leaf, base / leaf]
+    for place in places:
+        if place.exists():
+            return place
+    looked = ", ".join(str(place) for place in dict.fromkeys(places)) or f"{root}/tracker_masks*"
+    raise KittiError(f"no {masks} masks of sequence {sequence}: looked for {looked}")
+
+
+def _numbered(folder: Path, endings: Iterable[str]) -> dict[int, Path]:
+    """Files of a folder by the number that is their name, ascending."""
+    if not folder.is_dir():
+        raise KittiError(f"{folder} does not exist: check the root folder, also the sequence")
+    paths = (path for path in folder.iterdir() if path.suffix in endings)
+    files = {int(path.stem): path for path in paths if path.stem.isdigit()}
+    if not files:
+        raise KittiError(f"{folder} holds no numbered {' or '.join(endings)} file")
+    return dict(sorted(files.items()))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise KittiError(f"{path} cannot be read: {error}") from None
+
+
+def _from_png(path: Path, shape: tuple[int, int]) -> list[Instance]:
+    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if labels is None or labels.ndim != 2 or labels.dtype != np.uint16:
+        raise KittiError(f"{path} must be a 16-bit grey PNG (class * 1000 + track)")
+    if labels.shape != shape:
+        raise KittiError(
+            f"{path} is {labels.shape[1]}x{labels.shape[0]}, the image {shape[1]}x{shape[0]}"
+        )
+    values = [int(value) for value in np.unique(labels) if value]
+    masks = ((value, from_image((labels == value).view(np.uint8))) for value in values)
+    return [_instance(str(value), str(value // 1000), boxed) for value, boxed in masks]
+
+
+def _instance(name: str, class_id: str, boxed: BoxedMask) -> Instance:
+    return Instance(name, boxed.box, boxed.mask, class_id)
