@@ -178,7 +178,7 @@ def make_venv():
 
 
 def torch_index():
-    """Pip arguments for the small CPU build: $TORCH_INDEX_URL, else PyTorch's index if it answers."""
+    """Pip arguments for torch's CPU build: $TORCH_INDEX_URL, else its index if it answers."""
     url = os.environ.get("TORCH_INDEX_URL")
     if url is None:
         try:
@@ -191,7 +191,7 @@ def torch_index():
 
 def pip_install(*names, extra=()):
     """Install requirement layers at their pinned versions."""
-    command = [VENV_PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command = [VENV_PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     for name in names:
         command += ["-r", "requirements/%s.txt" % name]
     command += ["-c", "requirements/constraints.txt", *extra]
@@ -199,13 +199,12 @@ def pip_install(*names, extra=()):
 
 
 def install_messages():
-    """Build the messages into .venv, then put the source tree and the `savos` command there."""
-    call(
-        [VENV_PYTHON, "scripts/build_messages.py"],
-        "look at the lines above; `make clean` starts over",
-    )
-    editable = [VENV_PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    call([*editable, "--no-deps", "--no-build-isolation", "-e", "."], "look at the lines above")
+    """Put the source tree and the `savos` command into .venv, then build the messages there."""
+    command = [VENV_PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+    command += ["--no-deps", "--no-build-isolation", "-e", "."]
+    call(command, "look at the lines above")
+    # Last: pip removes what it takes for an older savos_ros, generated messages included.
+    call([VENV_PYTHON, "scripts/build_messages.py"], "`make clean` starts over")
 
 
 def message_inputs():

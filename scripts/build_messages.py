@@ -88,11 +88,15 @@ def build_messages(prefix: Path, build: Path, install: Path) -> None:
 
 def main() -> int:
     """Build into the running environment; returns the exit status."""
+    prefix = Path(sys.prefix)
     try:
-        build_messages(Path(sys.prefix), ROOT / "build" / "messages", Path(sys.prefix))
+        build_messages(prefix, ROOT / "build" / "messages", prefix)
     except RuntimeError as error:
         print(f"The messages could not be built: {error}", file=sys.stderr)
         return 1
+    # The generator registers the messages with pip, which would remove them at its next install.
+    for egg_info in Path(sysconfig.get_path("purelib")).glob("savos_ros-*.egg-info"):
+        shutil.rmtree(egg_info)
     return 0
 
 
