@@ -15,6 +15,11 @@ app = typer.Typer(
 )
 
 
+@app.callback()
+def savos() -> None:
+    """Amodal instance masks from camera images and tracked instance masks."""
+
+
 @app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,

@@ -1,0 +1,268 @@
+"""Says what was found on this machine and what each absence costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+
+OLDEST_PYTHON = (3, 10)
+IMAGE_SEGMENT_BYTES = 8 * 2**20  # per process, as config/fastdds.xml asks for
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing that was looked for.
+
+    Attributes:
+        name: what was looked for.
+        state: "ok", "absent" (optional and not there) or "missing" (the node cannot run).
+        detail: version, place or reason.
+        cost: what does not work without it, with the remedy; "" when all is well.
+    """
+
+    name: str
+    state: str
+    detail: str
+    cost: str = ""
+
+
+def present(name: str, detail: str) -> Finding:
+    """A finding without cost."""
+    return Finding(name, "ok", detail)
+
+
+def absence(name: str, detail: str, cost: str, needed: bool = False) -> Finding:
+    """A finding with its cost; `needed` when the node cannot run without it."""
+    return Finding(name, "missing" if needed else "absent", detail, cost)
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an error."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def module(name: str, cost: str, *, label: str = "", needed: bool = False) -> Finding:
+    """Import a module; its version is taken from the module or its distribution."""
+    try:
+        found = importlib.import_module(name)
+    except Exception as error:  # a broken binary raises anything at import
+        return absence(label or name, reason(error), cost, needed)
+    version = getattr(found, "__version__", "")
+    if not version:
+        names = importlib.metadata.packages_distributions().get(name.split(".")[0], [])
+        version = importlib.metadata.version(names[0]) if names else "found"
+    return present(label or name, str(version))
+
+
+def python() -> Finding:
+    """The interpreter that runs this command."""
+    detail = f"{platform.python_version()} ({sys.executable})"
+    if sys.version_info >= OLDEST_PYTHON:
+        return present("Python", detail)
+    return absence("Python", detail, "needs Python 3.10 or newer", needed=True)
+
+
+def onnxruntime() -> Finding:
+    """ONNX Runtime with its execution providers."""
+    cost = "the default backend cannot run: pip install onnxruntime"
+    finding = module("onnxruntime", cost, label="ONNX Runtime", needed=True)
+    if finding.state != "ok":
+        return finding
+    providers = importlib.import_module("onnxruntime").get_available_providers()
+    short = ", ".join(name.removesuffix("ExecutionProvider") for name in providers)
+    return present("ONNX Runtime", f"{finding.detail} ({short})")
+
+
+def torch() -> Finding:
+    """PyTorch, which only training and the torch backend need."""
+    cost = "no torch backend, training or export: pip install 'savos_ros[torch]'"
+    return module("torch", cost, label="PyTorch")
+
+
+def gpu() -> Finding:
+    """NVIDIA GPU as its driver reports it, with PyTorch's view."""
+    cost = "the network runs on the CPU"
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return absence("NVIDIA GPU", "no nvidia-smi", cost)
+    query = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    try:
+        out = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        return absence("NVIDIA GPU", reason(error), cost)
+    names = "; ".join(out.strip().splitlines())
+    if (
+        importlib.util.find_spec("torch")
+        and not importlib.import_module("torch").cuda.is_available()
+    ):
+        return absence("NVIDIA GPU", names, f"this PyTorch is built without CUDA: {cost}")
+    return present("NVIDIA GPU", names)
+
+
+def ros() -> Finding:
+    """A ROS 2 distribution, or the packages from pip."""
+    distro = os.environ.get("ROS_DISTRO")
+    try:
+        importlib.import_module("rclpy")
+    except Exception as error:
+        cost = "the node cannot run: source ROS 2 Jazzy or newer, or run `make demo` once"
+        return absence("ROS 2 (rclpy)", reason(error), cost, needed=True)
+    return present("ROS 2 (rclpy)", f"{distro} (sourced)" if distro else "Jazzy, from pip packages")
+
+
+def middleware() -> Finding:
+    """The RMW implementation that rclpy would load."""
+    try:
+        name = importlib.import_module("rclpy").get_rmw_implementation_identifier()
+    except Exception as error:
+        return absence("RMW", reason(error), "no topics: install ros-rmw-fastrtps-cpp", needed=True)
+    return present("RMW", name)
+
+
+def messages() -> Finding:
+    """The built messages of this package."""
+    cost = "the node cannot run: `make demo` builds them, or `colcon build` in a ROS 2 workspace"
+    finding = module("savos_ros.msg", cost, label="savos_ros messages", needed=True)
+    if finding.state == "ok":
+        try:  # the libraries are loaded at first use only
+            importlib.import_module("savos_ros.msg").AmodalMaskArray.__import_type_support__()
+        except Exception as error:
+            return absence(finding.name, reason(error), cost, needed=True)
+    return finding
+
+
+def weights() -> Finding:
+    """The weights that the default settings name."""
+    try:
+        from savos_model.config import BackendConfig
+        from savos_model.weights import load_weights
+
+        found = load_weights(BackendConfig().weights)
+    except Exception as error:
+        return absence(
+            "weights", reason(error), "nothing can be completed: install again", needed=True
+        )
+    parameters = sum(array.size for array in found.arrays.values())
+    return present("weights", f"{found.name} ({parameters / 1e6:.2f} million parameters)")
+
+
+def shared_memory() -> Finding:
+    """Room for the shared-memory segments of config/fastdds.xml."""
+    name = "shared memory"
+    try:
+        usage = shutil.disk_usage("/dev/shm")
+    except OSError as error:
+        return absence(name, reason(error), "images go through UDP: slower, lost when best effort")
+    detail = f"/dev/shm {usage.free / 2**20:.0f} of {usage.total / 2**20:.0f} MB free"
+    if usage.free < 4 * IMAGE_SEGMENT_BYTES:
+        cost = (
+            "room for fewer than four processes: docker run --shm-size=256m, or `fastdds shm clean`"
+        )
+        return absence(name, detail, cost)
+    return present(name, detail)
+
+
+def fastdds_profile() -> Finding:
+    """The Fast DDS profile in force; without one an image does not fit the shared segment."""
+    name = "Fast DDS profile"
+    path = os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE", "")
+    if path and os.path.isfile(path):
+        return present(name, path)
+    from savos_ros.paths import share_dir
+
+    detail = f"{path} does not exist" if path else "not set"
+    profile = share_dir() / "config" / "fastdds.xml"
+    cost = (
+        f"best-effort images above 512 KB get lost: export FASTRTPS_DEFAULT_PROFILES_FILE={profile}"
+    )
+    return absence(name, detail, cost)
+
+
+def optional(name: str, cost: str, label: str = "") -> Callable[[], Finding]:
+    """A check for a module that may be absent."""
+    return lambda: module(name, cost, label=label)
+
+
+def needed(name: str, cost: str, label: str = "") -> Callable[[], Finding]:
+    """A check for a module without which the node cannot run."""
+    return lambda: module(name, cost, label=label, needed=True)
+
+
+CHECKS: tuple[Callable[[], Finding], ...] = (
+    python,
+    needed("numpy", "nothing runs: pip install numpy", "NumPy"),
+    needed("cv2", "nothing runs: pip install opencv-python-headless", "OpenCV"),
+    onnxruntime,
+    weights,
+    ros,
+    middleware,
+    needed("sensor_msgs.msg", "no images: install sensor_msgs", "sensor_msgs"),
+    needed("diagnostic_msgs.msg", "no diagnostics: install diagnostic_msgs", "diagnostic_msgs"),
+    needed("std_srvs.srv", "no services: install std_srvs", "std_srvs"),
+    messages,
+    fastdds_profile,
+    shared_memory,
+    torch,
+    gpu,
+    optional("tensorrt", "no TensorRT engines", "TensorRT"),
+    optional("rosbags", "no bag tools: pip install 'savos_ros[bags]'"),
+    optional("av", "no overlay mp4: pip install 'savos_ros[bags]'", "PyAV"),
+    optional("pycocotools", "no MOTS masks: pip install 'savos_ros[bags]'"),
+    optional("cv_bridge", "image encodings other than rgb, bgr and mono are refused"),
+    optional("vision_msgs.msg", "no ~/detections", "vision_msgs"),
+    optional("yolo_msgs.msg", "no mask_source yolo", "yolo_msgs"),
+    optional("foxglove_msgs.msg", "no ~/annotations", "foxglove_msgs"),
+    optional("launch_ros", "no launch files; `savos_node` starts the node alone"),
+)
+
+
+def examine() -> list[Finding]:
+    """Run every check; a check that breaks is itself a finding."""
+    return [check() for check in CHECKS]
+
+
+def print_table(findings: list[Finding]) -> None:
+    """Show the findings as a table, with a closing line."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    colours = {"ok": "green", "absent": "yellow", "missing": "red"}
+    table = Table("", "what")
+    for header in ("found", "what its absence costs"):
+        table.add_column(header, overflow="fold")  # a path must stay whole
+    for item in findings:
+        state = f"[{colours[item.state]}]{item.state}[/]"
+        table.add_row(state, escape(item.name), escape(item.detail), escape(item.cost))
+    console = Console()
+    console.print(table)
+    lacking = [item.name for item in findings if item.state == "missing"]
+    verdict = (
+        f"The node cannot run: {', '.join(lacking)} missing." if lacking else "The node can run."
+    )
+    console.print(verdict)
+
+
+def run_doctor(as_json: bool = False) -> int:
+    """Print all findings.
+
+    Returns:
+        0 when the node can run here, 1 when something it needs is missing.
+    """
+    findings = examine()
+    ready = all(item.state != "missing" for item in findings)
+    if as_json:
+        listed = [dataclasses.asdict(item) for item in findings]
+        print(json.dumps({"ready": ready, "findings": listed}, indent=2))
+    else:
+        print_table(findings)
+    return 0 if ready else 1
