@@ -1,13 +1,13 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 from scipy.spatial import Delaunay
 
 from savos_model.types import Box
 from training.baselines.convex_hull import convex_hull
-from training.baselines.flow_aggregation import DisPairFlow, aggregate, forward_warp
+from training.baselines.flow_aggregation import ANY, DisPairFlow, aggregate, forward_warp
 from training.boxed import EMPTY, from_image, look_at
 
 SHAPE = (48, 80)
@@ -20,6 +20,7 @@ def rectangle(x0, y0, x1, y1):
     return mask
 
 
+@settings(deadline=None)  # machines under load
 @given(hnp.arrays(bool, (12, 14)))
 def test_hull_holds_the_mask_and_little_else(mask):
     boxed = from_image(mask)
@@ -47,6 +48,13 @@ def test_forward_warp_of_a_shift_is_exact():
     assert np.array_equal(forward_warp(mask, motion, np.array([7, -3])), rectangle(17, 7, 37, 17))
 
 
+def test_coverage_any_grows_the_mask_by_the_touched_pixels():
+    mask = rectangle(10, 10, 30, 20)
+    motion = np.full((*SHAPE, 2), 0.25, np.float32)
+    assert np.array_equal(forward_warp(mask, motion, motion[0, 0]), mask)
+    assert np.array_equal(forward_warp(mask, motion, motion[0, 0], ANY), rectangle(10, 10, 31, 21))
+
+
 @pytest.mark.parametrize("factor", [0.9, 1.1, 1.25])
 def test_forward_warp_of_a_zoom_about_a_far_point(factor):
     mask = rectangle(20, 15, 40, 30)
@@ -60,7 +68,7 @@ def test_forward_warp_of_a_zoom_about_a_far_point(factor):
 
 
 def sliding_scene(frames=7, speed=3):
-    """A square slides right; from frame 3 on its right half is hidden. Flow is known only where it is seen."""
+    """A square slides right, from frame 3 on without its right half; flow is right where seen."""
     full = [rectangle(10 + speed * t, 10, 30 + speed * t, 30) for t in range(frames)]
     seen = [mask.copy() for mask in full]
     for t in range(3, frames):

@@ -12,6 +12,7 @@ from savos_model.types import Box
 from training.boxed import EMPTY, BoxedMask, box_around, clip_box, look_at, slices, tighten
 
 FIXED_POINT_STEPS = 3
+HALF, ANY = 0.5, 1e-3
 Track = Mapping[int, tuple[Box, np.ndarray]]
 PairFlow = Callable[[int, int], np.ndarray]
 
@@ -19,7 +20,7 @@ PairFlow = Callable[[int, int], np.ndarray]
 class DisPairFlow:
     """Dense optical flow (DIS, medium preset) between frames of one clip, computed on demand."""
 
-    def __init__(self, grey: Sequence[np.ndarray], kept: int = 32) -> None:
+    def __init__(self, grey: Sequence[np.ndarray], kept: int = 64) -> None:
         """Hold the clip.
 
         Args:
@@ -46,6 +47,7 @@ def aggregate(
     window: int,
     shape: tuple[int, int],
     direction: str = "both",
+    coverage: float = HALF,
 ) -> BoxedMask:
     """Complete the mask of one object in one frame from its neighbouring frames.
 
@@ -57,6 +59,9 @@ def aggregate(
         shape: image rows and columns.
         direction: forward (earlier frames warped on), backward (later ones warped back) or both
             (their union).
+        coverage: covered share from which a warped pixel is set. The paper does not give it: HALF
+            keeps the area under a warp; ANY grows the mask by up to a pixel a step, and is what
+            comes near the paper's figures.
 
     Returns:
         The aggregated mask, bool; it holds the visible mask of `frame`.
@@ -70,18 +75,18 @@ def aggregate(
             f"and {window}: the paper uses both with 3 or 5"
         )
     signs = {"forward": (-1,), "backward": (1,), "both": (-1, 1)}[direction]
-    parts = [_one_direction(track, flow, frame, window, shape, sign) for sign in signs]
+    walks = [[frame + sign * back for back in range(window, -1, -1)] for sign in signs]
+    parts = [_one_direction(track, flow, walk, shape, coverage) for walk in walks]
     view = box_around(part.box for part in parts)
     return BoxedMask(view, np.logical_or.reduce([look_at(part, view) for part in parts]))
 
 
 def _one_direction(
-    track: Track, flow: PairFlow, frame: int, window: int, shape: tuple[int, int], sign: int
+    track: Track, flow: PairFlow, frames: list[int], shape: tuple[int, int], coverage: float
 ) -> BoxedMask:
-    # Where the object has no mask k frames away, the walk starts at the nearest frame that has one.
-    frames = [frame + sign * back for back in range(window, -1, -1)]
+    # Where the object has no mask k frames away, the walk starts at the first frame that has one.
     while frames and _is_empty(track, frames[0]):
-        frames.pop(0)
+        frames = frames[1:]
     if not frames:
         return EMPTY
     pairs = list(zip(frames, frames[1:], strict=False))
@@ -95,7 +100,7 @@ def _one_direction(
         # last mean (the algorithm says nothing about it).
         mean = moving[seen].mean(axis=0) if seen.any() else mean
         motion = np.where(seen[..., None], moving, mean.astype(np.float32))
-        mask = forward_warp(mask, motion, mean) | look_at(track.get(end, EMPTY), view)
+        mask = forward_warp(mask, motion, mean, coverage) | look_at(track.get(end, EMPTY), view)
     return tighten((view, mask))
 
 
@@ -123,7 +128,9 @@ def _view(
     return clip_box(box_around([grown]), shape)
 
 
-def forward_warp(mask: np.ndarray, motion: np.ndarray, start: np.ndarray) -> np.ndarray:
+def forward_warp(
+    mask: np.ndarray, motion: np.ndarray, start: np.ndarray, coverage: float = HALF
+) -> np.ndarray:
     """Move a mask along the motion of its own pixels.
 
     The source of target pixel x is x - u(x) with u(x) = motion(x - u(x)), found by fixed-point
@@ -134,6 +141,7 @@ def forward_warp(mask: np.ndarray, motion: np.ndarray, start: np.ndarray) -> np.
         mask: bool [H, W].
         motion: float32 [H, W, 2], motion (x, y) of each source pixel [px].
         start: first guess of the motion (x, y) [px].
+        coverage: interpolated share from which a target pixel is set.
 
     Returns:
         bool [H, W]; what moves out of the window is gone.
@@ -149,4 +157,4 @@ def forward_warp(mask: np.ndarray, motion: np.ndarray, start: np.ndarray) -> np.
         )
         source_x, source_y = grid_x - back[..., 0], grid_y - back[..., 1]
     moved = cv2.remap(mask.astype(np.float32), source_x, source_y, cv2.INTER_LINEAR)
-    return moved >= 0.5
+    return moved >= coverage
