@@ -1,0 +1,140 @@
+"""Counts, rates and latencies of the running node, as values for diagnostics; free of ROS."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Mapping
+
+import numpy as np
+
+OK, WARN, ERROR = 0, 1, 2  # the levels of diagnostic_msgs/DiagnosticStatus
+RATE_SPAN_S = 5.0
+LOG_EVERY_S = 5.0
+# Beyond this the image stamp is of another clock (a bag without /clock): no latency.
+OTHER_CLOCK_MS = 60_000.0
+FAILURES = ("step_failed", "publish_failed")
+
+
+class Health:
+    """Collects what the threads of one node report.
+
+    Args:
+        window: frames over which percentiles are taken.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._lock = threading.Lock()
+        self._window = window
+        self._stages: dict[str, deque[float]] = {}
+        self._times: deque[float] = deque()
+        self._drops: Counter = Counter()
+        self._reported: Counter = Counter()
+        self._said: dict[str, tuple[float, int]] = {}
+        self.frames_in = 0
+        self.frames_out = 0
+        self.tracks = 0
+        self.stream_resets = 0
+
+    def joined(self) -> None:
+        """Count a joined pair."""
+        with self._lock:
+            self.frames_in += 1
+
+    def answered(
+        self, now_s: float, stages_ms: Mapping[str, float], tracks: int, reset: bool
+    ) -> None:
+        """Count a published result.
+
+        Args:
+            now_s: monotonic time [s].
+            stages_ms: duration by stage [ms]; "stamp" (from the image stamp) is left out when the
+                stamp is of another clock.
+            tracks: live tracks.
+            reset: the stream forgot its tracks before this frame.
+        """
+        with self._lock:
+            self.frames_out += 1
+            self.tracks = tracks
+            self.stream_resets += reset
+            self._times.append(now_s)
+            for stage, value in stages_ms.items():
+                if stage == "stamp" and not 0 <= value < OTHER_CLOCK_MS:
+                    continue
+                self._stages.setdefault(stage, deque(maxlen=self._window)).append(value)
+
+    def drop(self, reason: str, text: str, now_s: float, count: int = 1) -> str:
+        """Count a loss; return a line to log, empty while this reason was logged a moment ago."""
+        with self._lock:
+            self._drops[reason] += count
+            last, said = self._said.get(reason, (-LOG_EVERY_S, 0))
+            if now_s - last < LOG_EVERY_S:
+                return ""
+            total = self._drops[reason]
+            self._said[reason] = (now_s, total)
+        more = f" ({total - said} since the last report)" if total - said > count else ""
+        return f"{reason}: {text}{more}"
+
+    @property
+    def drops(self) -> dict[str, int]:
+        """Losses by reason."""
+        with self._lock:
+            return dict(self._drops)
+
+    def percentiles(self) -> dict[str, tuple[float, float, float]]:
+        """Return p50, p95 and p99 by stage [ms]."""
+        with self._lock:
+            stages = {name: np.array(values) for name, values in self._stages.items()}
+        return {
+            name: tuple(np.percentile(values, (50, 95, 99)).tolist())
+            for name, values in stages.items()
+        }
+
+    def rate_hz(self, now_s: float) -> float:
+        """Results per second over the last five seconds."""
+        with self._lock:
+            while self._times and now_s - self._times[0] > RATE_SPAN_S:
+                self._times.popleft()
+            count = len(self._times)
+            return (count - 1) / max(now_s - self._times[0], 1e-9) if count > 1 else 0.0
+
+    def report(
+        self, now_s: float, joiner_losses: Mapping[str, int], idle: bool
+    ) -> tuple[int, str, dict[str, str]]:
+        """Return level, message and values for a DiagnosticStatus.
+
+        Args:
+            now_s: monotonic time [s].
+            joiner_losses: losses counted by the stamp joiner.
+            idle: no pair has come for too long.
+        """
+        rate, stages = self.rate_hz(now_s), self.percentiles()
+        with self._lock:
+            drops = self._drops + Counter(joiner_losses)
+            new = drops - self._reported
+            self._reported = drops
+        values = {
+            "rate_hz": f"{rate:.2f}",
+            "frames_in": str(self.frames_in),
+            "frames_out": str(self.frames_out),
+            "tracks": str(self.tracks),
+            "stream_resets": str(self.stream_resets),
+            "drops": str(sum(drops.values())),
+        }
+        values |= {f"drops.{reason}": str(count) for reason, count in sorted(drops.items())}
+        for stage, numbers in stages.items():
+            for name, value in zip(("p50", "p95", "p99"), numbers, strict=True):
+                values[f"latency_ms.{stage}.{name}"] = f"{value:.3f}"
+        return *_verdict(new, rate, idle), values
+
+
+def _verdict(new: Counter, rate: float, idle: bool) -> tuple[int, str]:
+    """Level and message from what happened since the last report."""
+    lost = ", ".join(f"{reason} {count}" for reason, count in sorted(new.items()))
+    if any(new[reason] for reason in FAILURES):
+        return ERROR, f"frames failed: {lost}"
+    if idle:
+        return WARN, "no joined frames: see the log for what is missing"
+    if lost:
+        return WARN, f"{rate:.1f} Hz, lost since the last report: {lost}"
+    return OK, f"{rate:.1f} Hz"

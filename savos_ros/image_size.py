@@ -1,0 +1,48 @@
+"""Reads the size of a JPEG or PNG from its header, before anything is decoded."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+# Start-of-frame markers of JPEG; C4, C8 and CC in their midst are something else.
+_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_STANDALONE = {0x01, *range(0xD0, 0xD8)}
+
+
+def encoded_size(data: np.ndarray) -> tuple[int, int] | None:
+    """Return (height, width) [px] as the file header says; None when it is neither JPEG nor PNG.
+
+    Args:
+        data: uint8 [N], the encoded picture.
+    """
+    head = data[:24].tobytes()
+    if head.startswith(_PNG):
+        if len(head) < 24 or head[12:16] != b"IHDR":
+            return None
+        return int.from_bytes(head[20:24], "big"), int.from_bytes(head[16:20], "big")
+    if head.startswith(b"\xff\xd8"):
+        return _jpeg_size(data)
+    return None
+
+
+def _jpeg_size(data: np.ndarray) -> tuple[int, int] | None:
+    """Walk the segments of a JPEG up to its start of frame."""
+    at = 2
+    while at + 9 <= data.size:
+        if data[at] != 0xFF:
+            return None
+        marker = int(data[at + 1])
+        if marker == 0xFF:  # fill byte
+            at += 1
+        elif marker in _STANDALONE:
+            at += 2
+        elif marker in _FRAMES:
+            height, width = data[at + 5 : at + 9].view(">u2").tolist()
+            return height, width
+        else:
+            length = int(data[at + 2]) << 8 | int(data[at + 3])
+            if length < 2:
+                return None
+            at += 2 + length
+    return None

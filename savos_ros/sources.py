@@ -1,0 +1,139 @@
+"""Joins messages of several topics by stamp; bounded, ordered, every loss counted; free of ROS."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+JUMP_NS = (
+    1_000_000_000  # a stamp this far behind the last answer means that the source started again
+)
+
+
+class StampJoiner:
+    """Pairs the newest messages of equal (or near) stamps and answers in ascending order.
+
+    A set is handed out the moment it is complete; what is older than it can no longer be answered
+    and is counted. Stamps that fall back by more than a second, or stay behind for a whole buffer,
+    are taken as a restart of the source (a bag that loops), not as late messages.
+
+    Args:
+        channels: names of the topics; the first one leads, its stamp is the stamp of the set.
+        depth: messages per channel that may wait; one more drops the one that came first.
+        slop_ns: largest difference to the leading stamp [ns]; 0 joins equal stamps only.
+
+    Attributes:
+        losses: messages that were not used, counted by reason: "<channel>_unpaired" (its partners
+            never came), "<channel>_late" (an answer with a later stamp is out),
+            "<channel>_duplicate".
+        restarts: how often the stamps fell back.
+        received: messages per channel.
+        last_stamp: newest stamp that came in per channel [ns]; absent before the first.
+    """
+
+    def __init__(self, channels: Sequence[str], depth: int, slop_ns: int = 0) -> None:
+        if depth < 1 or slop_ns < 0:
+            raise ValueError(
+                f"depth must be at least 1 and slop_ns at least 0, got {depth} and {slop_ns}"
+            )
+        self.channels = tuple(channels)
+        self._depth, self._slop = depth, slop_ns
+        self._waiting: dict[str, OrderedDict[int, Any]] = {
+            name: OrderedDict() for name in self.channels
+        }
+        self._floor: dict[str, int] = {}
+        self._late_in_a_row = 0
+        self.losses: Counter = Counter()
+        self.received: Counter = Counter()
+        self.last_stamp: dict[str, int] = {}
+        self.restarts = 0
+
+    def add(self, channel: str, stamp_ns: int, message: Any) -> tuple[Any, ...] | None:
+        """Take one message; return those of a complete set in the order of `channels`, or None."""
+        self.received[channel] += 1
+        self.last_stamp[channel] = stamp_ns
+        floor = self._floor.get(channel)
+        if (
+            floor is not None
+            and stamp_ns <= floor
+            and not self._is_restart(channel, stamp_ns, floor)
+        ):
+            return None
+        waiting = self._waiting[channel]
+        if stamp_ns in waiting:
+            self.losses[f"{channel}_duplicate"] += 1
+            return None
+        waiting[stamp_ns] = message
+        stamps = self._match(channel, stamp_ns)
+        if stamps is not None:
+            return self._take(stamps)
+        if len(waiting) > self._depth:
+            waiting.popitem(last=False)
+            self.losses[f"{channel}_unpaired"] += 1
+        return None
+
+    def clear(self) -> None:
+        """Forget all waiting messages and stamps; the waiting ones are counted as unpaired."""
+        for name, waiting in self._waiting.items():
+            if waiting:
+                self.losses[f"{name}_unpaired"] += len(waiting)
+                waiting.clear()
+        self._floor.clear()
+        self._late_in_a_row = 0
+
+    def nearest_gap_ns(self) -> int | None:
+        """Smallest difference of waiting stamps of the first two channels [ns]; None without both."""
+        first, second = (self._waiting[name] for name in self.channels[:2])
+        return min((abs(a - b) for a in first for b in second), default=None)
+
+    def _is_restart(self, channel: str, stamp_ns: int, floor: int) -> bool:
+        """Count a message behind the last answer, or find that the source started again."""
+        if stamp_ns == floor:
+            self.losses[f"{channel}_duplicate"] += 1
+            return False
+        self._late_in_a_row += 1
+        if floor - stamp_ns <= JUMP_NS and self._late_in_a_row <= self._depth:
+            self.losses[f"{channel}_late"] += 1
+            return False
+        # Waiting messages stay: after one wild stamp those of the old time still find partners.
+        self._floor.clear()
+        self._late_in_a_row = 0
+        self.restarts += 1
+        return True
+
+    def _match(self, channel: str, stamp_ns: int) -> dict[str, int] | None:
+        """Find the stamps of a complete set with this message; None when a partner is missing."""
+        leader = self.channels[0]
+        leads = [stamp_ns] if channel == leader else self._near(leader, stamp_ns)
+        for lead in leads:
+            stamps = {leader: lead}
+            for name in self.channels[1:]:
+                near = [stamp_ns] if name == channel else self._near(name, lead)
+                if not near:
+                    break
+                stamps[name] = near[0]
+            else:
+                return stamps
+        return None
+
+    def _near(self, channel: str, stamp_ns: int) -> list[int]:
+        """Waiting stamps within the slop, nearest first."""
+        waiting = self._waiting[channel]
+        if self._slop == 0:
+            return [stamp_ns] if stamp_ns in waiting else []
+        near = [stamp for stamp in waiting if abs(stamp - stamp_ns) <= self._slop]
+        return sorted(near, key=lambda stamp: (abs(stamp - stamp_ns), stamp))
+
+    def _take(self, stamps: dict[str, int]) -> tuple[Any, ...]:
+        """Remove a set from the buffers, together with everything older."""
+        self._late_in_a_row = 0
+        messages = []
+        for name in self.channels:
+            waiting, used = self._waiting[name], stamps[name]
+            messages.append(waiting.pop(used))
+            self._floor[name] = used
+            for stamp in [stamp for stamp in waiting if stamp < used]:
+                del waiting[stamp]
+                self.losses[f"{name}_unpaired"] += 1
+        return tuple(messages)

@@ -1,0 +1,99 @@
+"""Words for why no result comes out: which topics are connected, what came in, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One publisher of an input topic, as discovery shows it."""
+
+    node: str
+    message_type: str
+    reliable: bool
+
+
+@dataclass(frozen=True)
+class InputState:
+    """What is known of one input.
+
+    Attributes:
+        name: the input's own name ("image", "instances", "flow").
+        topic: its name after remapping.
+        message_type: the type the node takes ("sensor_msgs/msg/Image").
+        peers: who publishes it.
+        received: messages that came in since activation.
+        last_stamp_ns: newest stamp [ns], None before the first message.
+    """
+
+    name: str
+    topic: str
+    message_type: str
+    peers: tuple[Peer, ...]
+    received: int
+    last_stamp_ns: int | None
+
+
+def waiting_text(
+    states: Sequence[InputState], seconds: float, gap_ns: int | None, slop_s: float
+) -> str:
+    """Say what the node waits for and what to do about it.
+
+    Args:
+        states: all inputs of the node.
+        seconds: how long there was no joined pair [s].
+        gap_ns: smallest difference of the stamps that wait for each other [ns], if known.
+        slop_s: the largest difference that is paired [s].
+    """
+    lines = [f"no joined frame for {seconds:.0f} s; inputs:"]
+    lines += [f"  {_state_text(state)}" for state in states]
+    advice = [text for state in states if (text := _advice(state))]
+    if not advice:
+        advice.append(_stamp_advice(states, gap_ns, slop_s))
+    return "\n".join(lines + [f"  -> {text}" for text in advice])
+
+
+def _state_text(state: InputState) -> str:
+    peers = ", ".join(
+        f"{peer.node} ({'reliable' if peer.reliable else 'best effort'})" for peer in state.peers
+    )
+    count = len(state.peers)
+    publishers = f"{count} publisher{'' if count == 1 else 's'}" + (f": {peers}" if peers else "")
+    last = "none yet" if state.last_stamp_ns is None else f"{state.last_stamp_ns / 1e9:.6f} s"
+    return (
+        f"{state.name} = {state.topic} [{state.message_type}]; {publishers}; "
+        f"{state.received} received, last stamp {last}"
+    )
+
+
+def _advice(state: InputState) -> str:
+    """Say what to do about one input; empty when messages of it arrive."""
+    if not state.peers:
+        remap = f"-r {state.name}:=/your/topic"
+        return f"nobody publishes {state.topic}: start its source, or remap with {remap}"
+    kinds = {peer.message_type for peer in state.peers}
+    if state.message_type not in kinds:
+        remedy = "input.image_transport" if state.name == "image" else "input.mask_source"
+        return (
+            f"{state.topic} carries {', '.join(sorted(kinds))}, not {state.message_type}: "
+            f"set {remedy} or remap another topic"
+        )
+    if state.received == 0:
+        return (
+            f"{state.topic} has a publisher but nothing arrived: see if it sends "
+            f"(ros2 topic hz {state.topic}); for images above 500 kB use config/fastdds.xml "
+            "or a reliable publisher"
+        )
+    return ""
+
+
+def _stamp_advice(states: Sequence[InputState], gap_ns: int | None, slop_s: float) -> str:
+    names = " and ".join(state.name for state in states)
+    gap = "" if gap_ns is None else f" (nearest are {gap_ns / 1e6:.3f} ms apart)"
+    within = "equal" if slop_s == 0 else f"within {slop_s} s of each other"
+    return (
+        f"{names} arrive but no new stamps are {within}{gap}: the mask source must copy "
+        "header.stamp of the image; if it cannot, set input.sync_slop_s"
+    )

@@ -1,0 +1,89 @@
+"""A bounded queue with one thread behind it; when work is too slow the oldest entry is dropped."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Worker(Generic[T]):
+    """Runs `work` on entries one after the other in one thread.
+
+    Args:
+        work: called in the thread with each entry.
+        depth: entries that may wait; one more drops the oldest, so that the newest is never late.
+        on_drop: called with each dropped entry, in the thread of `put`.
+        on_error: called in the thread with the error and its entry; the thread goes on.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[T], None],
+        depth: int,
+        on_drop: Callable[[T], None],
+        on_error: Callable[[Exception, T], None],
+    ) -> None:
+        if depth < 1:
+            raise ValueError(
+                f"depth must be at least 1, got {depth}: give the entries that may wait"
+            )
+        self._work, self._depth = work, depth
+        self._on_drop, self._on_error = on_drop, on_error
+        self._entries: deque[T] = deque()
+        self._ready = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="savos_worker")
+        self._thread.start()
+
+    def put(self, entry: T) -> None:
+        """Queue an entry and return at once; after `stop` it is dropped."""
+        dropped = None
+        with self._ready:
+            if self._stopping:
+                dropped = entry
+            else:
+                if len(self._entries) >= self._depth:
+                    dropped = self._entries.popleft()
+                self._entries.append(entry)
+                self._ready.notify()
+        if dropped is not None:
+            self._on_drop(dropped)
+
+    @property
+    def waiting(self) -> int:
+        """Entries in the queue, without the one in work."""
+        return len(self._entries)
+
+    def stop(self, timeout_s: float = 30.0) -> bool:
+        """Finish the entry in work, drop the others and join the thread.
+
+        Returns:
+            False when the entry in work did not end in time; the thread then ends after it.
+        """
+        with self._ready:
+            self._stopping = True
+            left, self._entries = list(self._entries), deque()
+            self._ready.notify()
+        for entry in left:
+            self._on_drop(entry)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            with self._ready:
+                while not self._entries and not self._stopping:
+                    self._ready.wait()
+                if self._stopping:
+                    return
+                entry = self._entries.popleft()
+            try:
+                self._work(entry)
+            except Exception as error:  # whatever one frame does, the next one must be answered
+                self._on_error(error, entry)
+            del entry  # an idle worker must not keep a frame alive

@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from savos_model.settings import SettingError
+from savos_ros import parameter_docs, settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_parameter_file_is_the_generated_one():
+    text = (ROOT / "config" / "amodal.yaml").read_text(encoding="utf-8")
+    assert text == parameter_docs.yaml_text(), "run `savos params --write`"
+
+
+def test_parameter_file_holds_every_default_with_its_type():
+    tree = yaml.safe_load(parameter_docs.yaml_text())["/**"]["ros__parameters"]
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{leaf}": inner for leaf, inner in value.items()}
+        else:
+            flat[key] = value
+    defaults = settings.values(settings.NodeSettings())
+    assert flat == defaults
+    assert {name: type(value) for name, value in flat.items()} == {
+        name: type(value) for name, value in defaults.items()
+    }
+    assert settings.build(flat) == settings.NodeSettings()
+
+
+def test_readme_table_is_the_generated_one():
+    readme = ROOT / "README.md"
+    if not readme.is_file():
+        pytest.skip("there is no README.md yet")
+    table = parameter_docs.table_in(readme.read_text(encoding="utf-8"))
+    if table is None:
+        pytest.skip("README.md has no place for the table of parameters")
+    assert table == parameter_docs.markdown_text(), "run `savos params --write`"
+
+
+def test_every_setting_has_a_text_and_the_table_a_row_for_it():
+    table = parameter_docs.markdown_text()
+    for name, field in settings.fields():
+        assert len(field.metadata["text"]) > 5
+        assert table.count(f"| `{name}` |") == 1
+
+
+def test_update_writes_file_and_table_once(tmp_path):
+    (tmp_path / "config").mkdir()
+    readme = tmp_path / "README.md"
+    readme.write_text(f"top\n{parameter_docs.BEGIN}\nold\n{parameter_docs.END}\nrest\n")
+    assert len(parameter_docs.update(tmp_path)) == 2
+    assert readme.read_text().startswith("top\n") and readme.read_text().endswith("\nrest\n")
+    assert parameter_docs.table_in(readme.read_text()) == parameter_docs.markdown_text()
+    assert parameter_docs.update(tmp_path) == []
+
+
+def test_live_settings_are_those_of_the_interface():
+    live = {name for name, field in settings.fields() if field.metadata["live"]}
+    overlay = {name for name, _ in settings.fields() if name.startswith("overlay.")}
+    assert live == overlay | {
+        "compose.threshold",
+        "compose.mask_values",
+        "compose.occluder_margin_px",
+    }
+
+
+def test_changes_are_built_and_checked_as_a_set():
+    changed = settings.build({"compose.threshold": 0.25, "input.queue_depth": 7, "autostart": True})
+    assert changed.stream.compose.threshold == 0.25
+    assert changed.input.queue_depth == 7 and changed.autostart
+    assert settings.build(settings.values(changed)) == changed
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("compose.threshold", 2.0, "compose.threshold must be between 0.01 and 0.99, got 2.0"),
+        ("compose.threshold", "high", "compose.threshold must be of type float"),
+        ("input.mask_source", "magic", "input.mask_source must be one of label_image"),
+        ("compose.treshold", 0.5, "compose.treshold is not a parameter"),
+        ("autostart", 1, "autostart must be of type bool"),
+    ],
+)
+def test_bad_values_name_parameter_rule_and_value(name, value, words):
+    with pytest.raises(SettingError, match=words):
+        settings.build({name: value})
