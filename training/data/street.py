@@ -1,0 +1,141 @@
+"""Synthetic street scenes with exact amodal truth, streamed frame by frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from savos_model.settings import check_settings, setting
+from savos_model.types import Box
+from training.data.street_scene import Scene
+
+CLASS_DIVISOR = 1000
+
+
+@dataclass(frozen=True)
+class StreetConfig:
+    """Settings of one generated street clip."""
+
+    seed: int = setting(3, "number that fixes the whole clip", minimum=0, maximum=2**31 - 1)
+    frames: int = setting(150, "frames of the clip", minimum=1, maximum=1_000_000)
+    width: int = setting(1242, "image columns [px]", minimum=64, maximum=8192)
+    height: int = setting(375, "image rows [px]", minimum=32, maximum=8192)
+    rate_hz: float = setting(10.0, "frames per second", minimum=1.0, maximum=120.0)
+    density: float = setting(
+        1.0, "traffic, parked cars, people: 0 empty .. 2 crowded", minimum=0.0, maximum=2.0
+    )
+    style: str = setting("any", "kind of street", choices=("any", "city", "suburb", "works"))
+    max_speed: float = setting(
+        11.0, "highest speed of the camera car [m/s]", minimum=0.0, maximum=14.0
+    )
+    image_noise: float = setting(
+        1.0, "blur, sensor noise, exposure change: 0 none .. 2 strong", minimum=0.0, maximum=2.0
+    )
+    jitter_px: float = setting(
+        1.5, "largest rim error of the tracker's masks [px]", minimum=0.0, maximum=8.0
+    )
+    lost_share: float = setting(
+        0.02, "share of frames in which the tracker has lost an object", minimum=0.0, maximum=0.9
+    )
+    split_share: float = setting(
+        0.01, "share of frames in which a tracked mask lacks a part", minimum=0.0, maximum=0.9
+    )
+    min_tracked_px: int = setting(
+        40, "smaller visible masks are missed by the tracker [px]", minimum=1, maximum=1_000_000
+    )
+    min_full_px: int = setting(
+        250, "objects whose full mask is smaller are no objects [px]", minimum=1, maximum=1_000_000
+    )
+    max_range_m: float = setting(
+        45.0, "objects further away are drawn, but are no objects [m]", minimum=1.0, maximum=100.0
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
+class StreetObject:
+    """One car or person of a frame; masks are (integer box inside the image, uint8 0/1 crop of its size).
+
+    Attributes:
+        id: class * 1000 + track as in KITTI MOTS, the same over the clip.
+        class_id: 1 car, 2 person.
+        full: the object rendered alone, clipped to the image.
+        visible: what no nearer thing covers; None when that is nothing.
+        tracked: what the imitated tracker reports; None when it reports nothing.
+        depth_m: distance of the nearest point along the viewing axis [m].
+        occlusion: 1 - visible area / full area, 0..1.
+    """
+
+    id: int
+    class_id: int
+    full: tuple[Box, np.ndarray]
+    visible: tuple[Box, np.ndarray] | None
+    tracked: tuple[Box, np.ndarray] | None
+    depth_m: float
+    occlusion: float
+
+
+@dataclass(frozen=True)
+class StreetFrame:
+    """One frame: `image` uint8 BGR [H, W, 3], stamp [ns], objects from near to far."""
+
+    index: int
+    stamp_ns: int
+    image: np.ndarray
+    objects: list[StreetObject]
+
+
+def generate(config: StreetConfig) -> Iterator[StreetFrame]:
+    """Stream a clip frame by frame; the same config gives the same bits, and memory does not grow with `frames`."""
+    scene = Scene(config)
+    ids: dict[int, int] = {}
+    counters = {1: 0, 2: 0}
+    for index in range(config.frames):
+        image, seen = scene.render()
+        for entry in seen:
+            if entry.uid not in ids and entry.visible is not None:
+                ids[entry.uid] = _new_id(entry.class_id, counters, set(ids.values()))
+        objects = [
+            StreetObject(
+                ids[entry.uid],
+                entry.class_id,
+                entry.full,
+                entry.visible,
+                entry.tracked,
+                entry.depth_m,
+                entry.occlusion,
+            )
+            for entry in seen
+            if entry.uid in ids
+        ]
+        yield StreetFrame(index, round(index * 1e9 / config.rate_hz), image, objects)
+        scene.step()
+        alive = scene.alive()
+        ids = {uid: number for uid, number in ids.items() if uid in alive}
+
+
+def _new_id(class_id: int, counters: dict[int, int], used: set[int]) -> int:
+    """Next free number of a class; after 999 objects the numbers of those long gone come again."""
+    for _ in range(CLASS_DIVISOR):
+        counters[class_id] = counters[class_id] % (CLASS_DIVISOR - 1) + 1
+        number = class_id * CLASS_DIVISOR + counters[class_id]
+        if number not in used:
+            return number
+    raise RuntimeError(f"more than 999 objects of class {class_id} at once: lower density")
+
+
+def label_image(frame: StreetFrame) -> np.ndarray:
+    """Tracker output of a frame as one label image, uint16 [H, W]: pixel = id, 0 = background; nearer masks win."""
+    labels = np.zeros(frame.image.shape[:2], dtype=np.uint16)
+    for item in sorted(
+        frame.objects, key=lambda entry: -entry.depth_m if math.isfinite(entry.depth_m) else 0.0
+    ):
+        if item.tracked is not None:
+            box, mask = item.tracked
+            labels[box.y0 : box.y1, box.x0 : box.x1][mask > 0] = item.id
+    return labels
