@@ -1,0 +1,187 @@
+"""Starts the amodal mask node, on request with a bag, RViz or the Fast DDS profile.
+
+ros2 launch savos_ros amodal.launch.py image:=/camera/image_raw instances:=/tracker/labels
+ros2 launch savos_ros amodal.launch.py bag:=street.bag rviz:=true
+"""
+
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+from launch import LaunchContext, LaunchDescription
+from launch.action import Action
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    ExecuteProcess,
+    LogInfo,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+    Shutdown,
+)
+from launch.events import matches_action
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode, Node
+from launch_ros.event_handlers import OnStateTransition
+from launch_ros.events.lifecycle import ChangeState
+from launch_ros.parameter_descriptions import ParameterValue
+from lifecycle_msgs.msg import Transition
+
+from savos_ros.paths import share_dir
+
+CONFIG = share_dir() / "config"
+NODE_NAME = "savos"
+BOOL = ["true", "false"]
+ARGUMENTS = (
+    DeclareLaunchArgument(
+        "image", default_value="/camera/image_raw", description="camera image topic"
+    ),
+    DeclareLaunchArgument(
+        "instances",
+        default_value="/tracker/labels",
+        description="topic of the tracked instance masks",
+    ),
+    DeclareLaunchArgument(
+        "image_transport",
+        default_value="",
+        choices=["", "raw", "compressed"],
+        description="raw or compressed (topic IMAGE/compressed); empty: as params_file says",
+    ),
+    DeclareLaunchArgument(
+        "params_file", default_value=str(CONFIG / "amodal.yaml"), description="node parameters"
+    ),
+    DeclareLaunchArgument("namespace", default_value="", description="one per camera"),
+    DeclareLaunchArgument(
+        "backend", default_value="", description="engine of the network; empty: as params_file says"
+    ),
+    DeclareLaunchArgument(
+        "autostart", default_value="true", choices=BOOL, description="configure, then activate"
+    ),
+    DeclareLaunchArgument(
+        "bag", default_value="", description="rosbag2 to play once the node is active"
+    ),
+    DeclareLaunchArgument("rviz", default_value="false", choices=BOOL, description="open RViz"),
+    DeclareLaunchArgument(
+        "fastdds",
+        default_value="false",
+        description="true: config/fastdds.xml, for images within one machine; or a path",
+    ),
+)
+
+
+def existing(path: str, argument: str) -> str:
+    """Return `path` when it exists, else say which argument is wrong."""
+    if not Path(path).expanduser().exists():
+        raise FileNotFoundError(
+            f"{argument}:={path} does not exist: give the path of an existing one"
+        )
+    return str(Path(path).expanduser())
+
+
+def amodal_node(values: dict[str, str]) -> LifecycleNode:
+    """The node with its parameters and topics."""
+    parameters: list = [existing(values["params_file"], "params_file")]
+    overrides = {"input.image_transport": "image_transport", "model.backend": "backend"}
+    for parameter, argument in overrides.items():
+        if values[argument]:
+            parameters.append({parameter: ParameterValue(values[argument], value_type=str)})
+    if values["bag"]:
+        parameters.append({"use_sim_time": True})
+    parameters.append({"autostart": False})  # the events below do it
+    return LifecycleNode(
+        package="savos_ros",
+        executable="savos_node",
+        name=NODE_NAME,
+        namespace=values["namespace"],
+        parameters=parameters,
+        remappings=[
+            ("image", values["image"]),
+            ("image/compressed", values["image"] + "/compressed"),
+            ("instances", values["instances"]),
+        ],
+        output="screen",
+        emulate_tty=True,
+        on_exit=Shutdown(reason="the amodal mask node ended"),
+    )
+
+
+def change_state(node: LifecycleNode, transition: int) -> EmitEvent:
+    """Ask the node for a lifecycle transition."""
+    event = ChangeState(lifecycle_node_matcher=matches_action(node), transition_id=transition)
+    return EmitEvent(event=event)
+
+
+def start_up(node: LifecycleNode, once_active: list[Action]) -> list[Action]:
+    """Configure the node, activate it, then run `once_active`; a failed step is reported."""
+
+    def after(start: str, goal: str, entities: list[Action]) -> RegisterEventHandler:
+        handler = OnStateTransition(
+            target_lifecycle_node=node, start_state=start, goal_state=goal, entities=entities
+        )
+        return RegisterEventHandler(handler)
+
+    failed = LogInfo(msg="savos: not configured; its last error above says what to do")
+    activate = change_state(node, Transition.TRANSITION_ACTIVATE)
+    return [
+        after("configuring", "inactive", [activate]),
+        after("configuring", "unconfigured", [failed]),
+        after("activating", "active", once_active),
+        change_state(node, Transition.TRANSITION_CONFIGURE),
+    ]
+
+
+def bag_player(bag: str) -> list[Action]:
+    """Play the bag with its clock: by `ros2 bag` where it is installed, else by `savos play`."""
+    if not bag:
+        return []
+    if shutil.which("ros2") and importlib.util.find_spec("ros2bag"):
+        player = ["ros2", "bag", "play"]
+    else:
+        player = [sys.executable, "-m", "savos_ros.cli", "play"]
+    command = [*player, existing(bag, "bag"), "--clock"]
+    return [ExecuteProcess(cmd=command, name="player", output="screen")]
+
+
+def viewers(values: dict[str, str]) -> list[Action]:
+    """RViz with image and overlay, beside it the table of /diagnostics where rqt has one."""
+    if values["rviz"] != "true":
+        return []
+    overlay = "/".join(filter(None, ["", values["namespace"].strip("/"), NODE_NAME, "overlay"]))
+    shown = [
+        Node(
+            package="rviz2",
+            executable="rviz2",
+            arguments=["-d", str(CONFIG / "amodal.rviz")],
+            remappings=[("/camera/image_raw", values["image"]), ("/savos/overlay", overlay)],
+            parameters=[{"use_sim_time": bool(values["bag"])}],
+        )
+    ]
+    try:
+        get_package_prefix("rqt_runtime_monitor")
+    except PackageNotFoundError:
+        return [*shown, LogInfo(msg="no table of /diagnostics: install rqt_runtime_monitor")]
+    return [*shown, Node(package="rqt_runtime_monitor", executable="rqt_runtime_monitor")]
+
+
+def dds_profile(fastdds: str) -> list[Action]:
+    """Set the Fast DDS profile for everything that is started."""
+    if fastdds == "false":
+        return []
+    path = str(CONFIG / "fastdds.xml") if fastdds == "true" else existing(fastdds, "fastdds")
+    return [SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", path)]
+
+
+def start(context: LaunchContext) -> list[Action]:
+    """Turn the arguments into actions."""
+    values = {a.name: LaunchConfiguration(a.name).perform(context) for a in ARGUMENTS}
+    node, player = amodal_node(values), bag_player(values["bag"])
+    running = start_up(node, player) if values["autostart"] == "true" else player
+    return [*dds_profile(values["fastdds"]), node, *running, *viewers(values)]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Entry point of the launch system."""
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=start)])

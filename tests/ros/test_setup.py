@@ -1,0 +1,219 @@
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+import tomllib
+
+from savos_ros.paths import message_files, share_dir
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def bootstrap(tmp_path, monkeypatch):
+    """The set-up script, working on an empty folder."""
+    spec = importlib.util.spec_from_file_location("bootstrap", ROOT / "scripts" / "bootstrap.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "ROOT", str(tmp_path))
+    monkeypatch.setattr(module, "VENV", str(tmp_path / ".venv"))
+    monkeypatch.setattr(module, "VENV_PYTHON", str(tmp_path / ".venv" / "bin" / "python"))
+    monkeypatch.delenv("ROS_DISTRO", raising=False)
+    return module
+
+
+def run_bootstrap(**environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "scripts" / "bootstrap.py"), "demo"]
+    env = os.environ | environment
+    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=60, check=False)
+
+
+@pytest.fixture
+def tools(tmp_path):
+    """A PATH folder with the named tools alone."""
+
+    def make(*names: str) -> str:
+        for name in names:
+            tool = tmp_path / name
+            tool.write_text("#!/bin/sh\necho cmake version 3.25.1\n")
+            tool.chmod(0o755)
+        return str(tmp_path)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("have", "words"),
+    [
+        ((), "build-essential"),
+        (("cc", "c++"), "apt install cmake"),
+        (("cc", "c++", "cmake"), "apt install ninja-build"),
+    ],
+)
+def test_a_missing_tool_is_one_line_that_says_what_to_install(tools, have, words):
+    done = run_bootstrap(PATH=tools(*have))
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_old_cmake_is_refused_with_its_version(bootstrap, tools, monkeypatch):
+    folder = tools("cc", "c++", "cmake", "ninja")
+    Path(folder, "cmake").write_text("#!/bin/sh\necho cmake version 3.16.3\n")
+    monkeypatch.setenv("PATH", folder)
+    with pytest.raises(bootstrap.SetupError, match="3.20 or newer.*3.16.3"):
+        bootstrap.check_tools()
+
+
+def test_another_machine_is_sent_to_colcon(bootstrap, monkeypatch):
+    monkeypatch.setattr(bootstrap.platform, "machine", lambda: "aarch64")
+    with pytest.raises(bootstrap.SetupError, match="colcon build"):
+        bootstrap.check_tools()
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (None, "Python 3.11, 3.12 or 3.13 is needed"),
+        ({"version": (3, 9), "bits": 64, "venv": True, "headers": True}, "Python 3.11, 3.12 or"),
+        ({"version": (3, 11), "bits": 64, "venv": False, "headers": True}, "python3.11-venv"),
+        ({"version": (3, 12), "bits": 64, "venv": True, "headers": False}, "python3.12-dev"),
+    ],
+)
+def test_an_unusable_python_is_told_with_the_package_to_install(
+    bootstrap, monkeypatch, found, words
+):
+    monkeypatch.setattr(bootstrap, "probe", lambda path: found and {**found, "python": path})
+    with pytest.raises(bootstrap.SetupError, match=re.escape(words)):
+        bootstrap.find_python()
+
+
+def test_the_probe_knows_this_python(bootstrap):
+    found = bootstrap.probe(sys.executable)
+    assert tuple(found["version"]) == sys.version_info[:2]
+    assert bootstrap.probe("/no/such/python") is None
+
+
+def test_a_step_runs_once_until_its_inputs_change(bootstrap, tmp_path):
+    source, runs = tmp_path / "pins.txt", []
+    source.write_text("a==1\n")
+
+    def step() -> None:
+        bootstrap.stamped("pins", ["pins.txt"], "pins", lambda: runs.append(1))
+
+    step()
+    step()
+    assert len(runs) == 1
+    source.write_text("a==2\n")
+    step()
+    assert len(runs) == 2
+
+
+def test_an_interrupted_step_runs_again(bootstrap, tmp_path):
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bootstrap.stamped("pins", [], "pins", interrupted)
+    runs = []
+    bootstrap.stamped("pins", [], "pins", lambda: runs.append(1))
+    assert runs == [1]
+
+
+def test_a_sourced_ros_does_not_leak_into_the_environment(bootstrap, monkeypatch):
+    monkeypatch.setenv("ROS_DISTRO", "jazzy")
+    monkeypatch.setenv("PYTHONPATH", "/opt/ros/jazzy/lib/python3.12/site-packages")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/ros/jazzy/lib")
+    env = bootstrap.clean_environment()
+    assert not {"ROS_DISTRO", "PYTHONPATH", "LD_LIBRARY_PATH"} & env.keys()
+    assert env["PATH"] == os.environ["PATH"]
+
+
+def test_torch_index_of_the_user_is_used_and_an_unreachable_one_is_left_out(bootstrap, monkeypatch):
+    monkeypatch.setenv("TORCH_INDEX_URL", "https://mirror.example/cpu")
+    assert bootstrap.torch_index() == ["--extra-index-url", "https://mirror.example/cpu"]
+    monkeypatch.delenv("TORCH_INDEX_URL")
+
+    def unreachable(*args, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(bootstrap.urllib.request, "urlopen", unreachable)
+    assert bootstrap.torch_index() == []
+
+
+def pins(name: str) -> dict[str, str]:
+    lines = (ROOT / "requirements" / f"{name}.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+
+def test_every_requirement_is_pinned_once():
+    layers = [pins(name) for name in ("runtime", "build", "test", "constraints")]
+    versions: dict[str, set[str]] = {}
+    for name, version in (item for layer in layers for item in layer.items()):
+        versions.setdefault(name.lower().replace("_", "-"), set()).add(version)
+    assert not {name: found for name, found in versions.items() if len(found) > 1}
+
+
+def test_the_demo_installs_no_torch():
+    assert "torch" not in pins("runtime") | pins("build")
+    assert pins("test")["torch"] == "2.13.0"
+
+
+def test_version_and_ros_pins_agree_between_the_build_files():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    package = ElementTree.parse(ROOT / "package.xml").getroot()
+    assert project["version"] == package.findtext("version")
+    assert project["name"] == package.findtext("name")
+    ros = dict(line.split("==") for line in project["optional-dependencies"]["ros"])
+    assert ros.items() <= pins("runtime").items()
+
+
+def test_cmake_builds_every_message():
+    text = (ROOT / "CMakeLists.txt").read_text()
+    built = set(re.findall(r"msg/\w+\.msg", text))
+    assert built == {f"msg/{path.name}" for path in message_files()}
+
+
+def test_built_messages_equal_their_sources():
+    reason = "rclpy is not installed: no built messages to compare"
+    serialization = pytest.importorskip("rclpy.serialization", reason=reason)
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+    from savos_ros.msg import AmodalMask, AmodalMaskArray, InstanceMask, InstanceMaskArray
+
+    store, types = get_typestore(Stores.ROS2_JAZZY), {}
+    for path in message_files():
+        types |= get_types_from_msg(path.read_text(), f"savos_ros/msg/{path.stem}")
+    store.register(types)
+    amodal = AmodalMask(id="car", source=AmodalMask.COASTED, occlusion=0.25, motion_y=-3.0)
+    built = [
+        AmodalMaskArray(height=375, width=1242, model="small", masks=[amodal]),
+        InstanceMaskArray(height=375, width=1242, masks=[InstanceMask(id="7", score=0.5)]),
+    ]
+    for message in built:
+        name = f"savos_ros/msg/{type(message).__name__}"
+        raw = serialization.serialize_message(message)
+        read = store.deserialize_cdr(raw, name)
+        assert bytes(store.serialize_cdr(read, name))[4:] == raw[4:], name
+    assert len(types) == 4
+    assert (read.width, read.masks[0].id, read.masks[0].score) == (1242, "7", 0.5)
+
+
+def test_the_data_of_the_package_is_found():
+    share = share_dir()
+    assert len(message_files()) == 4
+    for name in ("launch/amodal.launch.py", "launch/kitti_replay.launch.py", "config/fastdds.xml"):
+        assert (share / name).is_file(), name
+
+
+def test_fastdds_profile_fits_the_largest_usual_image():
+    space = "{http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles}"
+    root = ElementTree.parse(ROOT / "config" / "fastdds.xml").getroot()
+    (segment,) = root.iter(f"{space}segment_size")
+    (message,) = root.iter(f"{space}maxMessageSize")
+    assert int(segment.text) >= 8 * 2**20
+    assert int(message.text) >= 1242 * 375 * 3 + 4096
