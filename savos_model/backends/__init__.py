@@ -1,0 +1,1 @@
+"""Engines that run one batched step of the network."""

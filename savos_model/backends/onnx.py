@@ -1,0 +1,37 @@
+"""The network on ONNX Runtime: the default on a CPU, without torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+
+from savos_model.backends.base import StepOutput, check_inputs
+from savos_model.backends.onnx_graph import INPUTS, OUTPUTS, build_step
+from savos_model.config import ModelConfig
+from savos_model.weights import Weights
+
+
+class OnnxBackend:
+    """Builds the step graph from the weights in memory, so that one file holds them."""
+
+    name = "onnx"
+
+    def __init__(self, weights: Weights, threads: int, reason: str) -> None:
+        self.weights, self.reason = weights, reason
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        # Idle threads must sleep: a robot's cores have other work between two frames.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        graph = build_step(weights).SerializeToString()
+        self.session = onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
+
+    @property
+    def model(self) -> ModelConfig:
+        """Settings of the network."""
+        return self.weights.model
+
+    def step(self, patches: np.ndarray, h: np.ndarray, c: np.ndarray) -> StepOutput:
+        """As Backend.step."""
+        check_inputs(patches, h, c, self.model)
+        feeds = dict(zip(INPUTS, (patches, h, c), strict=True))
+        return StepOutput(*self.session.run(list(OUTPUTS), feeds))

@@ -1,0 +1,169 @@
+"""The step network as an ONNX graph, built from the layer list and the weights without torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from savos_model.config import ModelConfig
+from savos_model.layers import (
+    DECODERS,
+    ENCODERS,
+    FLOW,
+    FLOW_X,
+    LEAK,
+    NORM_EPS,
+    VISIBLE,
+    Stage,
+    decoder_stages,
+    encoder_stages,
+)
+from savos_model.weights import Weights
+
+OPSET = 17
+INPUTS = ("patches", "h", "c")
+OUTPUTS = ("mask_logits", "alpha", "residual", "h_out", "c_out")
+
+
+class Graph:
+    """Nodes and initialisers under construction."""
+
+    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
+        self.arrays, self.nodes, self.initialisers, self.names = arrays, [], [], set()
+
+    def constant(self, name: str, value: np.ndarray) -> str:
+        """Add an initialiser once; returns its name."""
+        if name not in self.names:
+            self.names.add(name)
+            self.initialisers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def weight(self, name: str) -> str:
+        """A parameter of the network as an initialiser."""
+        return self.constant(name, self.arrays[name])
+
+    def add(self, kind: str, inputs: list[str], output: str = "", **attributes: object) -> str:
+        """Add a node with one output; returns the output's name."""
+        output = output or f"{kind}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
+        return output
+
+    def slice(self, x: str, part: slice, axis: int = 1, output: str = "") -> str:
+        """x[:, part] along one axis."""
+        ends = [self.constant(f"i{v}", np.array([v], np.int64)) for v in (part.start, part.stop, axis)]
+        return self.add("Slice", [x, *ends], output)
+
+    def linear(self, x: str, name: str) -> str:
+        """x @ W.T + b."""
+        return self.add("Gemm", [x, self.weight(f"{name}.weight"), self.weight(f"{name}.bias")], transB=1)
+
+    def norm(self, x: str, name: str, channels: int, rows: int, cols: int) -> str:
+        """GroupNorm with one group, then LeakyReLU, as LayerNormalization over [C, H, W].
+
+        The affine part is spread over H and W, so that one fused operator does all of it.
+        """
+        shape = (channels, rows, cols)
+        scale, bias = (
+            self.constant(f"{name}.{kind}.spread", spread(self.arrays[f"{name}.{kind}"], shape))
+            for kind in ("weight", "bias")
+        )
+        x = self.add("LayerNormalization", [x, scale, bias], axis=1, epsilon=NORM_EPS)
+        return self.add("LeakyRelu", [x], alpha=LEAK)
+
+
+def spread(values: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Per-channel values repeated over rows and columns."""
+    return np.broadcast_to(values[:, None, None], shape)
+
+
+def pads(stage: Stage) -> list[int]:
+    """ONNX order: begins, then ends."""
+    return [*stage.padding, *stage.padding]
+
+
+def encoder(graph: Graph, name: str, x: str, stages: list[Stage], size: tuple[int, int]) -> str:
+    """Nodes of an encoder; returns the code [N, D]."""
+    for i, s in enumerate(stages):
+        prefix = f"{name}.stages.{i}"
+        inputs = [x, graph.weight(f"{prefix}.0.weight"), graph.weight(f"{prefix}.0.bias")]
+        x = graph.add("Conv", inputs, kernel_shape=s.kernel, strides=s.stride, pads=pads(s))
+        size = tuple(
+            (n + 2 * p - k) // t + 1 for n, p, k, t in zip(size, s.padding, s.kernel, s.stride, strict=True)
+        )
+        x = graph.norm(x, f"{prefix}.1", s.outputs, *size)
+    return graph.linear(graph.add("Flatten", [x], axis=1), f"{name}.linear")
+
+
+def decoder(graph: Graph, name: str, x: str, stages: list[Stage]) -> str:
+    """Nodes of a decoder; returns [N, 2, H, W]."""
+    axes = graph.constant("axes23", np.array([2, 3], np.int64))
+    x = graph.add("Unsqueeze", [graph.linear(x, f"{name}.linear"), axes])
+    size = (1, 1)
+    for i, s in enumerate(stages):
+        prefix = f"{name}.stages.{i}"
+        x = graph.norm(x, f"{prefix}.0", s.inputs, *size)
+        inputs = [x, graph.weight(f"{prefix}.2.weight"), graph.weight(f"{prefix}.2.bias")]
+        x = graph.add("ConvTranspose", inputs, kernel_shape=s.kernel, strides=s.stride, pads=pads(s))
+        size = tuple(
+            (n - 1) * t - 2 * p + k for n, p, k, t in zip(size, s.padding, s.kernel, s.stride, strict=True)
+        )
+    return x
+
+
+def lstm_cell(graph: Graph, x: str, hidden: int) -> str:
+    """One LSTM step with explicit state (torch's gate order i, f, g, o); returns the new h."""
+    total = graph.arrays["lstm.bias_ih_l0"] + graph.arrays["lstm.bias_hh_l0"]
+    both = np.concatenate((graph.arrays["lstm.weight_ih_l0"], graph.arrays["lstm.weight_hh_l0"]), 1)
+    inputs = graph.add("Concat", [x, "h"], axis=1)
+    gates = graph.add(
+        "Gemm", [inputs, graph.constant("lstm.weight", both), graph.constant("lstm.bias", total)], transB=1
+    )
+    i, f, g, o = (graph.slice(gates, slice(k * hidden, (k + 1) * hidden)) for k in range(4))
+    i, f, o = (graph.add("Sigmoid", [gate]) for gate in (i, f, o))
+    kept = graph.add("Mul", [f, "c"])
+    added = graph.add("Mul", [i, graph.add("Tanh", [g])])
+    graph.add("Add", [kept, added], "c_out")
+    return graph.add("Mul", [o, graph.add("Tanh", ["c_out"])], "h_out")
+
+
+def build_step(weights: Weights) -> onnx.ModelProto:
+    """The step network: patches [N, 6, H, W], h, c in; mask logits, alpha, residual, h, c out; N is free."""
+    model, graph = weights.model, Graph(weights.arrays)
+    fed = {"embed_encoder": "patches", "motion_encoder": graph.slice("patches", FLOW)}
+    completer = FLOW_X if model.preset == "official" else VISIBLE
+    fed["mask_encoder"] = graph.slice("patches", completer)
+    codes = {
+        name: encoder(graph, name, fed[name], encoder_stages(model, *ENCODERS[name]), model.patch)
+        for name in ENCODERS
+    }
+    h = lstm_cell(graph, codes["embed_encoder"], model.hidden)
+    decoded = {}
+    for name, code in zip(DECODERS, ("mask_encoder", "motion_encoder"), strict=True):
+        joined = graph.add("Concat", [h, codes[code]], axis=1)
+        decoded[name] = decoder(graph, name, joined, decoder_stages(model))
+    axis = graph.constant("axis1", np.array([1], np.int64))
+    for k, output in enumerate(("mask_logits", "alpha")):
+        part = graph.slice(decoded["mask_decoder"], slice(k, k + 1))
+        graph.add("Squeeze", [part, axis], output)
+    graph.add("Identity", [decoded["motion_decoder"]], "residual")
+    return model_proto(graph, model, weights)
+
+
+def model_proto(graph: Graph, model: ModelConfig, weights: Weights) -> onnx.ModelProto:
+    """Close the graph: inputs, outputs, metadata, check."""
+    state = ["N", model.hidden]
+    shapes = dict(
+        zip((*INPUTS, *OUTPUTS), (
+            ["N", 6, *model.patch], state, state,
+            ["N", *model.patch], ["N", *model.patch], ["N", 2, *model.patch], state, state,
+        ), strict=True)
+    )
+    info = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, s) for name, s in shapes.items()}
+    proto = helper.make_graph(
+        graph.nodes, "savos_step", [info[n] for n in INPUTS], [info[n] for n in OUTPUTS], graph.initialisers
+    )
+    result = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    helper.set_model_props(result, {"weights": weights.name, "preset": model.preset, "width": str(model.width)})
+    onnx.checker.check_model(result)
+    return result

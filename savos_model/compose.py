@@ -1,0 +1,125 @@
+"""Visible mask, prediction and occluders become the published amodal mask."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from savos_model.config import ComposeConfig
+from savos_model.geometry import intersect, mask_box, move, paste, union, window
+from savos_model.types import AmodalObject, Box, Instance, Source
+
+COAST_DECAY = 0.8  # confidence kept per frame without an observation
+
+
+def copy_visible(instance: Instance, motion: tuple[float, float] = (0.0, 0.0)) -> AmodalObject:
+    """The visible mask as it is: births, masks too small, tracks over the cap."""
+    return AmodalObject(
+        instance.id, instance.class_id, instance.score, Source.VISIBLE, instance.box,
+        instance.mask * np.uint8(255), instance.mask, 0.0, 1.0, motion,
+    )
+
+
+def occluder_mask(count: np.ndarray, own: np.ndarray, region: Box, margin: int) -> np.ndarray | None:
+    """Where other objects are visible, with a rim, in an integer region inside the image.
+
+    The rim closes the gap that trackers leave between an object and its occluder.
+
+    Args:
+        count: uint8 [H, W], number of visible masks on each pixel.
+        own: uint8 [region.height, region.width], the object's own mask.
+
+    Returns:
+        uint8 0/1 of the region's shape, or None when no other object is near.
+    """
+    wide = intersect(
+        Box(region.x0 - margin, region.y0 - margin, region.x1 + margin, region.y1 + margin),
+        Box(0, 0, count.shape[1], count.shape[0]),
+    )
+    assert wide is not None  # it contains the region
+    others = (window(count, wide) > 0).astype(np.uint8)
+    inner = move(region, -wide.x0, -wide.y0)
+    centre = others[int(inner.y0) : int(inner.y1), int(inner.x0) : int(inner.x1)]
+    np.greater(window(count, region), own, out=centre, casting="unsafe")
+    if not others.any():
+        return None
+    if margin:
+        side = 2 * margin + 1
+        others = cv2.dilate(others, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+    return window(others, inner)
+
+
+def compose(
+    instance: Instance,
+    probability: np.ndarray,
+    box: Box,
+    count: np.ndarray,
+    motion: tuple[float, float],
+    config: ComposeConfig,
+) -> AmodalObject:
+    """V plus the predicted pixels that may be hidden: those behind other objects (paper's protocol).
+
+    Args:
+        instance: this frame's visible mask.
+        probability: float32 [h, w] predicted for this frame, fills `box`.
+        count: uint8 [H, W] from instances.occupancy.
+        motion: mean amodal motion (x, y) [px per frame].
+    """
+    image = Box(0, 0, count.shape[1], count.shape[0])
+    inside = intersect(box, image)
+    region = instance.box if inside is None else union(instance.box, inside)
+    own = window(instance.mask, move(region, -instance.box.x0, -instance.box.y0))
+    allowed = np.ones_like(own) if config.complete_into == "anything" else occluder_mask(
+        count, own, region, config.occluder_margin_px
+    )
+    if allowed is None:
+        hidden, chance = np.zeros_like(own, bool), None
+    else:
+        chance = paste(probability, box, region)
+        hidden = (chance >= config.threshold) & (allowed != 0) & (own == 0)
+    hidden_px, visible_px = int(np.count_nonzero(hidden)), int(np.count_nonzero(own))
+    confidence = float(chance[hidden].mean()) if hidden_px and chance is not None else 1.0
+    values = own * np.uint8(255)
+    if chance is not None and config.mask_values == "probability":
+        values = np.where((own == 0) & (allowed != 0), np.round(chance * 255), values).astype(np.uint8)
+    else:
+        values[hidden] = 255
+    tight = mask_box(values) or Box(0, 0, 1, 1)
+    return AmodalObject(
+        instance.id, instance.class_id, instance.score, Source.FORWARD,
+        move(tight, region.x0, region.y0), window(values, tight), window(own, tight),
+        hidden_px / max(1, hidden_px + visible_px), confidence, motion,
+    )
+
+
+def compose_coasted(
+    instance: Instance,
+    probability: np.ndarray,
+    box: Box,
+    size: tuple[int, int],
+    motion: tuple[float, float],
+    missing: int,
+    config: ComposeConfig,
+) -> AmodalObject | None:
+    """The prediction alone, for a track without a mask in this frame; None when it left the image.
+
+    Args:
+        instance: the last visible mask (for id, class and score).
+        size: image rows and columns.
+        missing: frames since the last observation, >= 1.
+    """
+    region = intersect(box, Box(0, 0, size[1], size[0]))
+    if region is None:
+        return None
+    chance = paste(probability, box, region)
+    on = chance >= config.threshold
+    tight = mask_box(on.astype(np.uint8))
+    if tight is None:
+        return None
+    values = np.round(chance * 255) if config.mask_values == "probability" else on * 255.0
+    crop = window(values.astype(np.uint8), tight)
+    return AmodalObject(
+        instance.id, instance.class_id, instance.score, Source.COASTED,
+        move(tight, region.x0, region.y0), crop, np.zeros_like(crop),
+        1.0, float(chance[on].mean()) * COAST_DECAY**missing, motion,
+    )

@@ -1,0 +1,32 @@
+"""Amodal motion from flow, base motion and the network's residual (eq. 12), torch form."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from savos_model.layers import FLOW, VISIBLE
+
+
+def patch_scale(boxes: Tensor, rows: int, cols: int) -> Tensor:
+    """Image pixels per patch pixel (x, y): boxes [..., 4] -> [..., 2, 1, 1]."""
+    size = boxes[..., 2:] - boxes[..., :2]
+    return (size / size.new_tensor((cols, rows)))[..., None, None]
+
+
+def amodal_motion(residual: Tensor, patches: Tensor, boxes: Tensor, base: Tensor) -> Tensor:
+    """Dense motion of the amodal mask: per-pixel flow on V, base motion elsewhere, plus the residual.
+
+    Flow and residual are in patch pixels, so that the network sees the same motion at any object size
+    (savos_facts row 3); the hybrid base is the released code's, with a median for its mean (row 10).
+
+    Args:
+        residual: float [..., 2, h, w] [patch px]. patches: float [..., 6, h, w].
+        boxes: float [..., 4]. base: float [..., 2] [image px].
+
+    Returns:
+        float [..., 2, h, w] [image px per frame].
+    """
+    scale = patch_scale(boxes, *residual.shape[-2:])
+    visible = (patches[..., VISIBLE, :, :] > 0.5).to(residual.dtype)
+    flow = patches[..., FLOW, :, :] * scale
+    return visible * flow + (1 - visible) * base[..., None, None] + residual * scale

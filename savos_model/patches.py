@@ -1,0 +1,49 @@
+"""One object's network input: colours, masks and flow of its crop box."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from savos_model.config import ModelConfig
+from savos_model.geometry import crop, move, window
+from savos_model.layers import FLOW, INPUT_CHANNELS, RGB, VISIBLE
+from savos_model.motion import flow_scale
+from savos_model.optical_flow import FlowRegion
+from savos_model.types import Box, Frame, Instance
+
+
+def network_input(
+    frame: Frame, count: np.ndarray, item: Instance, box: Box, region: FlowRegion, model: ModelConfig
+) -> np.ndarray:
+    """Patch of one object: float32 [6, h, w].
+
+    Args:
+        frame: the frame that `item` belongs to.
+        count: uint8 [H, W], visible masks over each pixel.
+        box: integer crop box.
+        region: flow into the next frame around the box.
+        model: patch size and conventions.
+    """
+    patch = np.empty((INPUT_CHANNELS, *model.patch), np.float32)
+    colours = crop(frame.image, box, model.patch)
+    if colours.ndim == 2:
+        patch[RGB] = colours[None]
+    else:
+        patch[RGB] = colours.transpose(2, 0, 1)[:: -1 if frame.order == "bgr" else 1]
+    patch[RGB] /= 255
+    patch[VISIBLE] = mask_channel(count, item, box, model)
+    flow = crop(region.flow, move(box, -region.box.x0, -region.box.y0), model.patch)
+    patch[FLOW] = flow.transpose(2, 0, 1) / flow_scale(model, box)
+    return patch
+
+
+def mask_channel(count: np.ndarray, item: Instance, box: Box, model: ModelConfig) -> np.ndarray:
+    """V in [0, 1]; with the occluder hint, minus the other objects' visible masks: [-1, 1].
+
+    The hint is ours: it tells the network where hidden pixels may lie, which the paper leaves to the image.
+    """
+    own = window(item.mask, move(box, -item.box.x0, -item.box.y0))
+    signed = own.astype(np.float32)
+    if model.occluder_hint:
+        signed -= (window(count, box) > own) & (own == 0)
+    return crop(signed, Box(0, 0, box.width, box.height), model.patch)

@@ -1,0 +1,246 @@
+"""The online loop of one camera: frames in, amodal objects out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from savos_model.backends.base import Backend
+from savos_model.compose import compose, compose_coasted, copy_visible
+from savos_model.config import ComposeConfig, StreamConfig
+from savos_model.geometry import enlarge, intersect, move, union, warp_patch
+from savos_model.instances import check_instances, occupancy
+from savos_model.motion import amodal_motion, flow_scale
+from savos_model.optical_flow import DisFlow, TopicFlow, visible_motion
+from savos_model.patches import network_input
+from savos_model.tracks import Guess, TrackState, TrackTable
+from savos_model.types import AmodalObject, Box, Frame, Instance
+
+STAGES = ("flow", "crop", "network", "warp", "compose")
+MEMORY_LIMIT = 3.0  # a crop box never grows beyond this multiple of the visible box
+
+
+@dataclass
+class StepReport:
+    """What happened in the last step.
+
+    Attributes:
+        timings_ms: time per stage of STAGES [ms].
+        tracks: live tracks after the step.
+        skipped: instances passed on without completion, by reason.
+        reset: why all tracks were forgotten before this frame, "" when they were not.
+    """
+
+    timings_ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    tracks: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    reset: str = ""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What later steps need of a frame: the image, its grey form and the occupancy of its masks."""
+
+    frame: Frame
+    grey: np.ndarray
+    count: np.ndarray
+
+
+class AmodalStream:
+    """SaVos forward in time for one camera.
+
+    The mask of frame n is Warp(M~, dM) of frame n-1 (eq. 2), made with the flow n-1 -> n, so it is ready
+    when frame n arrives, with no frame of delay.
+    """
+
+    def __init__(self, backend: Backend, config: StreamConfig | None = None) -> None:
+        self.config = config or StreamConfig()
+        self.backend = backend
+        self.compose_config = self.config.compose
+        self.tracks = TrackTable(self.config.tracks, backend.model.hidden)
+        method = self.config.flow.method
+        self.flow: TopicFlow | DisFlow = TopicFlow() if method == "topic" else DisFlow(method)
+        self.previous: Seen | None = None
+        self.report = StepReport()
+
+    def set_compose(self, config: ComposeConfig) -> None:
+        """Replace the live settings, between two steps."""
+        self.compose_config = config
+
+    def reset(self) -> None:
+        """Forget all tracks and the previous frame."""
+        self.tracks.clear()
+        self.previous = None
+
+    def step(self, frame: Frame) -> list[AmodalObject]:
+        """Complete the masks of one frame.
+
+        Returns:
+            One object per instance in the given order, then the coasted tracks.
+
+        Raises:
+            InstanceError: an instance does not fit the image; the tracks stay as they were.
+        """
+        height, width = frame.image.shape[:2]
+        check_instances(frame.instances, height, width)
+        self.report = report = StepReport(reset=self.reset_reason(frame))
+        if report.reset:
+            self.reset()
+        clock = StageClock(report.timings_ms)
+        seen = Seen(frame, to_grey(frame), occupancy(frame.instances, height, width))
+        clock.stop("compose")
+
+        # Step n-1 of the network, with the flow n-1 -> n that is known only now.
+        self.predict(seen, clock)
+
+        # Move every prediction into frame n and compose it with the visible masks of n.
+        chosen, report.skipped = self.tracks.choose(frame.instances)
+        objects = [self.complete(item, seen, item.id in chosen, clock) for item in frame.instances]
+        present = {item.id for item in frame.instances}
+        coasted = [self.coast(i, s, seen, clock) for i, s in self.tracks.states.items() if i not in present]
+        self.tracks.expire(chosen)
+        self.previous = seen
+        report.tracks = len(self.tracks)
+        return objects + [item for item in coasted if item is not None]
+
+    def reset_reason(self, frame: Frame) -> str:
+        """Why the tracks cannot go on into this frame; "" when they can."""
+        if self.previous is None:
+            return ""
+        last = self.previous.frame
+        if frame.image.shape[:2] != last.image.shape[:2]:
+            return "image size changed"
+        if frame.stamp_ns < last.stamp_ns:
+            return "time went back"
+        if frame.stamp_ns - last.stamp_ns > self.config.tracks.reset_gap_s * 1e9:
+            return "time gap"
+        return ""
+
+    def predict(self, seen: Seen, clock: StageClock) -> None:
+        """Run the network on the tracks seen in the last frame; each gets a Guess for this one."""
+        items = list(self.tracks.observed_last())
+        if not items or self.previous is None:
+            return
+        if isinstance(self.flow, TopicFlow):
+            self.flow.flow = seen.frame.flow
+        boxes, shifts = [s.box for _, s in items], [s.motion for _, s in items]
+        regions = self.flow.regions(self.previous.grey, seen.grey, boxes, shifts)
+        for (_, state), region in zip(items, regions, strict=True):
+            mask_at = intersect(state.instance.box, region.box)
+            local = region.flow if mask_at is None else cut(region.flow, region.box, mask_at)
+            mask = cut(state.instance.mask, state.instance.box, mask_at) if mask_at else None
+            state.motion = (visible_motion(local, mask) if mask is not None else None) or state.motion
+        clock.stop("flow")
+        model = self.backend.model
+        last = self.previous
+        patches = np.stack(
+            [
+                network_input(last.frame, last.count, state.instance, state.box, region, model)
+                for (_, state), region in zip(items, regions, strict=True)
+            ]
+        )
+        h, c = (np.stack([getattr(s, name) for _, s in items]) for name in ("h", "c"))
+        clock.stop("crop")
+        out = self.backend.step(patches, h, c)
+        chances = calibrated(out.mask_logits, self.backend.weights.temperature)
+        clock.stop("network")
+        for row, (_, state) in enumerate(items):
+            state.h, state.c = out.h[row], out.c[row]
+            scale = flow_scale(model, state.box)
+            flow, visible = patches[row, 4:6], patches[row, 3]
+            motion = amodal_motion(out.residual[row], flow, visible, state.motion, scale)
+            on = chances[row] > 0.5
+            mean = motion[:, on].mean(1) if on.any() else state.motion
+            state.guess = Guess(chances[row], motion, state.box, (float(mean[0]), float(mean[1])))
+        clock.stop("warp")
+
+    def complete(self, item: Instance, seen: Seen, chosen: bool, clock: StageClock) -> AmodalObject:
+        """The object of one visible mask; chosen ones are observed for the next step."""
+        state = self.tracks.get(item.id)
+        if state is not None and jumped(state, item):
+            self.tracks.forget(item.id)
+            self.report.skipped["id jumped"] = self.report.skipped.get("id jumped", 0) + 1
+            state = None
+        guess = state.guess if state else None
+        box = self.crop_box(item, state)
+        if state is None or guess is None:
+            done = copy_visible(item)
+        else:
+            warped = warp_patch(guess.probability, guess.motion, guess.box, box)
+            clock.stop("warp")
+            done = compose(item, warped, box, seen.count, guess.mean_motion, self.compose_config)
+        if chosen:
+            self.tracks.observe(item, box, done.box)
+        clock.stop("compose")
+        return done
+
+    def crop_box(self, item: Instance, state: TrackState | None) -> Box:
+        """The visible box enlarged; while part of a track is hidden, also around its last extent."""
+        box = enlarge(item.box, self.config.tracks.enlarge)
+        if state is None or state.extent is None or state.guess is None:
+            return box
+        limit = enlarge(item.box, max(MEMORY_LIMIT, self.config.tracks.enlarge))
+        moved = move(state.extent, *(float(round(v)) for v in state.guess.mean_motion))
+        remembered = intersect(moved, limit)
+        return box if remembered is None else union(box, remembered)
+
+    def coast(self, track_id: str, state: TrackState, seen: Seen, clock: StageClock) -> AmodalObject | None:
+        """Move a track without a mask on by its held motion."""
+        guess = state.guess
+        if guess is None or state.missing >= self.config.tracks.coast_frames:
+            return None
+        dx, dy = (float(round(v)) for v in guess.mean_motion)
+        box = move(guess.box, dx, dy)
+        chance = warp_patch(guess.probability, guess.motion, guess.box, box)
+        held = np.empty_like(guess.motion)
+        held[:] = np.array(guess.mean_motion, np.float32)[:, None, None]
+        state.guess = Guess(chance, held, box, guess.mean_motion)
+        if state.extent is not None:
+            state.extent = move(state.extent, dx, dy)
+        clock.stop("warp")
+        done = compose_coasted(
+            state.instance, chance, box, seen.grey.shape, guess.mean_motion, state.missing + 1, self.compose_config
+        )
+        clock.stop("compose")
+        return done
+
+
+class StageClock:
+    """Adds the time since the last stop to a stage."""
+
+    def __init__(self, timings_ms: dict[str, float]) -> None:
+        self.timings_ms, self.last = timings_ms, time.perf_counter()
+
+    def stop(self, stage: str) -> None:
+        """Book the time since the last stop."""
+        now = time.perf_counter()
+        self.timings_ms[stage] += (now - self.last) * 1e3
+        self.last = now
+
+
+def to_grey(frame: Frame) -> np.ndarray:
+    """Grey uint8 [H, W] of the image."""
+    if frame.image.ndim == 2:
+        return frame.image
+    code = cv2.COLOR_BGR2GRAY if frame.order == "bgr" else cv2.COLOR_RGB2GRAY
+    return cv2.cvtColor(frame.image, code)
+
+
+def cut(values: np.ndarray, at: Box, box: Box) -> np.ndarray:
+    """The part of values lying at `at` that is inside `box` (a part of `at`)."""
+    x0, y0 = int(box.x0 - at.x0), int(box.y0 - at.y0)
+    return values[y0 : y0 + int(box.height), x0 : x0 + int(box.width)]
+
+
+def calibrated(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Probability of mask logits divided by the fitted temperature."""
+    return 1 / (1 + np.exp(-logits / np.float32(temperature)))
+
+
+def jumped(state: TrackState, item: Instance) -> bool:
+    """Whether an id is now where its old crop box, moved on, does not even touch: another object."""
+    expected = move(state.guess.box if state.guess else state.box, *state.motion)
+    return intersect(expected, item.box) is None

@@ -1,0 +1,223 @@
+"""Windows of stored rows to network input: pasted occluders, jittered crops, colour and mask noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from savos_model.config import ModelConfig
+from savos_model.geometry_torch import resample
+from savos_model.losses import Targets
+from savos_model.settings import check_settings, setting
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How training windows are varied; every probability is per window."""
+
+    paste: float = setting(0.8, "share of windows with a pasted occluder", minimum=0.0, maximum=1.0)
+    behind: float = setting(
+        0.35, "share of those where it lies behind the object", minimum=0.0, maximum=1.0
+    )
+    pasted_weight: float = setting(
+        4.0, "loss weight of pixels under a pasted occluder", minimum=1.0, maximum=100.0
+    )
+    memory: float = setting(
+        0.5, "share of windows whose box still spans the hidden part", minimum=0.0, maximum=1.0
+    )
+    jitter: float = setting(0.1, "relative spread of box size and place", minimum=0.0, maximum=0.5)
+    mask_noise: float = setting(
+        0.3, "share of windows with eroded or dilated input masks", minimum=0.0, maximum=1.0
+    )
+    no_colour: float = setting(0.15, "share of windows without image", minimum=0.0, maximum=1.0)
+    enlarge: float = setting(1.5, "crop box over visible box", minimum=1.0, maximum=4.0)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+class Window(NamedTuple):
+    """A batch of stored windows in context geometry, floats: masks and colours in [0, 1], flow and boxes in px.
+
+    rgb [B, T, 3, H, W], visible and others [B, T, H, W], flow [B, T, 2, H/2, W/2], boxes [B, T, 4].
+    """
+
+    rgb: Tensor
+    visible: Tensor
+    others: Tensor
+    flow: Tensor
+    boxes: Tensor
+
+
+class Pasted(NamedTuple):
+    """An occluder in the target's context geometry: rgb [B, T, 3, H, W], mask [B, T, H, W], motion [B, 2] px."""
+
+    rgb: Tensor
+    mask: Tensor
+    motion: Tensor
+
+
+def uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
+    """Uniform numbers in [low, high)."""
+    return torch.rand(shape, generator=generator) * (high - low) + low
+
+
+def paste_occluder(window: Window, generator: torch.Generator) -> Pasted:
+    """Another window of the batch, scaled, placed over the visible mask and drifting through it."""
+    batch, frames = window.visible.shape[:2]
+    order = torch.roll(
+        torch.arange(batch), int(torch.randint(1, max(2, batch), (1,), generator=generator))
+    )
+    # Context coordinates in [-1, 1]; the visible mask fills about +-1/CONTEXT = +-0.4.
+    scale = torch.exp(uniform((batch, 1, 2), -0.7, 0.5, generator))
+    start = uniform((batch, 1, 2), -0.45, 0.45, generator)
+    drift = uniform((batch, 1, 2), -0.06, 0.06, generator) * (
+        torch.rand((batch, 1, 1), generator=generator) < 0.7
+    )
+    offset = start + drift * torch.arange(frames)[None, :, None]
+    theta = torch.zeros(batch, frames, 2, 3)
+    mirror = torch.where(torch.rand((batch, 1), generator=generator) < 0.5, -1.0, 1.0)
+    theta[..., 0, 0] = mirror / scale[..., 0]
+    theta[..., 1, 1] = 1 / scale[..., 1]
+    theta[..., 0, 2] = -offset[..., 0] * mirror / scale[..., 0]
+    theta[..., 1, 2] = -offset[..., 1] / scale[..., 1]
+    rows, cols = window.visible.shape[-2:]
+    grid = F.affine_grid(theta.flatten(0, 1), [batch * frames, 1, rows, cols], align_corners=False)
+    source = torch.cat((window.rgb[order], window.visible[order][:, :, None]), 2).flatten(0, 1)
+    moved = F.grid_sample(source, grid, align_corners=False).unflatten(0, (batch, frames))
+    size = window.boxes[:, 0, 2:] - window.boxes[:, 0, :2]
+    return Pasted(moved[:, :, :3], (moved[:, :, 3] > 0.5).float(), drift[:, 0] * size / 2)
+
+
+def median_motion(flow: Tensor, visible: Tensor) -> Tensor:
+    """Median flow over a mask: flow [B, T, 2, h, w], visible [B, T, h, w] -> [B, T, 2]; 0 when empty."""
+    inside = (visible > 0.5)[:, :, None].expand_as(flow)
+    values = flow.masked_fill(~inside, float("nan")).flatten(3)
+    return values.nanmedian(-1).values.nan_to_num(0.0)
+
+
+def tight_boxes(visible: Tensor, boxes: Tensor) -> Tensor:
+    """Boxes around masks in context geometry, in image px: [..., H, W], [..., 4] -> [..., 4]."""
+    on = visible > 0.5
+    cols, rows = on.any(-2), on.any(-1)
+
+    def limits(line: Tensor) -> tuple[Tensor, Tensor]:
+        count = line.shape[-1]
+        place = torch.arange(count, device=line.device)
+        low = torch.where(line, place, count).amin(-1)
+        high = torch.where(line, place + 1, 0).amax(-1)
+        return low / count, high / count
+
+    (x0, x1), (y0, y1) = limits(cols), limits(rows)
+    size = boxes[..., 2:] - boxes[..., :2]
+    low = boxes[..., :2] + torch.stack((x0, y0), -1) * size
+    high = boxes[..., :2] + torch.stack((x1, y1), -1) * size
+    return torch.cat((low, high), -1)
+
+
+def grow(boxes: Tensor, factor: float | Tensor) -> Tensor:
+    """Boxes [..., 4] grown about their centres."""
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+    half = (boxes[..., 2:] - boxes[..., :2]) / 2 * factor
+    return torch.cat((centre - half, centre + half), -1)
+
+
+def crop_boxes(
+    occluded: Tensor, true: Tensor, config: AugmentConfig, generator: torch.Generator
+) -> Tensor:
+    """Patch boxes [B, T, 4] as the stream would choose them, with jitter.
+
+    Half of the windows keep the extent seen before the occlusion, as the stream's box memory does.
+    """
+    batch = occluded.shape[0]
+    boxes = grow(
+        occluded,
+        config.enlarge
+        * torch.exp(uniform((batch, 1, 2), -config.jitter, config.jitter, generator)),
+    )
+    remembered = grow(true, uniform((batch, 1, 1), 1.0, 1.35, generator))
+    both = torch.cat(
+        (torch.minimum(boxes, remembered)[..., :2], torch.maximum(boxes, remembered)[..., 2:]), -1
+    )
+    keep = torch.rand((batch, 1, 1), generator=generator) < config.memory
+    boxes = torch.where(keep, both, boxes)
+    size = (boxes[..., 2:] - boxes[..., :2]).repeat(1, 1, 2)
+    shift = uniform((batch, 1, 2), -0.5, 0.5, generator).repeat(1, 1, 2) * config.jitter
+    return boxes + size * shift
+
+
+def noisy_mask(mask: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Erode or dilate some windows' masks [B, T, H, W] by about one pixel, as trackers do."""
+    batch = mask.shape[0]
+    kind = torch.rand((batch, 1, 1, 1), generator=generator)
+    grown = F.max_pool2d(mask, 3, 1, 1)
+    shrunk = -F.max_pool2d(-mask, 3, 1, 1)
+    mask = torch.where(kind < config.mask_noise / 2, grown, mask)
+    return torch.where(kind > 1 - config.mask_noise / 2, shrunk, mask)
+
+
+def make_input(
+    window: Window, model: ModelConfig, config: AugmentConfig, generator: torch.Generator
+) -> Targets:
+    """Network input and targets of a batch of windows; random by `generator` only."""
+    batch, frames = window.visible.shape[:2]
+    pasted = paste_occluder(window, generator)
+    roll = torch.rand((batch, 1, 1, 1), generator=generator)
+    in_front = roll < config.paste * (1 - config.behind)
+    use = roll < config.paste
+    own = (window.visible > 0.5).float()
+    cover = pasted.mask * use * torch.where(in_front, torch.ones(()), 1 - own)
+    left = (own * (1 - cover)).flatten(2).sum(-1)
+    enough = (left > 0.12 * own.flatten(2).sum(-1)) & (
+        left > 24
+    )  # an object that vanished teaches nothing
+    cover = cover * enough.all(1)[:, None, None, None]
+    seen = window.visible * (1 - cover)
+    boxes = crop_boxes(
+        tight_boxes(seen, window.boxes), tight_boxes(own, window.boxes), config, generator
+    )
+
+    rgb = torch.where(cover[:, :, None] > 0, pasted.rgb, window.rgb)
+    rgb = vary_colour(rgb, config, generator)
+    seen = noisy_mask(seen, config, generator)
+    others = torch.maximum(window.others, cover) * (1 - seen)
+    small_cover = F.max_pool2d(cover, 2)
+    base = median_motion(window.flow, F.avg_pool2d(seen, 2))
+    occluder_flow = (base + pasted.motion[:, None])[..., None, None]
+    flow = torch.where(small_cover[:, :, None] > 0, occluder_flow, window.flow)
+
+    def cut(values: Tensor) -> Tensor:
+        flat = resample(
+            values.flatten(0, 1), window.boxes.flatten(0, 1), boxes.flatten(0, 1), model.patch
+        )
+        return flat.unflatten(0, (batch, frames))
+
+    masks = torch.stack((seen, others, window.visible, window.others, cover), 2)
+    seen, others, visible, natural, cover = cut(masks).unbind(2)
+    scale = (boxes[..., 2:] - boxes[..., :2]) / boxes.new_tensor(
+        (model.patch_width, model.patch_height)
+    )
+    flow = cut(flow) / scale[..., None, None]
+    channel = seen - others if model.occluder_hint else seen
+    patches = torch.cat((cut(rgb), channel[:, :, None], flow), 2)
+    weight = (1 - rim(natural)) * (1 + (config.pasted_weight - 1) * cover)
+    weight = torch.maximum(weight, visible)  # the own visible mask is always supervised
+    return Targets(patches, visible.clamp(0, 1), weight, boxes, base)
+
+
+def rim(others: Tensor) -> Tensor:
+    """Others' masks [B, T, h, w] with one more patch pixel around: W leaves gaps at occluders' edges out."""
+    return F.max_pool2d(others, 3, 1, 1)
+
+
+def vary_colour(rgb: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Random gain, offset and missing image per window: [B, T, 3, H, W]."""
+    batch = rgb.shape[0]
+    gain = uniform((batch, 1, 3, 1, 1), 0.7, 1.3, generator)
+    offset = uniform((batch, 1, 1, 1, 1), -0.1, 0.1, generator)
+    keep = (torch.rand((batch, 1, 1, 1, 1), generator=generator) >= config.no_colour).float()
+    return (rgb * gain + offset).clamp(0, 1) * keep
