@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from savos_ros.bags import commands as bag_commands
 
 app = typer.Typer(
     name="savos",
@@ -13,6 +16,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+bag_commands.register(app)
 
 
 @app.callback()
@@ -28,6 +32,80 @@ def doctor(
     from savos_ros.doctor import run_doctor
 
     raise typer.Exit(run_doctor(as_json=as_json))
+
+
+evaluate = typer.Typer(no_args_is_help=True, help="Score methods against truth.")
+app.add_typer(evaluate, name="evaluate")
+
+DataOption = Annotated[Path, typer.Option("--data", help="Folder of the data.")]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Results file to write.")]
+WeightsOption = Annotated[str | None, typer.Option(help="Shipped name or .safetensors file.")]
+ProcessesOption = Annotated[int, typer.Option(min=1, help="Worker processes.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of the confidence intervals.")]
+
+
+@evaluate.command("fishbowl")
+def evaluate_fishbowl(
+    data: DataOption,
+    json: JsonOption = None,
+    mode: Annotated[str, typer.Option(help="forward: online, no later frames used.")] = "forward",
+    weights: WeightsOption = None,
+    methods: Annotated[
+        str, typer.Option(help="ours, visible, convex, flowK[_forward|_backward][_any].")
+    ] = "ours,visible,convex,flow3,flow5",
+    processes: ProcessesOption = 1,
+    seed: SeedOption = 0,
+) -> None:
+    """Mean IoU, whole and occluded, on FISHBOWL clips by the paper's protocol.
+
+    Example: savos evaluate fishbowl --data ../shared/data/fishbowl/val --json out.json
+    """
+    from training.commands import fishbowl
+
+    raise typer.Exit(fishbowl(data, json, mode, weights, methods, processes, seed))
+
+
+@evaluate.command("kitti-boxes")
+def evaluate_kitti_boxes(
+    data: DataOption,
+    sequences: Annotated[str, typer.Option(help="Names, separated by commas.")],
+    json: JsonOption = None,
+    masks: Annotated[str, typer.Option(help="truth or tracker.")] = "truth",
+    weights: WeightsOption = None,
+    methods: Annotated[str, typer.Option(help="ours, visible, convex.")] = "ours,visible,convex",
+    processes: ProcessesOption = 1,
+    seed: SeedOption = 0,
+) -> None:
+    """Box IoU of completed masks with KITTI's amodal label boxes, by occlusion level.
+
+    Example: savos evaluate kitti-boxes --data ../shared/data/kitti_mots --sequences 0000,0001
+    """
+    from training.commands import kitti_boxes
+
+    raise typer.Exit(kitti_boxes(data, sequences, json, masks, weights, methods, processes, seed))
+
+
+weights_app = typer.Typer(help="Weights of the network.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights")
+
+
+@weights_app.command("import")
+def weights_import(
+    checkpoint: Annotated[Path, typer.Argument(help="Released SaVos state dict (.pt, .pth).")],
+    out: Annotated[Path, typer.Option("--out", help="The .safetensors file to write.")],
+    preset: Annotated[
+        str, typer.Option(help="official: repeat the released code; paper: start training from it.")
+    ] = "official",
+) -> None:
+    """Convert a released checkpoint; code in the file is never run."""
+    from savos_model.official_checkpoint import import_checkpoint
+
+    try:
+        weights = import_checkpoint(checkpoint, out, preset)
+    except (ValueError, OSError) as error:  # WeightsError and SettingError say what to do
+        typer.echo(f"savos weights import: {error}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"{out}: {len(weights.arrays)} tensors, preset {weights.model.preset}")
 
 
 def main() -> None:

@@ -12,6 +12,10 @@ from rosbags.typesys.store import Typestore
 from savos_ros.paths import message_files
 
 
+class BagError(ValueError):
+    """A bag cannot be read or written; the text names it, and says what to do."""
+
+
 @functools.cache
 def typestore() -> Typestore:
     """Types of ROS 2 Jazzy together with the messages of this package, read from its msg folder."""

@@ -1,0 +1,251 @@
+"""The bag commands of `savos`: arguments in, printed result out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+BagOut = Annotated[Path, typer.Argument(help="Folder of the new bag.")]
+BagIn = Annotated[Path, typer.Argument(help="Folder of a bag, or its .mcap or .db3 file.")]
+Compressed = Annotated[bool, typer.Option("--compressed", help="JPEG instead of raw images.")]
+Storage = Annotated[str, typer.Option(help="mcap or sqlite3.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
+Form = Annotated[str, typer.Option("--as", help="Masks as label_image or instance_masks.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for function in (kitti_to_bag, fishbowl_to_bag, street_bag, play, run):
+        app.command()(function)
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turn expected errors into one line and exit status 1."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("av", "rosbags", "pycocotools", "rich"):
+            raise
+        _fail(f"{error.name} is not installed: pip install 'savos_ros[bags]'")
+    except Exception as error:
+        if not isinstance(error, _expected_errors()):
+            raise
+        _fail(str(error))
+
+
+def _expected_errors() -> tuple[type[Exception], ...]:
+    """Errors whose text helps a user; all others are bugs, which keep their traceback."""
+    from savos_model.backends.base import BackendError
+    from savos_model.settings import SettingError
+    from savos_model.weights import WeightsError
+    from savos_ros.bags.types import BagError
+
+    return BagError, SettingError, WeightsError, BackendError, OSError
+
+
+def _fail(text: str) -> None:
+    typer.echo(f"error: {text}", err=True)
+    raise typer.Exit(1)
+
+
+def kitti_to_bag(
+    root: Annotated[
+        Path, typer.Argument(help="Folder with training/image_02, or a drive of KITTI raw.")
+    ],
+    out: BagOut,
+    sequence: Annotated[str, typer.Option(help="Sequence such as 0001 (tracking layout).")] = "",
+    masks: Annotated[
+        str, typer.Option(help="txt, png, tracker or none; txt (none for a raw drive) by default.")
+    ] = "",
+    mask_path: Annotated[
+        Path | None, typer.Option(help="File or folder of the masks, if not at the usual place.")
+    ] = None,
+    timestamps: Annotated[
+        Path | None, typer.Option(help="File of one time per frame; 10 Hz without it.")
+    ] = None,
+    form: Form = "",
+    compressed: Compressed = False,
+    storage: Storage = "mcap",
+    force: Force = False,
+) -> None:
+    """Make a bag from KITTI: tracking and MOTS layout, or a raw drive.
+
+    Masks become a label image; predicted ones (--masks tracker) become instance_masks, since they
+    may overlap.
+    """
+    with clear_errors():
+        from savos_ros.bags.from_kitti import kitti_to_bag as convert
+        from savos_ros.bags.recording import RecordOptions
+
+        form = form or ("instance_masks" if masks == "tracker" else "label_image")
+        options = RecordOptions(form, compressed=compressed, storage=storage, force=force)
+        _print_recorded(
+            convert(
+                root,
+                out,
+                options,
+                sequence=sequence,
+                masks=masks,
+                mask_path=mask_path,
+                timestamps=timestamps,
+            )
+        )
+
+
+def fishbowl_to_bag(
+    clip: Annotated[Path, typer.Argument(help="A clip: NAME.mp4 beside NAME.json.gz.")],
+    out: BagOut,
+    compressed: Compressed = False,
+    storage: Storage = "mcap",
+    force: Force = False,
+) -> None:
+    """Make a bag from a FISHBOWL clip, with the whole fish on /truth/masks."""
+    with clear_errors():
+        from savos_ros.bags.from_fishbowl import fishbowl_to_bag as convert
+        from savos_ros.bags.recording import RecordOptions
+
+        options = RecordOptions(compressed=compressed, storage=storage, force=force)
+        _print_recorded(convert(clip, out, options))
+
+
+def street_bag(
+    out: BagOut,
+    seed: Annotated[int | None, typer.Option(help="Number that fixes the whole clip.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames of the clip.")] = None,
+    rate_hz: Annotated[float | None, typer.Option(help="Frames per second.")] = None,
+    width: Annotated[int | None, typer.Option(help="Image columns.")] = None,
+    height: Annotated[int | None, typer.Option(help="Image rows.")] = None,
+    density: Annotated[float | None, typer.Option(help="Traffic: 0 empty .. 2 crowded.")] = None,
+    style: Annotated[str | None, typer.Option(help="any, city, suburb or works.")] = None,
+    form: Form = "label_image",
+    compressed: Compressed = False,
+    storage: Storage = "mcap",
+    force: Force = False,
+) -> None:
+    """Make a bag of a generated street scene, with the whole objects on /truth/masks."""
+    given = {"seed": seed, "frames": frames, "rate_hz": rate_hz, "width": width, "height": height}
+    given |= {"density": density, "style": style}
+    with clear_errors():
+        from savos_ros.bags.from_street import street_to_bag
+        from savos_ros.bags.recording import RecordOptions
+        from training.data.street import StreetConfig
+
+        config = StreetConfig(**{key: value for key, value in given.items() if value is not None})
+        options = RecordOptions(form, compressed=compressed, storage=storage, force=force)
+        _print_recorded(street_to_bag(config, out, options))
+
+
+def play(
+    bag: BagIn,
+    rate: Annotated[float, typer.Option(help="Speed, 2 is twice as fast.")] = 1.0,
+    loop: Annotated[bool, typer.Option("--loop", help="Start again at the end.")] = False,
+    clock: Annotated[bool, typer.Option("--clock", help="Publish bag time on /clock.")] = False,
+    topic: Annotated[
+        list[str] | None, typer.Option(help="Play this topic only (may be repeated).")
+    ] = None,
+    remap: Annotated[
+        list[str] | None, typer.Option(help="OLD:=NEW, another topic (may be repeated).")
+    ] = None,
+    wait: Annotated[float, typer.Option(help="Longest wait for subscribers [s].")] = 0.0,
+) -> None:
+    """Play a bag onto ROS topics at its pace; Ctrl-C ends it."""
+    with clear_errors():
+        from savos_ros.bags.play import PlayOptions, parse_remaps
+        from savos_ros.bags.play import play as play_bag
+
+        options = PlayOptions(
+            rate, loop, clock, parse_remaps(remap or ()), tuple(topic or ()), wait
+        )
+        played = play_bag(bag, options)
+    for name, kind in played.skipped.items():
+        typer.echo(f"not played: {name}, its type {kind} is not installed", err=True)
+    for name in played.silent:
+        typer.echo(f"nobody subscribed to {name} while waiting", err=True)
+    _print_counts("stopped" if played.stopped else "played", played.counts)
+    if played.damage:
+        _fail(played.damage)
+
+
+def run(
+    bag: BagIn,
+    out: Annotated[Path, typer.Option(help="Folder of the results.")],
+    weights: Annotated[
+        str | None, typer.Option(help="Name of shipped weights, or a .safetensors file.")
+    ] = None,
+    backend: Annotated[str | None, typer.Option(help="auto, onnx or torch.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")] = None,
+    max_frames: Annotated[int, typer.Option(help="Stop after so many; 0 for all.", min=0)] = 0,
+    video: Annotated[bool, typer.Option(help="Write the overlay video.")] = True,
+    image: Annotated[str, typer.Option(help="Image topic, if not a usual one.")] = "",
+    instances: Annotated[str, typer.Option(help="Topic of the masks, if not a usual one.")] = "",
+    truth: Annotated[str, typer.Option(help="Topic of whole objects, if not a usual one.")] = "",
+    force: Force = False,
+) -> None:
+    """Complete the masks of a bag without ROS: result bag, overlay video, scores, summary."""
+    with clear_errors():
+        from savos_model.config import BackendConfig
+        from savos_ros.bags.reader import Topics
+        from savos_ros.bags.run import RunOptions, run_bag
+
+        given = {"weights": weights, "backend": backend, "device": device}
+        config = BackendConfig(**{key: value for key, value in given.items() if value is not None})
+        options = RunOptions(
+            config,
+            topics=Topics(image, instances, truth),
+            max_frames=max_frames,
+            video=video,
+            force=force,
+        )
+        summary = run_bag(bag, out, options)
+    _print_run(summary, out)
+    if summary["damage"]:
+        _fail(summary["damage"])
+
+
+def _print_recorded(recorded: Any) -> None:
+    _print_counts(str(recorded.path), recorded.counts)
+    if recorded.overlap_px:
+        text = f"{recorded.overlap_px} mask pixels were covered by other masks in the label images"
+        typer.echo(f"{text}: --as instance_masks keeps them", err=True)
+
+
+def _print_counts(title: str, counts: dict[str, int]) -> None:
+    table = Table(title=title, title_justify="left")
+    table.add_column("topic")
+    table.add_column("messages", justify="right")
+    for topic, count in sorted(counts.items()):
+        table.add_row(topic, str(count))
+    Console().print(table)
+
+
+def _print_run(summary: dict, out: Path) -> None:
+    from savos_ros.bags.scoring import score_table
+
+    console = Console()
+    console.print(
+        f"{summary['frames_out']} of {summary['frames_in']} frames answered, "
+        f"{summary['masks_in']} masks in, out: {_words(summary['objects_out'])}"
+    )
+    for key in ("refused", "masks_skipped", "not_completed", "resets"):
+        if summary[key]:
+            console.print(f"{key.replace('_', ' ')}: {_words(summary[key])}")
+    table = Table(title=f"time per frame [ms], {summary['model']} on {summary['backend']}")
+    for name in ("stage", "p50", "p95", "p99"):
+        table.add_column(name, justify="left" if name == "stage" else "right")
+    for stage, row in summary["time_ms"].items():
+        table.add_row(stage, *(f"{row[name]:.1f}" for name in ("p50", "p95", "p99")))
+    console.print(table)
+    if summary["miou"]:
+        console.print(score_table(summary["miou"]))
+    console.print(f"results in {out}")
+
+
+def _words(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"

@@ -1,0 +1,281 @@
+"""Plays a bag onto ROS topics, for machines without `ros2 bag`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from rosbags.highlevel import AnyReader
+from rosbags.interfaces import QosDurability
+
+from savos_ros.bags.pace import Pace
+from savos_ros.bags.progress import progress_bar
+from savos_ros.bags.storage import messages, open_bag, topics_text
+from savos_ros.bags.types import BagError
+from savos_ros.message_kit import NANOSECONDS
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+QUEUE_DEPTH = 10
+ACKNOWLEDGE_S = 5.0
+SETTLED_S = 2.0  # discovery of a reader takes up to 2.7 s; a topic that nobody wants must not block
+
+
+@dataclass(frozen=True)
+class PlayOptions:
+    """How a bag is played.
+
+    Attributes:
+        rate: speed, 2.0 is twice as fast.
+        loop: start again at the end, until stopped.
+        clock: publish bag time on /clock, for nodes with use_sim_time.
+        remaps: new topic by topic of the bag.
+        topics: topics to play; all when empty.
+        wait_s: longest wait for subscribers; 0 for none [s].
+        node_name: name of the player's node.
+    """
+
+    rate: float = 1.0
+    loop: bool = False
+    clock: bool = False
+    remaps: dict[str, str] = field(default_factory=dict)
+    topics: tuple[str, ...] = ()
+    wait_s: float = 0.0
+    node_name: str = "savos_play"
+
+    def __post_init__(self) -> None:
+        if not 0.01 <= self.rate <= 100.0:
+            raise BagError(f"rate must be between 0.01 and 100, got {self.rate}")
+        if self.wait_s < 0:
+            raise BagError(f"wait must be at least 0 s, got {self.wait_s}")
+
+
+@dataclass
+class Played:
+    """What came of it.
+
+    Attributes:
+        counts: messages published by (remapped) topic.
+        skipped: topics whose message type is not installed.
+        silent: topics that had no subscriber when playing began.
+        damage: why reading stopped early, or "".
+        stopped: whether a signal ended it.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    skipped: dict[str, str] = field(default_factory=dict)
+    silent: list[str] = field(default_factory=list)
+    damage: str = ""
+    stopped: bool = False
+
+
+def play(path: str | Path, options: PlayOptions) -> Played:
+    """Publish the messages of a bag at its pace, as the bytes that were recorded.
+
+    SIGINT and SIGTERM end it cleanly. Publishers are reliable with a queue of 10.
+
+    Args:
+        path: the bag.
+        options: how.
+
+    Raises:
+        BagError: the bag is unreadable, or has nothing that can be played.
+    """
+    with open_bag(path) as reader:
+        topics = _chosen(path, reader, options)
+        with stop_on_signals() as stop, _ros_node(options.node_name) as node:
+            played = Played()
+            publishers = _publishers(node, reader, topics, options, played)
+            if not publishers:
+                raise BagError(f"{path}: no message type is installed here: {played.skipped}")
+            if options.wait_s:
+                _wait_for_subscribers(publishers.values(), options.wait_s, stop, played)
+            clock = _clock_publisher(node) if options.clock else None
+            while not stop.is_set():
+                _play_once(reader, publishers, clock, options.rate, stop, played)
+                if not options.loop or played.damage:
+                    break
+            played.stopped = stop.is_set()
+            _finish(publishers.values(), played)
+    return played
+
+
+def parse_remaps(texts: Iterable[str]) -> dict[str, str]:
+    """Turn OLD:=NEW texts into new topics by old one.
+
+    Raises:
+        BagError: a text of another form.
+    """
+    remaps = {}
+    for text in texts:
+        old, sign, new = text.partition(":=")
+        if not (sign and old.startswith("/") and new):
+            raise BagError(f"remap must read /old/topic:=/new/topic, got {text!r}")
+        remaps[old] = new
+    return remaps
+
+
+def _play_once(
+    reader: AnyReader,
+    publishers: dict[str, Any],
+    clock: Any,
+    rate: float,
+    stop: threading.Event,
+    played: Played,
+) -> None:
+    total = sum(reader.topics[topic].msgcount for topic in publishers)
+    damage: list[str] = []
+    pace = Pace(rate, stop, clock)
+    with progress_bar() as bar:
+        task = bar.add_task("playing", total=total)
+        for topic, stamp, data in messages(reader, set(publishers), damage):
+            if not pace.wait_until(stamp):
+                break
+            publisher = publishers[topic]
+            # bytes go out as they are; any other type would be converted field by field
+            publisher.publish(data if isinstance(data, bytes) else bytes(data))
+            played.counts[publisher.topic_name] += 1
+            bar.advance(task)
+    played.damage = "".join(damage)
+
+
+def _chosen(path: str | Path, reader: AnyReader, options: PlayOptions) -> list[str]:
+    topics = list(options.topics) or sorted(reader.topics)
+    for name in [*topics, *options.remaps]:
+        if name not in reader.topics:
+            raise BagError(f"{path} has no topic {name}: {topics_text(reader)}")
+    return topics
+
+
+def _publishers(
+    node: Node, reader: AnyReader, topics: Sequence[str], options: PlayOptions, played: Played
+) -> dict[str, Any]:
+    publishers = {}
+    for topic in topics:
+        kind = reader.topics[topic].msgtype
+        message = _message_class(kind)
+        if message is None:
+            played.skipped[topic] = str(kind)
+            continue
+        target = options.remaps.get(topic, topic)
+        publishers[topic] = node.create_publisher(message, target, _qos(reader, topic))
+    return publishers
+
+
+def _message_class(kind: str | None) -> Any:
+    """Class of `package/msg/Type`, None when it is not installed."""
+    parts = (kind or "").split("/")
+    if len(parts) != 3 or not all(part.isidentifier() for part in parts):
+        return None
+    try:
+        return getattr(import_module(f"{parts[0]}.{parts[1]}"), parts[2], None)
+    except ImportError:
+        return None
+
+
+def _qos(reader: AnyReader, topic: str) -> Any:
+    """Reliable for all; latched where the recorded publisher was, as its readers insist on it."""
+    from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+    offered = [
+        profile
+        for connection in reader.topics[topic].connections
+        for profile in connection.ext.offered_qos_profiles
+    ]
+    latched = any(profile.durability == QosDurability.TRANSIENT_LOCAL for profile in offered)
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=QUEUE_DEPTH,
+        reliability=ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+def _wait_for_subscribers(
+    publishers: Any, limit_s: float, stop: threading.Event, played: Played
+) -> None:
+    """Wait for a subscriber on every topic, or until no further one has come for a while."""
+    begun = changed = time.monotonic()
+    waiting = everyone = list(publishers)
+    while waiting and time.monotonic() - begun < limit_s and not stop.wait(0.05):
+        still = [publisher for publisher in waiting if not publisher.get_subscription_count()]
+        if len(still) < len(waiting):
+            waiting, changed = still, time.monotonic()
+        elif len(still) < len(everyone) and time.monotonic() - changed > SETTLED_S:
+            break
+    played.silent = [publisher.topic_name for publisher in waiting]
+
+
+def _finish(publishers: Any, played: Played) -> None:
+    """Let the last reliable messages arrive before the publishers go."""
+    from rclpy.duration import Duration
+
+    limit = Duration(nanoseconds=int((0.2 if played.stopped else ACKNOWLEDGE_S) * NANOSECONDS))
+    for publisher in publishers:
+        publisher.wait_for_all_acked(limit)
+
+
+def _clock_publisher(node: Node) -> Any:
+    """Return a function that publishes a bag time [ns] on /clock."""
+    from rosgraph_msgs.msg import Clock
+
+    publisher = node.create_publisher(Clock, "/clock", QUEUE_DEPTH)
+
+    def tick(stamp_ns: int) -> None:
+        message = Clock()
+        message.clock.sec, message.clock.nanosec = divmod(stamp_ns, NANOSECONDS)
+        publisher.publish(message)
+
+    return tick
+
+
+@contextmanager
+def _ros_node(name: str) -> Iterator[Node]:
+    try:
+        import rclpy
+        from rclpy.signals import SignalHandlerOptions
+    except ImportError as error:
+        raise BagError(
+            f"playing needs ROS 2, rclpy is missing ({error}): source a ROS distribution, or "
+            "install the extra [ros]; `savos run` works without"
+        ) from None
+    # Its own context: the player can also run inside a process that uses rclpy otherwise.
+    context = rclpy.Context()
+    rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = rclpy.create_node(name, context=context)
+        try:
+            yield node
+        finally:
+            node.destroy_node()
+    finally:
+        rclpy.try_shutdown(context=context)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """Turn SIGINT and SIGTERM into an event; outside the main thread no signal is caught."""
+    stop = threading.Event()
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

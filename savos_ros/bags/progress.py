@@ -1,0 +1,37 @@
+"""Progress bars of the commands, on the error stream so that output can be piped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+Item = TypeVar("Item")
+
+
+def progress_bar() -> Progress:
+    """A bar with text, count and time left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+def progress(items: Iterable[Item], text: str, total: int | None) -> Iterator[Item]:
+    """Hand on the items and show how many of `total` are done (None: not known)."""
+    with progress_bar() as bar:
+        task = bar.add_task(text, total=total)
+        for item in items:
+            yield item
+            bar.advance(task)

@@ -1,0 +1,208 @@
+"""Reads the frames of a bag in order: image, tracked masks and, where recorded, the truth."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from savos_model.types import Frame, Instance
+from savos_ros.bags import recording
+from savos_ros.bags.pairing import StampGroups
+from savos_ros.bags.storage import messages, open_bag, topics_text
+from savos_ros.bags.types import BagError
+from savos_ros.conversions import ConversionError
+from savos_ros.frames import decode, masks_to_instances
+from savos_ros.settings import InputConfig
+
+IMAGE_KINDS = {"sensor_msgs/msg/Image": "raw", "sensor_msgs/msg/CompressedImage": "compressed"}
+MASK_KINDS = {
+    "sensor_msgs/msg/Image": "label_image",
+    "savos_ros/msg/InstanceMaskArray": "instance_masks",
+    "yolo_msgs/msg/DetectionArray": "yolo",
+}
+TRUTH_KINDS = {"savos_ros/msg/InstanceMaskArray": "instance_masks"}
+USUAL = {
+    "image": (recording.IMAGE_TOPIC, recording.COMPRESSED_TOPIC),
+    "instances": (recording.LABELS_TOPIC, recording.MASKS_TOPIC),
+    "truth": (recording.TRUTH_TOPIC,),
+}
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Topics to read; an empty name means the usual ones of this package's bags."""
+
+    image: str = ""
+    instances: str = ""
+    truth: str = ""
+
+
+@dataclass(frozen=True)
+class BagFrame:
+    """One frame of a bag.
+
+    Attributes:
+        frame: what the stream takes.
+        frame_id: of the image's header.
+        truth: whole objects; None when this frame has no truth.
+    """
+
+    frame: Frame
+    frame_id: str
+    truth: list[Instance] | None
+
+
+@dataclass
+class ReadReport:
+    """What happened while reading.
+
+    Attributes:
+        frames: frames handed out.
+        refused: frames or messages that could not be used, counted by reason.
+        masks_skipped: single masks that could not be used, counted by reason.
+        restarts: how often the stamps fell back.
+        damage: why reading stopped early, or "".
+        examples: for each reason of `refused` the text of its first case.
+    """
+
+    frames: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    masks_skipped: Counter[str] = field(default_factory=Counter)
+    restarts: int = 0
+    damage: str = ""
+    examples: dict[str, str] = field(default_factory=dict)
+
+
+class BagFrames:
+    """The frames of one bag; use it in a with block, and iterate once.
+
+    Attributes:
+        path: the bag.
+        topics: the topics read, by "image", "instances" and, where present, "truth".
+        expected: images in the bag.
+        report: filled while iterating.
+    """
+
+    def __init__(
+        self, path: str | Path, topics: Topics | None = None, config: InputConfig | None = None
+    ) -> None:
+        """Prepare; the bag is opened by the with block, which raises BagError when it is no use.
+
+        Args:
+            path: the bag.
+            topics: which topics to read.
+            config: limits and label settings; transport and mask source follow from the bag.
+        """
+        self.path = Path(path)
+        self._wanted = topics or Topics()
+        self._config = config or InputConfig()
+        self.report = ReadReport()
+
+    def __enter__(self) -> BagFrames:
+        """Open the bag and find its topics."""
+        self._opened = open_bag(self.path)
+        self._reader = self._opened.__enter__()
+        try:
+            image, transport = self._find("image", self._wanted.image, IMAGE_KINDS)
+            masks, source = self._find("instances", self._wanted.instances, MASK_KINDS)
+            self.topics = {"image": image, "instances": masks}
+            if self._wanted.truth or USUAL["truth"][0] in self._reader.topics:
+                self.topics["truth"], _ = self._find("truth", self._wanted.truth, TRUTH_KINDS)
+            self._config = dataclasses.replace(
+                self._config, image_transport=transport, mask_source=source
+            )
+            self.expected = self._reader.topics[image].msgcount
+        except BaseException:
+            self._opened.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        """Close the bag."""
+        self._opened.__exit__(*details)
+
+    def __iter__(self) -> Iterator[BagFrame]:
+        """Hand out the frames in order of their stamps; what cannot be used is counted."""
+        optional = [name for name in self.topics if name == "truth"]
+        groups = StampGroups(("image", "instances"), optional)
+        try:
+            for group in self._groups(groups):
+                frame = self._decode(group)
+                if frame is not None:
+                    self.report.frames += 1
+                    yield frame
+        finally:  # also when the caller stops early
+            self.report.refused.update(groups.losses)
+            self.report.restarts = groups.restarts
+
+    def _groups(self, groups: StampGroups) -> Iterator[dict[str, bytes]]:
+        names = {topic: name for name, topic in self.topics.items()}
+        damage: list[str] = []
+        for topic, _, data in messages(self._reader, set(names), damage):
+            stamp = header_stamp(data)
+            if stamp is None:
+                self.refuse(f"{names[topic]}_broken", f"a message on {topic} has no header")
+            else:
+                yield from groups.add(names[topic], stamp, data)
+        self.report.damage = "".join(damage)
+        yield from groups.flush()
+
+    def _decode(self, group: dict[str, bytes]) -> BagFrame | None:
+        try:
+            image, masks = (self._deserialize(name, group) for name in ("image", "instances"))
+            frame, skipped = decode(image, masks, self._config)
+        except ConversionError as error:
+            self.refuse(error.reason, str(error))
+            return None
+        self.report.masks_skipped.update(skipped)
+        return BagFrame(frame, image.header.frame_id, self._truth(group, frame.image.shape[:2]))
+
+    def _truth(self, group: dict[str, bytes], shape: tuple[int, int]) -> list[Instance] | None:
+        if "truth" not in group:
+            return None
+        try:
+            truth, skipped = masks_to_instances(self._deserialize("truth", group), *shape)
+        except ConversionError as error:  # the frame itself is good: it goes on without truth
+            self.refuse(f"truth_{error.reason}", str(error))
+            return None
+        self.report.masks_skipped.update({f"truth_{key}": n for key, n in skipped.items()})
+        return truth
+
+    def _deserialize(self, name: str, group: dict[str, bytes]) -> Any:
+        kind = self._reader.topics[self.topics[name]].msgtype
+        try:
+            return self._reader.deserialize(group[name], kind)
+        except (
+            Exception
+        ) as error:  # a damaged message; the parser's kinds of errors are not documented
+            text = f"a message on {self.topics[name]} is damaged: {error}"
+            raise ConversionError(f"{name}_broken", text) from None
+
+    def refuse(self, reason: str, text: str) -> None:
+        """Count a frame or message that could not be used; the first text of a reason is kept."""
+        self.report.refused[reason] += 1
+        self.report.examples.setdefault(reason, text)
+
+    def _find(self, what: str, wanted: str, kinds: dict[str, str]) -> tuple[str, str]:
+        names = (wanted,) if wanted else USUAL[what]
+        found = self._reader.topics
+        for name in names:
+            if name in found and found[name].msgtype in kinds and found[name].msgcount:
+                return name, kinds[found[name].msgtype]
+        raise BagError(
+            f"{self.path} has no topic for {what}: looked for {' or '.join(names)} with messages "
+            f"of type {' or '.join(kinds)}; {topics_text(self._reader)}\nname it with --{what}"
+        )
+
+
+def header_stamp(data: bytes) -> int | None:
+    """Stamp [ns] of a serialized message that begins with a std_msgs/Header; None if too short."""
+    if len(data) < 12:
+        return None
+    order = "little" if data[1] & 1 else "big"
+    sec = int.from_bytes(data[4:8], order, signed=True)
+    return sec * 1_000_000_000 + int.from_bytes(data[8:12], order)

@@ -1,0 +1,199 @@
+"""Turns frames of any source into the topics of a bag."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from savos_model.types import Instance
+from savos_ros import message_kit
+from savos_ros.bags.progress import progress
+from savos_ros.bags.types import BagError, BagKit
+from savos_ros.bags.writer import BagWriter
+
+IMAGE_TOPIC = "/camera/image_raw"
+COMPRESSED_TOPIC = "/camera/image_raw/compressed"
+LABELS_TOPIC = "/tracker/labels"
+MASKS_TOPIC = "/tracker/masks"
+TRUTH_TOPIC = "/truth/masks"
+FRAME_ID = "camera"
+IGNORE_LABEL = 65535
+# Stamp of the first frame of sources without a date: any but zero, which means "no time" in ROS.
+START_NS = 1_600_000_000_000_000_000
+JPEG_QUALITY = 95
+FORMS = ("label_image", "instance_masks")
+
+
+@dataclass(frozen=True)
+class SourceFrame:
+    """One frame to record.
+
+    Attributes:
+        stamp_ns: its time [ns].
+        image: uint8 [H, W, 3], BGR.
+        instances: tracked visible masks.
+        ignored: regions in which nothing is annotated; only a label image can carry them.
+        truth: whole objects under the same ids, or None.
+        jpeg: the image as stored, where that was a JPEG: passed on without a second loss.
+    """
+
+    stamp_ns: int
+    image: np.ndarray
+    instances: list[Instance]
+    ignored: list[Instance] = field(default_factory=list)
+    truth: list[Instance] | None = None
+    jpeg: bytes | None = None
+
+
+@dataclass(frozen=True)
+class RecordOptions:
+    """How frames become topics.
+
+    Attributes:
+        form: "label_image", "instance_masks", or "" for no masks at all.
+        truth: whether a truth topic is written.
+        compressed: JPEG instead of raw images.
+        storage, force: see BagWriter.
+    """
+
+    form: str = "label_image"
+    truth: bool = False
+    compressed: bool = False
+    storage: str = "mcap"
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.form and self.form not in FORMS:
+            raise BagError(f"masks must be written as one of {', '.join(FORMS)}, got {self.form!r}")
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """Types by topic, in the order in which messages of one stamp are written."""
+        topics = {IMAGE_TOPIC: "sensor_msgs/Image"}
+        if self.compressed:
+            topics = {COMPRESSED_TOPIC: "sensor_msgs/CompressedImage"}
+        if self.form == "label_image":
+            topics[LABELS_TOPIC] = "sensor_msgs/Image"
+        elif self.form == "instance_masks":
+            topics[MASKS_TOPIC] = "savos_ros/InstanceMaskArray"
+        if self.truth:
+            topics[TRUTH_TOPIC] = "savos_ros/InstanceMaskArray"
+        return topics
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What was written.
+
+    Attributes:
+        path: the bag.
+        counts: messages by topic.
+        overlap_px: mask pixels lost where masks overlapped in a label image.
+    """
+
+    path: Path
+    counts: Counter[str]
+    overlap_px: int
+
+
+def record(
+    frames: Iterable[SourceFrame], total: int | None, path: str | Path, options: RecordOptions
+) -> Recorded:
+    """Write frames into a new bag.
+
+    Args:
+        frames: in ascending order of stamps.
+        total: their number, for the progress bar.
+        path: folder of the bag.
+        options: how.
+
+    Raises:
+        BagError: the place is taken, or a frame cannot be written so.
+    """
+    lost = 0
+    with BagWriter(path, options.storage, options.force) as bag:
+        for topic, kind in options.topics.items():
+            bag.add_topic(topic, kind)
+        for frame in progress(frames, f"writing {Path(path).name}", total):
+            lost += _write(bag, frame, options)
+    return Recorded(Path(path), bag.counts, lost)
+
+
+def _write(bag: BagWriter, frame: SourceFrame, options: RecordOptions) -> int:
+    kit, lost = BagKit(), 0
+    head = message_kit.header(kit, frame.stamp_ns, FRAME_ID)
+    shape = frame.image.shape[:2]
+    if options.compressed:
+        data = frame.jpeg if frame.jpeg is not None else _encode(frame.image)
+        bag.write(
+            COMPRESSED_TOPIC, frame.stamp_ns, message_kit.compressed_image(kit, head, data, "jpeg")
+        )
+    else:
+        bag.write(IMAGE_TOPIC, frame.stamp_ns, message_kit.image(kit, head, frame.image, "bgr8"))
+    if options.form == "label_image":
+        labels, lost = label_image(frame.instances, frame.ignored, shape)
+        bag.write(LABELS_TOPIC, frame.stamp_ns, message_kit.image(kit, head, labels, "16UC1"))
+    elif options.form == "instance_masks":
+        masks = message_kit.instance_array(kit, head, shape, frame.instances)
+        bag.write(MASKS_TOPIC, frame.stamp_ns, masks)
+    if options.truth:
+        truth = message_kit.instance_array(kit, head, shape, frame.truth or [])
+        bag.write(TRUTH_TOPIC, frame.stamp_ns, truth)
+    return lost
+
+
+def label_image(
+    instances: Iterable[Instance], ignored: Iterable[Instance], shape: tuple[int, int]
+) -> tuple[np.ndarray, int]:
+    """Paint masks into one image of ids; a later mask covers an earlier one.
+
+    Args:
+        instances: masks whose ids are whole numbers from 1 to 65534.
+        ignored: regions painted as 65535, under all masks.
+        shape: rows and columns.
+
+    Returns:
+        uint16 [H, W], 0 for background, and how many mask pixels another mask covered.
+
+    Raises:
+        BagError: an id is no such number.
+    """
+    labels, lost = np.zeros(shape, np.uint16), 0
+    for item in ignored:
+        _region(labels, item)[item.mask != 0] = IGNORE_LABEL
+    for item in instances:
+        region, inside = _region(labels, item), item.mask != 0
+        held = region[inside]
+        lost += int(np.count_nonzero((held != 0) & (held != IGNORE_LABEL)))
+        region[inside] = _label_of(item.id)
+    return labels, lost
+
+
+def _region(labels: np.ndarray, item: Instance) -> np.ndarray:
+    x0, y0, x1, y1 = (int(edge) for edge in item.box)
+    return labels[y0:y1, x0:x1]
+
+
+def _label_of(name: str) -> int:
+    if not (
+        name.isascii()
+        and name.isdigit()
+        and str(int(name)) == name
+        and 0 < int(name) < IGNORE_LABEL
+    ):
+        raise BagError(
+            f"id {name!r} cannot be a label pixel (1 to 65534): write the masks as instance_masks"
+        )
+    return int(name)
+
+
+def _encode(image: np.ndarray) -> bytes:
+    good, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not good:
+        raise BagError(f"an image of shape {image.shape} cannot be stored as JPEG")
+    return data.tobytes()

@@ -1,0 +1,192 @@
+"""Runs the stream over a bag without ROS: a result bag, an overlay video, scores and a summary."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter, defaultdict
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from savos_model.config import BackendConfig, StreamConfig
+from savos_model.instances import InstanceError
+from savos_model.types import AmodalObject
+from savos_ros import message_kit
+from savos_ros.bags.progress import progress
+from savos_ros.bags.reader import BagFrame, BagFrames, Topics
+from savos_ros.bags.scoring import BagScores
+from savos_ros.bags.types import BagError, BagKit
+from savos_ros.bags.video import VideoWriter
+from savos_ros.bags.writer import BagWriter
+from savos_ros.overlay import draw
+from savos_ros.settings import InputConfig, OverlayConfig
+
+MASKS_TOPIC = "/savos/masks"
+RESULT_BAG = "result"
+OVERLAY = "overlay.mp4"
+SUMMARY = "summary.json"
+PERCENTILES = (50, 95, 99)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a bag is run.
+
+    Attributes:
+        backend, stream, input, overlay: settings of the parts.
+        topics: topics to read.
+        max_frames: stop after so many frames; 0 for all.
+        video: whether the overlay video is written.
+        force: replace the results of an earlier run.
+    """
+
+    backend: BackendConfig = field(default_factory=BackendConfig)
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    input: InputConfig = field(default_factory=InputConfig)
+    overlay: OverlayConfig = field(default_factory=OverlayConfig)
+    topics: Topics = field(default_factory=Topics)
+    max_frames: int = 0
+    video: bool = True
+    force: bool = False
+
+
+@dataclass
+class _Tally:
+    """Numbers that grow from frame to frame."""
+
+    frames: int = 0
+    masks_in: int = 0
+    sources: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    resets: Counter[str] = field(default_factory=Counter)
+    times_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    scores: BagScores = field(default_factory=BagScores)
+
+
+def run_bag(path: str | Path, out: str | Path, options: RunOptions, backend: Any = None) -> dict:
+    """Complete the masks of every frame of a bag.
+
+    Leaves in `out`: result/ (a bag with /savos/masks, equal from run to run), overlay.mp4 and
+    summary.json.
+
+    Args:
+        path: the bag.
+        out: folder of the results.
+        options: how.
+        backend: network to use instead of the one that `options.backend` names.
+
+    Returns:
+        The summary: bag, topics, model, backend, frames_in, frames_out, masks_in, objects_out (by
+        source), refused, masks_skipped, not_completed, resets (counts by reason), damage, time_ms
+        (by stage, p50, p95, p99), miou (by method; None without truth).
+
+    Raises:
+        BagError: the bag is no use, or results are there already.
+    """
+    from savos_model.backends.base import make_backend
+    from savos_model.stream import AmodalStream
+
+    out = Path(out)
+    _check_free(out, options.force)
+    with BagFrames(path, options.topics, options.input) as bag, ExitStack() as stack:
+        backend = backend or make_backend(options.backend)
+        stream, tally = AmodalStream(backend, options.stream), _Tally()
+        out.mkdir(parents=True, exist_ok=True)
+        result = stack.enter_context(BagWriter(out / RESULT_BAG, force=options.force))
+        result.add_topic(MASKS_TOPIC, "savos_ros/AmodalMaskArray")
+        video = stack.enter_context(VideoWriter(out / OVERLAY)) if options.video else None
+        total = min(bag.expected, options.max_frames or bag.expected)
+        frames = islice(bag, options.max_frames or None)
+        for item in progress(frames, f"running {bag.path.name}", total):
+            started = time.perf_counter()
+            try:
+                objects = stream.step(item.frame)
+            except InstanceError as error:
+                bag.refuse("instances", str(error))
+                continue
+            _count(tally, item, objects, stream.report, 1000 * (time.perf_counter() - started))
+            _store(result, item, objects, backend.weights.name)
+            if video is not None:
+                video.write(item.frame.stamp_ns, draw(_bgr(item), objects, options.overlay))
+    summary = _summary(bag, tally, backend, total)
+    _write_json(out / SUMMARY, summary)
+    return summary
+
+
+def _check_free(out: Path, force: bool) -> None:
+    there = [name for name in (RESULT_BAG, OVERLAY, SUMMARY) if (out / name).exists()]
+    if there and not force:
+        raise BagError(
+            f"{out} holds {', '.join(there)}: choose another folder, or replace with --force"
+        )
+    if out.exists() and not out.is_dir():
+        raise BagError(f"{out} is a file: choose a folder")
+
+
+def _count(
+    tally: _Tally, item: BagFrame, objects: list[AmodalObject], report: Any, step_ms: float
+) -> None:
+    tally.frames += 1
+    tally.masks_in += len(item.frame.instances)
+    tally.sources.update(entry.source.name.lower() for entry in objects)
+    tally.skipped.update(report.skipped)
+    if report.reset:
+        tally.resets[report.reset] += 1
+    for stage, value in {**report.timings_ms, "step": step_ms}.items():
+        tally.times_ms[stage].append(value)
+    if item.truth is not None:
+        shape = item.frame.image.shape[:2]
+        tally.scores.add(objects, item.frame.instances, item.truth, shape)
+
+
+def _store(result: BagWriter, item: BagFrame, objects: list[AmodalObject], model: str) -> None:
+    kit, frame = BagKit(), item.frame
+    head = message_kit.header(kit, frame.stamp_ns, item.frame_id)
+    message = message_kit.amodal_array(kit, head, frame.image.shape[:2], objects, model)
+    # A recording that starts again falls back in time; the bag's own time cannot.
+    result.write(MASKS_TOPIC, max(frame.stamp_ns, result.next_stamp(MASKS_TOPIC)), message)
+
+
+def _bgr(item: BagFrame) -> np.ndarray:
+    image = item.frame.image
+    if image.ndim == 3 and item.frame.order == "rgb":
+        return cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return image
+
+
+def _summary(bag: BagFrames, tally: _Tally, backend: Any, total: int) -> dict:
+    report = bag.report
+    return {
+        "bag": bag.path.name,
+        "topics": bag.topics,
+        "model": backend.weights.name,
+        "backend": backend.name,
+        "frames_in": total,
+        "frames_out": tally.frames,
+        "masks_in": tally.masks_in,
+        "objects_out": dict(sorted(tally.sources.items())),
+        "refused": dict(sorted(report.refused.items())),
+        "masks_skipped": dict(sorted(report.masks_skipped.items())),
+        "not_completed": dict(sorted(tally.skipped.items())),
+        "resets": dict(sorted(tally.resets.items())),
+        "damage": report.damage,
+        "time_ms": {stage: _percentiles(values) for stage, values in tally.times_ms.items()},
+        "miou": tally.scores.summary() if tally.scores.frames else None,
+    }
+
+
+def _percentiles(values: list[float]) -> dict[str, float]:
+    numbers = np.percentile(values, PERCENTILES)
+    return {f"p{p}": round(float(value), 3) for p, value in zip(PERCENTILES, numbers, strict=True)}
+
+
+def _write_json(path: Path, data: dict) -> None:
+    hidden = path.with_name(f".{path.name}.part")
+    hidden.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
+    hidden.replace(path)

@@ -1,0 +1,57 @@
+"""Scores the frames of a bag that holds the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from savos_model.types import AmodalObject, Instance
+from training.baselines.convex_hull import convex_hull
+from training.boxed import BoxedMask
+from training.metrics import ObjectScore, score_frame, summarise
+
+METHODS = ("ours", "visible", "convex")
+
+
+class BagScores:
+    """Scores of our result, of the visible masks alone, and of their convex hulls."""
+
+    def __init__(self) -> None:
+        self._scores: dict[str, list[ObjectScore]] = {name: [] for name in METHODS}
+        self.frames = 0
+
+    def add(
+        self,
+        objects: Sequence[AmodalObject],
+        instances: Sequence[Instance],
+        truth: Sequence[Instance],
+        shape: tuple[int, int],
+    ) -> None:
+        """Score one frame: published objects, given masks, whole objects, rows and columns."""
+        visible = {item.id: BoxedMask(item.box, item.mask) for item in instances}
+        full = {item.id: BoxedMask(item.box, item.mask) for item in truth}
+        scored = visible.keys() & full.keys()
+        hulls = {name: convex_hull(visible[name]) for name in scored}
+        for name, masks in zip(METHODS, (objects, visible, hulls), strict=True):
+            self._scores[name] += score_frame(masks, full, visible, shape, frame=self.frames)
+        self.frames += 1
+
+    def summary(self) -> dict[str, dict]:
+        """Means by method, as training.metrics.summarise gives them (the paper's selection)."""
+        return {name: summarise(scores) for name, scores in self._scores.items()}
+
+
+def score_table(summary: dict[str, dict]) -> Table:
+    """Show mean IoU of the methods in percent."""
+    any_method = next(iter(summary.values()))
+    table = Table(
+        title=f"mean IoU, {any_method['n']} occluded objects in {any_method['frames']} frames"
+    )
+    table.add_column("method")
+    for name in ("full [%]", "occluded [%]"):
+        table.add_column(name, justify="right")
+    for method, row in summary.items():
+        values = (row["full"], row["occluded"])
+        table.add_row(method, *("-" if value is None else f"{100 * value:.2f}" for value in values))
+    return table

@@ -1,0 +1,99 @@
+"""Writes a video of frames that keeps the pace of their stamps."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+
+from savos_ros.bags.types import BagError
+
+CODECS = (("libx264", {"crf": "20", "preset": "veryfast"}), ("mpeg4", {"qscale": "3"}))
+TICKS_PER_S = 1000
+LONGEST_FRAME_S = 1.0  # a gap in the recording must not become minutes of one still picture
+
+
+class VideoWriter:
+    """An MP4 file (H.264, else MPEG-4) that gets its name when the block ends without an error.
+
+    Attributes:
+        frames: pictures written.
+    """
+
+    def __init__(self, path: str | Path, nominal_fps: float = 10.0) -> None:
+        """Prepare; the file is opened by the with block.
+
+        Args:
+            path: the file to write; replaced when there.
+            nominal_fps: how long the last picture is shown, for want of a next stamp.
+        """
+        self.path = Path(path)
+        self.frames = 0
+        self._last_ticks = max(1, round(TICKS_PER_S / nominal_fps))
+        self._stream = None
+        self._clock = 0
+        self._stamp: int | None = None
+
+    def __enter__(self) -> VideoWriter:
+        """Open a hidden file beside the place."""
+        import av
+
+        self._av = av
+        self._hidden = self.path.with_name(f".{self.path.stem}.part-{os.getpid()}.mp4")
+        self._container = av.open(str(self._hidden), "w")
+        return self
+
+    def write(self, stamp_ns: int, image: np.ndarray) -> None:
+        """Add a picture: uint8 [H, W, 3], BGR; one of another size is scaled to the first."""
+        height, width = image.shape[:2]
+        if self._stream is None:
+            self._start(height, width)
+        if (height, width) != self._size:
+            height, width = self._size
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        if self._stamp is not None:
+            gap = min((stamp_ns - self._stamp) / 1e9, LONGEST_FRAME_S)
+            self._clock += max(1, round(gap * TICKS_PER_S))  # stamps may fall back, a video cannot
+        self._stamp = stamp_ns
+        # 4:2:0 video has even sides: the last row and column are repeated where needed.
+        padded = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        frame = self._av.VideoFrame.from_ndarray(padded, format="bgr24")
+        frame.pts, frame.time_base = self._clock, Fraction(1, TICKS_PER_S)
+        self._container.mux(self._stream.encode(frame))
+        self.frames += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Finish the file and name it; after an error, or without a picture, none is left."""
+        try:
+            if kind is None and self._stream is not None:
+                self._container.mux(self._stream.encode())
+            self._container.close()
+            if kind is None and self._stream is not None:
+                self._hidden.replace(self.path)
+        finally:
+            self._hidden.unlink(missing_ok=True)
+
+    def _start(self, height: int, width: int) -> None:
+        self._size = (height, width)
+        for name, options in CODECS:
+            try:
+                self._stream = self._container.add_stream(name, rate=TICKS_PER_S, options=options)
+            except (self._av.codec.codec.UnknownCodecError, ValueError):
+                continue
+            break
+        if self._stream is None:
+            raise BagError("PyAV has neither libx264 nor mpeg4: install the `av` wheel of PyPI")
+        self._stream.width, self._stream.height = width + width % 2, height + height % 2
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.time_base = Fraction(1, TICKS_PER_S)
+        # A fixed number of threads: the bytes then do not depend on the machine.
+        self._stream.codec_context.thread_count = 2
