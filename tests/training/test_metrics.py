@@ -57,8 +57,12 @@ def test_scores_by_hand():
     assert score.full == pytest.approx(130 / 206)
     assert score.visible_recall == 1.0
     (as_published,) = score_frame(
-        {"1": boxed(predicted)}, {"1": boxed(full)}, {"1": boxed(own), "9": boxed(occluder)}, SHAPE, substitute=False
-    )  # fmt: skip
+        {"1": boxed(predicted)},
+        {"1": boxed(full)},
+        {"1": boxed(own), "9": boxed(occluder)},
+        SHAPE,
+        substitute=False,
+    )
     assert as_published.full == pytest.approx(130 / 226)
     assert as_published.occluded == score.occluded
 

@@ -1,0 +1,80 @@
+"""Hands the arguments of the evaluation commands over, and their errors back as one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from savos_model.config import BackendConfig
+from training.evaluate_fishbowl import evaluate_fishbowl
+from training.evaluate_kitti import evaluate_kitti
+
+MODES = ("forward",)
+
+
+def fishbowl(
+    data: Path,
+    out: Path | None,
+    mode: str,
+    weights: str | None,
+    methods: str,
+    processes: int,
+    seed: int,
+) -> int:
+    """Run `savos evaluate fishbowl`; returns the exit code."""
+
+    def run() -> None:
+        if mode not in MODES:
+            raise ValueError(f"--mode must be one of {', '.join(MODES)}, got {mode!r}")
+        evaluate_fishbowl(
+            data, _names(methods), _backend(weights), out, processes=processes, seed=seed
+        )
+
+    return _reported(run)
+
+
+def kitti_boxes(
+    data: Path,
+    sequences: str,
+    out: Path | None,
+    masks: str,
+    weights: str | None,
+    methods: str,
+    processes: int,
+    seed: int,
+) -> int:
+    """Run `savos evaluate kitti-boxes`; returns the exit code."""
+
+    def run() -> None:
+        evaluate_kitti(
+            data,
+            _names(sequences),
+            masks,
+            _backend(weights),
+            out,
+            methods=_names(methods),
+            processes=processes,
+            seed=seed,
+        )
+
+    return _reported(run)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _backend(weights: str | None) -> BackendConfig:
+    return BackendConfig() if weights is None else BackendConfig(weights=weights)
+
+
+def _reported(run: Callable[[], None]) -> int:
+    """Run; wrong arguments or files become one line on standard error and exit code 2."""
+    try:
+        run()
+    except (ValueError, OSError) as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
+        return 2
+    return 0

@@ -1,0 +1,86 @@
+"""Runs evaluation jobs over processes with one progress bar."""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Tick = Callable[[int], None]
+Function = Callable[[Any, Tick], Any]
+
+
+def run_jobs(
+    function: Function, jobs: Sequence[Any], processes: int, steps: int, text: str, console: Console
+) -> list[Any]:
+    """Evaluate all jobs.
+
+    Args:
+        function: importable function of (job, tick); it calls tick(k) after every k steps of work.
+        jobs: picklable arguments, one call each.
+        processes: 1 runs them here, more share them out to fresh processes.
+        steps: steps of all jobs together.
+        text: what the progress bar says.
+        console: where it is drawn.
+
+    Returns:
+        Results in the order of `jobs`, the same for any number of processes.
+
+    Raises:
+        ValueError: processes below 1.
+        Exception: the first error of a job; jobs that have not begun are dropped.
+    """
+    if processes < 1:
+        raise ValueError(f"processes must be at least 1, got {processes}: 1 runs without workers")
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(text, total=steps)
+        if processes == 1:
+            return [function(job, lambda count: progress.advance(task, count)) for job in jobs]
+        return _in_processes(function, jobs, processes, lambda count: progress.advance(task, count))
+
+
+def _in_processes(function: Function, jobs: Sequence[Any], processes: int, tick: Tick) -> list[Any]:
+    context = multiprocessing.get_context("spawn")
+    with (
+        context.Manager() as manager,
+        ProcessPoolExecutor(min(processes, len(jobs)), mp_context=context) as pool,
+    ):
+        steps = manager.Queue()
+        futures = [pool.submit(_work, function, job, steps) for job in jobs]
+        try:
+            pending = set(futures)
+            while pending:
+                done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+                _drain(steps, tick)
+                for future in done:
+                    future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        return [future.result() for future in futures]
+
+
+def _work(function: Function, job: Any, steps: Any) -> Any:
+    import cv2
+
+    cv2.setNumThreads(1)  # the processes share the cores already
+    return function(job, steps.put)
+
+
+def _drain(steps: Any, tick: Tick) -> None:
+    while True:
+        try:
+            tick(steps.get_nowait())
+        except queue.Empty:
+            return

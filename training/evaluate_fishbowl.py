@@ -1,0 +1,232 @@
+"""Scores methods on FISHBOWL clips by the paper's protocol."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.console import Console
+
+from savos_model.config import BackendConfig, StreamConfig
+from savos_model.types import Frame, Instance
+from training.baselines.convex_hull import convex_hull
+from training.baselines.flow_aggregation import ANY, HALF, DisPairFlow, aggregate
+from training.boxed import BoxedMask
+from training.data.fishbowl import FishbowlClip, clip_names
+from training.evaluate import Tick, run_jobs
+from training.metrics import PAPER, Masks, ObjectScore, score_frame
+from training.online import open_stream
+from training.results import write_results
+from training.summary import describe, first_run, method_report
+from training.tables import fishbowl_tables
+
+METHODS = ("ours", "visible", "convex", "flow3", "flow5")
+FLOW_METHOD = re.compile(r"flow([1-9]|1[0-9])(?:_(forward|backward))?(_any)?")
+
+
+@dataclass(frozen=True)
+class ClipJob:
+    """One clip to score.
+
+    Attributes:
+        path: common path of the clip's files, without ending.
+        methods: names as check_methods accepts them.
+        backend, stream: settings of our method.
+    """
+
+    path: Path
+    methods: tuple[str, ...]
+    backend: BackendConfig
+    stream: StreamConfig
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """Scores of one clip by method, and what our method ran on (empty without it)."""
+
+    name: str
+    frames: int
+    scores: dict[str, list[ObjectScore]]
+    model: dict[str, str]
+
+
+def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
+    """Refuse unknown or repeated methods.
+
+    Raises:
+        ValueError: names the method and the possible ones.
+    """
+    for name in methods:
+        if name not in ("ours", "visible", "convex") and not FLOW_METHOD.fullmatch(name):
+            raise ValueError(
+                f"methods must be of {', '.join(METHODS)}, or flowK with K from 1 to 19, then "
+                f"_forward or _backward, then _any, as wished; got {name!r}"
+            )
+    if len(set(methods)) != len(methods) or not methods:
+        raise ValueError(f"methods must be named once each, got {','.join(methods) or 'none'}")
+    return tuple(methods)
+
+
+def scored_ids(visible: Sequence[Masks], full: Sequence[Masks]) -> list[set[str]]:
+    """Objects that the paper's protocol scores in each frame.
+
+    A track counts in the inner frames of its first contiguous run of frames in which the whole and
+    the visible mask are large enough; of these, the frames whose occlusion rate lies inside the
+    interval are scored.
+    """
+    ids = {name for masks in full for name in masks}
+    chosen: list[set[str]] = [set() for _ in full]
+    for name in ids:
+        areas = np.array([[_area(masks, name) for masks in kind] for kind in (visible, full)])
+        eligible = (areas[0] > PAPER.min_visible_px) & (areas[1] > PAPER.min_full_px)
+        for frame in first_run(eligible.tolist()):
+            rate = 1.0 - areas[0, frame] / areas[1, frame]
+            if PAPER.min_occlusion < rate < PAPER.max_occlusion:
+                chosen[frame].add(name)
+    return chosen
+
+
+def _area(masks: Masks, name: str) -> int:
+    return int(np.count_nonzero(masks[name][1])) if name in masks else 0
+
+
+def evaluate_clip(job: ClipJob, tick: Tick) -> ClipResult:
+    """Score one clip with every method; tick(1) after each frame of each method."""
+    clip = FishbowlClip(job.path)
+    given = [clip.instances(index) for index in range(clip.num_frames)]
+    visible = [_by_id(instances) for instances in given]
+    full = [_by_id(clip.truth(index)) for index in range(clip.num_frames)]
+    wanted = scored_ids(visible, full)
+    shape = (clip.height, clip.width)
+    images = list(clip.frames()) if set(job.methods) - {"visible", "convex"} else []
+    rules = Rules(images, visible, wanted, shape)
+    steps = {name: rules.masks(name) for name in job.methods if name != "ours"}
+    model: dict[str, str] = {}
+    if "ours" in job.methods:
+        stream, model = open_stream(job.backend, job.stream)
+        steps["ours"] = (
+            stream.step(Frame(clip.stamp_ns(index), image, instances))
+            for index, (image, instances) in enumerate(zip(images, given, strict=True))
+        )
+    scores: dict[str, list[ObjectScore]] = {name: [] for name in job.methods}
+    # Frame by frame over all methods, so that they share the optical flow of the frames around.
+    for index in range(clip.num_frames):
+        for name in job.methods:
+            masks = next(steps[name])
+            scores[name] += score_frame(
+                masks,
+                full[index],
+                visible[index],
+                shape,
+                ids=wanted[index],
+                clip=clip.name,
+                frame=index,
+            )
+            tick(1)
+    return ClipResult(clip.name, clip.num_frames, scores, model)
+
+
+def _by_id(instances: Sequence[Instance]) -> dict[str, BoxedMask]:
+    return {item.id: BoxedMask(item.box, item.mask) for item in instances}
+
+
+class Rules:
+    """Masks by rules that need no learning, for the wanted objects of each frame."""
+
+    def __init__(
+        self,
+        images: list[np.ndarray],
+        visible: list[dict[str, BoxedMask]],
+        wanted: list[set[str]],
+        shape: tuple[int, int],
+    ) -> None:
+        self._visible, self._wanted, self._shape = visible, wanted, shape
+        self._flow = DisPairFlow([cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for image in images])
+        self._tracks = {
+            name: {index: masks[name] for index, masks in enumerate(visible) if name in masks}
+            for name in set().union(*wanted)
+        }
+
+    def masks(self, method: str) -> Iterator[dict[str, BoxedMask]]:
+        """Masks by one method, a dictionary per frame."""
+        for index, names in enumerate(self._wanted):
+            yield {name: self._mask(method, name, index) for name in names}
+
+    def _mask(self, method: str, name: str, index: int) -> BoxedMask:
+        if method == "visible":
+            return self._visible[index][name]
+        if method == "convex":
+            return convex_hull(self._visible[index][name])
+        window, direction, touched = FLOW_METHOD.fullmatch(method).groups()
+        return aggregate(
+            self._tracks[name],
+            self._flow,
+            index,
+            int(window),
+            self._shape,
+            direction or "both",
+            ANY if touched else HALF,
+        )
+
+
+def evaluate_fishbowl(
+    data: Path,
+    methods: Sequence[str],
+    backend: BackendConfig,
+    out: Path | None,
+    *,
+    processes: int = 1,
+    seed: int = 0,
+    console: Console | None = None,
+) -> dict:
+    """Score all clips of a folder, print the tables and write the results file.
+
+    Args:
+        data: folder of clips.
+        methods: names as check_methods accepts them.
+        backend: weights and engine of our method.
+        out: results file; None writes none.
+        processes: worker processes.
+        seed: of the bootstrap.
+        console: where tables and progress go; standard output when None.
+
+    Returns:
+        The metrics: protocol, data, model, methods.
+
+    Raises:
+        ValueError: no clips, or bad arguments.
+    """
+    console = console or Console()
+    names = check_methods(methods)
+    paths = clip_names(data)
+    if not paths:
+        raise ValueError(
+            f"{data} holds no FISHBOWL clips (NAME.mp4 with NAME.json.gz): check the folder"
+        )
+    jobs = [ClipJob(path, names, backend, StreamConfig()) for path in paths]
+    steps = sum(FishbowlClip(path).num_frames for path in paths) * len(names)
+    results = run_jobs(evaluate_clip, jobs, processes, steps, "scoring", console)
+    metrics = {
+        "protocol": {"rules": describe(), "mode": "forward", "inner_frames_of_first_run": True},
+        "data": {
+            "set": "fishbowl",
+            "clips": [result.name for result in results],
+            "frames": sum(result.frames for result in results),
+        },
+        "model": results[0].model,
+        "methods": {
+            name: method_report(
+                (score for result in results for score in result.scores[name]), seed
+            )
+            for name in names
+        },
+    }
+    fishbowl_tables(metrics, console)
+    if out is not None:
+        write_results(out, metrics, seed=seed)
+        console.print(f"written: {out}")
+    return metrics

@@ -1,0 +1,265 @@
+"""Scores the extent of completed masks on real video against KITTI's amodal boxes."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from savos_model.config import BackendConfig, StreamConfig
+from savos_model.types import AmodalObject, Box, Frame, Instance
+from training.baselines.convex_hull import convex_hull
+from training.boxed import box_around, look_at, tighten
+from training.data.kitti_mots import KittiClip, KittiLabel, open_tracking
+from training.evaluate import Tick, run_jobs
+from training.metrics import iou, published_masks
+from training.online import open_stream
+from training.results import write_results
+from training.summary import cluster_interval
+from training.tables import kitti_table
+
+METHODS = ("ours", "visible", "convex")
+LEVELS = (0, 1, 2)
+MATCH_IOU = 0.5
+COUNTS = (
+    "frames", "frames_with_masks", "frames_answered", "objects", "objects_answered",
+    "objects_scored", "unmatched", "unlabelled",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SequenceJob:
+    """One sequence to score: folder in the KITTI MOTS layout, name, truth or tracker masks."""
+
+    data: Path
+    sequence: str
+    masks: str
+    methods: tuple[str, ...]
+    backend: BackendConfig
+    stream: StreamConfig
+
+
+@dataclass(frozen=True)
+class BoxScore:
+    """One object of one frame: IoU and coverage (share of the label box inside ours) by method."""
+
+    track: str
+    level: int
+    iou: dict[str, float]
+    coverage: dict[str, float]
+
+
+def label_box(label: KittiLabel) -> Box:
+    """Half-open box of a label.
+
+    Labels are in pixel indices (boxes cut at the image border end at width - 1), hence the + 1.
+    """
+    x0, y0, x1, y1 = label.box
+    return Box(x0, y0, x1 + 1, y1 + 1)
+
+
+def box_overlap(box: Box, truth: Box) -> tuple[float, float]:
+    """IoU of two boxes and the share of `truth` that `box` covers, each 0..1."""
+    width = min(box.x1, truth.x1) - max(box.x0, truth.x0)
+    height = min(box.y1, truth.y1) - max(box.y0, truth.y0)
+    common = max(width, 0.0) * max(height, 0.0)
+    areas = [item.width * item.height for item in (box, truth)]
+    return common / (sum(areas) - common), common / areas[1]
+
+
+def match(given: Iterable[Instance], truth: Iterable[Instance]) -> dict[str, str]:
+    """Given id by truth id: the given mask of the best IoU with each true one, at least 0.5."""
+    pairs: dict[str, str] = {}
+    for target in truth:
+        best, best_iou = "", 0.0
+        for item in given:
+            view = box_around([item.box, target.box])
+            if view.width >= item.box.width + target.box.width:
+                continue  # side by side, no common pixel
+            overlap = iou(
+                look_at((item.box, item.mask), view), look_at((target.box, target.mask), view)
+            )
+            if overlap > best_iou:
+                best, best_iou = item.id, overlap
+        if best_iou >= MATCH_IOU:
+            pairs[target.id] = best
+    return pairs
+
+
+def evaluate_sequence(
+    job: SequenceJob, tick: Tick
+) -> tuple[list[BoxScore], Counter, dict[str, str]]:
+    """Score one sequence, frame by frame as a robot sees it.
+
+    Returns:
+        Scores; counts as named in COUNTS (unmatched: true objects without a given mask; unlabelled:
+        matched, but without a label of level 0 to 2); what our method ran on.
+    """
+    truth_clip = open_tracking(job.data, job.sequence)
+    clip = truth_clip if job.masks == "truth" else open_tracking(job.data, job.sequence, "tracker")
+    stream, model = open_stream(job.backend, job.stream) if "ours" in job.methods else (None, {})
+    scores: list[BoxScore] = []
+    counts: Counter = Counter()
+    for frame in clip.frames:
+        image = clip.image(frame)
+        given = clip.instances(frame, image.shape[:2])
+        objects = stream.step(Frame(clip.stamp_ns(frame), image, given)) if stream else None
+        _count(given, objects, counts)
+        truth = truth_clip.instances(frame, image.shape[:2])
+        pairs = (
+            match(given, truth) if job.masks == "tracker" else {item.id: item.id for item in given}
+        )
+        counts["unmatched"] += len(truth) - len(pairs)
+        masks = _masks_by_method(given, objects, job.methods)
+        scores += _frame_scores(truth_clip, frame, pairs, masks, counts)
+        tick(1)
+    return scores, counts, model
+
+
+def _count(given: list[Instance], objects: list[AmodalObject] | None, counts: Counter) -> None:
+    counts["frames"] += 1
+    counts["frames_with_masks"] += bool(given)
+    counts["objects"] += len(given)
+    if objects is not None:
+        answered = {item.id for item in given} & {item.id for item in objects}
+        counts["objects_answered"] += len(answered)
+        counts["frames_answered"] += bool(given) and len(answered) == len(given)
+
+
+def _masks_by_method(
+    given: list[Instance], objects: list[AmodalObject] | None, methods: Sequence[str]
+) -> dict[str, dict]:
+    visible = {item.id: (item.box, item.mask) for item in given}
+    masks = {
+        "visible": visible,
+        "convex": {name: convex_hull(mask) for name, mask in visible.items()},
+        "ours": published_masks(objects or []),
+    }
+    return {name: masks[name] for name in methods}
+
+
+def _frame_scores(
+    clip: KittiClip, frame: int, pairs: dict[str, str], masks: dict[str, dict], counts: Counter
+) -> list[BoxScore]:
+    labels = {label.track_id: label for label in clip.labels.get(frame, []) if label.track_id >= 0}
+    scores = []
+    for truth_id, given_id in pairs.items():
+        label = labels.get(int(truth_id) % 1000)
+        if label is None or label.occluded not in LEVELS:
+            counts["unlabelled"] += 1
+            continue
+        counts["objects_scored"] += 1
+        overlaps = {}
+        for name, found in masks.items():
+            box = tighten(found[given_id]).box if given_id in found else Box(0, 0, 0, 0)
+            overlaps[name] = box_overlap(box, label_box(label))
+        scores.append(
+            BoxScore(
+                f"{clip.name}/{truth_id}",
+                label.occluded,
+                {name: overlap for name, (overlap, _) in overlaps.items()},
+                {name: share for name, (_, share) in overlaps.items()},
+            )
+        )
+    return scores
+
+
+def summarise_levels(
+    scores: Sequence[BoxScore], methods: Sequence[str], seed: int = 0
+) -> dict[str, dict]:
+    """Means, medians and coverage by occlusion level and method.
+
+    Returns:
+        By level "0", "1", "2" and "1+2": n, tracks, and by method iou_mean, iou_median,
+        coverage_mean, coverage_median; gain_over_visible: mean IoU difference with its 95 %
+        interval over tracks.
+    """
+    report: dict[str, dict] = {}
+    for name, levels in {**{str(level): (level,) for level in LEVELS}, "1+2": (1, 2)}.items():
+        kept = [score for score in scores if score.level in levels]
+        report[name] = {
+            "n": len(kept),
+            "tracks": len({score.track for score in kept}),
+            "methods": {},
+        }
+        for method in methods if kept else ():
+            overlaps = np.array([score.iou[method] for score in kept])
+            shares = np.array([score.coverage[method] for score in kept])
+            numbers = {
+                "iou_mean": float(overlaps.mean()),
+                "iou_median": float(np.median(overlaps)),
+                "coverage_mean": float(shares.mean()),
+                "coverage_median": float(np.median(shares)),
+            }
+            if method != "visible" and "visible" in methods:
+                numbers["gain_over_visible"] = _gain(kept, method, seed)
+            report[name]["methods"][method] = numbers
+    return report
+
+
+def _gain(scores: Sequence[BoxScore], method: str, seed: int) -> dict:
+    gains: dict[str, list[float]] = defaultdict(list)
+    for score in scores:
+        gains[score.track].append(score.iou[method] - score.iou["visible"])
+    values = [value for track in gains.values() for value in track]
+    return {"mean": float(np.mean(values)), "ci95": cluster_interval(gains, seed)}
+
+
+def evaluate_kitti(
+    data: Path,
+    sequences: Sequence[str],
+    masks: str,
+    backend: BackendConfig,
+    out: Path | None,
+    *,
+    methods: Sequence[str] = METHODS,
+    processes: int = 1,
+    seed: int = 0,
+    console: Console | None = None,
+) -> dict:
+    """Score sequences, print the table and write the results file.
+
+    Args:
+        data: folder in the KITTI MOTS layout.
+        sequences: four-digit names.
+        masks: "truth" (MOTS annotation) or "tracker" (predicted masks).
+        backend: weights and engine of our method.
+        out: results file; None writes none.
+        methods: of METHODS.
+        processes: worker processes.
+        seed: of the bootstrap.
+        console: where table and progress go; standard output when None.
+
+    Raises:
+        ValueError: bad arguments, or files that are missing or broken.
+    """
+    console = console or Console()
+    if masks not in ("truth", "tracker"):
+        raise ValueError(f"masks must be truth or tracker, got {masks!r}")
+    unknown = sorted(set(methods) - set(METHODS))
+    if unknown or not methods or not sequences:
+        raise ValueError(
+            f"methods must be of {', '.join(METHODS)} and sequences named, got {unknown}"
+        )
+    jobs = [
+        SequenceJob(data, name, masks, tuple(methods), backend, StreamConfig())
+        for name in sequences
+    ]
+    steps = sum(len(open_tracking(data, name, "none").frames) for name in sequences)
+    results = run_jobs(evaluate_sequence, jobs, processes, steps, "scoring", console)
+    scores = [score for found, _, _ in results for score in found]
+    metrics = {
+        "data": {"set": "kitti_mots", "sequences": list(sequences), "masks": masks},
+        "answered": {name: sum(counts[name] for _, counts, _ in results) for name in COUNTS},
+        "model": results[0][2],
+        "levels": summarise_levels(scores, methods, seed),
+    }
+    kitti_table(metrics, console)
+    if out is not None:
+        write_results(out, metrics, seed=seed)
+        console.print(f"written: {out}")
+    return metrics

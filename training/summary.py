@@ -1,0 +1,110 @@
+"""Breaks the scores of one method down by clip and occlusion rate, with confidence intervals."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from training.metrics import PAPER, ObjectScore, Selection, frame_means, summarise
+
+BINS = ((0.10, 0.25), (0.25, 0.50), (0.50, 0.70))
+BIN_NAMES = tuple(f"{100 * low:.0f}-{100 * high:.0f}" for low, high in BINS)
+BORDER_PX = 16.0
+RESAMPLES = 2000
+
+
+def method_report(scores: Iterable[ObjectScore], seed: int = 0) -> dict:
+    """Everything reported about one method.
+
+    Args:
+        scores: of all clips.
+        seed: of the bootstrap.
+
+    Returns:
+        The fields of metrics.summarise, and: ci95 (full, occluded: [low, high]), by_occlusion,
+        away_from_border (whole object at least 16 px from the image border), behind_objects (only
+        objects with some part behind another object, so that nothing is scored 1 for being empty)
+        and clips.
+    """
+    kept = [score for score in scores if PAPER.keeps(score)]
+    inner = dataclasses.replace(PAPER, min_border_px=BORDER_PX)
+    clips: dict[str, list[ObjectScore]] = defaultdict(list)
+    for score in kept:
+        clips[score.clip].append(score)
+    return {
+        **summarise(kept),
+        "ci95": {field: bootstrap(kept, field, seed) for field in ("full", "occluded")},
+        "by_occlusion": by_occlusion(kept),
+        "away_from_border": summarise(kept, inner),
+        "behind_objects": summarise([score for score in kept if score.hidden_px]),
+        "clips": {name: summarise(clips[name]) for name in sorted(clips)},
+    }
+
+
+def by_occlusion(scores: Iterable[ObjectScore]) -> dict[str, dict]:
+    """Summaries by occlusion rate, keyed by BIN_NAMES (percent; upper bounds not included)."""
+    groups: dict[str, list[ObjectScore]] = {name: [] for name in BIN_NAMES}
+    for score in scores:
+        for name, (low, high) in zip(groups, BINS, strict=True):
+            if low <= score.occlusion < high:
+                groups[name].append(score)
+    return {name: summarise(group, None) for name, group in groups.items()}
+
+
+def bootstrap(
+    scores: Iterable[ObjectScore], field: str, seed: int = 0, samples: int = RESAMPLES
+) -> list[float] | None:
+    """95 % confidence interval of a frame-level mean when the clips are drawn again.
+
+    Frames of one clip are alike, so clips are the units that are resampled.
+
+    Args:
+        scores: already selected.
+        field: full or occluded.
+        seed: of the resampling.
+        samples: number of resamples.
+
+    Returns:
+        [low, high], or None with fewer than two clips.
+    """
+    means: dict[str, list[float]] = defaultdict(list)
+    for (clip, _), value in frame_means(scores, field).items():
+        means[clip].append(value)
+    return cluster_interval(means, seed, samples)
+
+
+def cluster_interval(
+    groups: Mapping[str, Sequence[float]], seed: int = 0, samples: int = RESAMPLES
+) -> list[float] | None:
+    """95 % confidence interval of the mean of all values when whole groups are drawn again.
+
+    Returns:
+        [low, high], or None with fewer than two groups.
+    """
+    if len(groups) < 2:
+        return None
+    sums = np.array([sum(groups[name]) for name in sorted(groups)])
+    counts = np.array([len(groups[name]) for name in sorted(groups)])
+    drawn = np.random.default_rng(seed).integers(0, len(sums), (samples, len(sums)))
+    resampled = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    return [float(value) for value in np.percentile(resampled, [2.5, 97.5])]
+
+
+def first_run(eligible: Iterable[bool]) -> range:
+    """Indices of the first contiguous run of True without its two ends.
+
+    The released evaluation warps frame t to t + 1 and back, so that a run of T frames has results
+    for frames 1..T-2 only.
+    """
+    flags = [*eligible, False]
+    start = flags.index(True) if True in flags else 0
+    stop = flags.index(False, start)
+    return range(start + 1, stop - 1)
+
+
+def describe(selection: Selection = PAPER) -> dict:
+    """Say the rules of a selection in plain values, for result files."""
+    return dataclasses.asdict(selection)

@@ -1,0 +1,74 @@
+"""Prints measured numbers as tables."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from training.summary import BIN_NAMES
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Format a mean; a dash where nothing was measured."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+    return table
+
+
+def fishbowl_tables(metrics: dict, console: Console) -> None:
+    """Print the result of evaluate_fishbowl: by clip (full / occluded), then by method."""
+    methods = metrics["methods"]
+    table = _table("Mean IoU by clip, full / occluded", "clip", "n", *methods)
+    for clip in sorted({clip for report in methods.values() for clip in report["clips"]}):
+        rows = [report["clips"].get(clip) for report in methods.values()]
+        cells = [
+            f"{number(row['full'], 3)} / {number(row['occluded'], 3)}" if row else "-"
+            for row in rows
+        ]
+        table.add_row(clip, str(next(row["n"] for row in rows if row)), *cells)
+    console.print(table)
+    table = _table(
+        "All clips, mean IoU; occluded also by occlusion rate [%]",
+        "method", "n", "full", "95 %", "occluded", "95 %", "wrong", "bound. F", *BIN_NAMES,
+    )  # fmt: skip
+    for name, report in methods.items():
+        bins = [number(group["occluded"], 3) for group in report["by_occlusion"].values()]
+        table.add_row(
+            name, str(report["n"]), number(report["full"]), _interval(report["ci95"]["full"]),
+            number(report["occluded"]), _interval(report["ci95"]["occluded"]),
+            number(report["false_completion"], 3), number(report["boundary_f"], 3), *bins,
+        )  # fmt: skip
+    console.print(table)
+
+
+def _interval(bounds: list[float] | None) -> str:
+    return "-" if bounds is None else f"{bounds[0]:.3f}..{bounds[1]:.3f}"
+
+
+def kitti_table(metrics: dict, console: Console) -> None:
+    """Print the result of evaluate_kitti: box IoU by occlusion level."""
+    table = _table(
+        "Box IoU with the amodal label boxes",
+        "level", "method", "n", "mean", "median", "coverage", "gain", "95 %",
+    )  # fmt: skip
+    for level, report in metrics["levels"].items():
+        for name, row in report["methods"].items():
+            gain = row.get("gain_over_visible", {"mean": None, "ci95": None})
+            table.add_row(
+                level, name, str(report["n"]), number(row["iou_mean"]), number(row["iou_median"]),
+                number(row["coverage_median"]), number(gain["mean"]), _interval(gain["ci95"]),
+            )  # fmt: skip
+        table.add_section()
+    console.print(table)
+    counts = metrics["answered"]
+    if metrics["model"]:
+        console.print(
+            f"frames with masks {counts.get('frames_with_masks', 0)}, all their objects answered "
+            f"{counts.get('frames_answered', 0)}; objects {counts.get('objects', 0)}, "
+            f"answered {counts.get('objects_answered', 0)}"
+        )
