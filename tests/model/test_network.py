@@ -1,5 +1,4 @@
-import zlib
-
+# ruff: noqa: E402  (nothing below imports where torch is absent)
 import numpy as np
 import pytest
 
@@ -8,8 +7,9 @@ torch = pytest.importorskip("torch")
 from savos_model.config import ModelConfig
 from savos_model.layers import parameter_shapes
 from savos_model.network import SavosNet
-from savos_model.official import OFFICIAL_MODEL, from_official, our_name
+from savos_model.official import OFFICIAL_MODEL, our_name
 from savos_model.weights import WeightsError
+from tests.model.released import official_name, reference_arrays, reference_clip, reference_net
 
 SMALL = ModelConfig(width=0.125)
 
@@ -45,49 +45,6 @@ def test_step_by_step_equals_sequence(patch):
     assert whole.residual.shape == (3, 5, 2, *patch)
 
 
-def released_state(seed: int) -> dict[str, np.ndarray]:
-    """The fixed weights of the reference, by the rule in its README, under the released names."""
-    shapes = {}
-    for key, shape in parameter_shapes(OFFICIAL_MODEL).items():
-        shapes[official_name(key)] = shape
-    state = {}
-    for key, shape in shapes.items():
-        rng = np.random.RandomState((zlib.crc32(key.encode()) + seed) % 2**32)
-        if len(shape) == 1:
-            value = rng.uniform(-0.1, 0.1, shape) + key.endswith("weight")
-        else:
-            value = rng.uniform(-1, 1, shape) * np.sqrt(3 / np.prod(shape[1:]))
-        state[key] = value.astype(np.float32)
-    return state
-
-
-def official_name(ours: str) -> str:
-    """Inverse of `our_name`, by trying the released spellings."""
-    part, _, rest = ours.partition(".")
-    stem = {
-        "embed_encoder": "st_encoder.encoder",
-        "lstm": "st_encoder.lstm",
-        "mask_encoder": "mask_decoder.down_networks",
-        "mask_decoder": "mask_decoder.up_networks",
-        "motion_encoder": "flow_decoder.last_flow_encoder",
-        "motion_decoder": "flow_decoder.flow_decoder",
-    }[part]
-    linear = {
-        "embed_encoder": "st_encoder.encoder.6.1",
-        "mask_encoder": "mask_decoder.last_vm_map.1",
-        "mask_decoder": "mask_decoder.fm_deconv_map.0",
-        "motion_encoder": "flow_decoder.last_flow_encoder.6.1",
-        "motion_decoder": "flow_decoder.flow_decoder.0.0",
-    }
-    if rest.startswith("linear."):
-        return f"{linear[part]}.{rest.removeprefix('linear.')}"
-    if part == "lstm":
-        return f"{stem}.{rest}"
-    _, index, layer, kind = rest.split(".")
-    shift = 1 if part == "motion_decoder" else 0
-    return f"{stem}.{int(index) + shift}.{layer}.{kind}"
-
-
 def test_key_map_is_one_to_one():
     for key in parameter_shapes(OFFICIAL_MODEL):
         assert our_name("module." + official_name(key)) == key
@@ -100,11 +57,8 @@ def test_foreign_key_is_refused_by_name():
 
 @pytest.mark.parametrize("preset", ["paper", "official"])
 def test_meets_the_released_network_on_fixed_weights(shared_data, preset):
-    reference = np.load(shared_data / "official_reference" / "reference.npz")
-    weights = from_official(released_state(int(reference["seed"])), "reference", preset)
-    net = SavosNet(weights.model).eval()
-    net.load_state_dict({k: torch.from_numpy(v) for k, v in weights.arrays.items()})
-    patches = torch.from_numpy(reference["patches"]).float()[..., :6].permute(0, 1, 4, 2, 3)
+    reference = reference_arrays(shared_data)
+    net, patches = reference_net(reference, preset), reference_clip(reference).patches[:, :, :6]
     with torch.inference_mode():
         out, _ = net.sequence(patches)
     np.testing.assert_allclose(out.h, reference["h"], atol=1e-4)

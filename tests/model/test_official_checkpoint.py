@@ -1,0 +1,109 @@
+# ruff: noqa: E402  (nothing below imports where torch is absent)
+import os
+import zipfile
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from savos_model import official_checkpoint
+from savos_model.network import SavosNet
+from savos_model.official import OFFICIAL_MODEL, our_name
+from savos_model.official_checkpoint import import_checkpoint, read_state
+from savos_model.settings import SettingError
+from savos_model.weights import WeightsError, load_weights
+from tests.model.released import released_state
+
+
+@pytest.fixture(scope="module")
+def state():
+    return {f"module.{key}": torch.from_numpy(a) for key, a in released_state(7).items()}
+
+
+@pytest.mark.parametrize("preset", ["official", "paper"])
+def test_state_dict_becomes_our_weights_unchanged(tmp_path, state, preset):
+    torch.save(state, tmp_path / "fishbowl.pt")
+    out = tmp_path / "new" / "fishbowl.safetensors"
+    import_checkpoint(tmp_path / "fishbowl.pt", out, preset)
+    weights = load_weights(str(out))
+    assert (weights.name, weights.model.preset) == ("fishbowl", preset)
+    for key, value in state.items():
+        np.testing.assert_array_equal(weights.arrays[our_name(key)], value.numpy(), err_msg=key)
+    assert not list(out.parent.glob("*.part"))
+
+
+def test_older_torch_format_is_read(tmp_path, state):
+    torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert read_state(tmp_path / "old.pth").keys() == state.keys()
+
+
+class Trap:
+    """Makes a directory when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_pickled_model_and_code_are_refused_and_not_run(tmp_path):
+    torch.save(SavosNet(OFFICIAL_MODEL), tmp_path / "model.pt")
+    torch.save({"trap": Trap(tmp_path / "sprung")}, tmp_path / "trap.pt")
+    for name in ("model.pt", "trap.pt"):
+        with pytest.raises(WeightsError, match="none of its code was run") as refused:
+            import_checkpoint(tmp_path / name, tmp_path / "out.safetensors")
+        assert "state_dict()" in str(refused.value)
+        assert "weights_only" not in str(refused.value)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.pt", "trap.pt"]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([1, 2], "holds a list"),
+        ({"state_dict": {}}, "'state_dict' is a dict"),
+        ({"step": torch.tensor(3)}, "dense tensor of floats"),
+        ({"backbone.weight": torch.zeros(2)}, "backbone.weight"),
+        ({"st_encoder.lstm.bias_ih_l0": torch.zeros(1024)}, "must have shape"),
+        ({"st_encoder.lstm.bias_ih_l0": torch.zeros(1).expand(2**30)}, "unfolds to more"),
+    ],
+)
+def test_anything_else_is_refused_by_name(tmp_path, content, text):
+    torch.save(content, tmp_path / "odd.pt")
+    with pytest.raises(WeightsError, match=text):
+        import_checkpoint(tmp_path / "odd.pt", tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_parameter_given_twice_is_refused(tmp_path, state):
+    key = "st_encoder.lstm.bias_ih_l0"
+    torch.save({key: torch.zeros(1024), f"module.{key}": torch.zeros(1024)}, tmp_path / "twice.pt")
+    with pytest.raises(WeightsError, match="with and without"):
+        read_state(tmp_path / "twice.pt")
+
+
+def test_damaged_absent_and_huge_files_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "cut.pt").write_bytes(b"PK\x03\x04 not a checkpoint")
+    with pytest.raises(WeightsError, match="damaged"):
+        read_state(tmp_path / "cut.pt")
+    with pytest.raises(WeightsError, match="no checkpoint"):
+        read_state(tmp_path / "nowhere.pt")
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/data/0", bytes(100_000))
+    monkeypatch.setattr(official_checkpoint, "MAX_BYTES", 50_000)
+    assert (tmp_path / "bomb.pt").stat().st_size < 50_000
+    with pytest.raises(WeightsError, match="holds 100000 bytes"):
+        read_state(tmp_path / "bomb.pt")
+
+
+def test_wrong_ending_wrong_preset_and_absent_torch_say_what_to_do(tmp_path, state, monkeypatch):
+    torch.save(state, tmp_path / "a.pt")
+    with pytest.raises(WeightsError, match="safetensors"):
+        import_checkpoint(tmp_path / "a.pt", tmp_path / "a.pth")
+    with pytest.raises(SettingError, match="paper, official"):
+        import_checkpoint(tmp_path / "a.pt", tmp_path / "a.safetensors", "offical")
+    monkeypatch.setattr(official_checkpoint, "installed", lambda name: False)
+    with pytest.raises(WeightsError, match="pip install"):
+        read_state(tmp_path / "a.pt")
