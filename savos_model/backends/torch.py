@@ -31,6 +31,11 @@ class TorchBackend:
         """Settings of the network."""
         return self.weights.model
 
+    @property
+    def weights_name(self) -> str:
+        """Short name of the weights."""
+        return self.weights.name
+
     @torch.inference_mode()
     def step(self, patches: np.ndarray, h: np.ndarray, c: np.ndarray) -> StepOutput:
         """As Backend.step."""
