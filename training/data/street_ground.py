@@ -344,5 +344,5 @@ def draw_facade(
         mask, [np.rint((outline - (x0, y0) - 0.5) * 16).astype(np.int32)], 1, cv2.LINE_8, 4
     )
     region = (slice(y0, y1), slice(x0, x1))
-    np.copyto(image[region], view, where=mask[..., None] > 0)
+    cv2.copyTo(view, mask, image[region])
     owner[region][mask > 0] = -1

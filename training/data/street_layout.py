@@ -10,8 +10,8 @@ import numpy as np
 
 from training.data import street_props as props
 from training.data.street_cars import CarSpec, random_car
-from training.data.street_figures import PersonSpec, random_person
 from training.data.street_meshes import Mesh
+from training.data.street_people import PersonSpec, random_person
 
 CHUNK_M = 24.0
 CAR, PERSON, UNTRACKED = 1, 2, 0
@@ -115,7 +115,7 @@ def random_street(rng: np.random.Generator, style: str, sun_y: float) -> Street:
     )
     two_way = bool(rng.random() < (0.6 if style == "city" else 0.8))
     half_road = rng.uniform(2.6, 3.6) if two_way else rng.uniform(1.9, 2.4)
-    park = tuple(rng.uniform(0.75, 1.0, 2) if style == "city" else rng.uniform(0.35, 0.95, 2))
+    park = tuple(rng.uniform(0.5, 0.95, 2) if style == "city" else rng.uniform(0.2, 0.8, 2))
     pavement = rng.uniform(2.2, 4.5) if style == "city" else rng.uniform(2.0, 4.0)
     wave = (rng.uniform(1.0, 7.0), rng.uniform(190, 320), rng.uniform(0, 2 * math.pi))
     shade = (0, 0.0)
@@ -193,7 +193,7 @@ class Builder:
                 ahead = (side < 0 or not self.street.two_way) == with_flow
                 turn = (0.0 if ahead else math.pi) + rng.normal(0, 0.025)
                 things.append(self._car(spec, s + spec.length / 2, d, turn))
-            s = end + rng.gamma(2.0, 0.35) + 0.35
+            s = end + rng.gamma(2.0, 0.5) + 0.4
 
     def _lot(self, rng, side: int, first: float, last: float, things: list[Thing]) -> None:
         """Cars parked across, behind the pavement."""

@@ -13,7 +13,7 @@ import numpy as np
 from savos_model.types import Box
 from training.data.street_camera import NEAR_M, Camera, clip_near, pose_matrix
 from training.data.street_cars import CarSpec, build_car
-from training.data.street_figures import Hulls, PersonSpec, draw_hulls, riding, walking
+from training.data.street_figures import Hulls, draw_hulls
 from training.data.street_ground import (
     Ground,
     draw_facade,
@@ -25,6 +25,7 @@ from training.data.street_ground import (
 from training.data.street_layout import UNTRACKED, Builder, Front, Thing, random_street
 from training.data.street_meshes import Mesh
 from training.data.street_noise import MaskNoise, tight
+from training.data.street_people import PersonSpec, riding, walking
 from training.data.street_photo import Photo
 from training.data.street_render import (
     TILE,
@@ -189,7 +190,7 @@ class Scene:
             )
         if isinstance(model, Hulls):
             return draw_hulls(
-                model, position, heading, camera, self.light, lit, thing.tile in ("cloth", "leaf")
+                model, position, heading, camera, self.light, lit, thing.tile == "cloth"
             )
         return draw_mesh(model, position, heading, camera, self.light, lit)
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from training.data.street_camera import Camera
 from training.data.street_cars import random_car
-from training.data.street_figures import random_person
 from training.data.street_layout import CAR, CHUNK_M, UNTRACKED, Builder, Front, Street, Thing
+from training.data.street_people import random_person
 
 AHEAD_M, BEHIND_M = 90.0, 14.0
 
