@@ -110,7 +110,8 @@ class BagFrames:
             image, transport = self._find("image", self._wanted.image, IMAGE_KINDS)
             masks, source = self._find("instances", self._wanted.instances, MASK_KINDS)
             self.topics = {"image": image, "instances": masks}
-            if self._wanted.truth or USUAL["truth"][0] in self._reader.topics:
+            usual_truth = self._reader.topics.get(recording.TRUTH_TOPIC)
+            if self._wanted.truth or (usual_truth is not None and usual_truth.msgcount):
                 self.topics["truth"], _ = self._find("truth", self._wanted.truth, TRUTH_KINDS)
             self._config = dataclasses.replace(
                 self._config, image_transport=transport, mask_source=source
@@ -140,14 +141,15 @@ class BagFrames:
             self.report.restarts = groups.restarts
 
     def _groups(self, groups: StampGroups) -> Iterator[dict[str, bytes]]:
-        names = {topic: name for name, topic in self.topics.items()}
         damage: list[str] = []
-        for topic, _, data in messages(self._reader, set(names), damage):
+        for topic, _, data in messages(self._reader, set(self.topics.values()), damage):
             stamp = header_stamp(data)
-            if stamp is None:
-                self.refuse(f"{names[topic]}_broken", f"a message on {topic} has no header")
-            else:
-                yield from groups.add(names[topic], stamp, data)
+            # One topic may serve twice, such as the truth given as the masks.
+            for name in (name for name, mine in self.topics.items() if mine == topic):
+                if stamp is None:
+                    self.refuse(f"{name}_broken", f"a message on {topic} has no header")
+                else:
+                    yield from groups.add(name, stamp, data)
         self.report.damage = "".join(damage)
         yield from groups.flush()
 

@@ -1,0 +1,175 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+import tiny_scene as scene
+from rosbags.highlevel import AnyReader
+
+from savos_ros.bags.recording import RecordOptions, SourceFrame, record
+from savos_ros.bags.run import RunOptions, run_bag
+from savos_ros.bags.types import BagError
+from savos_ros.bags.video import VideoWriter
+
+
+def make(path, count=12, **options):
+    record(scene.frames(count), count, path, RecordOptions(**({"truth": True} | options)))
+    return path
+
+
+def results(path):
+    with AnyReader([path / "result"]) as reader:
+        return [
+            reader.deserialize(raw, connection.msgtype) for connection, _, raw in reader.messages()
+        ]
+
+
+@pytest.fixture
+def bag(tmp_path):
+    return make(tmp_path / "bag")
+
+
+def test_every_frame_is_answered_with_its_header(bag, tmp_path):
+    summary = run_bag(bag, tmp_path / "out", RunOptions(), scene.EchoBackend())
+    messages = results(tmp_path / "out")
+    assert summary["frames_in"] == summary["frames_out"] == len(messages) == 12
+    for index, message in enumerate(messages):
+        stamp = message.header.stamp
+        assert stamp.sec * 10**9 + stamp.nanosec == scene.START_NS + index * scene.PERIOD_NS
+        assert (message.header.frame_id, message.height, message.width) == ("camera", *scene.SHAPE)
+        assert message.model == "echo"
+        given = [item.id for item in scene.frame(index).instances]
+        assert [item.id for item in message.masks if item.source != 3] == given
+        for item in message.masks:
+            assert item.mask.data.size == item.roi.width * item.roi.height
+            assert set(np.unique(item.mask.data)) <= {0, 255}
+
+
+def test_two_runs_are_equal_to_the_bit(bag, tmp_path):
+    for name in ("a", "b"):
+        run_bag(bag, tmp_path / name, RunOptions(), scene.EchoBackend())
+    for file in ("result/result.mcap", "overlay.mp4"):
+        first, second = ((tmp_path / name / file).read_bytes() for name in ("a", "b"))
+        assert first == second, file
+
+
+def test_summary_counts_times_and_scores(bag, tmp_path):
+    summary = run_bag(bag, tmp_path / "out", RunOptions(), scene.EchoBackend())
+    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary
+    assert summary["masks_in"] == sum(len(item.instances) for item in scene.frames(12))
+    assert sum(summary["objects_out"].values()) >= summary["masks_in"]
+    assert summary["objects_out"]["visible"] == 2
+    assert (summary["refused"], summary["damage"]) == ({}, "")
+    assert set(summary["time_ms"]) == {"flow", "crop", "network", "warp", "compose", "step"}
+    for row in summary["time_ms"].values():
+        assert 0 <= row["p50"] <= row["p95"] <= row["p99"]
+    miou = summary["miou"]
+    assert set(miou) == {"ours", "visible", "convex"}
+    assert miou["visible"]["n"] > 0
+    # nothing of the visible masks lies in a hidden region; a hull of the cut square stays cut
+    assert miou["visible"]["occluded"] < 0.01
+    assert 0 < miou["ours"]["full"] <= 1
+
+
+def test_no_scores_without_truth(tmp_path):
+    make(tmp_path / "bag", truth=False)
+    summary = run_bag(tmp_path / "bag", tmp_path / "out", RunOptions(), scene.EchoBackend())
+    assert summary["miou"] is None
+
+
+def test_max_frames_and_no_video(bag, tmp_path):
+    options = RunOptions(max_frames=5, video=False)
+    summary = run_bag(bag, tmp_path / "out", options, scene.EchoBackend())
+    assert summary["frames_in"] == summary["frames_out"] == 5
+    assert len(results(tmp_path / "out")) == 5
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["result", "summary.json"]
+
+
+def test_results_are_replaced_only_with_force(bag, tmp_path):
+    run_bag(bag, tmp_path / "out", RunOptions(max_frames=2), scene.EchoBackend())
+    with pytest.raises(BagError, match="holds result, overlay.mp4, summary.json.*--force"):
+        run_bag(bag, tmp_path / "out", RunOptions(), scene.EchoBackend())
+    run_bag(bag, tmp_path / "out", RunOptions(force=True), scene.EchoBackend())
+    assert len(results(tmp_path / "out")) == 12
+
+
+def test_failed_run_leaves_no_results(bag, tmp_path):
+    class Broken(scene.EchoBackend):
+        def step(self, patches, h, c):
+            raise RuntimeError("the engine died")
+
+    with pytest.raises(RuntimeError, match="the engine died"):
+        run_bag(bag, tmp_path / "out", RunOptions(), Broken())
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_time_that_falls_back_resets_and_goes_on(tmp_path):
+    stamps = [5.0, 5.1, 1.0, 1.1]
+    frames = [scene.frame(index) for index in range(4)]
+    with_stamps = [
+        SourceFrame(round(stamp * 1e9), item.image, item.instances)
+        for stamp, item in zip(stamps, frames, strict=True)
+    ]
+    write_with_log_times(tmp_path / "bag", with_stamps)
+    summary = run_bag(tmp_path / "bag", tmp_path / "out", RunOptions(), scene.EchoBackend())
+    got = [m.header.stamp.sec + m.header.stamp.nanosec / 1e9 for m in results(tmp_path / "out")]
+    assert got == pytest.approx(stamps)
+    assert summary["resets"] == {"time went back": 1}
+
+
+def write_with_log_times(path, frames):
+    """Write frames whose stamps do not ascend, at ascending times of the bag."""
+    from savos_ros import message_kit
+    from savos_ros.bags.types import BagKit
+    from savos_ros.bags.writer import BagWriter
+
+    kit = BagKit()
+    with BagWriter(path) as bag:
+        bag.add_topic("/camera/image_raw", "sensor_msgs/Image")
+        bag.add_topic("/tracker/masks", "savos_ros/InstanceMaskArray")
+        for number, item in enumerate(frames):
+            head = message_kit.header(kit, item.stamp_ns, "camera")
+            bag.write("/camera/image_raw", number, message_kit.image(kit, head, item.image, "bgr8"))
+            masks = message_kit.instance_array(kit, head, scene.SHAPE, item.instances)
+            bag.write("/tracker/masks", number, masks)
+
+
+def test_image_size_that_changes(tmp_path):
+    frames = [
+        SourceFrame(
+            index * scene.PERIOD_NS, np.full((48 + 16 * (index > 2), 64, 3), 9, np.uint8), []
+        )
+        for index in range(6)
+    ]
+    record(frames, 6, tmp_path / "bag", RecordOptions())
+    summary = run_bag(tmp_path / "bag", tmp_path / "out", RunOptions(), scene.EchoBackend())
+    assert summary["frames_out"] == 6
+    assert summary["resets"] == {"image size changed": 1}
+
+
+def test_video_keeps_the_pace_and_odd_sizes(tmp_path):
+    with VideoWriter(tmp_path / "v.mp4") as video:
+        for index in range(8):
+            image = np.full((37, 51, 3), 30 * index, np.uint8)
+            video.write(index * 100_000_000, image)
+    assert video.frames == 8
+    capture = cv2.VideoCapture(str(tmp_path / "v.mp4"))
+    levels, times = [], []
+    while True:
+        times.append(capture.get(cv2.CAP_PROP_POS_MSEC))
+        good, image = capture.read()
+        if not good:
+            break
+        assert image.shape == (38, 52, 3)
+        levels.append(image.mean())
+    assert np.allclose(levels, 30 * np.arange(8), atol=6)
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(10, rel=0.15)
+
+
+def test_empty_or_failed_video_leaves_no_file(tmp_path):
+    with VideoWriter(tmp_path / "none.mp4"):
+        pass
+    with pytest.raises(ValueError, match="stop"), VideoWriter(tmp_path / "cut.mp4") as video:
+        video.write(0, np.zeros((20, 20, 3), np.uint8))
+        raise ValueError("stop")
+    assert list(tmp_path.iterdir()) == []
