@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+import tiny_fishbowl
 import tiny_kitti as tiny
 from rosbags.highlevel import AnyReader
 from typer.testing import CliRunner
@@ -138,6 +139,34 @@ def test_street_bag_is_the_same_every_time(tmp_path):
         street_to_bag(config, tmp_path / name / "bag", RecordOptions())
     first, second = ((tmp_path / name / "bag" / "bag.mcap").read_bytes() for name in ("a", "b"))
     assert first == second
+
+
+def test_fishbowl_clip_with_its_truth(tmp_path):
+    clip = tiny_fishbowl.write_clip(tmp_path)
+    written = fishbowl_to_bag(clip, tmp_path / "bag", RecordOptions())
+    assert written.counts == {"/camera/image_raw": 6, "/tracker/masks": 6, "/truth/masks": 6}
+    shape = (tiny_fishbowl.HEIGHT, tiny_fishbowl.WIDTH)
+    frames = read(tmp_path / "bag")
+    for number, item in enumerate(frames):
+        front, back, seen = tiny_fishbowl.scene(number)
+        visible = {entry.id: pasted(entry, shape) for entry in item.frame.instances}
+        truth = {entry.id: pasted(entry, shape) for entry in item.truth}
+        assert np.array_equal(visible["0"], front)
+        assert np.array_equal(visible["7"], seen)
+        assert np.array_equal(truth["7"], back)
+        assert [entry.class_id for entry in item.truth] == ["BigFishA", "SmallFishA"]
+    steps = np.diff([item.frame.stamp_ns for item in frames])
+    assert set(steps.tolist()) == {33333333, 33333334}
+
+
+def test_broken_fishbowl_clip_leaves_no_bag(tmp_path):
+    clip = tiny_fishbowl.write_clip(tmp_path)
+    data = tiny_fishbowl.record()
+    data["objects"][0]["full"][4]["counts"] = "zz"
+    tiny_fishbowl.write_masks(tmp_path, data)
+    with pytest.raises(BagError, match="object 0, full mask of frame 4"):
+        fishbowl_to_bag(clip, tmp_path / "bag", RecordOptions())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny.json.gz", "tiny.mp4"]
 
 
 def test_real_fishbowl_clip(shared_data, tmp_path):
