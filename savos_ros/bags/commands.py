@@ -236,7 +236,7 @@ def _print_run(summary: dict, out: Path) -> None:
     for key in ("refused", "masks_skipped", "not_completed", "resets"):
         if summary[key]:
             console.print(f"{key.replace('_', ' ')}: {_words(summary[key])}")
-    table = Table(title=f"time per frame [ms], {summary['model']} on {summary['backend']}")
+    table = Table(title=f"time per frame in ms, {summary['model']} on {summary['backend']}")
     for name in ("stage", "p50", "p95", "p99"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     for stage, row in summary["time_ms"].items():

@@ -111,7 +111,7 @@ def run_bag(path: str | Path, out: str | Path, options: RunOptions, backend: Any
                 bag.refuse("instances", str(error))
                 continue
             _count(tally, item, objects, stream.report, 1000 * (time.perf_counter() - started))
-            _store(result, item, objects, backend.weights.name)
+            _store(result, item, objects, backend.weights_name)
             if video is not None:
                 video.write(item.frame.stamp_ns, draw(_bgr(item), objects, options.overlay))
     summary = _summary(bag, tally, backend, total)
@@ -165,7 +165,7 @@ def _summary(bag: BagFrames, tally: _Tally, backend: Any, total: int) -> dict:
     return {
         "bag": bag.path.name,
         "topics": bag.topics,
-        "model": backend.weights.name,
+        "model": backend.weights_name,
         "backend": backend.name,
         "frames_in": total,
         "frames_out": tally.frames,

@@ -12,7 +12,8 @@ import numpy as np
 
 from savos_ros.bags.types import BagError
 
-CODECS = (("libx264", {"crf": "20", "preset": "veryfast"}), ("mpeg4", {"qscale": "3"}))
+# Without B frames: with them x264 gave 7 different files in 100 encodings of one clip, without one.
+CODECS = (("libx264", {"crf": "20", "preset": "veryfast", "bf": "0"}), ("mpeg4", {"qscale": "3"}))
 TICKS_PER_S = 1000
 LONGEST_FRAME_S = 1.0  # a gap in the recording must not become minutes of one still picture
 
@@ -95,5 +96,4 @@ class VideoWriter:
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = Fraction(1, TICKS_PER_S)
-        # A fixed number of threads: the bytes then do not depend on the machine.
-        self._stream.codec_context.thread_count = 2
+        self._stream.codec_context.thread_count = 1

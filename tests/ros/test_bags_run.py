@@ -1,4 +1,8 @@
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -6,6 +10,9 @@ import pytest
 import tiny_scene as scene
 from rosbags.highlevel import AnyReader
 
+from savos_model.config import BackendConfig, ModelConfig
+from savos_model.layers import parameter_shapes
+from savos_model.weights import Weights, save_weights
 from savos_ros.bags.recording import RecordOptions, SourceFrame, record
 from savos_ros.bags.run import RunOptions, run_bag
 from savos_ros.bags.types import BagError
@@ -51,6 +58,51 @@ def test_two_runs_are_equal_to_the_bit(bag, tmp_path):
     for file in ("result/result.mcap", "overlay.mp4"):
         first, second = ((tmp_path / name / file).read_bytes() for name in ("a", "b"))
         assert first == second, file
+
+
+def test_the_shipped_engine_is_equal_from_run_to_run_too(bag, tmp_path):
+    rng = np.random.default_rng(5)
+    model = ModelConfig(width=0.25)
+    shapes = parameter_shapes(model)
+    arrays = {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
+    save_weights(tmp_path / "w.safetensors", Weights("random", model, arrays, {}))
+    options = RunOptions(BackendConfig(str(tmp_path / "w.safetensors"), "onnx"), video=False)
+    for name in ("a", "b"):
+        summary = run_bag(bag, tmp_path / name, options)
+    assert (summary["backend"], summary["frames_out"]) == ("onnx", 12)
+    assert summary["objects_out"]["forward"] > 0
+    first, second = ((tmp_path / n / "result" / "result.mcap").read_bytes() for n in ("a", "b"))
+    assert first == second
+
+
+def test_bags_need_neither_ros_nor_torch(bag, tmp_path):
+    code = """if True:
+        import sys
+        for name in ("rclpy", "torch"):
+            sys.modules[name] = None
+        import tiny_scene
+        from savos_ros.bags import from_fishbowl, from_kitti, from_street, play
+        from savos_ros.bags.run import RunOptions, run_bag
+        backend = tiny_scene.EchoBackend()
+        print(run_bag(sys.argv[1], sys.argv[2], RunOptions(), backend)["frames_out"])
+        try:
+            play.play(sys.argv[1], play.PlayOptions())
+        except play.BagError as error:
+            print(error)
+    """
+    root = Path(__file__).resolve().parents[2]
+    path = os.pathsep.join([str(root), str(root / "tests"), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(bag), str(tmp_path / "out")],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    frames, error = done.stdout.splitlines()
+    assert frames == "12"
+    assert "playing needs ROS 2, rclpy is missing" in error
 
 
 def test_summary_counts_times_and_scores(bag, tmp_path):
