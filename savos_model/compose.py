@@ -15,12 +15,22 @@ COAST_DECAY = 0.8  # confidence kept per frame without an observation
 def copy_visible(instance: Instance, motion: tuple[float, float] = (0.0, 0.0)) -> AmodalObject:
     """The visible mask as it is: births, masks too small, tracks over the cap."""
     return AmodalObject(
-        instance.id, instance.class_id, instance.score, Source.VISIBLE, instance.box,
-        instance.mask * np.uint8(255), instance.mask, 0.0, 1.0, motion,
+        instance.id,
+        instance.class_id,
+        instance.score,
+        Source.VISIBLE,
+        instance.box,
+        instance.mask * np.uint8(255),
+        instance.mask,
+        0.0,
+        1.0,
+        motion,
     )
 
 
-def occluder_mask(count: np.ndarray, own: np.ndarray, region: Box, margin: int) -> np.ndarray | None:
+def occluder_mask(
+    count: np.ndarray, own: np.ndarray, region: Box, margin: int
+) -> np.ndarray | None:
     """Where other objects are visible, with a rim, in an integer region inside the image.
 
     The rim closes the gap that trackers leave between an object and its occluder.
@@ -28,6 +38,8 @@ def occluder_mask(count: np.ndarray, own: np.ndarray, region: Box, margin: int) 
     Args:
         count: uint8 [H, W], number of visible masks on each pixel.
         own: uint8 [region.height, region.width], the object's own mask.
+        region: integer box inside the image [px].
+        margin: width of the rim [px], 0 for none.
 
     Returns:
         uint8 0/1 of the region's shape, or None when no other object is near.
@@ -57,20 +69,24 @@ def compose(
     motion: tuple[float, float],
     config: ComposeConfig,
 ) -> AmodalObject:
-    """V plus the predicted pixels that may be hidden: those behind other objects (paper's protocol).
+    """V plus the predicted pixels that may be hidden, behind other objects (paper's protocol).
 
     Args:
         instance: this frame's visible mask.
-        probability: float32 [h, w] predicted for this frame, fills `box`.
+        probability: float32 [h, w] in [0, 1] predicted for this frame, fills `box`.
+        box: box of the prediction [image px], may leave the image.
         count: uint8 [H, W] from instances.occupancy.
         motion: mean amodal motion (x, y) [px per frame].
+        config: where to complete, threshold, margin and kind of mask values.
     """
     image = Box(0, 0, count.shape[1], count.shape[0])
     inside = intersect(box, image)
     region = instance.box if inside is None else union(instance.box, inside)
     own = window(instance.mask, move(region, -instance.box.x0, -instance.box.y0))
-    allowed = np.ones_like(own) if config.complete_into == "anything" else occluder_mask(
-        count, own, region, config.occluder_margin_px
+    allowed = (
+        np.ones_like(own)
+        if config.complete_into == "anything"
+        else occluder_mask(count, own, region, config.occluder_margin_px)
     )
     if allowed is None:
         hidden, chance = np.zeros_like(own, bool), None
@@ -81,14 +97,23 @@ def compose(
     confidence = float(chance[hidden].mean()) if hidden_px and chance is not None else 1.0
     values = own * np.uint8(255)
     if chance is not None and config.mask_values == "probability":
-        values = np.where((own == 0) & (allowed != 0), np.round(chance * 255), values).astype(np.uint8)
+        values = np.where((own == 0) & (allowed != 0), np.round(chance * 255), values).astype(
+            np.uint8
+        )
     else:
         values[hidden] = 255
     tight = mask_box(values) or Box(0, 0, 1, 1)
     return AmodalObject(
-        instance.id, instance.class_id, instance.score, Source.FORWARD,
-        move(tight, region.x0, region.y0), window(values, tight), window(own, tight),
-        hidden_px / max(1, hidden_px + visible_px), confidence, motion,
+        instance.id,
+        instance.class_id,
+        instance.score,
+        Source.FORWARD,
+        move(tight, region.x0, region.y0),
+        window(values, tight),
+        window(own, tight),
+        hidden_px / max(1, hidden_px + visible_px),
+        confidence,
+        motion,
     )
 
 
@@ -105,8 +130,12 @@ def compose_coasted(
 
     Args:
         instance: the last visible mask (for id, class and score).
+        probability: float32 [h, w] in [0, 1] predicted for this frame, fills `box`.
+        box: box of the prediction [image px], may leave the image.
         size: image rows and columns.
+        motion: mean amodal motion (x, y) [px per frame].
         missing: frames since the last observation, >= 1.
+        config: threshold and kind of mask values.
     """
     region = intersect(box, Box(0, 0, size[1], size[0]))
     if region is None:
@@ -119,7 +148,14 @@ def compose_coasted(
     values = np.round(chance * 255) if config.mask_values == "probability" else on * 255.0
     crop = window(values.astype(np.uint8), tight)
     return AmodalObject(
-        instance.id, instance.class_id, instance.score, Source.COASTED,
-        move(tight, region.x0, region.y0), crop, np.zeros_like(crop),
-        1.0, float(chance[on].mean()) * COAST_DECAY**missing, motion,
+        instance.id,
+        instance.class_id,
+        instance.score,
+        Source.COASTED,
+        move(tight, region.x0, region.y0),
+        crop,
+        np.zeros_like(crop),
+        1.0,
+        float(chance[on].mean()) * COAST_DECAY**missing,
+        motion,
     )

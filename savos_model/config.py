@@ -12,26 +12,34 @@ from savos_model.settings import SettingError, check_settings, setting
 class ModelConfig:
     """Shape and conventions of one network; stored in the metadata of its weights.
 
-    `paper` follows the paper (mask completer fed with V, flow in patch pixels, per-frame resize); `official`
-    repeats the released code (completer fed with horizontal flow, flow in image pixels) for its checkpoint.
+    `paper` follows the paper (mask completer fed with V, flow in patch pixels, per-frame resize);
+    `official` repeats the released code (completer fed with horizontal flow, flow in image pixels)
+    for its checkpoint.
     """
 
-    width: float = setting(0.5, "channel multiplier; 1.0 is the paper's network", minimum=0.0625, maximum=2.0)
+    width: float = setting(
+        0.5, "channel multiplier; 1.0 is the paper's network", minimum=0.0625, maximum=2.0
+    )
     patch_height: int = setting(32, "patch rows [px]", choices=(32, 64))
     patch_width: int = setting(64, "patch columns [px]", choices=(64, 128))
-    preset: str = setting("paper", "conventions of the network's inputs", choices=("paper", "official"))
-    occluder_hint: bool = setting(True, "mark other objects' visible pixels as -1 in the mask channel")
+    preset: str = setting(
+        "paper", "conventions of the network's inputs", choices=("paper", "official")
+    )
+    occluder_hint: bool = setting(
+        True, "mark other objects' visible pixels as -1 in the mask channel"
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
         if self.patch_width != 2 * self.patch_height:
             raise SettingError(
-                f"patch_width must be twice patch_height ({2 * self.patch_height}), got {self.patch_width}: "
-                "use 32x64 or 64x128"
+                f"patch_width must be twice patch_height ({2 * self.patch_height}), "
+                f"got {self.patch_width}: use 32x64 or 64x128"
             )
         if self.preset == "official" and (self.occluder_hint or self.patch_height != 64):
             raise SettingError(
-                "preset official needs patch 64x128 and occluder_hint False: the released network has no hint"
+                "preset official needs patch 64x128 and occluder_hint False: "
+                "the released network has no hint"
             )
 
     def channels(self, paper_channels: int) -> int:
@@ -53,9 +61,13 @@ class ModelConfig:
 class BackendConfig:
     """Which weights run on which engine (ROS group `model`)."""
 
-    weights: str = setting("savos_small", "name of shipped weights, or a path to a .safetensors file")
+    weights: str = setting(
+        "savos_small", "name of shipped weights, or a path to a .safetensors file"
+    )
     backend: str = setting(
-        "auto", "engine that runs the network; auto prefers what this machine has", choices=("auto", "onnx", "torch")
+        "auto",
+        "engine that runs the network; auto prefers what this machine has",
+        choices=("auto", "onnx", "torch"),
     )
     device: str = setting("cpu", "cpu, cuda or cuda:N")
     threads: int = setting(2, "CPU threads of the network", minimum=1, maximum=64)
@@ -68,11 +80,23 @@ class BackendConfig:
 class TracksConfig:
     """Birth, coasting and end of tracks."""
 
-    max_tracks: int = setting(64, "most tracks completed per frame; the rest keep their visible mask", minimum=1, maximum=1024)
-    min_mask_px: int = setting(16, "visible masks with fewer pixels are passed on but not completed", minimum=1, maximum=1_000_000)
+    max_tracks: int = setting(
+        64,
+        "most tracks completed per frame; the rest keep their visible mask",
+        minimum=1,
+        maximum=1024,
+    )
+    min_mask_px: int = setting(
+        16,
+        "visible masks with fewer pixels are passed on but not completed",
+        minimum=1,
+        maximum=1_000_000,
+    )
     enlarge: float = setting(1.5, "crop box over visible box", minimum=1.0, maximum=4.0)
     coast_frames: int = setting(5, "frames a track goes on without a mask", minimum=0, maximum=1000)
-    reset_gap_s: float = setting(0.5, "a longer gap between stamps forgets all tracks [s]", minimum=0.001, maximum=60.0)
+    reset_gap_s: float = setting(
+        0.5, "a longer gap between stamps forgets all tracks [s]", minimum=0.001, maximum=60.0
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -82,15 +106,26 @@ class TracksConfig:
 class ComposeConfig:
     """How a prediction and the visible masks become the published mask."""
 
-    threshold: float = setting(0.5, "probability from which a hidden pixel is published", minimum=0.01, maximum=0.99, live=True)
+    threshold: float = setting(
+        0.5,
+        "probability from which a hidden pixel is published",
+        minimum=0.01,
+        maximum=0.99,
+        live=True,
+    )
     occluder_margin_px: int = setting(
         3, "rim around occluders that may be completed too [px]", minimum=0, maximum=32, live=True
     )
     complete_into: str = setting(
-        "others", "where hidden pixels may lie: behind other tracked objects, or anywhere", choices=("others", "anything")
+        "others",
+        "where hidden pixels may lie: behind other tracked objects, or anywhere",
+        choices=("others", "anything"),
     )
     mask_values: str = setting(
-        "binary", "published pixels: 0/255, or the probability 0..255", choices=("binary", "probability"), live=True
+        "binary",
+        "published pixels: 0/255, or the probability 0..255",
+        choices=("binary", "probability"),
+        live=True,
     )
 
     def __post_init__(self) -> None:
@@ -102,7 +137,9 @@ class FlowConfig:
     """Where optical flow comes from."""
 
     method: str = setting(
-        "dis_fast", "flow estimator, or topic for an outside one", choices=("dis_fast", "dis_medium", "topic")
+        "dis_fast",
+        "flow estimator, or topic for an outside one",
+        choices=("dis_fast", "dis_medium", "topic"),
     )
 
     def __post_init__(self) -> None:

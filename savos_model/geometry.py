@@ -1,4 +1,4 @@
-"""Boxes, crop, paste and patch-to-patch warp in NumPy and OpenCV; geometry_torch.py has the torch forms."""
+"""Boxes, crop, paste and patch warp in NumPy and OpenCV; geometry_torch.py has the torch forms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WARP_ITERATIONS = 3  # fixed-point steps u(x) = dM(x - u(x)); savos_facts row 8
 
 
 def enlarge(box: Box, factor: float) -> Box:
-    """Grow a box about its centre by `factor`, outwards to whole pixels, at least MIN_BOX_PX a side.
+    """Grow a box about its centre by `factor`, outwards to whole pixels, MIN_BOX_PX a side or more.
 
     The box may leave the image: crops are zero padded, so that a shape keeps its place in the patch
     at the image border. (The released code clips to the image, savos_facts row 4.)
@@ -46,7 +46,7 @@ def move(box: Box, dx: float, dy: float) -> Box:
 
 
 def mask_box(mask: np.ndarray, origin: tuple[int, int] = (0, 0)) -> Box | None:
-    """Tight box around the non-zero pixels of mask [H, W], shifted by origin (x, y); None when empty."""
+    """Tight box around the non-zero pixels of [H, W], shifted by origin (x, y); None when empty."""
     x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask, np.uint8))
     if width == 0:
         return None
@@ -55,7 +55,7 @@ def mask_box(mask: np.ndarray, origin: tuple[int, int] = (0, 0)) -> Box | None:
 
 
 def window(image: np.ndarray, box: Box) -> np.ndarray:
-    """Pixels of an integer box, zeros outside the image: [H, W, ...] -> [box.height, box.width, ...]."""
+    """Pixels of an integer box, 0 outside image: [H, W, ...] -> [box.height, box.width, ...]."""
     x0, y0, x1, y1 = (int(v) for v in box)
     rows, cols = image.shape[:2]
     if x0 >= 0 and y0 >= 0 and x1 <= cols and y1 <= rows:
@@ -63,7 +63,12 @@ def window(image: np.ndarray, box: Box) -> np.ndarray:
     out = np.zeros((y1 - y0, x1 - x0, *image.shape[2:]), image.dtype)
     inside = intersect(box, Box(0, 0, cols, rows))
     if inside is not None:
-        put(out, inside, image[int(inside.y0) : int(inside.y1), int(inside.x0) : int(inside.x1)], (x0, y0))
+        put(
+            out,
+            inside,
+            image[int(inside.y0) : int(inside.y1), int(inside.x0) : int(inside.x1)],
+            (x0, y0),
+        )
     return out
 
 
@@ -82,7 +87,8 @@ def crop(image: np.ndarray, box: Box, patch: tuple[int, int]) -> np.ndarray:
         patch: rows and columns (h, w).
 
     Returns:
-        [h, w] or [h, w, C]; area mean where it shrinks, bilinear with half-pixel centres where it grows.
+        [h, w] or [h, w, C]; area mean where it shrinks, bilinear with half-pixel centres where it
+        grows.
     """
     pixels = window(image, box)
     shrinks = pixels.shape[0] >= patch[0] and pixels.shape[1] >= patch[1]
@@ -115,15 +121,20 @@ def warp_patch(values: np.ndarray, motion: np.ndarray, source: Box, target: Box)
     Args:
         values: float32 [h, w], fills `source`; zero outside.
         motion: float32 [2, h, w], (x, y) [image px per frame] of the pixels of `source`.
-        source, target: boxes of the two frames.
+        source: box of `values` in the earlier frame [px].
+        target: box to fill in the later frame [px].
 
     Returns:
         float32 [h, w] that fills `target`.
     """
     rows, cols = values.shape
     # Patch coordinates of `source` seen from the pixel centres of `target`, before any motion.
-    at_x = (target.x0 - source.x0 + (np.arange(cols) + 0.5) * target.width / cols) * (cols / source.width) - 0.5
-    at_y = (target.y0 - source.y0 + (np.arange(rows) + 0.5) * target.height / rows) * (rows / source.height) - 0.5
+    at_x = (target.x0 - source.x0 + (np.arange(cols) + 0.5) * target.width / cols) * (
+        cols / source.width
+    ) - 0.5
+    at_y = (target.y0 - source.y0 + (np.arange(rows) + 0.5) * target.height / rows) * (
+        rows / source.height
+    ) - 0.5
     grid_x, grid_y = (g.astype(np.float32) for g in np.meshgrid(at_x, at_y))
     scaled = np.dstack((motion[0] * (cols / source.width), motion[1] * (rows / source.height)))
     map_x, map_y = grid_x, grid_y

@@ -21,13 +21,13 @@ def patch_centres(boxes: Tensor, patch: tuple[int, int]) -> Tensor:
 
 
 def normalise(points: Tensor, boxes: Tensor) -> Tensor:
-    """Image coordinates [N, h, w, 2] to grid_sample's [-1, 1] (align_corners=False) of boxes [N, 4]."""
+    """Image points [N, h, w, 2] to grid_sample's [-1, 1] (align_corners=False) of boxes [N, 4]."""
     corner, size = boxes[:, None, None, :2], (boxes[:, 2:] - boxes[:, :2])[:, None, None]
     return 2 * (points - corner) / size - 1
 
 
 def resample(values: Tensor, source: Tensor, target: Tensor, patch: tuple[int, int]) -> Tensor:
-    """Values [N, C, H, W] that fill boxes `source` [N, 4], seen in boxes `target`: [N, C, h, w]; 0 outside."""
+    """Values [N, C, H, W] filling boxes `source` [N, 4], seen in `target`: [N, C, h, w]; else 0."""
     grid = normalise(patch_centres(target, patch), source)
     return F.grid_sample(values, grid, align_corners=False)
 
@@ -38,7 +38,8 @@ def warp_patch(values: Tensor, motion: Tensor, source: Tensor, target: Tensor) -
     Args:
         values: float [N, C, h, w].
         motion: float [N, 2, h, w] [image px per frame].
-        source, target: float boxes [N, 4].
+        source: float [N, 4], boxes of `values` in the earlier frame [px].
+        target: float [N, 4], boxes to fill in the later frame [px].
     """
     points = patch_centres(target, values.shape[-2:])
     u = torch.zeros_like(points)

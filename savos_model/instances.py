@@ -28,16 +28,22 @@ def from_label_image(
         labels: integer [H, W]; pixel = track id, 0 background.
         ignore_label: label that is no object.
         divisor: class id = label // divisor, as in KITTI MOTS; 0 or a quotient of 0 gives "".
-        limit: most labels allowed, or None; a picture taken for labels is refused before it costs time.
+        limit: most labels allowed, or None; a picture taken for labels is refused before it costs
+            time.
 
     Raises:
         InstanceError: not a two-dimensional integer array, negative labels, or more than `limit`.
     """
     if labels.ndim != 2 or labels.dtype.kind not in LABEL_KINDS:
-        raise InstanceError(f"labels must be an integer image [H, W], got {labels.dtype} {labels.shape}: send track ids")
+        raise InstanceError(
+            f"labels must be an integer image [H, W], got {labels.dtype} {labels.shape}: "
+            "send track ids"
+        )
     present, rows = compact_labels(labels)
     if limit is not None and len(present) > limit:
-        raise TooManyInstancesError(f"label image has {len(present)} labels, more than {limit}: send track ids")
+        raise TooManyInstancesError(
+            f"label image has {len(present)} labels, more than {limit}: send track ids"
+        )
     instances = []
     for row, where in enumerate(find_objects(rows, len(present)), start=1):
         label = int(present[row - 1])
@@ -80,13 +86,17 @@ def check_instances(instances: list[Instance], height: int, width: int) -> None:
         x0, y0, x1, y1 = item.box
         if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
             raise InstanceError(
-                f"instance {item.id}: box {tuple(item.box)} must lie inside the image of {width}x{height}: "
-                "masks and image must have the same size"
+                f"instance {item.id}: box {tuple(item.box)} must lie inside the image of "
+                f"{width}x{height}: masks and image must have the same size"
             )
         if item.mask.shape != (y1 - y0, x1 - x0):
-            raise InstanceError(f"instance {item.id}: mask is {item.mask.shape}, its box needs {(y1 - y0, x1 - x0)}")
+            raise InstanceError(
+                f"instance {item.id}: mask is {item.mask.shape}, its box needs {(y1 - y0, x1 - x0)}"
+            )
         if item.id in seen:
-            raise InstanceError(f"instance {item.id} comes twice in one frame: send each track id once")
+            raise InstanceError(
+                f"instance {item.id} comes twice in one frame: send each track id once"
+            )
         seen.add(item.id)
 
 

@@ -1,4 +1,4 @@
-"""The layer list of the network (supplement, Table 6), shared by the torch network and the ONNX graph."""
+"""The network's layer list (supplement, Table 6), shared by torch network and ONNX graph."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
             affine(f"{name}.stages.{i}.1", (s.outputs,), s.outputs)
         affine(f"{name}.linear", (code, stages[-1].outputs), code)
     for name in DECODERS:
-        affine(f"{name}.linear", (config.channels(BOTTLENECK), 2 * code), config.channels(BOTTLENECK))
+        affine(
+            f"{name}.linear", (config.channels(BOTTLENECK), 2 * code), config.channels(BOTTLENECK)
+        )
         for i, s in enumerate(decoder_stages(config)):
             affine(f"{name}.stages.{i}.0", (s.inputs,), s.inputs)
             affine(f"{name}.stages.{i}.2", (s.inputs, s.outputs, *s.kernel), s.outputs)

@@ -53,12 +53,17 @@ def diff_iou(a: Tensor, b: Tensor) -> Tensor:
     return 1 - both.sum((-2, -1)) / (a + b - both).sum((-2, -1)).clamp_min(PROBABILITY_EPS)
 
 
-def warp_forward(prediction: Prediction, targets: Targets, *, detach_motion: bool = False) -> Tensor:
-    """M^ of frames 1..T-1 from M~ of frames 0..T-2: float [B, T-1, h, w] in the later frames' boxes."""
+def warp_forward(
+    prediction: Prediction, targets: Targets, *, detach_motion: bool = False
+) -> Tensor:
+    """M^ of frames 1..T-1 from M~ of 0..T-2: float [B, T-1, h, w] in the later frames' boxes."""
     tracks, frames = prediction.mask_logits.shape[:2]
     mask = prediction.mask_logits[:, :-1].sigmoid().flatten(0, 1)[:, None]
     motion = amodal_motion(
-        prediction.residual[:, :-1], targets.patches[:, :-1], targets.boxes[:, :-1], targets.base[:, :-1]
+        prediction.residual[:, :-1],
+        targets.patches[:, :-1],
+        targets.boxes[:, :-1],
+        targets.base[:, :-1],
     ).flatten(0, 1)
     if detach_motion:
         motion = motion.detach()

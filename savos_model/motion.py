@@ -1,4 +1,4 @@
-"""Amodal motion from flow, base motion and the network's residual (eq. 12), NumPy form of motion_torch.py."""
+"""Amodal motion from flow, base motion and residual (eq. 12), NumPy form of motion_torch.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from savos_model.types import Box
 def flow_scale(model: ModelConfig, box: Box) -> np.ndarray:
     """Image pixels per unit of the flow channels, float32 [2, 1, 1] (x, y).
 
-    Preset paper: flow and residual are in patch pixels (savos_facts row 3); official: in image pixels.
+    Preset paper: flow and residual are in patch pixels (savos_facts row 3); official: in image
+    pixels.
     """
     if model.preset == "official":
         return np.ones((2, 1, 1), np.float32)
@@ -20,12 +21,17 @@ def flow_scale(model: ModelConfig, box: Box) -> np.ndarray:
 
 
 def amodal_motion(
-    residual: np.ndarray, flow: np.ndarray, visible: np.ndarray, base: tuple[float, float], scale: np.ndarray
+    residual: np.ndarray,
+    flow: np.ndarray,
+    visible: np.ndarray,
+    base: tuple[float, float],
+    scale: np.ndarray,
 ) -> np.ndarray:
-    """Dense motion [2, h, w] [image px per frame]: flow on V, base motion elsewhere, plus the residual.
+    """Dense motion [2, h, w] [image px per frame]: flow on V, base motion elsewhere, plus residual.
 
     Args:
-        residual, flow: float32 [2, h, w] in units of `scale` (see flow_scale).
+        residual: float32 [2, h, w] in units of `scale` (see flow_scale).
+        flow: float32 [2, h, w] in units of `scale`.
         visible: [h, w], above 0.5 on V.
         base: median motion of V (x, y) [image px].
         scale: float32 [2, 1, 1].

@@ -14,14 +14,17 @@ def patch_scale(boxes: Tensor, rows: int, cols: int) -> Tensor:
 
 
 def amodal_motion(residual: Tensor, patches: Tensor, boxes: Tensor, base: Tensor) -> Tensor:
-    """Dense motion of the amodal mask: per-pixel flow on V, base motion elsewhere, plus the residual.
+    """Dense motion of the amodal mask: flow on V, base motion elsewhere, plus the residual.
 
-    Flow and residual are in patch pixels, so that the network sees the same motion at any object size
-    (savos_facts row 3); the hybrid base is the released code's, with a median for its mean (row 10).
+    Flow and residual are in patch pixels, so that the network sees the same motion at any object
+    size (savos_facts row 3); the hybrid base is the released code's, with a median for its mean
+    (row 10).
 
     Args:
-        residual: float [..., 2, h, w] [patch px]. patches: float [..., 6, h, w].
-        boxes: float [..., 4]. base: float [..., 2] [image px].
+        residual: float [..., 2, h, w] [patch px].
+        patches: float [..., 6, h, w], the network's input.
+        boxes: float [..., 4] [image px].
+        base: float [..., 2], median motion of V (x, y) [image px].
 
     Returns:
         float [..., 2, h, w] [image px per frame].

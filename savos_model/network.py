@@ -1,4 +1,4 @@
-"""The SaVos network: spatiotemporal embedding, amodal mask completer and motion predictor (section 3.3)."""
+"""The SaVos network: spatiotemporal embedding, mask completer, motion predictor (section 3.3)."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from savos_model.layers import (
     encoder_stages,
 )
 
+
 class StepState(NamedTuple):
     """Recurrent state of N tracks: hidden and cell, each float [N, D]."""
 
@@ -32,8 +33,8 @@ class StepState(NamedTuple):
 class Prediction(NamedTuple):
     """What the network says of N tracks (and T frames): leading axes [N] or [N, T].
 
-    mask_logits, alpha: float [..., H, W]; residual: float [..., 2, H, W], motion beyond the base motion
-    in the units of the flow channels; h: float [..., D].
+    mask_logits, alpha: float [..., H, W]; residual: float [..., 2, H, W], motion beyond the base
+    motion in the units of the flow channels; h: float [..., D].
     """
 
     mask_logits: Tensor
@@ -70,7 +71,9 @@ class Decoder(nn.Module):
         self.linear = nn.Linear(inputs, stages[0].inputs)
         self.stages = nn.ModuleList(
             nn.Sequential(
-                nn.GroupNorm(1, stage.inputs, NORM_EPS), nn.LeakyReLU(LEAK), nn.ConvTranspose2d(*stage)
+                nn.GroupNorm(1, stage.inputs, NORM_EPS),
+                nn.LeakyReLU(LEAK),
+                nn.ConvTranspose2d(*stage),
             )
             for stage in stages
         )
@@ -137,7 +140,9 @@ class SavosNet(nn.Module):
         mask_code = self.mask_encoder(flat[:, self.completer_input])
         completed = self.mask_decoder(torch.cat([h_flat, mask_code], 1))  # eq. 11
         motion_code = self.motion_encoder(flat[:, FLOW])
-        residual = self.motion_decoder(torch.cat([h_flat, motion_code], 1))  # eq. 12, without its base
+        residual = self.motion_decoder(
+            torch.cat([h_flat, motion_code], 1)
+        )  # eq. 12, without its base
         split = (tracks, frames)
         prediction = Prediction(
             completed[:, 0].unflatten(0, split),

@@ -12,10 +12,12 @@ from savos_model.types import Box
 
 PAD_PX = 24  # context around a region that DIS needs; savos_facts section 3
 MIN_SIDE_PX = 48  # DIS needs room for its pyramid
-# DIS works at 1/4 of the resolution by default and then pulls thin objects towards their background:
-# an object 30 px wide moving 6 px came out at 4.5 px, at half resolution at 5.9 px.
+# DIS works at 1/4 of the resolution by default and then pulls thin objects towards their
+# background: an object 30 px wide moving 6 px came out at 4.5 px, at half resolution at 5.9 px.
 FINE_REGION_PX = 160 * 160
-FULL_FRAME_SHARE = 0.6  # from this share of the image on, one full-frame call costs less than regions
+FULL_FRAME_SHARE = (
+    0.6  # from this share of the image on, one full-frame call costs less than regions
+)
 PRESETS = {
     "dis_fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
     "dis_medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
@@ -23,7 +25,7 @@ PRESETS = {
 
 
 class FlowRegion(NamedTuple):
-    """Flow of one region: float32 [box.height, box.width, 2] (x, y) [px] at the earlier frame's pixels."""
+    """Flow at the earlier frame's pixels: float32 [box.height, box.width, 2] (x, y) [px]."""
 
     box: Box
     flow: np.ndarray
@@ -33,12 +35,17 @@ class FlowProvider(Protocol):
     """Gives the motion of the pixels of some boxes from the earlier to the later frame."""
 
     def regions(
-        self, earlier: np.ndarray, later: np.ndarray, boxes: list[Box], shifts: list[tuple[float, float]]
+        self,
+        earlier: np.ndarray,
+        later: np.ndarray,
+        boxes: list[Box],
+        shifts: list[tuple[float, float]],
     ) -> list[FlowRegion]:
         """Flow for each box; a region covers at least the part of its box inside the image.
 
         Args:
-            earlier, later: grey uint8 [H, W].
+            earlier: grey uint8 [H, W].
+            later: grey uint8 [H, W].
             boxes: integer boxes, may leave the image.
             shifts: expected motion (x, y) of each box [px].
         """
@@ -46,13 +53,17 @@ class FlowProvider(Protocol):
 
 
 class DisFlow:
-    """OpenCV's DIS, per region with the later window moved by the expected motion, or once for the frame."""
+    """OpenCV's DIS, per region with the later window moved as expected, or once for the frame."""
 
     def __init__(self, method: str = "dis_fast") -> None:
         self.dis = cv2.DISOpticalFlow_create(PRESETS[method])
 
     def regions(
-        self, earlier: np.ndarray, later: np.ndarray, boxes: list[Box], shifts: list[tuple[float, float]]
+        self,
+        earlier: np.ndarray,
+        later: np.ndarray,
+        boxes: list[Box],
+        shifts: list[tuple[float, float]],
     ) -> list[FlowRegion]:
         """As FlowProvider.regions."""
         rows, cols = earlier.shape
@@ -90,9 +101,13 @@ class TopicFlow:
         self.flow: np.ndarray | None = None
 
     def regions(
-        self, earlier: np.ndarray, later: np.ndarray, boxes: list[Box], shifts: list[tuple[float, float]]
+        self,
+        earlier: np.ndarray,
+        later: np.ndarray,
+        boxes: list[Box],
+        shifts: list[tuple[float, float]],
     ) -> list[FlowRegion]:
-        """Cut the regions out of `self.flow`, float32 [H, W, 2]; without flow, the expected motion stands in."""
+        """Regions of `self.flow`, float32 [H, W, 2]; without it, the expected motion stands in."""
         rows, cols = earlier.shape
         regions = []
         for box, shift in zip(boxes, shifts, strict=True):
@@ -107,7 +122,7 @@ class TopicFlow:
 
 
 def padded_box(box: Box, rows: int, cols: int) -> Box:
-    """A box with PAD_PX around it, at least MIN_SIDE_PX a side, moved and cut to lie inside the image."""
+    """A box with PAD_PX around it, at least MIN_SIDE_PX a side, moved and cut to fit the image."""
     x0, x1 = padded_range(box.x0, box.x1, cols)
     y0, y1 = padded_range(box.y0, box.y1, rows)
     inside = intersect(Box(x0, y0, x1, y1), Box(0, 0, cols, rows))
@@ -132,7 +147,8 @@ def visible_motion(flow: np.ndarray, mask: np.ndarray) -> tuple[float, float] | 
     (savos_facts section 3: error 1.2 to 7 times smaller).
 
     Args:
-        flow: float32 [h, w, 2]. mask: uint8 [h, w].
+        flow: float32 [h, w, 2] [px].
+        mask: uint8 [h, w], non-zero on the object.
     """
     values = flow[mask != 0]
     if len(values) == 0:

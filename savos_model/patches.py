@@ -13,13 +13,19 @@ from savos_model.types import Box, Frame, Instance
 
 
 def network_input(
-    frame: Frame, count: np.ndarray, item: Instance, box: Box, region: FlowRegion, model: ModelConfig
+    frame: Frame,
+    count: np.ndarray,
+    item: Instance,
+    box: Box,
+    region: FlowRegion,
+    model: ModelConfig,
 ) -> np.ndarray:
     """Patch of one object: float32 [6, h, w].
 
     Args:
         frame: the frame that `item` belongs to.
         count: uint8 [H, W], visible masks over each pixel.
+        item: the object's visible mask in `frame`.
         box: integer crop box.
         region: flow into the next frame around the box.
         model: patch size and conventions.
@@ -40,7 +46,8 @@ def network_input(
 def mask_channel(count: np.ndarray, item: Instance, box: Box, model: ModelConfig) -> np.ndarray:
     """V in [0, 1]; with the occluder hint, minus the other objects' visible masks: [-1, 1].
 
-    The hint is ours: it tells the network where hidden pixels may lie, which the paper leaves to the image.
+    The hint is ours: it tells the network where hidden pixels may lie, which the paper leaves to
+    the image.
     """
     own = window(item.mask, move(box, -item.box.x0, -item.box.y0))
     signed = own.astype(np.float32)

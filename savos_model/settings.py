@@ -1,4 +1,4 @@
-"""Dataclass fields that carry the description and bounds of a setting, and the check that enforces them."""
+"""Dataclass fields that carry a setting's description and bounds, and the check of these."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class SettingError(ValueError):
-    """A setting is outside its rule; the text names the field, the rule, the value and what to do."""
+    """A setting is outside its rule; the text names the field, rule, value and what to do."""
 
 
 def setting(
@@ -23,9 +23,10 @@ def setting(
     """Declare one setting: the only place where its default, text and bounds stand.
 
     Args:
-        default: default value; its type (bool, int, float, str or tuple) is the type of the setting.
+        default: default value; its type (bool, int, float, str or tuple) is the setting's type.
         text: one sentence for a user, with the unit.
-        minimum, maximum: inclusive bounds of a number.
+        minimum: inclusive lower bound of a number, or None.
+        maximum: inclusive upper bound of a number, or None.
         choices: allowed values.
         live: True when it may change while the stream runs.
     """
@@ -51,18 +52,23 @@ def check_value(field: dataclasses.Field, value: Any) -> None:
         value = float(value)
     if type(value) is not kind:
         raise SettingError(
-            f"{field.name} must be of type {kind.__name__}, got {value!r} ({type(value).__name__}): "
-            f"give a {kind.__name__}, for example {field.default!r}"
+            f"{field.name} must be of type {kind.__name__}, got {value!r} "
+            f"({type(value).__name__}): give a {kind.__name__}, for example {field.default!r}"
         )
     if kind is float and not math.isfinite(value):
-        raise SettingError(f"{field.name} must be finite, got {value}: give a number such as {field.default}")
+        raise SettingError(
+            f"{field.name} must be finite, got {value}: give a number such as {field.default}"
+        )
     if meta["choices"] is not None and value not in meta["choices"]:
         allowed = ", ".join(map(str, meta["choices"]))
-        raise SettingError(f"{field.name} must be one of {allowed}, got {value!r}: choose one of them")
+        raise SettingError(
+            f"{field.name} must be one of {allowed}, got {value!r}: choose one of them"
+        )
     low, high = meta["minimum"], meta["maximum"]
     if (low is not None and value < low) or (high is not None and value > high):
         raise SettingError(
-            f"{field.name} must be {bounds_text(low, high)}, got {value}: the default is {field.default}"
+            f"{field.name} must be {bounds_text(low, high)}, got {value}: "
+            f"the default is {field.default}"
         )
 
 

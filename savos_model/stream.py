@@ -52,8 +52,8 @@ class Seen:
 class AmodalStream:
     """SaVos forward in time for one camera.
 
-    The mask of frame n is Warp(M~, dM) of frame n-1 (eq. 2), made with the flow n-1 -> n, so it is ready
-    when frame n arrives, with no frame of delay.
+    The mask of frame n is Warp(M~, dM) of frame n-1 (eq. 2), made with the flow n-1 -> n, so it is
+    ready when frame n arrives, with no frame of delay.
     """
 
     def __init__(self, backend: Backend, config: StreamConfig | None = None) -> None:
@@ -100,7 +100,9 @@ class AmodalStream:
         chosen, report.skipped = self.tracks.choose(frame.instances)
         objects = [self.complete(item, seen, item.id in chosen, clock) for item in frame.instances]
         present = {item.id for item in frame.instances}
-        coasted = [self.coast(i, s, seen, clock) for i, s in self.tracks.states.items() if i not in present]
+        coasted = [
+            self.coast(i, s, seen, clock) for i, s in self.tracks.states.items() if i not in present
+        ]
         self.tracks.expire(chosen)
         self.previous = seen
         report.tracks = len(self.tracks)
@@ -132,7 +134,9 @@ class AmodalStream:
             mask_at = intersect(state.instance.box, region.box)
             local = region.flow if mask_at is None else cut(region.flow, region.box, mask_at)
             mask = cut(state.instance.mask, state.instance.box, mask_at) if mask_at else None
-            state.motion = (visible_motion(local, mask) if mask is not None else None) or state.motion
+            state.motion = (
+                visible_motion(local, mask) if mask is not None else None
+            ) or state.motion
         clock.stop("flow")
         model = self.backend.model
         last = self.previous
@@ -178,7 +182,7 @@ class AmodalStream:
         return done
 
     def crop_box(self, item: Instance, state: TrackState | None) -> Box:
-        """The visible box enlarged; while part of a track is hidden, also around its last extent."""
+        """The visible box enlarged; while part of a track is hidden, also round its last extent."""
         box = enlarge(item.box, self.config.tracks.enlarge)
         if state is None or state.extent is None or state.guess is None:
             return box
@@ -187,7 +191,9 @@ class AmodalStream:
         remembered = intersect(moved, limit)
         return box if remembered is None else union(box, remembered)
 
-    def coast(self, track_id: str, state: TrackState, seen: Seen, clock: StageClock) -> AmodalObject | None:
+    def coast(
+        self, track_id: str, state: TrackState, seen: Seen, clock: StageClock
+    ) -> AmodalObject | None:
         """Move a track without a mask on by its held motion."""
         guess = state.guess
         if guess is None or state.missing >= self.config.tracks.coast_frames:
@@ -202,7 +208,13 @@ class AmodalStream:
             state.extent = move(state.extent, dx, dy)
         clock.stop("warp")
         done = compose_coasted(
-            state.instance, chance, box, seen.grey.shape, guess.mean_motion, state.missing + 1, self.compose_config
+            state.instance,
+            chance,
+            box,
+            seen.grey.shape,
+            guess.mean_motion,
+            state.missing + 1,
+            self.compose_config,
         )
         clock.stop("compose")
         return done
@@ -241,6 +253,6 @@ def calibrated(logits: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def jumped(state: TrackState, item: Instance) -> bool:
-    """Whether an id is now where its old crop box, moved on, does not even touch: another object."""
+    """Whether an id is now where its old crop box, moved on, does not touch: another object."""
     expected = move(state.guess.box if state.guess else state.box, *state.motion)
     return intersect(expected, item.box) is None

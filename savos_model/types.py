@@ -64,7 +64,8 @@ class Frame:
         image: uint8 [H, W, 3] in `order`, or uint8 [H, W] grey; may be read-only.
         instances: visible masks, overlaps allowed.
         order: channel order of `image`: "bgr" or "rgb".
-        flow: float32 [H, W, 2] motion (x, y) of the previous frame's pixels into this one [px], or None.
+        flow: float32 [H, W, 2] motion (x, y) of the previous frame's pixels into this one [px], or
+            None.
     """
 
     stamp_ns: int

@@ -49,8 +49,12 @@ class Weights:
 
 def shipped_weights() -> list[str]:
     """Names of the weights that came with this package."""
-    folder = files("savos_model") / "weights"
-    return sorted(p.name.removesuffix(".safetensors") for p in folder.iterdir() if p.name.endswith(".safetensors"))
+    folder = files("savos_model") / "shipped"
+    return sorted(
+        p.name.removesuffix(".safetensors")
+        for p in folder.iterdir()
+        if p.name.endswith(".safetensors")
+    )
 
 
 def find_weights(name_or_path: str) -> Path:
@@ -59,15 +63,15 @@ def find_weights(name_or_path: str) -> Path:
     Raises:
         WeightsError: neither exists.
     """
-    shipped = Path(str(files("savos_model") / "weights" / f"{name_or_path}.safetensors"))
+    shipped = Path(str(files("savos_model") / "shipped" / f"{name_or_path}.safetensors"))
     if "/" not in name_or_path and shipped.is_file():
         return shipped
     path = Path(name_or_path).expanduser()
     if path.suffix == ".safetensors" and path.is_file():
         return path
     raise WeightsError(
-        f"model.weights: no weights {name_or_path!r}: give one of {', '.join(shipped_weights()) or '(none shipped)'}"
-        " or the path of a .safetensors file"
+        f"model.weights: no weights {name_or_path!r}: give one of "
+        f"{', '.join(shipped_weights()) or '(none shipped)'} or the path of a .safetensors file"
     )
 
 
@@ -80,13 +84,18 @@ def load_weights(name_or_path: str) -> Weights:
     path = find_weights(name_or_path)
     size = path.stat().st_size
     if size > MAX_BYTES:
-        raise WeightsError(f"model.weights: {path} has {size} bytes, more than {MAX_BYTES}: not weights of this network")
+        raise WeightsError(
+            f"model.weights: {path} has {size} bytes, more than {MAX_BYTES}: "
+            "not weights of this network"
+        )
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
             arrays = {key: file.get_tensor(key).astype(np.float32) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, TypeError) as error:
-        raise WeightsError(f"model.weights: cannot read {path}: {error}. Copy the file again") from error
+        raise WeightsError(
+            f"model.weights: cannot read {path}: {error}. Copy the file again"
+        ) from error
     model = model_from_metadata(metadata, path)
     check_shapes(arrays, model, str(path))
     return Weights(metadata.pop("name", path.stem), model, arrays, metadata)
@@ -96,7 +105,8 @@ def model_from_metadata(metadata: Mapping[str, str], path: Path) -> ModelConfig:
     """Settings stored beside the weights; WeightsError when absent or wrong."""
     if "model" not in metadata:
         raise WeightsError(
-            f"model.weights: {path} has no model settings: convert released checkpoints with `savos weights import`"
+            f"model.weights: {path} has no model settings: "
+            "convert released checkpoints with `savos weights import`"
         )
     try:
         return ModelConfig(**json.loads(metadata["model"]))
@@ -106,7 +116,11 @@ def model_from_metadata(metadata: Mapping[str, str], path: Path) -> ModelConfig:
 
 def save_weights(path: Path, weights: Weights, dtype: str = "float16") -> None:
     """Write weights atomically (temporary file, then rename)."""
-    metadata = {**weights.info, "name": weights.name, "model": json.dumps(dataclasses.asdict(weights.model))}
+    metadata = {
+        **weights.info,
+        "name": weights.name,
+        "model": json.dumps(dataclasses.asdict(weights.model)),
+    }
     arrays = {key: np.ascontiguousarray(a, dtype=dtype) for key, a in weights.arrays.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
@@ -127,7 +141,10 @@ def check_shapes(arrays: Mapping[str, np.ndarray], model: ModelConfig, where: st
         if expected.get(key) != got:
             raise WeightsError(
                 f"model.weights: {where}: {key} must have shape {expected.get(key)}, got {got}: "
-                f"the file does not belong to width {model.width}, patch {model.patch_height}x{model.patch_width}"
+                f"the file does not belong to width {model.width}, "
+                f"patch {model.patch_height}x{model.patch_width}"
             )
         if not np.isfinite(arrays[key]).all():
-            raise WeightsError(f"model.weights: {where}: {key} has values that are not finite: train or copy again")
+            raise WeightsError(
+                f"model.weights: {where}: {key} has values that are not finite: train or copy again"
+            )

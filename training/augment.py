@@ -1,4 +1,4 @@
-"""Windows of stored rows to network input: pasted occluders, jittered crops, colour and mask noise."""
+"""Stored windows to network input: pasted occluders, jittered crops, colour and mask noise."""
 
 from __future__ import annotations
 
@@ -41,8 +41,9 @@ class AugmentConfig:
 
 
 class Window(NamedTuple):
-    """A batch of stored windows in context geometry, floats: masks and colours in [0, 1], flow and boxes in px.
+    """A batch of stored windows in context geometry.
 
+    Floats: masks and colours in [0, 1], flow and boxes in px.
     rgb [B, T, 3, H, W], visible and others [B, T, H, W], flow [B, T, 2, H/2, W/2], boxes [B, T, 4].
     """
 
@@ -54,7 +55,10 @@ class Window(NamedTuple):
 
 
 class Pasted(NamedTuple):
-    """An occluder in the target's context geometry: rgb [B, T, 3, H, W], mask [B, T, H, W], motion [B, 2] px."""
+    """An occluder in the target's context geometry.
+
+    rgb [B, T, 3, H, W], mask [B, T, H, W], motion [B, 2] px.
+    """
 
     rgb: Tensor
     mask: Tensor
@@ -94,7 +98,7 @@ def paste_occluder(window: Window, generator: torch.Generator) -> Pasted:
 
 
 def median_motion(flow: Tensor, visible: Tensor) -> Tensor:
-    """Median flow over a mask: flow [B, T, 2, h, w], visible [B, T, h, w] -> [B, T, 2]; 0 when empty."""
+    """Median flow over masks: [B, T, 2, h, w], [B, T, h, w] -> [B, T, 2]; 0 when empty."""
     inside = (visible > 0.5)[:, :, None].expand_as(flow)
     values = flow.masked_fill(~inside, float("nan")).flatten(3)
     return values.nanmedian(-1).values.nan_to_num(0.0)
@@ -210,7 +214,7 @@ def make_input(
 
 
 def rim(others: Tensor) -> Tensor:
-    """Others' masks [B, T, h, w] with one more patch pixel around: W leaves gaps at occluders' edges out."""
+    """Others' masks [B, T, h, w] grown by a patch pixel: W leaves gaps at occluders' edges out."""
     return F.max_pool2d(others, 3, 1, 1)
 
 

@@ -54,7 +54,9 @@ def fishbowl_jobs(data: Path, out: Path, model: ModelConfig) -> list[Job]:
     """One job per clip of a folder with `<clip>.mp4` and `<clip>.json.gz`."""
     clips = sorted(data.glob("*.mp4"))
     if not clips:
-        raise FileNotFoundError(f"no clips (*.mp4 with *.json.gz) in {data}: give the folder that holds them")
+        raise FileNotFoundError(
+            f"no clips (*.mp4 with *.json.gz) in {data}: give the folder that holds them"
+        )
     return [
         Job(out / path.stem, fishbowl_frames, (path, STRIDES[i % len(STRIDES)]), model.patch)
         for i, path in enumerate(clips)
@@ -63,7 +65,9 @@ def fishbowl_jobs(data: Path, out: Path, model: ModelConfig) -> list[Job]:
 
 def street_jobs(clips: int, frames: int, out: Path, model: ModelConfig) -> list[Job]:
     """Generated clips with seeds 0, 1, ... ."""
-    return [Job(out / f"street_{s:04d}", street_frames, (s, frames), model.patch) for s in range(clips)]
+    return [
+        Job(out / f"street_{s:04d}", street_frames, (s, frames), model.patch) for s in range(clips)
+    ]
 
 
 def run_job(job: Job) -> int:

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from savos_model.config import ModelConfig
-from savos_model.losses import Losses, savos_loss, total_loss
-from savos_model.network import SavosNet
+from savos_model.losses import Losses, Targets, savos_loss, total_loss
+from savos_model.network import Prediction, SavosNet
 from savos_model.settings import check_settings, setting
 from savos_model.weights import Weights, load_weights, save_weights
 from training.augment import AugmentConfig, Window, make_input
@@ -46,7 +46,8 @@ class TrainConfig:
     held_out: int = setting(12, "every n-th clip validates", minimum=2)
     validate_every: int = setting(500, "steps between validations", minimum=1)
     seed: int = setting(0, "seed of everything", minimum=0)
-    threads: int = setting(2, "CPU threads", minimum=1)
+    # One thread: under load two OpenMP threads spend their time waiting for each other.
+    threads: int = setting(1, "CPU threads of the network", minimum=1)
     bf16: bool = setting(True, "bfloat16 convolutions")
 
     def __post_init__(self) -> None:
@@ -61,17 +62,11 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return config.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
 
-def window_losses(
-    net: SavosNet, window: Window, augment: AugmentConfig, seed: int, bf16: bool
-) -> Losses:
-    """Losses of one batch of windows with the augmentation of one seed."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        targets = make_input(window, net.config, augment, generator)
+def batch_losses(net: SavosNet, targets: Targets, bf16: bool) -> Losses:
+    """Losses of one batch; the network in bfloat16 where asked for, the losses in float32."""
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         prediction, _ = net.sequence(targets.patches)
-    prediction = type(prediction)(*(p.float() for p in prediction))
-    return savos_loss(prediction, targets)
+    return savos_loss(Prediction(*(p.float() for p in prediction)), targets)
 
 
 def average_into(average: dict[str, Tensor], net: SavosNet, decay: float) -> None:
@@ -82,7 +77,11 @@ def average_into(average: dict[str, Tensor], net: SavosNet, decay: float) -> Non
 
 @torch.no_grad()
 def validate(
-    net: SavosNet, clips: list[Clip], places: list[Place], config: TrainConfig, augment: AugmentConfig
+    net: SavosNet,
+    clips: list[Clip],
+    places: list[Place],
+    config: TrainConfig,
+    augment: AugmentConfig,
 ) -> Losses:
     """Mean losses over fixed held-out windows with fixed occluders."""
     rng = np.random.default_rng(12345)
@@ -92,7 +91,8 @@ def validate(
         if len(some) < 2:
             break
         window = gather(clips, some, config.length, rng.random(len(some)) < 0.5)
-        parts.append(torch.stack(list(window_losses(net, window, augment, i, config.bf16))))
+        targets = make_input(window, net.config, augment, torch.Generator().manual_seed(i))
+        parts.append(torch.stack(list(batch_losses(net, targets, config.bf16))))
     return Losses(*torch.stack(parts).mean(0))
 
 
@@ -122,7 +122,9 @@ def train(
     places = list_places(clips, config.length, config.min_px)
     held_places = list_places(held, config.length, config.min_px)
     if not places or not held_places:
-        raise ValueError(f"no windows of {config.length} frames in {stores}: prepare the data first")
+        raise ValueError(
+            f"no windows of {config.length} frames in {stores}: prepare the data first"
+        )
     pick = np.random.default_rng(7).permutation(len(held_places))[:256]
     held_places = [held_places[i] for i in pick]
     print(f"{len(places)} windows of {len(clips)} clips; {len(held_places)} validation windows")
@@ -138,11 +140,17 @@ def train(
     best, best_path = math.inf, out / "best.safetensors"
     log = (out / "log.jsonl").open("a")
     began = time.monotonic()
-    batches = random_batches(clips, places, config.length, config.batch, config.seed, range(config.steps))
-    for step, window in enumerate(batches):
+
+    def make(window: Window, step: int) -> Targets:
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+        return make_input(window, model, augment, generator)
+
+    steps = range(config.steps)
+    batches = random_batches(clips, places, config.length, config.batch, config.seed, steps, make)
+    for step, targets in enumerate(batches):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, config)
-        losses = window_losses(net, window, augment, config.seed * 1_000_003 + step, config.bf16)
+        losses = batch_losses(net, targets, config.bf16)
         loss = total_loss(losses, *weights)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -155,7 +163,12 @@ def train(
             checked = validate(averaged, held, held_places, config, augment)
             value = float(total_loss(checked, *weights))
             rate = (step + 1) * config.batch * config.length / (time.monotonic() - began)
-            entry = {"step": step + 1, "train": float(loss), "val": value, "object_frames_per_s": rate}
+            entry = {
+                "step": step + 1,
+                "train": loss.item(),
+                "val": value,
+                "object_frames_per_s": rate,
+            }
             entry |= {k: float(v) for k, v in checked._asdict().items()}
             print(json.dumps({k: round(v, 5) for k, v in entry.items()}), flush=True)
             log.write(json.dumps(entry) + "\n")
@@ -163,16 +176,27 @@ def train(
             if value < best:
                 best = value
                 arrays = {k: v.contiguous().numpy() for k, v in average.items()}
-                info = {"step": str(step + 1), "validation_loss": f"{value:.6f}", "seed": str(config.seed)}
-                info |= {"enlarge": str(augment.enlarge), "train": json.dumps(dataclasses.asdict(config))}
+                info = {
+                    "step": str(step + 1),
+                    "validation_loss": f"{value:.6f}",
+                    "seed": str(config.seed),
+                }
+                info |= {
+                    "enlarge": str(augment.enlarge),
+                    "train": json.dumps(dataclasses.asdict(config)),
+                }
                 save_weights(best_path, Weights(name, model, arrays, info))
     return best_path
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", nargs="+", type=Path, required=True, help="stores made by the prepare commands")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", nargs="+", type=Path, required=True, help="stores made by the prepare commands"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--name", default="trained")
     parser.add_argument("--start", help="weights to go on from")
@@ -181,11 +205,19 @@ def main() -> None:
         for field in dataclasses.fields(group):
             kind = type(field.default)
             convert = (lambda s: s.lower() in ("1", "true", "yes")) if kind is bool else kind
-            parser.add_argument("--" + field.name.replace("_", "-"), type=convert, default=field.default,
-                                help=field.metadata["text"])
+            parser.add_argument(
+                "--" + field.name.replace("_", "-"),
+                type=convert,
+                default=field.default,
+                help=field.metadata["text"],
+            )
     options = vars(parser.parse_args())
     configs = [g(**{f.name: options[f.name] for f in dataclasses.fields(g)}) for g in groups]
-    print(train(options["data"], options["out"], *configs, name=options["name"], start=options["start"]))
+    print(
+        train(
+            options["data"], options["out"], *configs, name=options["name"], start=options["start"]
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from savos_model.losses import Targets
 from training.augment import Window
 from training.data.store import Clip
 
@@ -44,7 +45,9 @@ def list_places(clips: list[Clip], length: int, min_px: float) -> list[Place]:
 
 def gather(clips: list[Clip], places: list[Place], length: int, reverse: np.ndarray) -> Window:
     """Read windows into one batch; reversed ones run backwards in time with the backward flow."""
-    fields: dict[str, list[np.ndarray]] = {k: [] for k in ("rgb", "visible", "others", "flow", "boxes")}
+    fields: dict[str, list[np.ndarray]] = {
+        k: [] for k in ("rgb", "visible", "others", "flow", "boxes")
+    }
     for place, back in zip(places, reverse, strict=True):
         arrays, rows = clips[place.clip].arrays, slice(place.row, place.row + length)
         for name, parts in fields.items():
@@ -62,17 +65,27 @@ def gather(clips: list[Clip], places: list[Place], length: int, reverse: np.ndar
 
 
 def random_batches(
-    clips: list[Clip], places: list[Place], length: int, size: int, seed: int, steps: range
-) -> Iterator[Window]:
-    """One batch per step; step i is the same whatever came before, so that a run can resume."""
-    ready: queue.Queue[Window | None] = queue.Queue(maxsize=4)
+    clips: list[Clip],
+    places: list[Place],
+    length: int,
+    size: int,
+    seed: int,
+    steps: range,
+    make: Callable[[Window, int], Targets],
+) -> Iterator[Targets]:
+    """One batch per step, made ahead in a thread.
+
+    Step i is the same whatever came before, so that a run can resume: `make` gets the windows and
+    the number of the step, which seeds whatever it draws.
+    """
+    ready: queue.Queue[Targets] = queue.Queue(maxsize=4)
     stop = threading.Event()
 
     def fill() -> None:
         for step in steps:
             rng = np.random.default_rng((seed, step))
             chosen = [places[i] for i in rng.integers(len(places), size=size)]
-            batch = gather(clips, chosen, length, rng.random(size) < 0.5)
+            batch = make(gather(clips, chosen, length, rng.random(size) < 0.5), step)
             while not stop.is_set():
                 try:
                     ready.put(batch, timeout=0.2)

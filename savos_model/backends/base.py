@@ -48,7 +48,7 @@ class Backend(Protocol):
 
 
 class BackendError(RuntimeError):
-    """An engine cannot be used here; the text says what is missing and what to install or choose."""
+    """An engine cannot be used here; the text says what is missing, what to install or choose."""
 
 
 def installed(module: str) -> bool:
@@ -64,19 +64,23 @@ def choose(config: BackendConfig) -> tuple[str, str]:
     """
     if config.backend == "onnx" and config.device != "cpu":
         raise BackendError(
-            f"model.backend onnx runs on the CPU, model.device is {config.device}: use backend torch for CUDA"
+            f"model.backend onnx runs on the CPU, model.device is {config.device}: "
+            "use backend torch for CUDA"
         )
     have = {"onnx": installed("onnxruntime") and installed("onnx"), "torch": installed("torch")}
     hint = {"onnx": "pip install onnx onnxruntime", "torch": "pip install 'savos_ros[torch]'"}
     if config.backend != "auto":
         if not have[config.backend]:
             raise BackendError(
-                f"model.backend {config.backend} needs a package that is not installed: {hint[config.backend]}"
+                f"model.backend {config.backend} needs a package that is not installed: "
+                f"{hint[config.backend]}"
             )
         return config.backend, "chosen by model.backend"
     if config.device != "cpu":
         if not have["torch"]:
-            raise BackendError(f"model.device {config.device} needs torch: {hint['torch']}, or set device cpu")
+            raise BackendError(
+                f"model.device {config.device} needs torch: {hint['torch']}, or set device cpu"
+            )
         return "torch", f"auto: the engine that runs on {config.device}"
     if have["onnx"]:
         return "onnx", "auto: ONNX Runtime is the fastest engine here on a CPU"
@@ -105,7 +109,14 @@ def make_backend(config: BackendConfig) -> Backend:
 def check_inputs(patches: np.ndarray, h: np.ndarray, c: np.ndarray, model: ModelConfig) -> None:
     """Refuse arrays that do not fit the network, before the engine sees them."""
     tracks = len(patches)
-    want = {"patches": (tracks, 6, *model.patch), "h": (tracks, model.hidden), "c": (tracks, model.hidden)}
+    want = {
+        "patches": (tracks, 6, *model.patch),
+        "h": (tracks, model.hidden),
+        "c": (tracks, model.hidden),
+    }
     for (name, shape), got in zip(want.items(), (patches, h, c), strict=True):
         if tracks == 0 or got.shape != shape or got.dtype != np.float32:
-            raise SettingError(f"{name} must be float32 {shape} with at least one track, got {got.dtype} {got.shape}")
+            raise SettingError(
+                f"{name} must be float32 {shape} with at least one track, "
+                f"got {got.dtype} {got.shape}"
+            )

@@ -51,12 +51,16 @@ class Graph:
 
     def slice(self, x: str, part: slice, axis: int = 1, output: str = "") -> str:
         """x[:, part] along one axis."""
-        ends = [self.constant(f"i{v}", np.array([v], np.int64)) for v in (part.start, part.stop, axis)]
+        ends = [
+            self.constant(f"i{v}", np.array([v], np.int64)) for v in (part.start, part.stop, axis)
+        ]
         return self.add("Slice", [x, *ends], output)
 
     def linear(self, x: str, name: str) -> str:
-        """x @ W.T + b."""
-        return self.add("Gemm", [x, self.weight(f"{name}.weight"), self.weight(f"{name}.bias")], transB=1)
+        """X @ W.T + b."""
+        return self.add(
+            "Gemm", [x, self.weight(f"{name}.weight"), self.weight(f"{name}.bias")], transB=1
+        )
 
     def norm(self, x: str, name: str, channels: int, rows: int, cols: int) -> str:
         """GroupNorm with one group, then LeakyReLU, as LayerNormalization over [C, H, W].
@@ -89,7 +93,8 @@ def encoder(graph: Graph, name: str, x: str, stages: list[Stage], size: tuple[in
         inputs = [x, graph.weight(f"{prefix}.0.weight"), graph.weight(f"{prefix}.0.bias")]
         x = graph.add("Conv", inputs, kernel_shape=s.kernel, strides=s.stride, pads=pads(s))
         size = tuple(
-            (n + 2 * p - k) // t + 1 for n, p, k, t in zip(size, s.padding, s.kernel, s.stride, strict=True)
+            (n + 2 * p - k) // t + 1
+            for n, p, k, t in zip(size, s.padding, s.kernel, s.stride, strict=True)
         )
         x = graph.norm(x, f"{prefix}.1", s.outputs, *size)
     return graph.linear(graph.add("Flatten", [x], axis=1), f"{name}.linear")
@@ -104,9 +109,12 @@ def decoder(graph: Graph, name: str, x: str, stages: list[Stage]) -> str:
         prefix = f"{name}.stages.{i}"
         x = graph.norm(x, f"{prefix}.0", s.inputs, *size)
         inputs = [x, graph.weight(f"{prefix}.2.weight"), graph.weight(f"{prefix}.2.bias")]
-        x = graph.add("ConvTranspose", inputs, kernel_shape=s.kernel, strides=s.stride, pads=pads(s))
+        x = graph.add(
+            "ConvTranspose", inputs, kernel_shape=s.kernel, strides=s.stride, pads=pads(s)
+        )
         size = tuple(
-            (n - 1) * t - 2 * p + k for n, p, k, t in zip(size, s.padding, s.kernel, s.stride, strict=True)
+            (n - 1) * t - 2 * p + k
+            for n, p, k, t in zip(size, s.padding, s.kernel, s.stride, strict=True)
         )
     return x
 
@@ -117,7 +125,9 @@ def lstm_cell(graph: Graph, x: str, hidden: int) -> str:
     both = np.concatenate((graph.arrays["lstm.weight_ih_l0"], graph.arrays["lstm.weight_hh_l0"]), 1)
     inputs = graph.add("Concat", [x, "h"], axis=1)
     gates = graph.add(
-        "Gemm", [inputs, graph.constant("lstm.weight", both), graph.constant("lstm.bias", total)], transB=1
+        "Gemm",
+        [inputs, graph.constant("lstm.weight", both), graph.constant("lstm.bias", total)],
+        transB=1,
     )
     i, f, g, o = (graph.slice(gates, slice(k * hidden, (k + 1) * hidden)) for k in range(4))
     i, f, o = (graph.add("Sigmoid", [gate]) for gate in (i, f, o))
@@ -128,7 +138,7 @@ def lstm_cell(graph: Graph, x: str, hidden: int) -> str:
 
 
 def build_step(weights: Weights) -> onnx.ModelProto:
-    """The step network: patches [N, 6, H, W], h, c in; mask logits, alpha, residual, h, c out; N is free."""
+    """Step network: patches [N, 6, H, W], h, c to mask logits, alpha, residual, h, c; N free."""
     model, graph = weights.model, Graph(weights.arrays)
     fed = {"embed_encoder": "patches", "motion_encoder": graph.slice("patches", FLOW)}
     completer = FLOW_X if model.preset == "official" else VISIBLE
@@ -154,16 +164,35 @@ def model_proto(graph: Graph, model: ModelConfig, weights: Weights) -> onnx.Mode
     """Close the graph: inputs, outputs, metadata, check."""
     state = ["N", model.hidden]
     shapes = dict(
-        zip((*INPUTS, *OUTPUTS), (
-            ["N", 6, *model.patch], state, state,
-            ["N", *model.patch], ["N", *model.patch], ["N", 2, *model.patch], state, state,
-        ), strict=True)
+        zip(
+            (*INPUTS, *OUTPUTS),
+            (
+                ["N", 6, *model.patch],
+                state,
+                state,
+                ["N", *model.patch],
+                ["N", *model.patch],
+                ["N", 2, *model.patch],
+                state,
+                state,
+            ),
+            strict=True,
+        )
     )
-    info = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, s) for name, s in shapes.items()}
+    info = {
+        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, s)
+        for name, s in shapes.items()
+    }
     proto = helper.make_graph(
-        graph.nodes, "savos_step", [info[n] for n in INPUTS], [info[n] for n in OUTPUTS], graph.initialisers
+        graph.nodes,
+        "savos_step",
+        [info[n] for n in INPUTS],
+        [info[n] for n in OUTPUTS],
+        graph.initialisers,
     )
     result = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
-    helper.set_model_props(result, {"weights": weights.name, "preset": model.preset, "width": str(model.width)})
+    helper.set_model_props(
+        result, {"weights": weights.name, "preset": model.preset, "width": str(model.width)}
+    )
     onnx.checker.check_model(result)
     return result

@@ -18,7 +18,9 @@ class TorchBackend:
 
     def __init__(self, weights: Weights, device: str, threads: int, reason: str) -> None:
         if device.startswith("cuda") and not torch.cuda.is_available():
-            raise BackendError(f"model.device {device}: torch sees no CUDA GPU here: set device cpu")
+            raise BackendError(
+                f"model.device {device}: torch sees no CUDA GPU here: set device cpu"
+            )
         if device == "cpu":
             torch.set_num_threads(threads)
         self.weights, self.reason, self.device = weights, reason, torch.device(device)

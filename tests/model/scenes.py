@@ -14,7 +14,9 @@ def texture(height: int, width: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     total = np.zeros((height, width, 3), np.float32)
     for sigma in (2, 5, 12):
-        noise = cv2.GaussianBlur(rng.uniform(-1, 1, (height, width, 3)).astype(np.float32), (0, 0), sigma)
+        noise = cv2.GaussianBlur(
+            rng.uniform(-1, 1, (height, width, 3)).astype(np.float32), (0, 0), sigma
+        )
         total += noise / noise.std()
     return np.clip(rng.uniform(60, 190, 3) + 22 * total, 0, 255).astype(np.uint8)
 
@@ -24,7 +26,9 @@ def instance(track_id: str, mask: np.ndarray) -> Instance:
     box = mask_box(mask)
     assert box is not None
     x0, y0, x1, y1 = (int(v) for v in box)
-    return Instance(track_id, Box(x0, y0, x1, y1), np.ascontiguousarray(mask[y0:y1, x0:x1], np.uint8))
+    return Instance(
+        track_id, Box(x0, y0, x1, y1), np.ascontiguousarray(mask[y0:y1, x0:x1], np.uint8)
+    )
 
 
 def rectangle(shape: tuple[int, int], box: tuple[int, int, int, int]) -> np.ndarray:
@@ -36,7 +40,7 @@ def rectangle(shape: tuple[int, int], box: tuple[int, int, int, int]) -> np.ndar
 
 
 def crossing(frames: int = 8, shape: tuple[int, int] = (120, 200), speed: int = 5) -> list[Frame]:
-    """A wide object standing still (id 7) behind a tall one (id 9) that crosses it at `speed` px per frame."""
+    """A wide still object (id 7) behind a tall one (id 9) crossing it at `speed` px per frame."""
     ground = texture(*shape, seed=0)
     skins = [texture(*shape, seed=1), texture(*shape, seed=2)]
     result = []

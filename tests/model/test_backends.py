@@ -13,7 +13,9 @@ def random_weights(model: ModelConfig, seed: int = 0) -> Weights:
     rng = np.random.default_rng(seed)
     arrays = {}
     for key, shape in parameter_shapes(model).items():
-        spread = rng.uniform(-1, 1, shape) * (np.sqrt(3 / np.prod(shape[1:])) if len(shape) > 1 else 0.1)
+        spread = rng.uniform(-1, 1, shape) * (
+            np.sqrt(3 / np.prod(shape[1:])) if len(shape) > 1 else 0.1
+        )
         arrays[key] = (spread + (len(shape) == 1 and key.endswith("weight"))).astype(np.float32)
     return Weights("random", model, arrays, {})
 
@@ -23,7 +25,9 @@ def random_weights(model: ModelConfig, seed: int = 0) -> Weights:
     [
         ModelConfig(width=0.25),
         ModelConfig(width=0.125, patch_height=64, patch_width=128),
-        ModelConfig(width=0.125, patch_height=64, patch_width=128, preset="official", occluder_hint=False),
+        ModelConfig(
+            width=0.125, patch_height=64, patch_width=128, preset="official", occluder_hint=False
+        ),
     ],
 )
 def test_onnx_equals_torch(model):
@@ -39,7 +43,9 @@ def test_onnx_equals_torch(model):
         patches = rng.random((tracks, 6, *model.patch), np.float32)
         got, want = ours.step(patches, h, c), reference.step(patches, h, c)
         for name in got._fields:
-            np.testing.assert_allclose(getattr(got, name), getattr(want, name), atol=2e-5, err_msg=name)
+            np.testing.assert_allclose(
+                getattr(got, name), getattr(want, name), atol=2e-5, err_msg=name
+            )
         h, c = got.h, got.c
 
 

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from savos_model.geometry import crop, enlarge, intersect, mask_box, paste, union, warp_patch, window
+from savos_model.geometry import (
+    crop,
+    enlarge,
+    intersect,
+    mask_box,
+    paste,
+    union,
+    warp_patch,
+    window,
+)
 from savos_model.types import Box
 
 PATCH = (32, 64)
@@ -16,7 +25,9 @@ boxes = st.builds(lambda x, y, w, h: Box(x, y, x + w, y + h), corner, corner, si
 @given(boxes, boxes)
 def test_union_and_intersection_agree_with_pixel_sets(a, b):
     def pixels(box):
-        return {(x, y) for x in range(int(box.x0), int(box.x1)) for y in range(int(box.y0), int(box.y1))}
+        return {
+            (x, y) for x in range(int(box.x0), int(box.x1)) for y in range(int(box.y0), int(box.y1))
+        }
 
     both = intersect(a, b)
     assert (pixels(both) if both else set()) == pixels(a) & pixels(b)
@@ -116,7 +127,9 @@ def test_torch_forms_equal_the_numpy_forms():
 
     rng = np.random.default_rng(0)
     mask = cv2.GaussianBlur(rng.random(PATCH, np.float32), (0, 0), 2)
-    motion = cv2.GaussianBlur(rng.normal(0, 30, (*PATCH, 2)).astype(np.float32), (0, 0), 3).transpose(2, 0, 1)
+    motion = cv2.GaussianBlur(
+        rng.normal(0, 30, (*PATCH, 2)).astype(np.float32), (0, 0), 3
+    ).transpose(2, 0, 1)
     source, target = Box(-5, 7, 91, 60), Box(2, 3, 101, 66)
     ours = warp_patch(mask, motion, source, target)
     theirs = geometry_torch.warp_patch(
@@ -139,9 +152,14 @@ def test_torch_motion_equals_numpy_motion():
     rng, box = np.random.default_rng(1), Box(3, 4, 90, 77)
     patch = rng.normal(0, 1, (6, *PATCH)).astype(np.float32)
     residual = rng.normal(0, 1, (2, *PATCH)).astype(np.float32)
-    ours = amodal_motion(residual, patch[4:6], patch[3], (2.0, -1.0), flow_scale(ModelConfig(), box))
+    ours = amodal_motion(
+        residual, patch[4:6], patch[3], (2.0, -1.0), flow_scale(ModelConfig(), box)
+    )
     theirs = torch_motion(
-        torch.from_numpy(residual), torch.from_numpy(patch), torch.tensor(box).float(), torch.tensor([2.0, -1.0])
+        torch.from_numpy(residual),
+        torch.from_numpy(patch),
+        torch.tensor(box).float(),
+        torch.tensor([2.0, -1.0]),
     )
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 

@@ -7,7 +7,9 @@ from savos_model.types import Box
 from tests.model.scenes import texture
 
 
-def moved_object(dx: float, dy: float, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, Box]:
+def moved_object(
+    dx: float, dy: float, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Box]:
     """Grey images of a textured rectangle that moves over another texture, its mask and its box."""
     ground, skin = (cv2.cvtColor(texture(240, 400, s), cv2.COLOR_BGR2GRAY) for s in (0, 1))
     box = Box(150, 90, 150 + size[0], 90 + size[1])
@@ -26,7 +28,9 @@ def test_median_motion_of_a_moving_object(size, motion):
     region = DisFlow().regions(earlier, later, [box], [(0.0, 0.0)])[0]
     x0, y0 = int(box.x0 - region.box.x0), int(box.y0 - region.box.y0)
     flow = region.flow[y0 : y0 + size[1], x0 : x0 + size[0]]
-    np.testing.assert_allclose(visible_motion(flow, mask[mask > 0].reshape(size[::-1])), motion, atol=0.5)
+    np.testing.assert_allclose(
+        visible_motion(flow, mask[mask > 0].reshape(size[::-1])), motion, atol=0.5
+    )
 
 
 def test_expected_motion_helps_where_the_object_leaps():
@@ -49,7 +53,10 @@ def test_many_boxes_fall_back_to_one_full_frame_call():
         assert abs(np.median(region.flow[60:90, 60:120, 0]) - 5) < 0.5
 
 
-@pytest.mark.parametrize("box", [Box(-50, -50, -10, -10), Box(395, 238, 460, 300), Box(0, 0, 1, 1), Box(-9, -9, 999, 999)])
+@pytest.mark.parametrize(
+    "box",
+    [Box(-50, -50, -10, -10), Box(395, 238, 460, 300), Box(0, 0, 1, 1), Box(-9, -9, 999, 999)],
+)
 def test_padded_boxes_lie_inside_the_image_and_are_large_enough(box):
     inside = padded_box(box, 240, 400)
     assert 0 <= inside.x0 < inside.x1 <= 400

@@ -58,7 +58,9 @@ def test_hidden_part_is_completed_behind_the_occluder_only(stream):
         objects = by_id(stream.step(frame))
     hidden, front = objects["7"], objects["9"]
     assert hidden.source == front.source == Source.FORWARD
-    np.testing.assert_allclose(hidden.box, (60, 40, 140, 80), atol=1)  # the fake patch is that coarse
+    np.testing.assert_allclose(
+        hidden.box, (60, 40, 140, 80), atol=1
+    )  # the fake patch is that coarse
     assert (hidden.mask > 0).mean() > 0.97
     width = 30
     assert hidden.occlusion == pytest.approx(width / 80, abs=0.03)
@@ -103,7 +105,12 @@ def test_lost_track_coasts_with_falling_confidence_and_expires():
     for frame in frames[3:]:
         only = dataclasses.replace(frame, instances=[i for i in frame.instances if i.id == "9"])
         seen.append(by_id(stream.step(only)).get("7"))
-    assert [None if s is None else s.source for s in seen] == [Source.COASTED, Source.COASTED, None, None]
+    assert [None if s is None else s.source for s in seen] == [
+        Source.COASTED,
+        Source.COASTED,
+        None,
+        None,
+    ]
     assert seen[0].confidence > seen[1].confidence
     assert not seen[0].visible.any()
     assert stream.report.tracks == 1

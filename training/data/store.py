@@ -1,4 +1,4 @@
-"""The one sample type of all data sets: object-frames of tracked masks, memory-mapped, without pickles."""
+"""The one sample type of all data sets: object-frames of tracked masks, mapped, without pickles."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FIELDS = {
 
 @dataclass(frozen=True)
 class ClipFrame:
-    """One frame of a raw data set: BGR image, visible masks, and the full masks by id where known."""
+    """One frame of a raw data set: BGR image, visible masks, full masks by id where known."""
 
     image: np.ndarray
     instances: list[Instance]
@@ -41,7 +41,7 @@ class ClipFrame:
 
 @dataclass(frozen=True)
 class Clip:
-    """Rows of one stored clip; every array is a read-only memory map (FIELDS has shapes and units)."""
+    """Rows of one stored clip; arrays are read-only memory maps (FIELDS has shapes and units)."""
 
     name: str
     arrays: dict[str, np.ndarray]
@@ -69,7 +69,9 @@ def open_clip(folder: Path) -> Clip:
             arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
     rows = {len(a) for a in arrays.values()}
     if len(rows) != 1:
-        raise ValueError(f"{folder}: arrays have different lengths {sorted(rows)}: prepare this clip again")
+        raise ValueError(
+            f"{folder}: arrays have different lengths {sorted(rows)}: prepare this clip again"
+        )
     return Clip(folder.name, arrays)
 
 
@@ -136,7 +138,9 @@ def context_row(
     }
     if frame.full is not None:
         full_box, full = frame.full.get(item.id, (item.box, item.mask))
-        row["truth"] = crop((place(full, full_box, box) != 0).astype(np.uint8) * 255, local(box), context)
+        row["truth"] = crop(
+            (place(full, full_box, box) != 0).astype(np.uint8) * 255, local(box), context
+        )
     return row
 
 

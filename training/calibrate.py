@@ -1,0 +1,68 @@
+"""Fits the temperature that makes hidden pixels' confidence honest, on covered visible pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+
+from savos_model.network import SavosNet
+from training.augment import AugmentConfig, make_input
+from training.data.store import Clip
+from training.windows import Place, gather
+
+
+class Hidden(NamedTuple):
+    """Pixels under pasted occluders: logits float [K] and truth bool [K]."""
+
+    logits: np.ndarray
+    truth: np.ndarray
+
+
+@torch.inference_mode()
+def hidden_pixels(
+    net: SavosNet,
+    clips: Sequence[Clip],
+    places: Sequence[Place],
+    length: int,
+    augment: AugmentConfig,
+    batch: int = 16,
+) -> Hidden:
+    """Logits and self-supervised truth of the pixels that pasted occluders hide."""
+    logits, truth = [], []
+    for i in range(0, len(places) - 1, batch):
+        some = list(places[i : i + batch])
+        window = gather(clips, some, length, np.zeros(len(some), bool))
+        targets = make_input(window, net.config, augment, torch.Generator().manual_seed(i))
+        out, _ = net.sequence(targets.patches)
+        # More than the plain weight of 1 marks pixels under a pasted occluder.
+        pasted = targets.weight > (1 + augment.pasted_weight) / 2
+        logits.append(out.mask_logits[pasted].numpy())
+        truth.append(targets.visible[pasted].numpy() > 0.5)
+    return Hidden(np.concatenate(logits), np.concatenate(truth))
+
+
+def fit_temperature(hidden: Hidden) -> float:
+    """Temperature that minimises the cross entropy of sigmoid(logits / T), between 0.2 and 5."""
+    sign = np.where(hidden.truth, 1.0, -1.0)
+
+    def cross_entropy(log_t: float) -> float:
+        return float(np.logaddexp(0, -sign * hidden.logits / np.exp(log_t)).mean())
+
+    found = minimize_scalar(cross_entropy, bounds=(np.log(0.2), np.log(5)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def expected_calibration_error(hidden: Hidden, temperature: float, bins: int = 15) -> float:
+    """Mean gap between confidence and share right over equal-width bins of probability."""
+    chance = 1 / (1 + np.exp(-hidden.logits / temperature))
+    which = np.minimum((chance * bins).astype(int), bins - 1)
+    gap = 0.0
+    for k in range(bins):
+        inside = which == k
+        if inside.any():
+            gap += inside.mean() * abs(chance[inside].mean() - hidden.truth[inside].mean())
+    return float(gap)
