@@ -34,16 +34,22 @@ def fishbowl_tables(metrics: dict, console: Console) -> None:
     console.print(table)
     table = _table(
         "All clips, mean IoU; occluded also by occlusion rate [%]",
-        "method", "n", "full", "95 %", "occluded", "95 %", "wrong", "bound. F", *BIN_NAMES,
+        "method", "n", "full", "95 %", "occluded", "95 %", "behind", "wrong", "bound. F",
+        *BIN_NAMES,
     )  # fmt: skip
     for name, report in methods.items():
         bins = [number(group["occluded"], 3) for group in report["by_occlusion"].values()]
         table.add_row(
             name, str(report["n"]), number(report["full"]), _interval(report["ci95"]["full"]),
             number(report["occluded"]), _interval(report["ci95"]["occluded"]),
-            number(report["false_completion"], 3), number(report["boundary_f"], 3), *bins,
+            number(report["behind_objects"]["occluded"]), number(report["false_completion"], 3),
+            number(report["boundary_f"], 3), *bins,
         )  # fmt: skip
     console.print(table)
+    console.print(
+        "behind: occluded IoU of objects partly behind another object (scenery alone hides the "
+        "others); wrong: share of the hidden pixels claimed that are wrong"
+    )
 
 
 def _interval(bounds: list[float] | None) -> str:

@@ -45,14 +45,17 @@ def test_forward_warp_of_a_shift_is_exact():
     mask = rectangle(10, 10, 30, 20)
     motion = np.zeros((*SHAPE, 2), np.float32)
     motion[..., 0], motion[..., 1] = 7, -3
-    assert np.array_equal(forward_warp(mask, motion, np.array([7, -3])), rectangle(17, 7, 37, 17))
+    moved = forward_warp(mask.astype(np.float32), motion, np.array([7, -3]))
+    assert np.array_equal(moved, rectangle(17, 7, 37, 17))
 
 
-def test_coverage_any_grows_the_mask_by_the_touched_pixels():
-    mask = rectangle(10, 10, 30, 20)
-    motion = np.full((*SHAPE, 2), 0.25, np.float32)
-    assert np.array_equal(forward_warp(mask, motion, motion[0, 0]), mask)
-    assert np.array_equal(forward_warp(mask, motion, motion[0, 0], ANY), rectangle(10, 10, 31, 21))
+def test_motion_below_half_a_pixel_adds_up():
+    track = {0: from_image(rectangle(10, 10, 30, 20))}
+    step = np.full((*SHAPE, 2), (0.4, 0.0), np.float32)
+    half = aggregate(track, lambda *_: step, 5, 5, SHAPE, "forward")
+    assert np.array_equal(look_at(half, WHOLE), rectangle(12, 10, 32, 20))
+    touched = aggregate(track, lambda *_: step, 5, 5, SHAPE, "forward", ANY)
+    assert np.array_equal(look_at(touched, WHOLE), rectangle(10, 10, 35, 20))
 
 
 @pytest.mark.parametrize("factor", [0.9, 1.1, 1.25])
@@ -63,7 +66,7 @@ def test_forward_warp_of_a_zoom_about_a_far_point(factor):
     expected = (np.abs((x - 10) / factor + 10 - 29.5) <= 10) & (
         np.abs((y - 10) / factor + 10 - 22) <= 7.5
     )
-    moved = forward_warp(mask, motion, motion[mask].mean(axis=0))
+    moved = forward_warp(mask.astype(np.float32), motion, motion[mask].mean(axis=0)) >= 0.5
     assert (moved & expected).sum() / (moved | expected).sum() > 0.95
 
 

@@ -1,4 +1,8 @@
-"""Rule-based aggregation of visible masks along optical flow (Algorithm 1 of the supplement)."""
+"""Rule-based aggregation of visible masks along optical flow (Algorithm 1 of the supplement).
+
+Its weak point is the flow of the pixels that are about to be covered: it follows the occluder, so
+that just what should be remembered is carried away.
+"""
 
 from __future__ import annotations
 
@@ -59,9 +63,9 @@ def aggregate(
         shape: image rows and columns.
         direction: forward (earlier frames warped on), backward (later ones warped back) or both
             (their union).
-        coverage: covered share from which a warped pixel is set. The paper does not give it: HALF
-            keeps the area under a warp; ANY grows the mask by up to a pixel a step, and is what
-            comes near the paper's figures.
+        coverage: covered share from which a pixel of the result is set; the paper gives none. HALF
+            keeps the area; ANY also sets pixels that are only touched, which grows the mask by up
+            to a pixel a step.
 
     Returns:
         The aggregated mask, bool; it holds the visible mask of `frame`.
@@ -91,7 +95,8 @@ def _one_direction(
         return EMPTY
     pairs = list(zip(frames, frames[1:], strict=False))
     view = _view(track, flow, frames, pairs, shape)
-    mask = look_at(track[frames[0]], view)
+    # Shares are kept through all steps: cutting after each would lose motion below half a pixel.
+    share = look_at(track[frames[0]], view).astype(np.float32)
     mean = np.zeros(2, np.float32)
     for start, end in pairs:
         moving = flow(start, end)[slices(view)]
@@ -100,8 +105,8 @@ def _one_direction(
         # last mean (the algorithm says nothing about it).
         mean = moving[seen].mean(axis=0) if seen.any() else mean
         motion = np.where(seen[..., None], moving, mean.astype(np.float32))
-        mask = forward_warp(mask, motion, mean, coverage) | look_at(track.get(end, EMPTY), view)
-    return tighten((view, mask))
+        share = np.maximum(forward_warp(share, motion, mean), look_at(track.get(end, EMPTY), view))
+    return tighten((view, share >= coverage))
 
 
 def _is_empty(track: Track, frame: int) -> bool:
@@ -117,20 +122,18 @@ def _view(
 ) -> Box:
     """Box that the object cannot leave within the window: its visible boxes grown by the motion."""
     boxes = [track[frame][0] for frame in frames if not _is_empty(track, frame)]
-    reach = 2.0
+    reach, step = 0.0, 0.0
     for start, end in pairs:
         if not _is_empty(track, start):
             box, mask = track[start]
-            moving = flow(start, end)[slices(box)][mask != 0]
-            reach += float(np.abs(moving).max())
+            step = float(np.abs(flow(start, end)[slices(box)][mask != 0]).max())
+        reach += step + 1.0  # interpolation may touch one more pixel
     around = box_around(boxes)
     grown = Box(around.x0 - reach, around.y0 - reach, around.x1 + reach, around.y1 + reach)
     return clip_box(box_around([grown]), shape)
 
 
-def forward_warp(
-    mask: np.ndarray, motion: np.ndarray, start: np.ndarray, coverage: float = HALF
-) -> np.ndarray:
+def forward_warp(share: np.ndarray, motion: np.ndarray, start: np.ndarray) -> np.ndarray:
     """Move a mask along the motion of its own pixels.
 
     The source of target pixel x is x - u(x) with u(x) = motion(x - u(x)), found by fixed-point
@@ -138,15 +141,14 @@ def forward_warp(
     motion varies.
 
     Args:
-        mask: bool [H, W].
+        share: float32 [H, W], share 0..1 of each pixel that the object covers.
         motion: float32 [H, W, 2], motion (x, y) of each source pixel [px].
         start: first guess of the motion (x, y) [px].
-        coverage: interpolated share from which a target pixel is set.
 
     Returns:
-        bool [H, W]; what moves out of the window is gone.
+        float32 [H, W], shares after the motion; what moves out of the window is gone.
     """
-    rows, columns = mask.shape
+    rows, columns = share.shape
     grid_x, grid_y = np.meshgrid(
         np.arange(columns, dtype=np.float32), np.arange(rows, dtype=np.float32)
     )
@@ -156,5 +158,4 @@ def forward_warp(
             motion, source_x, source_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
         source_x, source_y = grid_x - back[..., 0], grid_y - back[..., 1]
-    moved = cv2.remap(mask.astype(np.float32), source_x, source_y, cv2.INTER_LINEAR)
-    return moved >= coverage
+    return cv2.remap(share, source_x, source_y, cv2.INTER_LINEAR)
