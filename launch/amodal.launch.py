@@ -23,6 +23,7 @@ from launch.actions import (
     Shutdown,
 )
 from launch.events import matches_action
+from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.event_handlers import OnStateTransition
@@ -35,6 +36,7 @@ from savos_ros.paths import share_dir
 CONFIG = share_dir() / "config"
 NODE_NAME = "savos"
 BOOL = ["true", "false"]
+DISCOVERY_S = 5.0
 ARGUMENTS = (
     DeclareLaunchArgument(
         "image", default_value="/camera/image_raw", description="camera image topic"
@@ -81,6 +83,11 @@ def existing(path: str, argument: str) -> str:
     return str(Path(path).expanduser())
 
 
+def end_launch(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
+    """Nothing here is of use without the node; asking twice would fail in launch_ros."""
+    return None if context.is_shutdown else Shutdown(reason="the amodal mask node ended")
+
+
 def amodal_node(values: dict[str, str]) -> LifecycleNode:
     """The node with its parameters and topics."""
     parameters: list = [existing(values["params_file"], "params_file")]
@@ -104,7 +111,7 @@ def amodal_node(values: dict[str, str]) -> LifecycleNode:
         ],
         output="screen",
         emulate_tty=True,
-        on_exit=Shutdown(reason="the amodal mask node ended"),
+        on_exit=end_launch,
     )
 
 
@@ -137,11 +144,13 @@ def bag_player(bag: str) -> list[Action]:
     """Play the bag with its clock: by `ros2 bag` where it is installed, else by `savos play`."""
     if not bag:
         return []
+    path = existing(bag, "bag")
+    # Both wait for discovery: else the first frames would be lost.
     if shutil.which("ros2") and importlib.util.find_spec("ros2bag"):
-        player = ["ros2", "bag", "play"]
+        command = ["ros2", "bag", "play", path, "--clock", "--delay", str(DISCOVERY_S)]
     else:
         player = [sys.executable, "-m", "savos_ros.cli", "play"]
-    command = [*player, existing(bag, "bag"), "--clock"]
+        command = [*player, path, "--clock", "--wait", str(DISCOVERY_S)]
     return [ExecuteProcess(cmd=command, name="player", output="screen")]
 
 
