@@ -198,6 +198,8 @@ class AmodalStream:
         guess = state.guess
         if guess is None or state.missing >= self.config.tracks.coast_frames:
             return None
+        if left_image(state.instance.box, guess.mean_motion, seen.grey.shape):
+            return None
         dx, dy = (float(round(v)) for v in guess.mean_motion)
         box = move(guess.box, dx, dy)
         chance = warp_patch(guess.probability, guess.motion, guess.box, box)
@@ -256,3 +258,10 @@ def jumped(state: TrackState, item: Instance) -> bool:
     """Whether an id is now where its old crop box, moved on, does not touch: another object."""
     expected = move(state.guess.box if state.guess else state.box, *state.motion)
     return intersect(expected, item.box) is None
+
+
+def left_image(box: Box, motion: tuple[float, float], size: tuple[int, int]) -> bool:
+    """Whether an object was last seen at the image border (rows, columns), moving out of it."""
+    rows, cols = size
+    across = (box.x0 <= 0 and motion[0] < 0) or (box.x1 >= cols and motion[0] > 0)
+    return across or (box.y0 <= 0 and motion[1] < 0) or (box.y1 >= rows and motion[1] > 0)

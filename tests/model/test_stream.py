@@ -116,6 +116,16 @@ def test_lost_track_coasts_with_falling_confidence_and_expires():
     assert stream.report.tracks == 1
 
 
+def test_object_that_left_the_image_does_not_coast():
+    stream = AmodalStream(FullBoxBackend())
+    frames = crossing(18, speed=9)  # the front object is cut by the right border in the last frames
+    for frame in frames[:-1]:
+        objects = stream.step(frame)
+    assert [o.id for o in objects] == ["7", "9"]
+    gone = dataclasses.replace(frames[-1], instances=frames[-1].instances[:1])
+    assert [o.id for o in stream.step(gone)] == ["7"]
+
+
 def test_returning_id_goes_on_with_its_state():
     stream = AmodalStream(FullBoxBackend())
     frames = crossing(6)
