@@ -1,15 +1,4 @@
-"""Scores of amodal masks against the whole objects.
-
-The *hidden region* of an object is the visible area of all other objects of the frame (scored or
-not) plus, where truth knows them, untracked occluders such as poles; its own visible pixels are not
-part of it. It is the area where the paper's weight W is 0. Two numbers per object:
-
-- full: IoU of the whole mask, after the prediction outside the hidden region was replaced by the
-  visible mask;
-- occluded: IoU inside the hidden region only.
-
-IoU is (intersection + 1e-6) / (union + 1e-6), so empty against empty is 1.
-"""
+"""Scores of amodal masks against the whole objects."""
 
 from __future__ import annotations
 
@@ -145,6 +134,16 @@ def score_frame(
     frame: int = 0,
 ) -> list[ObjectScore]:
     """Score the objects of one frame.
+
+    The *hidden region* of an object is the visible area of all other objects of the frame (scored
+    or not) plus, where truth knows them, untracked occluders such as poles; its own visible pixels
+    are not part of it. It is the area where the paper's weight W is 0. Two numbers per object:
+
+    - full: IoU of the whole mask, after the prediction outside the hidden region was replaced by
+      the visible mask;
+    - occluded: IoU inside the hidden region only.
+
+    IoU is (intersection + 1e-6) / (union + 1e-6), so empty against empty is 1.
 
     Args:
         objects: published objects, or masks by id; a missing object is scored as an empty mask.

@@ -1,8 +1,4 @@
-"""Rule-based aggregation of visible masks along optical flow (Algorithm 1 of the supplement).
-
-Its weak point is the flow of the pixels that are about to be covered: it follows the occluder, so
-that just what should be remembered is carried away.
-"""
+"""Rule-based aggregation of visible masks along optical flow (Algorithm 1 of the supplement)."""
 
 from __future__ import annotations
 
@@ -54,6 +50,9 @@ def aggregate(
     coverage: float = HALF,
 ) -> BoxedMask:
     """Complete the mask of one object in one frame from its neighbouring frames.
+
+    The weak point of the rule: the flow of pixels that are about to be covered follows the
+    occluder, which carries away just what should be remembered.
 
     Args:
         track: visible masks of the object by frame; frames may be missing.
