@@ -1,0 +1,205 @@
+"""Generates Chewing Gum videos: a random polygon circles over another one, with exact amodal truth.
+
+Section 4 of the paper and its released generator: two polygons of 7 to 12 nodes out of the 44
+pixels of a circle, one moving around the other. Departures from the released generator: the upper
+one moves, always; no square is glued over the lower one, where it hid up to a quarter in all frames
+so that not each part was shown; pairs are drawn again until the lower one never shows all at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from savos_model.settings import check_settings, setting
+from savos_model.types import Instance
+from training.boxed import from_image
+from training.data.store import ClipFrame
+
+WIDTH, HEIGHT = 56, 50
+RADIUS = 8
+CENTRE = (28, 25)  # (x, y) of the lower polygon
+STEP = 2  # motion of the upper one [px a frame]
+NODES = (7, 12)
+SIDE = 2 * RADIUS + 1
+DARK = 128  # the ground is darker than this in every channel
+MAX_DRAWS = 1000
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class ChewingGumConfig:
+    """Settings of generated videos."""
+
+    seed: int = setting(0, "number that fixes all videos", minimum=0, maximum=2**31 - 1)
+    frames: int = setting(40, "frames of a video", minimum=2, maximum=100_000)
+    redraw: bool = setting(
+        True, "draw again until each part of the lower polygon is seen, but never all at once"
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video of T frames with K objects.
+
+    Attributes:
+        name: of the video within its set.
+        frames: uint8 [T, H, W, 3], RGB.
+        full, visible: bool [T, K, H, W].
+        order: int [K], objects from the bottom one up.
+    """
+
+    name: str
+    frames: np.ndarray
+    full: np.ndarray
+    visible: np.ndarray
+    order: np.ndarray
+
+    @property
+    def occluded(self) -> list[str]:
+        """Ids of the objects that another one lies on."""
+        return [str(k) for k in self.order[:-1]]
+
+    def clip_frames(self) -> Iterator[ClipFrame]:
+        """The frames as stored and evaluated; ids are the object numbers as text."""
+        for image, full, visible in zip(self.frames, self.full, self.visible, strict=True):
+            instances = [
+                Instance(str(k), *from_image(mask.astype(np.uint8)))
+                for k, mask in enumerate(visible)
+                if mask.any()
+            ]
+            whole = {str(k): from_image(mask.astype(np.uint8)) for k, mask in enumerate(full)}
+            yield ClipFrame(np.ascontiguousarray(image[..., ::-1]), instances, whole)
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """What N videos are drawn from: a few numbers each, so that any device can render them.
+
+    Attributes:
+        stencils: bool [N, 2, SIDE, SIDE], lower and upper polygon.
+        offsets: int64 [N, T, 2], place (x, y) of the upper polygon relative to the lower one [px].
+        colours: uint8 [N, 3, 3], RGB of ground, lower and upper polygon.
+    """
+
+    stencils: np.ndarray
+    offsets: np.ndarray
+    colours: np.ndarray
+
+
+def circle_points() -> np.ndarray:
+    """Pixels of the circle around (0, 0) in the order of their angle, int32 [44, 2]."""
+    x, y = np.mgrid[-RADIUS - 1 : RADIUS + 2, -RADIUS - 1 : RADIUS + 2]
+    disc = x**2 + y**2 <= RADIUS**2
+    inner = np.logical_and.reduce([np.roll(disc, s, axis) for s in (-1, 1) for axis in (0, 1)])
+    points = np.argwhere(disc & ~inner) - (RADIUS + 1)
+    return points[np.argsort(np.arctan2(points[:, 1], points[:, 0]))].astype(np.int32)
+
+
+def path(frames: int, corner: int, turn: int) -> np.ndarray:
+    """Places (x, y) on the square of +-RADIUS around the lower polygon, int64 [frames, 2].
+
+    Args:
+        frames: number of places, STEP apart.
+        corner: 0..3, where it starts.
+        turn: +1 or -1, which way round.
+    """
+    rise = np.arange(-RADIUS, RADIUS, STEP)
+    low, high = np.full(len(rise), -RADIUS), np.full(len(rise), RADIUS)
+    x, y = np.concatenate((rise, high, -rise, low)), np.concatenate((low, rise, high, -rise))
+    steps = (corner * len(rise) + turn * np.arange(frames)) % (4 * len(rise))
+    return np.stack((x[steps], y[steps]), 1)
+
+
+def polygon(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Random polygon of NODES nodes out of `points` [P, 2], filled: bool [SIDE, SIDE]."""
+    count = rng.integers(NODES[0], NODES[1] + 1)
+    nodes = points[np.sort(rng.choice(len(points), count, replace=False))]
+    stencil = np.zeros((SIDE, SIDE), np.uint8)
+    cv2.fillPoly(stencil, [nodes + RADIUS], 1)
+    return stencil.astype(bool)
+
+
+def hidden_parts(lower: np.ndarray, upper: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Where the upper polygon lies over the lower one in each frame, bool [T, SIDE, SIDE]."""
+    wide = np.pad(upper, SIDE - 1)
+    rows = SIDE - 1 - offsets[:, 1, None] + np.arange(SIDE)
+    columns = SIDE - 1 - offsets[:, 0, None] + np.arange(SIDE)
+    return lower & wide[rows[:, :, None], columns[:, None, :]]
+
+
+def explained(lower: np.ndarray, upper: np.ndarray, offsets: np.ndarray) -> bool:
+    """Whether each part of the lower polygon is seen in some frame, but never all at once."""
+    hidden = hidden_parts(lower, upper, offsets)
+    return bool(hidden.any((1, 2)).all() and not (hidden.all(0) & lower).any())
+
+
+def draw_recipes(config: ChewingGumConfig, start: int, count: int) -> Recipes:
+    """Recipes of videos start .. start + count - 1; video i is the same whatever the range.
+
+    Raises:
+        ValueError: no pair of polygons fits the rule (too few frames to show each part).
+    """
+    points = circle_points()
+    drawn = [_draw(config, points, start + i) for i in range(count)]
+    return Recipes(*(np.stack(parts) for parts in zip(*drawn, strict=True)))
+
+
+def _draw(
+    config: ChewingGumConfig, points: np.ndarray, index: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng((config.seed, index))
+    corner, turn = int(rng.integers(4)), 1 - 2 * int(rng.integers(2))
+    offsets = path(config.frames, corner, turn)
+    colours = rng.integers(0, 256, (3, 3), np.uint8)
+    colours[0] %= DARK
+    for _ in range(MAX_DRAWS):
+        lower, upper = polygon(points, rng), polygon(points, rng)
+        if not config.redraw or explained(lower, upper, offsets):
+            return np.stack((lower, upper)), offsets, colours
+    raise ValueError(
+        f"frames must let each part of the lower polygon be seen, got {config.frames}: give 40, or "
+        "set redraw to False"
+    )
+
+
+def render(recipes: Recipes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw videos.
+
+    Returns:
+        frames uint8 [N, T, HEIGHT, WIDTH, 3] RGB; full and visible bool [N, T, 2, HEIGHT, WIDTH],
+        object 0 below object 1.
+    """
+    videos, length = recipes.offsets.shape[:2]
+    full = np.zeros((videos, length, 2, HEIGHT, WIDTH), bool)
+    places = np.stack((np.zeros_like(recipes.offsets), recipes.offsets), 2)  # [N, T, 2 objects, 2]
+    pixels = np.arange(SIDE) - RADIUS
+    rows = (places[..., 1] + CENTRE[1])[..., None] + pixels
+    columns = (places[..., 0] + CENTRE[0])[..., None] + pixels
+    at = np.ix_(range(videos), range(length), range(2))
+    view = (*(index[..., None, None] for index in at), rows[..., :, None], columns[..., None, :])
+    full[view] = recipes.stencils[:, None]
+    visible = full.copy()
+    visible[:, :, 0] &= ~full[:, :, 1]
+    index = visible[:, :, 0] + 2 * full[:, :, 1].astype(np.uint8)
+    frames = recipes.colours[np.arange(videos)[:, None, None, None], index]
+    return frames, full, visible
+
+
+def videos(config: ChewingGumConfig, start: int = 0, count: int | None = None) -> Iterator[Video]:
+    """Videos from number `start` on: `count` of them, or an endless stream."""
+    stop = None if count is None else start + count
+    for first in itertools.count(start, BATCH):
+        size = BATCH if stop is None else min(BATCH, stop - first)
+        if size <= 0:
+            return
+        frames, full, visible = render(draw_recipes(config, first, size))
+        for i in range(size):
+            yield Video(f"{first + i:06d}", frames[i], full[i], visible[i], np.array([0, 1]))
