@@ -1,0 +1,110 @@
+import os
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+
+from training.data.chewing_gum import ChewingGumConfig, videos
+from training.data.chewing_gum_npz import VideoFileError
+from training.data.chewing_gum_released import ReleasedVideos
+from training.data.safe_pickle import UnsafePickleError
+
+SQUARE = (slice(20, 26), slice(22, 30))  # glued over the lower object, part of no object
+
+
+def write_released(root, name="00000", frames=5, **changes):
+    """A video as the released generator writes it; returns its visible masks [T, 2, H, W]."""
+    video = next(videos(ChewingGumConfig(seed=9)))
+    folder = root / name
+    folder.mkdir(parents=True)
+    seen = []
+    for t in range(frames):
+        upper, lower = video.full[t, 1], video.full[t, 0]  # object 0 lies above object 1
+        covered = np.zeros_like(lower)
+        covered[SQUARE] = True
+        colours = [np.array([10, 200, 30]), np.array([90, 80, 70])]
+        image = np.full((50, 56, 3), 40, np.uint8)
+        image[lower] = colours[1]
+        image[covered] = (1, 2, 3)
+        image[upper] = colours[0]
+        cv2.imwrite(str(folder / f"{t:05d}.png"), image[..., ::-1])
+        full = np.stack((upper, lower)).astype(np.int64)
+        record = {"order": np.array([1, 0]), "shape": [np.zeros((7, 2), int)] * 2, "color": colours}
+        record |= {"st": np.zeros((2, 2), int), "end": np.zeros((2, 2), int) + 16}
+        record |= {"img_obj": [image[9:25, 9:25]] * 2, "full_mask": full}
+        (folder / f"{t:05d}.pkl").write_bytes(pickle.dumps(record | changes, 3))
+        seen.append(np.stack((upper, lower & ~upper & ~covered)))
+    return np.stack(seen)
+
+
+def test_released_layout_is_read(tmp_path):
+    seen = write_released(tmp_path, "00001")
+    write_released(tmp_path, "00000", frames=3)
+    (tmp_path / "notes.txt").write_text("not a video")
+    folder = ReleasedVideos(tmp_path)
+    assert folder.count == 2
+    video = list(folder.read())[1]
+    assert video.name == "00001"
+    assert video.frames.shape == (5, 50, 56, 3)
+    np.testing.assert_array_equal(video.visible, seen)
+    assert (video.full[:, 1] & ~video.full[:, 0])[:, SQUARE[0], SQUARE[1]].any()
+    assert video.order.tolist() == [1, 0] and video.occluded == ["1"]
+    assert video.frames[0][video.visible[0, 0]][0].tolist() == [10, 200, 30]  # RGB
+    assert [v.name for v in folder.read(1, 2)] == ["00001"]
+
+
+class Runs:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_code_in_a_pickle_is_not_run(tmp_path):
+    target = tmp_path / "run"
+    write_released(tmp_path, st=Runs(str(target)))
+    with pytest.raises(UnsafePickleError, match="00000.pkl asks for .*mkdir"):
+        next(ReleasedVideos(tmp_path).read())
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"order": np.array([0, 0])}, "do not fit"),
+        ({"order": 3}, "do not fit"),
+        ({"full_mask": np.zeros((2, 9, 9))}, "do not fit each other or the picture of 56x50"),
+        ({"color": [1, 2]}, "do not fit"),
+        ({"color": [[0, 0, 0], [90, 80, 70]]}, "does not show the uppermost object"),
+        ({"full_mask": [[1], [2, 3]]}, "must hold full_mask"),
+    ],
+)
+def test_records_that_do_not_fit_are_refused(tmp_path, changes, message):
+    write_released(tmp_path, **changes)
+    with pytest.raises(VideoFileError, match=message):
+        next(ReleasedVideos(tmp_path).read())
+
+
+def test_missing_parts_and_bad_pictures_are_named(tmp_path):
+    with pytest.raises(VideoFileError, match="holds no folders"):
+        ReleasedVideos(tmp_path)
+    write_released(tmp_path, frames=1)
+    picture, notes = tmp_path / "00000" / "00000.png", tmp_path / "00000" / "00000.pkl"
+    good = picture.read_bytes()
+    huge = good[:16] + (60_000).to_bytes(4, "big") * 2 + good[24:]
+    for content in (huge, b"", b"GIF89a", good[:60]):
+        picture.write_bytes(content)
+        with pytest.raises(VideoFileError, match="00000.png"):
+            next(ReleasedVideos(tmp_path).read())
+    picture.write_bytes(good)
+    notes.write_bytes(pickle.dumps([1]))
+    with pytest.raises(VideoFileError, match="must hold full_mask, order and color"):
+        next(ReleasedVideos(tmp_path).read())
+    notes.unlink()
+    with pytest.raises(UnsafePickleError, match="00000.pkl cannot be read"):
+        next(ReleasedVideos(tmp_path).read())
+    picture.unlink()
+    with pytest.raises(VideoFileError, match="has 0 frames"):
+        next(ReleasedVideos(tmp_path).read())
