@@ -80,8 +80,8 @@ def compressed_array(message: Any, max_pixels: int) -> tuple[np.ndarray, str]:
     if size is None:
         raise ConversionError(
             "image_encoding",
-            f"compressed image of format {message.format!r} is neither JPEG nor PNG: publish one of "
-            "these, or use input.image_transport: raw",
+            f"compressed image of format {message.format!r} is neither JPEG nor PNG: "
+            "publish one of these, or use input.image_transport: raw",
         )
     _check_size("compressed image", *size, max_pixels)
     # The masks belong to the pixels as stored, so a turn noted in EXIF must not be applied.

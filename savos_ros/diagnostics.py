@@ -13,7 +13,7 @@ RATE_SPAN_S = 5.0
 LOG_EVERY_S = 5.0
 # Beyond this the image stamp is of another clock (a bag without /clock): no latency.
 OTHER_CLOCK_MS = 60_000.0
-FAILURES = ("step_failed", "publish_failed")
+FAILURES = ("step_failed", "callback_failed")
 
 
 class Health:
@@ -29,6 +29,7 @@ class Health:
         self._stages: dict[str, deque[float]] = {}
         self._times: deque[float] = deque()
         self._drops: Counter = Counter()
+        self._skipped: Counter = Counter()
         self._reported: Counter = Counter()
         self._said: dict[str, tuple[float, int]] = {}
         self.frames_in = 0
@@ -75,6 +76,11 @@ class Health:
         more = f" ({total - said} since the last report)" if total - said > count else ""
         return f"{reason}: {text}{more}"
 
+    def skip(self, reasons: Mapping[str, int]) -> None:
+        """Count single masks that were left out or passed on as they came."""
+        with self._lock:
+            self._skipped.update(reasons)
+
     @property
     def drops(self) -> dict[str, int]:
         """Losses by reason."""
@@ -110,6 +116,7 @@ class Health:
         """
         rate, stages = self.rate_hz(now_s), self.percentiles()
         with self._lock:
+            skipped = dict(self._skipped)
             drops = self._drops + Counter(joiner_losses)
             new = drops - self._reported
             self._reported = drops
@@ -122,6 +129,7 @@ class Health:
             "drops": str(sum(drops.values())),
         }
         values |= {f"drops.{reason}": str(count) for reason, count in sorted(drops.items())}
+        values |= {f"masks.{reason}": str(count) for reason, count in sorted(skipped.items())}
         for stage, numbers in stages.items():
             for name, value in zip(("p50", "p95", "p99"), numbers, strict=True):
                 values[f"latency_ms.{stage}.{name}"] = f"{value:.3f}"

@@ -83,7 +83,7 @@ class StampJoiner:
         self._late_in_a_row = 0
 
     def nearest_gap_ns(self) -> int | None:
-        """Smallest difference of waiting stamps of the first two channels [ns]; None without both."""
+        """Smallest difference of waiting stamps of two channels [ns]; None without both."""
         first, second = (self._waiting[name] for name in self.channels[:2])
         return min((abs(a - b) for a in first for b in second), default=None)
 

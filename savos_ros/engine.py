@@ -1,0 +1,65 @@
+"""Loads weights and backend for a node, with a sign of life while it takes long."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from savos_model.backends.base import make_backend
+from savos_model.stream import AmodalStream
+from savos_ros.settings import NodeSettings
+
+REPORT_EVERY_S = 10.0
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What one configured node works with.
+
+    Attributes:
+        stream: the online loop of this camera.
+        model: name of the weights, for AmodalMaskArray.model.
+        backend: name of the engine.
+        reason: why this engine was chosen.
+    """
+
+    stream: AmodalStream
+    model: str
+    backend: str
+    reason: str
+
+
+def load_engine(settings: NodeSettings) -> Engine:
+    """Load weights and start the engine.
+
+    Raises:
+        WeightsError, BackendError: the text says what to do.
+    """
+    backend = make_backend(settings.model)
+    stream = AmodalStream(backend, settings.stream)
+    return Engine(stream, backend.weights.name, backend.name, backend.reason)
+
+
+@contextmanager
+def progress(
+    what: str, say: Callable[[str], None], every_s: float = REPORT_EVERY_S
+) -> Iterator[None]:
+    """Say that something begins, that it still goes on every few seconds, and how long it took."""
+    done, begun = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        while not done.wait(every_s):
+            say(f"{what}: still at it after {time.monotonic() - begun:.0f} s")
+
+    say(f"{what} ...")
+    teller = threading.Thread(target=tell, name="savos_progress")
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
+    say(f"{what}: done in {time.monotonic() - begun:.1f} s")

@@ -1,0 +1,299 @@
+"""The lifecycle node: wires topics, worker and stream together."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.utilities import remove_ros_args
+from std_srvs.srv import Trigger
+
+from savos_model.backends.base import BackendError
+from savos_model.settings import SettingError
+from savos_model.weights import WeightsError
+from savos_ros.diagnostics import Health
+from savos_ros.engine import Engine, load_engine, progress
+from savos_ros.inputs import Inputs, message_classes
+from savos_ros.outputs import Outputs
+from savos_ros.parameters import NodeParameters
+from savos_ros.pipeline import Job, Pipeline
+from savos_ros.settings import NodeSettings
+from savos_ros.status import status_message
+from savos_ros.worker import Worker
+
+NODE_NAME = "savos"
+WATCH_PERIOD_S = 0.5
+SUCCESS, FAILURE, ERROR = (
+    TransitionCallbackReturn.SUCCESS,
+    TransitionCallbackReturn.FAILURE,
+    TransitionCallbackReturn.ERROR,
+)
+
+
+class AmodalNode(LifecycleNode):
+    """Amodal masks of one camera.
+
+    Args:
+        load: makes the engine of the settings; tests give their own.
+        **options: passed on to rclpy.node.Node (namespace, parameter_overrides, context, ...).
+
+    Raises:
+        SettingError: a parameter given from outside breaks its rule.
+    """
+
+    def __init__(
+        self, *, load: Callable[[NodeSettings], Engine] = load_engine, **options: Any
+    ) -> None:
+        super().__init__(NODE_NAME, **options)
+        self._load = load
+        self._engine: Engine | None = None
+        self._active: tuple[Inputs, Outputs, Pipeline, Worker[Job]] | None = None
+        self._health = Health(1)
+        try:
+            self._declared = NodeParameters(self, self._settings_changed)
+        except SettingError:
+            self.destroy_node()
+            raise
+        # Timers on the steady clock: reports must go on when simulated time stands still.
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._report_timer = self.create_timer(
+            self._declared.settings.diagnostics.period_s, self._report, clock=self._steady
+        )
+        self._watch_timer = self.create_timer(WATCH_PERIOD_S, self._watch, clock=self._steady)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+
+    @property
+    def settings(self) -> NodeSettings:
+        """The settings in use."""
+        return self._declared.settings
+
+    @property
+    def state(self) -> str:
+        """Label of the lifecycle state."""
+        return self._state_machine.current_state[1]
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Read and check the parameters and load weights and engine."""
+        log, settings = self.get_logger(), self.settings
+        for line in self._declared.unknown(getattr(self, "_parameter_overrides", ())):
+            log.warning(line)
+        try:
+            message_classes(settings)
+            with progress(f"loading weights {settings.model.weights}", log.info):
+                self._engine = self._load(settings)
+        except (SettingError, WeightsError, BackendError) as error:
+            log.error(f"cannot configure: {error}. Set the parameter, then configure again")
+            return FAILURE
+        except Exception:
+            log.error(f"cannot configure:\n{traceback.format_exc()}")
+            return ERROR
+        self._declared.locked = True
+        self._health = Health(settings.diagnostics.window)
+        self._report_timer.timer_period_ns = int(settings.diagnostics.period_s * 1e9)
+        log.info(
+            f"configured: weights {self._engine.model}, engine {self._engine.backend} "
+            f"({self._engine.reason})"
+        )
+        return SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Connect the topics and start the worker."""
+        engine, settings = self._engine, self.settings
+        try:
+            outputs = Outputs(self, settings.overlay)
+            pipeline = Pipeline(
+                engine, settings.input, outputs, self._health, self.get_logger(), self._now_ns
+            )
+            depth = settings.input.queue_depth
+            worker = Worker(pipeline.work, depth, pipeline.dropped, pipeline.failed)
+            inputs = Inputs(self, settings, self._on_set, self._on_lost)
+        except Exception:
+            self.get_logger().error(f"cannot activate:\n{traceback.format_exc()}")
+            return ERROR
+        self._active = inputs, outputs, pipeline, worker
+        topics = ", ".join(f"{n} = {s.topic}" for n, s in inputs.subscriptions.items())
+        self.get_logger().info(
+            f"active: {topics} -> {self.resolve_topic_name('~/masks')}, ~/overlay"
+        )
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Disconnect the topics; the engine stays loaded."""
+        self._disconnect()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything; all parameters can be set again."""
+        self._free()
+        return SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything, from whatever state."""
+        self._free()
+        return SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Fall back to unconfigured after a failed transition."""
+        self._free()
+        self.get_logger().error(
+            "the transition failed, the node is unconfigured: mend what the message above names, "
+            "then configure again"
+        )
+        return SUCCESS
+
+    def autostart(self) -> bool:
+        """Configure and activate; False, with the cause in the log, when that fails."""
+        return self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS
+
+    def callback_failed(self, error: Exception) -> None:
+        """Count and log an error that a callback, or rclpy before it, has raised."""
+        trace = "".join(traceback.format_exception(error)).rstrip()
+        line = self._health.drop("callback_failed", trace, time.monotonic())
+        if line:
+            self.get_logger().error(line)
+
+    def close(self) -> None:
+        """Stop the worker, free the engine and destroy the node."""
+        self._free()
+        self.destroy_node()
+
+    def _disconnect(self) -> None:
+        if self._active is None:
+            return
+        inputs, outputs, _, worker = self._active
+        self._active = None
+        inputs.destroy()
+        if not worker.stop():
+            self.get_logger().error("a frame is still in work after 30 s: restart the node")
+        inputs.joiner.clear()
+        outputs.destroy()
+
+    def _free(self) -> None:
+        self._disconnect()
+        self._engine = None
+        self._declared.locked = False
+
+    def _now_ns(self) -> int:
+        return self.get_clock().now().nanoseconds
+
+    def _on_set(self, messages: tuple[Any, ...]) -> None:
+        """Hand a joined set to the worker; runs in the executor's thread and never computes."""
+        if self._active is not None:
+            self._health.joined()
+            self._active[3].put(Job(messages, time.monotonic()))
+
+    def _on_lost(self, reason: str, count: int) -> None:
+        text = f"{count} lost before they came here: see QoS and config/fastdds.xml"
+        line = self._health.drop(reason, text, time.monotonic(), count)
+        if line:
+            self.get_logger().warning(line)
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self._active is not None
+        if self._active is None:
+            response.message = "nothing to reset: the node is not active"
+        else:
+            self._active[2].reset()
+            response.message = "all tracks are forgotten before the next frame"
+        return response
+
+    def _settings_changed(self, settings: NodeSettings) -> None:
+        if self._active is not None:
+            _, outputs, pipeline, _ = self._active
+            outputs.set_overlay(settings.overlay)
+            pipeline.set_compose(settings.compose)
+        elif self._engine is not None:
+            self._engine.stream.set_compose(settings.compose)
+
+    def _watch(self) -> None:
+        if self._active is not None:
+            self._active[0].watch()
+
+    def _report(self) -> None:
+        """Publish one message on /diagnostics."""
+        inputs = self._active[0] if self._active else None
+        idle = inputs is not None and inputs.idle_s >= self.settings.diagnostics.waiting_after_s
+        losses = inputs.joiner.losses if inputs else {}
+        level, message, values = self._health.report(time.monotonic(), losses, idle)
+        facts = {"state": self.state, "queue": str(self._active[3].waiting if self._active else 0)}
+        if inputs is not None:
+            facts["restarts"] = str(inputs.joiner.restarts)
+        if self._engine is not None:
+            facts["weights"] = self._engine.model
+            facts["backend"] = f"{self._engine.backend} ({self._engine.reason})"
+        message = message if self._active else self.state
+        self._diagnostics.publish(status_message(self, level, message, facts | values))
+
+
+def spin(executor: SingleThreadedExecutor, node: AmodalNode) -> None:
+    """Run callbacks until shutdown; one that fails is counted and the next one runs."""
+    while True:
+        try:
+            executor.spin()
+            return
+        except ExternalShutdownException:
+            raise
+        except Exception as error:  # also raised by rclpy for a message that it cannot read
+            if not node.context.ok():
+                return
+            node.callback_failed(error)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; the console script `savos_node`.
+
+    Returns:
+        0 after a clean end, 1 when autostart failed, 2 when it could not start.
+    """
+    argv = list(sys.argv if arguments is None else ["savos_node", *arguments])
+    parser = argparse.ArgumentParser(prog="savos_node", description="Amodal masks of one camera.")
+    text = "configure and activate at once, without a launch system"
+    parser.add_argument("--autostart", action="store_true", help=text)
+    node = None
+    executor = None
+    try:
+        options = parser.parse_args(remove_ros_args(argv)[1:])
+        rclpy.init(args=argv)
+        node = AmodalNode()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        if (options.autostart or node.settings.autostart) and not node.autostart():
+            return 1
+        spin(executor, node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except SettingError as error:
+        return _refuse(f"{error}\nSet it on the command line (-p name:=value) or in the file")
+    except RuntimeError as error:
+        if node is not None and rclpy.ok():
+            raise
+        if node is not None:
+            return 0  # a signal came while it started
+        # rcl gives no finer type for a parameter file that is missing or malformed.
+        return _refuse(f"{error}\nCheck the arguments after --ros-args and the --params-file")
+    finally:
+        if executor is not None:
+            executor.shutdown()
+        if node is not None:
+            node.close()
+        rclpy.try_shutdown()
+    return 0
+
+
+def _refuse(text: str) -> int:
+    print(f"savos_node: cannot start: {text}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""The work on one joined set of messages: decode, step, publish, count."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from savos_model.config import ComposeConfig
+from savos_model.types import AmodalObject
+from savos_ros.conversions import ConversionError, stamp_ns
+from savos_ros.diagnostics import Health
+from savos_ros.engine import Engine
+from savos_ros.frames import decode
+from savos_ros.settings import InputConfig
+
+
+@dataclass(frozen=True)
+class Job:
+    """One joined set: image, instances and, where used, flow."""
+
+    messages: tuple[Any, ...]
+    joined_s: float  # monotonic time [s]
+
+
+class Log(Protocol):
+    """The two levels of a ROS logger that are used here."""
+
+    def warning(self, text: str) -> Any:
+        """Log what a user should look at."""
+
+    def error(self, text: str) -> Any:
+        """Log what is broken."""
+
+
+class Publisher(Protocol):
+    """Where results go (savos_ros.outputs.Outputs)."""
+
+    def publish_masks(
+        self, header: Any, shape: tuple[int, int], model: str, objects: list[AmodalObject]
+    ) -> None:
+        """Publish the masks of one image of shape (rows, columns)."""
+
+    def publish_extras(
+        self, header: Any, image: np.ndarray, order: str, objects: list[AmodalObject]
+    ) -> None:
+        """Publish pictures and companions, as far as anybody listens."""
+
+
+class Pipeline:
+    """Answers joined sets one after the other.
+
+    Args:
+        engine: the loaded stream.
+        config: input settings.
+        publisher: where results go.
+        health: where everything is counted.
+        log: where losses are told, at most every few seconds per reason.
+        clock_ns: the clock of the image stamps [ns].
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        config: InputConfig,
+        publisher: Publisher,
+        health: Health,
+        log: Log,
+        clock_ns: Callable[[], int],
+    ) -> None:
+        self._engine, self._config, self._publisher = engine, config, publisher
+        self._health, self._log, self._clock_ns = health, log, clock_ns
+        self._lock = threading.Lock()
+        self._compose: ComposeConfig | None = None
+        self._reset = False
+
+    def set_compose(self, config: ComposeConfig) -> None:
+        """Use other live settings from the next frame on."""
+        with self._lock:
+            self._compose = config
+
+    def reset(self) -> None:
+        """Forget all tracks before the next frame."""
+        with self._lock:
+            self._reset = True
+
+    def work(self, job: Job) -> None:
+        """Answer one set.
+
+        Raises:
+            ConversionError: the messages cannot be used.
+        """
+        stream = self._engine.stream
+        image, instances, *flow = job.messages
+        self._between_frames()
+        begun = time.perf_counter()
+        waited_ms = (time.monotonic() - job.joined_s) * 1e3
+
+        # Messages to arrays; single unusable masks are left out and counted.
+        frame, left_out = decode(image, instances, self._config, *flow)
+        decoded = time.perf_counter()
+
+        # The method itself.
+        objects = stream.step(frame)
+        report = stream.report
+        stepped = time.perf_counter()
+
+        # The answer goes out first; pictures must not delay it.
+        self._publisher.publish_masks(
+            image.header, frame.image.shape[:2], self._engine.model, objects
+        )
+        published = time.perf_counter()
+        age_ms = (self._clock_ns() - frame.stamp_ns) / 1e6
+        self._publisher.publish_extras(image.header, frame.image, frame.order, objects)
+
+        stages = {
+            "queue": waited_ms,
+            "decode": (decoded - begun) * 1e3,
+            **report.timings_ms,
+            "publish": (published - stepped) * 1e3,
+            "extras": (time.perf_counter() - published) * 1e3,
+            "total": waited_ms + (published - begun) * 1e3,
+            "stamp": age_ms,
+        }
+        self._health.skip(left_out + type(left_out)(report.skipped))
+        if left_out:
+            self._warn("masks_left_out", f"{dict(left_out)} in the frame at {frame.stamp_ns} ns", 0)
+        self._health.answered(time.monotonic(), stages, report.tracks, bool(report.reset))
+
+    def failed(self, error: Exception, job: Job) -> None:
+        """Count a set that could not be answered and make sure that the next one can."""
+        at = f"(frame at {stamp_ns(job.messages[0].header)} ns)"
+        if isinstance(error, ConversionError):
+            self._warn(error.reason, f"{error} {at}")
+            return
+        self._engine.stream.reset()  # whatever state it was left in
+        trace = "".join(traceback.format_exception(error)).rstrip()
+        line = self._health.drop(
+            "step_failed", f"{error} {at}: tracks start anew\n{trace}", time.monotonic()
+        )
+        if line:
+            self._log.error(line)
+
+    def dropped(self, job: Job) -> None:
+        """Count a set that waited too long behind others."""
+        self._warn(
+            "queue_full",
+            "frames come faster than they are answered: lower the camera's rate or size, "
+            "tracks.max_tracks, or use a GPU",
+        )
+
+    def _between_frames(self) -> None:
+        with self._lock:
+            compose, self._compose = self._compose, None
+            reset, self._reset = self._reset, False
+        if compose is not None:
+            self._engine.stream.set_compose(compose)
+        if reset:
+            self._engine.stream.reset()
+
+    def _warn(self, reason: str, text: str, count: int = 1) -> None:
+        line = self._health.drop(reason, text, time.monotonic(), count)
+        if line:
+            self._log.warning(line)

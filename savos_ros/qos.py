@@ -1,0 +1,160 @@
+"""Quality of service that follows the publisher and warns by name where two sides do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+from rclpy.node import Node
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_policy_name_from_kind,
+)
+
+from savos_ros.waiting import Peer
+
+INPUT_DEPTH, OUTPUT_DEPTH = 10, 5
+
+
+def profile(depth: int, reliable: bool = True) -> QoSProfile:
+    """Return a volatile keep-last profile."""
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.VOLATILE,
+    )
+
+
+def peer(info: Any) -> Peer:
+    """Return what discovery says of one endpoint (a TopicEndpointInfo)."""
+    reliable = info.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+    return Peer(node_name(info), info.topic_type, reliable)
+
+
+def node_name(info: Any) -> str:
+    """Return the full name of an endpoint's node."""
+    return f"{info.node_namespace.rstrip('/')}/{info.node_name}"
+
+
+def describe(info: Any) -> str:
+    """Say who an endpoint belongs to and what it offers or asks for."""
+    return f"{node_name(info)} ({profile_text(info.qos_profile)})"
+
+
+def profile_text(qos: QoSProfile) -> str:
+    """Say a profile in words: "reliable, volatile"."""
+    words = (qos.reliability.name, qos.durability.name)
+    return ", ".join(word.lower().replace("_", " ") for word in words)
+
+
+def all_reliable(peers: Sequence[Peer]) -> bool:
+    """Whether every publisher is reliable; True without any."""
+    return all(item.reliable for item in peers)
+
+
+class FollowingSubscription:
+    """A subscription that is reliable if every publisher is, else best effort.
+
+    Args:
+        node: the node that subscribes.
+        message_class: type of the messages.
+        topic: full name of the topic.
+        callback: called with each message.
+        on_lost: called with the number of messages that the middleware lost.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        message_class: type,
+        topic: str,
+        callback: Callable[[Any], None],
+        on_lost: Callable[[int], None],
+    ) -> None:
+        self._node, self._class, self.topic = node, message_class, topic
+        self._callback, self._on_lost = callback, on_lost
+        package, _, _ = message_class.__module__.partition(".")
+        self.message_type = f"{package}/msg/{message_class.__name__}"
+        # A subscription must not be destroyed inside its own event: the guard runs after it.
+        self._guard = node.create_guard_condition(self.follow)
+        self.reliable = all_reliable(self._same_type())
+        self._subscription = self._create()
+
+    def peers(self) -> tuple[Peer, ...]:
+        """Return the publishers of the topic, whatever their type."""
+        return tuple(peer(info) for info in self._node.get_publishers_info_by_topic(self.topic))
+
+    def follow(self) -> None:
+        """Subscribe anew when the publishers call for the other reliability."""
+        wanted = all_reliable(self._same_type())
+        if wanted == self.reliable:
+            return
+        offers = self._offers()
+        mine = self._node.get_fully_qualified_name()
+        if wanted:
+            self._node.get_logger().info(
+                f"{self.topic}: all publishers are reliable now: {offers}; so is {mine}"
+            )
+        else:
+            self._node.get_logger().warning(
+                f"{self.topic}: QoS does not fit, {offers} against {mine} (reliable): "
+                "going on as best effort, images may get lost on the way"
+            )
+        self._node.destroy_subscription(self._subscription)
+        self.reliable = wanted
+        self._subscription = self._create()
+
+    def destroy(self) -> None:
+        """Leave the topic."""
+        self._node.destroy_subscription(self._subscription)
+        self._node.destroy_guard_condition(self._guard)
+
+    def _offers(self) -> str:
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        return ", ".join(map(describe, publishers)) or "a publisher"
+
+    def _same_type(self) -> list[Peer]:
+        return [item for item in self.peers() if item.message_type == self.message_type]
+
+    def _create(self) -> Any:
+        events = SubscriptionEventCallbacks(
+            incompatible_qos=self._incompatible,
+            message_lost=lambda info: self._on_lost(info.total_count_change),
+        )
+        return self._node.create_subscription(
+            self._class,
+            self.topic,
+            self._callback,
+            profile(INPUT_DEPTH, self.reliable),
+            event_callbacks=events,
+        )
+
+    def _incompatible(self, info: Any) -> None:
+        policy = qos_policy_name_from_kind(info.last_policy_kind)
+        if policy != "RELIABILITY":
+            self._node.get_logger().warning(
+                f"{self.topic}: QoS does not fit in {policy.lower()}, {self._offers()} against "
+                f"{self._node.get_fully_qualified_name()}: change the publisher's profile"
+            )
+        self._guard.trigger()
+
+
+def output_events(node: Node, topic: str) -> PublisherEventCallbacks:
+    """Return events that warn, by name, of a subscriber that cannot be served."""
+
+    def incompatible(info: Any) -> None:
+        policy = qos_policy_name_from_kind(info.last_policy_kind).lower()
+        full = node.resolve_topic_name(topic)
+        askers = ", ".join(describe(other) for other in node.get_subscriptions_info_by_topic(full))
+        node.get_logger().warning(
+            f"{full}: QoS does not fit in {policy}: {askers or 'a subscriber'} against "
+            f"{node.get_fully_qualified_name()} ({profile_text(profile(OUTPUT_DEPTH))}): "
+            "nothing reaches that subscriber until it asks for no more than that"
+        )
+
+    return PublisherEventCallbacks(incompatible_qos=incompatible)

@@ -1,0 +1,170 @@
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed")
+from rclpy.lifecycle import TransitionCallbackReturn
+
+from savos_model.weights import WeightsError
+from tests.ros.rig import Rig, echo_engine, wait_for
+
+SUCCESS = TransitionCallbackReturn.SUCCESS
+
+
+def topics(node):
+    names = node.get_publisher_names_and_types_by_node("savos", "/")
+    names += node.get_subscriber_names_and_types_by_node("savos", "/")
+    return sorted(name for name, _ in names)
+
+
+def test_ten_rounds_leave_nothing_behind():
+    engines = []
+
+    def load(settings):
+        engine = echo_engine(settings)
+        engines.append(weakref.ref(engine.stream))
+        return engine
+
+    rig = Rig(load)
+    try:
+        node, process = rig.node, psutil.Process()
+        names, threads, descriptors = topics(node), None, None
+        for index in range(10):
+            assert rig.do(node.trigger_configure) == SUCCESS
+            assert rig.do(node.trigger_activate) == SUCCESS
+            assert "/savos/masks" in topics(node)
+            for publisher in rig.publishers.values():
+                wait_for(lambda p=publisher: p.get_subscription_count() > 0)
+            rig.send(index)
+            rig.answered(index)
+            assert rig.do(node.trigger_deactivate) == SUCCESS
+            assert rig.do(node.trigger_cleanup) == SUCCESS
+            wait_for(lambda: topics(node) == names, what="topics as before")
+            if index == 1:
+                threads, descriptors = process.num_threads(), process.num_fds()
+        gc.collect()
+        assert [reference() for reference in engines] == [None] * 10
+        assert not [t for t in threading.enumerate() if t.name.startswith("savos_")]
+        wait_for(lambda: process.num_threads() <= threads, what="threads as before")
+        assert process.num_fds() <= descriptors
+        assert len(list(node.subscriptions)) + len(list(node.publishers)) < 12
+    finally:
+        rig.close()
+
+
+def test_deactivate_keeps_the_engine_and_goes_on_after():
+    made = []
+    rig = Rig(lambda settings: made.append(1) or echo_engine(settings)).activate()
+    try:
+        rig.send(0)
+        rig.answered(0)
+        rig.do(rig.node.trigger_deactivate)
+        assert rig.node.state == "inactive"
+        for publisher in rig.publishers.values():
+            wait_for(lambda p=publisher: p.get_subscription_count() == 0)
+        rig.do(rig.node.trigger_activate)
+        rig.publishers.clear()
+        rig.send(1)
+        rig.answered(1)
+        assert made == [1]
+    finally:
+        rig.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (WeightsError("model.weights: no such thing"), "cannot configure: model.weights"),
+        (RuntimeError("out of memory"), "the node is unconfigured"),
+    ],
+)
+def test_a_failed_configure_can_be_tried_again(error, words, capfd):
+    failures = [error]
+
+    def load(settings):
+        if failures:
+            raise failures.pop()
+        return echo_engine(settings)
+
+    rig = Rig(load)
+    try:
+        assert rig.do(rig.node.trigger_configure) != SUCCESS
+        assert rig.node.state == "unconfigured"
+        assert words in capfd.readouterr().err
+        assert rig.do(rig.node.autostart)
+    finally:
+        rig.close()
+
+
+def test_yolo_without_its_messages_says_what_to_install(capfd):
+    rig = Rig(input__mask_source="yolo")
+    try:
+        assert rig.do(rig.node.trigger_configure) == TransitionCallbackReturn.FAILURE
+        assert "install yolo_ros" in capfd.readouterr().err
+    finally:
+        rig.close()
+
+
+def test_shutdown_from_every_state():
+    for steps in ((), ("trigger_configure",), ("trigger_configure", "trigger_activate")):
+        rig = Rig()
+        try:
+            for step in steps:
+                assert rig.do(getattr(rig.node, step)) == SUCCESS
+            assert rig.do(rig.node.trigger_shutdown) == SUCCESS
+            assert rig.node.state == "finalized" and rig.node._engine is None
+        finally:
+            rig.close()
+
+
+PROGRAM = """
+import sys
+from savos_ros import node
+from tests.ros.rig import echo_engine
+node.AmodalNode.__init__.__kwdefaults__["load"] = echo_engine
+sys.exit(node.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("active", [False, True])
+def test_a_signal_ends_the_process_cleanly(number, active):
+    environment = os.environ | {"ROS_AUTOMATIC_DISCOVERY_RANGE": "OFF"}
+    arguments = ["--autostart"] if active else ["--ros-args", "-p", "compose.tresh:=1.0"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        if active:
+            for line in process.stderr:
+                if "active: image = /image" in line:
+                    break
+        else:
+            time.sleep(3)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors and "terminate called" not in errors
+
+
+def test_autostart_parameter_and_failing_autostart():
+    command = [sys.executable, "-m", "savos_ros.node", "--ros-args", "-p", "autostart:=true"]
+    command += ["-p", "model.weights:=/nowhere/none.safetensors"]
+    environment = os.environ | {"ROS_AUTOMATIC_DISCOVERY_RANGE": "OFF"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 1 and "cannot configure: model.weights" in done.stderr

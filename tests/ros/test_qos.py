@@ -1,0 +1,146 @@
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed")
+import rclpy
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from savos_ros.msg import AmodalMaskArray
+from sensor_msgs.msg import CompressedImage, Image
+
+from savos_ros.inputs import image_topic
+from savos_ros.qos import profile
+from tests.ros.rig import Rig, wait_for
+
+
+@pytest.fixture
+def rig():
+    made = Rig(diagnostics__waiting_after_s=1.0, diagnostics__period_s=0.2).activate()
+    yield made
+    made.close()
+
+
+def test_a_best_effort_publisher_is_followed_and_named(rig, capfd):
+    image = rig.node._active[0].subscriptions["image"]
+    assert image.reliable
+    rig.publisher(Image, "image", profile(10, reliable=False))
+    wait_for(lambda: not image.reliable)
+    text = capfd.readouterr().err
+    assert "/image: QoS does not fit, /helper (best effort, volatile)" in text
+    assert "against /savos (reliable)" in text
+    for index in range(3):
+        rig.send(index)
+        rig.answered(index)
+
+
+def test_mixed_publishers_mean_best_effort_and_reliable_comes_back(rig):
+    image = rig.node._active[0].subscriptions["image"]
+    rig.publisher(Image, "image")
+    loose = rig.helper.create_publisher(Image, "image", profile(10, reliable=False))
+    wait_for(lambda: not image.reliable)
+    rig.send(0)
+    rig.answered(0)
+    rig.helper.destroy_publisher(loose)
+    wait_for(lambda: image.reliable)
+    wait_for(lambda: rig.publishers["image"].get_subscription_count() == 1)
+    rig.send(1)
+    rig.answered(1)
+
+
+def test_a_publisher_that_was_there_first_is_followed_without_a_warning(capfd):
+    rig = Rig()
+    try:
+        rig.helper.create_publisher(Image, "image", profile(10, reliable=False))
+        wait_for(lambda: rig.node.get_publishers_info_by_topic("/image"))
+        rig.activate()
+        assert not rig.node._active[0].subscriptions["image"].reliable
+        assert "QoS does not fit" not in capfd.readouterr().err
+    finally:
+        rig.close()
+
+
+def test_a_subscriber_that_asks_for_too_much_is_named(rig, capfd):
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    rig.helper.create_subscription(AmodalMaskArray, "/savos/masks", print, latched)
+    seen = []
+
+    def warned():
+        seen.append(capfd.readouterr().err)
+        return "QoS does not fit in durability" in "".join(seen)
+
+    wait_for(warned)
+    text = "".join(seen)
+    assert "/savos/masks: QoS does not fit in durability" in text
+    assert "/helper (reliable, transient local)" in text and "against /savos (reliable" in text
+
+
+def warnings(rig, capfd, words):
+    seen = []
+
+    def there():
+        seen.append(capfd.readouterr().err)
+        return words in "".join(seen)
+
+    wait_for(there)
+    return "".join(seen)
+
+
+def test_waiting_names_the_topic_nobody_publishes(rig, capfd):
+    rig.publisher(Image, "image").publish(rig.image(0))
+    text = warnings(rig, capfd, "nobody publishes /instances")
+    assert (
+        "image = /image [sensor_msgs/msg/Image]; 1 publisher: /helper (reliable); 1 received"
+        in text
+    )
+    assert "last stamp 7.000000 s" in text
+    wait_for(lambda: "no joined frames" in rig.values()["message"])
+    assert rig.values()["level"] == 1
+
+
+def test_waiting_names_the_wrong_type(rig, capfd):
+    other = rclpy.Context()  # one process of DDS takes one type per topic
+    rclpy.init(context=other, domain_id=rig.number)
+    stranger = rclpy.create_node("stranger", context=other)
+    try:
+        stranger.create_publisher(CompressedImage, "image", 10)
+        text = warnings(rig, capfd, "carries sensor_msgs/msg/CompressedImage")
+        assert "set input.image_transport" in text
+    finally:
+        stranger.destroy_node()
+        rclpy.shutdown(context=other)
+
+
+def test_waiting_says_that_stamps_never_meet(rig, capfd):
+    rig.publisher(Image, "image").publish(rig.image(0))
+    rig.publisher(Image, "instances").publish(rig.labels(3))
+    text = warnings(rig, capfd, "no new stamps are equal")
+    assert "300.000 ms apart" in text and "input.sync_slop_s" in text
+
+
+def test_slop_pairs_near_stamps_and_warns(capfd):
+    rig = Rig(input__sync_slop_s=0.2).activate()
+    try:
+        assert "input.sync_slop_s is 0.2" in capfd.readouterr().err
+        rig.publisher(Image, "image").publish(rig.image(5))
+        rig.publisher(Image, "instances").publish(rig.labels(4))
+        rig.answered(5)
+        assert rig.masks[0].header == rig.head(5)
+    finally:
+        rig.close()
+
+
+@pytest.mark.parametrize(
+    ("remaps", "raw", "compressed"),
+    [
+        ((), "/image", "/image/compressed"),
+        (("image:=/cam/image_raw",), "/cam/image_raw", "/cam/image_raw/compressed"),
+        (("image:=/cam/jpg/compressed",), "/cam/jpg/compressed", "/cam/jpg/compressed"),
+        (("image/compressed:=/cam/jpg",), "/image", "/cam/jpg"),
+    ],
+)
+def test_a_remap_of_image_moves_the_compressed_topic_along(remaps, raw, compressed):
+    arguments = ["--ros-args"] + [part for remap in remaps for part in ("-r", remap)]
+    rig = Rig(arguments=arguments)
+    try:
+        assert image_topic(rig.node, "raw") == raw
+        assert image_topic(rig.node, "compressed") == compressed
+    finally:
+        rig.close()
