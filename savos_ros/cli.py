@@ -65,6 +65,32 @@ def evaluate_fishbowl(
     raise typer.Exit(fishbowl(data, json, mode, weights, methods, processes, seed))
 
 
+@evaluate.command("chewing-gum")
+def evaluate_chewing_gum(
+    data: Annotated[
+        Path | None,
+        typer.Option(help="npz file, or folder of the released generator; none: generate."),
+    ] = None,
+    json: JsonOption = None,
+    mode: Annotated[str, typer.Option(help="forward: online, no later frames used.")] = "forward",
+    weights: WeightsOption = None,
+    methods: Annotated[str, typer.Option(help="ours, visible, convex.")] = "ours,visible,convex",
+    videos: Annotated[int, typer.Option(help="Videos to generate.")] = 1000,
+    video_seed: Annotated[int, typer.Option(help="Seed of the generated videos.")] = 1,
+    processes: ProcessesOption = 1,
+    seed: SeedOption = 0,
+) -> None:
+    """Mean IoU, whole and occluded, on Chewing Gum videos.
+
+    Example: savos evaluate chewing-gum --data gum.npz --json out.json
+    """
+    from training.commands import chewing_gum
+
+    raise typer.Exit(
+        chewing_gum(data, json, mode, weights, methods, videos, video_seed, processes, seed)
+    )
+
+
 @evaluate.command("kitti-boxes")
 def evaluate_kitti_boxes(
     data: DataOption,

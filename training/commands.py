@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from savos_model.config import BackendConfig
+from training.evaluate_chewing_gum import evaluate_chewing_gum
 from training.evaluate_fishbowl import evaluate_fishbowl
 from training.evaluate_kitti import evaluate_kitti
 
@@ -26,13 +27,41 @@ def fishbowl(
     """Run `savos evaluate fishbowl`; returns the exit code."""
 
     def run() -> None:
-        if mode not in MODES:
-            raise ValueError(f"--mode must be one of {', '.join(MODES)}, got {mode!r}")
+        _check_mode(mode)
         evaluate_fishbowl(
             data, _names(methods), _backend(weights), out, processes=processes, seed=seed
         )
 
-    return _reported(run)
+    return reported(run)
+
+
+def chewing_gum(
+    data: Path | None,
+    out: Path | None,
+    mode: str,
+    weights: str | None,
+    methods: str,
+    videos: int,
+    video_seed: int,
+    processes: int,
+    seed: int,
+) -> int:
+    """Run `savos evaluate chewing-gum`; returns the exit code."""
+
+    def run() -> None:
+        _check_mode(mode)
+        evaluate_chewing_gum(
+            data,
+            _names(methods),
+            _backend(weights),
+            out,
+            count=videos,
+            video_seed=video_seed,
+            processes=processes,
+            seed=seed,
+        )
+
+    return reported(run)
 
 
 def kitti_boxes(
@@ -59,7 +88,12 @@ def kitti_boxes(
             seed=seed,
         )
 
-    return _reported(run)
+    return reported(run)
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in MODES:
+        raise ValueError(f"--mode must be one of {', '.join(MODES)}, got {mode!r}")
 
 
 def _names(text: str) -> list[str]:
@@ -70,7 +104,7 @@ def _backend(weights: str | None) -> BackendConfig:
     return BackendConfig() if weights is None else BackendConfig(weights=weights)
 
 
-def _reported(run: Callable[[], None]) -> int:
+def reported(run: Callable[[], None]) -> int:
     """Run; wrong arguments or files become one line on standard error and exit code 2."""
     try:
         run()

@@ -14,6 +14,9 @@ class Stream(Protocol):
     def step(self, frame: Frame) -> list[AmodalObject]:
         """Complete the objects of the next frame."""
 
+    def reset(self) -> None:
+        """Forget all tracks, before another video."""
+
 
 def open_stream(backend: BackendConfig, stream: StreamConfig) -> tuple[Stream, dict[str, str]]:
     """Build the stream exactly as a robot runs it.

@@ -56,6 +56,22 @@ def _interval(bounds: list[float] | None) -> str:
     return "-" if bounds is None else f"{bounds[0]:.3f}..{bounds[1]:.3f}"
 
 
+def chewing_gum_table(metrics: dict, console: Console) -> None:
+    """Print the result of evaluate_chewing_gum: the lower object, then all objects."""
+    table = _table(
+        f"Mean IoU, {metrics['data']['videos']} videos",
+        "method", "objects", "n", "full", "95 %", "occluded", "95 %", "wrong",
+    )  # fmt: skip
+    for name, groups in metrics["methods"].items():
+        for group, row in groups.items():
+            table.add_row(
+                name, group.split("_")[0], str(row["n"]), number(row["full"]),
+                _interval(row["ci95"]["full"]), number(row["occluded"]),
+                _interval(row["ci95"]["occluded"]), number(row["false_completion"], 3),
+            )  # fmt: skip
+    console.print(table)
+
+
 def kitti_table(metrics: dict, console: Console) -> None:
     """Print the result of evaluate_kitti: box IoU by occlusion level."""
     table = _table(

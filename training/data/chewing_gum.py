@@ -203,3 +203,15 @@ def videos(config: ChewingGumConfig, start: int = 0, count: int | None = None) -
         frames, full, visible = render(draw_recipes(config, first, size))
         for i in range(size):
             yield Video(f"{first + i:06d}", frames[i], full[i], visible[i], np.array([0, 1]))
+
+
+class GeneratedVideos:
+    """A set of `count` generated videos, read like those of a file."""
+
+    def __init__(self, config: ChewingGumConfig, count: int) -> None:
+        self.config, self.count = config, count
+
+    def read(self, start: int = 0, stop: int | None = None) -> Iterator[Video]:
+        """Videos start .. stop - 1."""
+        stop = self.count if stop is None else min(stop, self.count)
+        return videos(self.config, start, max(stop - start, 0))

@@ -1,0 +1,200 @@
+"""Scores methods on Chewing Gum videos by the paper's protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from savos_model.config import BackendConfig, StreamConfig
+from savos_model.types import Frame
+from training.baselines.convex_hull import convex_hull
+from training.boxed import BoxedMask
+from training.data.chewing_gum import ChewingGumConfig, GeneratedVideos, Video
+from training.data.chewing_gum_npz import NpzVideos
+from training.data.chewing_gum_released import ReleasedVideos
+from training.evaluate import Tick, run_jobs
+from training.metrics import Masks, ObjectScore, score_frame, summarise
+from training.online import Stream, open_stream
+from training.results import write_results
+from training.summary import bootstrap, by_occlusion
+from training.tables import chewing_gum_table
+
+METHODS = ("ours", "visible", "convex")
+BLOCK = 25  # videos of one job
+PERIOD_NS = 100_000_000  # the set has no frame rate; 10 Hz keeps the stream's tracks alive
+Videos = NpzVideos | ReleasedVideos | GeneratedVideos
+PROTOCOL = {
+    "frames": "all but the first and the last of a video, as the released evaluation scores them",
+    "full": "IoU after the visible mask replaced the prediction outside the other object",
+    "occluded": "IoU inside the other object's visible mask",
+    "lower_object": "the object that another one lies on, in frames where part of it is hidden",
+    "all_objects": "every object of a frame, the upper one too, averaged by frame",
+    "mode": "forward",
+}
+
+
+@dataclass(frozen=True)
+class BlockJob:
+    """Some videos to score: which set, from and to which number, by which methods."""
+
+    videos: Videos
+    start: int
+    stop: int
+    methods: tuple[str, ...]
+    backend: BackendConfig
+    stream: StreamConfig
+
+
+@dataclass(frozen=True)
+class BlockResult:
+    """Scores of some videos by method; of the lower objects alone and of all."""
+
+    lower: dict[str, list[ObjectScore]]
+    everything: dict[str, list[ObjectScore]]
+    frames: int
+    model: dict[str, str]
+
+
+def open_videos(data: Path | None, count: int, video_seed: int) -> tuple[Videos, dict]:
+    """Open a set of videos.
+
+    Args:
+        data: npz file, or folder in the layout of the released generator; None generates.
+        count: videos to generate; of a file or folder all are taken.
+        video_seed: of the generated videos.
+
+    Returns:
+        The set, and what it is, for result files.
+
+    Raises:
+        ValueError: unreadable, or a count below 1.
+    """
+    if data is None:
+        if count < 1:
+            raise ValueError(f"--videos must be at least 1, got {count}: the paper has 1000")
+        config = ChewingGumConfig(seed=video_seed)
+        return GeneratedVideos(config, count), {"source": "generated", "video_seed": video_seed}
+    found = ReleasedVideos(data) if data.is_dir() else NpzVideos(data)
+    return found, {"source": data.name}
+
+
+def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
+    """Refuse unknown or repeated methods."""
+    if not methods or set(methods) - set(METHODS) or len(set(methods)) != len(methods):
+        raise ValueError(
+            f"methods must be of {', '.join(METHODS)}, once each, got {','.join(methods) or 'none'}"
+        )
+    return tuple(methods)
+
+
+def evaluate_block(job: BlockJob, tick: Tick) -> BlockResult:
+    """Score some videos; tick(1) after each."""
+    stream, model = None, {}
+    if "ours" in job.methods:
+        stream, model = open_stream(job.backend, job.stream)
+    lower: dict[str, list[ObjectScore]] = {name: [] for name in job.methods}
+    everything: dict[str, list[ObjectScore]] = {name: [] for name in job.methods}
+    frames = 0
+    for video in job.videos.read(job.start, job.stop):
+        if stream is not None:
+            stream.reset()
+        for name, scores in score_video(video, job.methods, stream):
+            everything[name] += scores
+            lower[name] += [s for s in scores if s.id in video.occluded and 0 < s.occlusion < 1]
+        frames += len(video.frames)
+        tick(1)
+    return BlockResult(lower, everything, frames, model)
+
+
+def score_video(
+    video: Video, methods: Sequence[str], stream: Stream | None
+) -> Iterator[tuple[str, list[ObjectScore]]]:
+    """Scores of each method in each inner frame; `stream` must be fresh."""
+    last = len(video.frames) - 1
+    for index, frame in enumerate(video.clip_frames()):
+        visible = {item.id: BoxedMask(item.box, item.mask) for item in frame.instances}
+        for name in methods:
+            if stream is not None and name == "ours":
+                step = Frame(index * PERIOD_NS, frame.image, frame.instances)
+                masks: Masks | list = stream.step(step)
+            elif name == "convex":
+                masks = {k: convex_hull(mask) for k, mask in visible.items()}
+            else:
+                masks = visible
+            if 0 < index < last:
+                shape = frame.image.shape[:2]
+                where = {"clip": video.name, "frame": index}
+                yield name, score_frame(masks, frame.full or {}, visible, shape, **where)
+
+
+def gum_report(scores: Sequence[ObjectScore], seed: int) -> dict:
+    """Means, their 95 % intervals with videos drawn again, and means by occlusion rate."""
+    return {
+        **summarise(scores, None),
+        "ci95": {field: bootstrap(scores, field, seed) for field in ("full", "occluded")},
+        "by_occlusion": by_occlusion(scores),
+    }
+
+
+def evaluate_chewing_gum(
+    data: Path | None,
+    methods: Sequence[str],
+    backend: BackendConfig,
+    out: Path | None,
+    *,
+    count: int = 1000,
+    video_seed: int = 1,
+    processes: int = 1,
+    seed: int = 0,
+    console: Console | None = None,
+) -> dict:
+    """Score all videos of a set, print the table and write the results file.
+
+    Args:
+        data: npz file, folder in the released layout, or None to generate videos.
+        methods: of METHODS.
+        backend: weights and engine of our method.
+        out: results file; None writes none.
+        count: videos to generate.
+        video_seed: of the generated videos.
+        processes: worker processes.
+        seed: of the bootstrap.
+        console: where table and progress go; standard output when None.
+
+    Returns:
+        The metrics: protocol, data, model, methods {name: {lower_object, all_objects}}.
+
+    Raises:
+        ValueError: unreadable videos or bad arguments.
+    """
+    console = console or Console()
+    names = check_methods(methods)
+    videos, source = open_videos(data, count, video_seed)
+    jobs = [
+        BlockJob(videos, start, min(start + BLOCK, videos.count), names, backend, StreamConfig())
+        for start in range(0, videos.count, BLOCK)
+    ]
+    results = run_jobs(evaluate_block, jobs, processes, videos.count, "scoring", console)
+    report = {}
+    for name in names:
+        lower = [score for result in results for score in result.lower[name]]
+        everything = [score for result in results for score in result.everything[name]]
+        report[name] = {
+            "lower_object": gum_report(lower, seed),
+            "all_objects": gum_report(everything, seed),
+        }
+    frames = sum(result.frames for result in results)
+    metrics = {
+        "protocol": PROTOCOL,
+        "data": {"set": "chewing_gum", **source, "videos": videos.count, "frames": frames},
+        "model": results[0].model,
+        "methods": report,
+    }
+    chewing_gum_table(metrics, console)
+    if out is not None:
+        write_results(out, metrics, seed=seed)
+        console.print(f"written: {out}")
+    return metrics
