@@ -50,7 +50,7 @@ class StreetConfig:
         250, "objects whose full mask is smaller are no objects [px]", minimum=1, maximum=1_000_000
     )
     max_range_m: float = setting(
-        45.0, "objects further away are drawn, but are no objects [m]", minimum=1.0, maximum=100.0
+        42.0, "objects further away are drawn, but are no objects [m]", minimum=1.0, maximum=100.0
     )
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ class StreetConfig:
 
 @dataclass(frozen=True)
 class StreetObject:
-    """One car or person of a frame; masks are (integer box inside the image, uint8 0/1 crop of its size).
+    """One car or person of a frame; a mask is (integer box inside the image, uint8 0/1 crop).
 
     Attributes:
         id: class * 1000 + track as in KITTI MOTS, the same over the clip.
@@ -91,14 +91,15 @@ class StreetFrame:
 
 
 def generate(config: StreetConfig) -> Iterator[StreetFrame]:
-    """Stream a clip frame by frame; the same config gives the same bits, and memory does not grow with `frames`."""
+    """Stream a clip; the same config gives the same bits, memory does not grow with `frames`."""
     scene = Scene(config)
     ids: dict[int, int] = {}
     counters = {1: 0, 2: 0}
     for index in range(config.frames):
         image, seen = scene.render()
         for entry in seen:
-            if entry.uid not in ids and entry.visible is not None:
+            # An object begins when a tracker could see it, and stays until it is gone.
+            if entry.uid not in ids and _area(entry.visible) >= config.min_tracked_px:
                 ids[entry.uid] = _new_id(entry.class_id, counters, set(ids.values()))
         objects = [
             StreetObject(
@@ -119,6 +120,10 @@ def generate(config: StreetConfig) -> Iterator[StreetFrame]:
         ids = {uid: number for uid, number in ids.items() if uid in alive}
 
 
+def _area(mask: tuple[Box, np.ndarray] | None) -> int:
+    return 0 if mask is None else int(mask[1].sum())
+
+
 def _new_id(class_id: int, counters: dict[int, int], used: set[int]) -> int:
     """Next free number of a class; after 999 objects the numbers of those long gone come again."""
     for _ in range(CLASS_DIVISOR):
@@ -130,7 +135,7 @@ def _new_id(class_id: int, counters: dict[int, int], used: set[int]) -> int:
 
 
 def label_image(frame: StreetFrame) -> np.ndarray:
-    """Tracker output of a frame as one label image, uint16 [H, W]: pixel = id, 0 = background; nearer masks win."""
+    """Tracker output of a frame as label image, uint16 [H, W]: id or 0; nearer masks win."""
     labels = np.zeros(frame.image.shape[:2], dtype=np.uint16)
     for item in sorted(
         frame.objects, key=lambda entry: -entry.depth_m if math.isfinite(entry.depth_m) else 0.0

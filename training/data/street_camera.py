@@ -16,7 +16,7 @@ NEAR_M = 0.25
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera pose over the ground plane (x forward, y left, z up [m]; angles [rad], pitch > 0 looks down)."""
+    """Camera pose over the ground (x forward, y left, z up [m]; [rad], pitch > 0 looks down)."""
 
     width: int = KITTI_WIDTH
     height: int = KITTI_HEIGHT
@@ -43,7 +43,7 @@ class Camera:
 
     @property
     def rotation(self) -> np.ndarray:
-        """World to camera, float64 [3, 3]; rows are the camera's right, down and forward axes."""
+        """World to camera, float64 [3, 3]: rows are the camera's right, down, forward axes."""
         c, s, cp, sp = (
             math.cos(self.yaw),
             math.sin(self.yaw),
@@ -53,22 +53,22 @@ class Camera:
         return np.array([[s, -c, 0.0], [-c * sp, -s * sp, -cp], [c * cp, s * cp, -sp]])
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:
-        """Map world points [N, 3] to camera axes [N, 3] (right, down, forward) [m]."""
+        """Map world points [N, 3] to camera axes (right, down, forward) [m]."""
         return (points - self.position) @ self.rotation.T
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """Project camera points [..., 3] with forward > 0 to pixels [..., 2]; pixel i covers [i, i + 1)."""
+        """Project camera points [..., 3], forward > 0, to [..., 2]; pixel i covers [i, i + 1)."""
         return points[..., :2] * (self.focal / points[..., 2:3]) + self.centre
 
 
 def pose_matrix(heading: float) -> np.ndarray:
-    """Object to world rotation about the vertical, float64 [3, 3], for a heading [rad] from x towards y."""
+    """Object to world rotation, float64 [3, 3], for a heading [rad] from x towards y."""
     c, s = math.cos(heading), math.sin(heading)
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
 def clip_near(polygon: np.ndarray, near: float = NEAR_M) -> np.ndarray:
-    """Cut a camera-space polygon [N, 3] at the plane forward = near; returns [M, 3], M = 0 when all is behind."""
+    """Cut a camera-space polygon [N, 3] at forward = near; [M, 3], M = 0 when all is behind."""
     kept = []
     for a, b in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
         if a[2] >= near:

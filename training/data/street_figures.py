@@ -41,16 +41,19 @@ class HullBuilder:
     def __init__(self) -> None:
         self.centres, self.radii, self.parts, self.colours = [], [], [], []
 
-    def sphere(self, centre, radius: float) -> int:
+    def sphere(self, centre: np.ndarray, radius: float) -> int:
+        """Add a sphere [m]; returns its number."""
         self.centres.append(np.asarray(centre, dtype=np.float64))
         self.radii.append(radius)
         return len(self.radii) - 1
 
-    def part(self, colour, *spheres: int) -> None:
+    def part(self, colour: tuple, *spheres: int) -> None:
+        """Add the hull of some spheres."""
         self.parts.append(spheres)
         self.colours.append(colour)
 
     def done(self) -> Hulls:
+        """Finish the figure."""
         return Hulls(
             np.array(self.centres),
             np.array(self.radii),

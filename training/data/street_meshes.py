@@ -18,7 +18,8 @@ class Mesh:
         albedo: float32 [F, 3] BGR 0..255.
         gloss: float32 [F], share of mirrored surroundings.
         layer: float32 [F] drawing layer, low first; farthest first within one layer.
-        side: int [F]; +1 left, -1 right, 0 both: faces of a side the camera is outside of move to `near_layer`.
+        side: int [F]; +1 left, -1 right, 0 both: with the camera on that side, the face moves to
+            `near_layer`.
         near_layer: float32 [F].
     """
 
@@ -122,7 +123,7 @@ def cap(ring: int, first: int, front: bool) -> np.ndarray:
 def box(
     size: tuple[float, float, float], centre: tuple[float, float, float], albedo, **kwargs
 ) -> Mesh:
-    """Axis-parallel box with sizes and centre [m]; its underside is left out (never seen from a car)."""
+    """Box with sizes and centre [m]; its underside is left out (never seen from a car)."""
     half = np.array(size) / 2
     corners = np.array(
         [[x, y, z] for z in (-1, 1) for y in (-1, 1) for x in (-1, 1)]
@@ -155,7 +156,7 @@ def disc(
 def tread(
     centre: np.ndarray, radius: float, width: float, albedo, corners: int = 12, **kwargs
 ) -> Mesh:
-    """Rim of an upright wheel whose outer face is at `centre`; `width` goes inwards, signed along y."""
+    """Rim of a wheel whose outer face is at `centre`; `width` is signed along y."""
     angle = 2 * np.pi * (np.arange(corners) + 0.5) / corners
     circle = (
         np.stack([np.cos(angle) * radius, np.zeros(corners), np.sin(angle) * radius], axis=1)

@@ -23,12 +23,14 @@ class _Track:
 
 
 class MaskNoise:
-    """Tracker noise of one scene: rim jitter, lost and re-found objects, split masks, missed small masks.
+    """Tracker noise of one scene: rim jitter, lost objects, split masks, missed small masks.
 
     Args:
         seed: of the noise; the same masks and seed give the same result.
-        jitter_px: largest rim shift [px]; lost_share: share of the frames in which a track is lost;
-        split_share: share of the frames in which a mask loses a strip or a part; min_px: smaller masks are missed.
+        jitter_px: largest rim shift [px].
+        lost_share: share of the frames in which a track is lost.
+        split_share: share of the frames in which a mask loses a strip or a part.
+        min_px: smaller masks are missed.
     """
 
     def __init__(
@@ -49,7 +51,8 @@ class MaskNoise:
 
         Args:
             uid: number of the object within the scene; call once per frame and object.
-            box, mask: integer box and uint8 0/1 crop of the visible mask.
+            box: integer box of the visible mask.
+            mask: uint8 0/1 crop of it.
             size: (height, width) of the image [px].
 
         Returns:
@@ -95,7 +98,7 @@ class MaskNoise:
         x0, y0 = max(box.x0 - pad, 0), max(box.y0 - pad, 0)
         x1, y1 = min(box.x1 + pad, size[1]), min(box.y1 + pad, size[0])
         around = (box.y0 - y0, y1 - box.y1, box.x0 - x0, x1 - box.x1)
-        # Replicating keeps masks whole where they leave the image; inside, the added rim is background.
+        # Inside the image the added rim is background; at its border masks go on.
         wide = np.zeros((y1 - y0, x1 - x0), np.uint8)
         wide[around[0] : wide.shape[0] - around[1], around[2] : wide.shape[1] - around[3]] = mask
         frame = cv2.copyMakeBorder(wide, pad, pad, pad, pad, cv2.BORDER_REPLICATE)

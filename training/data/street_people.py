@@ -49,9 +49,11 @@ class PersonSpec:
 
 def random_person(rng: np.random.Generator) -> PersonSpec:
     """Draw a person; one in eight is a child."""
-    pick = lambda options: tuple(
-        np.clip(np.array(options[rng.integers(len(options))]) * rng.uniform(0.8, 1.2), 5, 240)
-    )  # noqa: E731
+
+    def pick(options: list[tuple]) -> tuple:
+        colour = np.array(options[rng.integers(len(options))])
+        return tuple(np.clip(colour * rng.uniform(0.8, 1.2), 5, 240))
+
     height = (
         rng.uniform(1.1, 1.45)
         if rng.random() < 0.12
@@ -78,7 +80,7 @@ def random_person(rng: np.random.Generator) -> PersonSpec:
 def _limb(
     start: np.ndarray, angles: tuple[float, float], lengths: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Middle and end joint of a two-part limb that hangs down; angles swing forwards in the walking plane."""
+    """Middle and end joint of a two-part limb that hangs down; angles swing forwards [rad]."""
     step = lambda angle, length: length * np.array([math.sin(angle), 0.0, -math.cos(angle)])  # noqa: E731
     middle = start + step(angles[0], lengths[0])
     return middle, middle + step(angles[1], lengths[1])
@@ -88,7 +90,9 @@ def walking(spec: PersonSpec, phase: float, stride: float) -> Hulls:
     """Pose of a walker.
 
     Args:
-        phase: position in the gait cycle [rad]; stride: 0 standing .. 1 brisk walk.
+        spec: who walks.
+        phase: position in the gait cycle [rad].
+        stride: 0 standing .. 1 brisk walk.
     """
     h, g, body = spec.height, spec.girth, HullBuilder()
     swing = 0.5 * stride * spec.swing

@@ -1,4 +1,4 @@
-"""Things of the street that are never tracked: poles, signs, trees, hedges, bins, bollards, lorries."""
+"""Things of the street that are never tracked: poles, signs, trees, bushes, bins, lorries."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ def tree(rng: np.random.Generator) -> Hulls:
     middle = np.array([0, 0, top + crown * 0.35])
     for way in ((0, 0, 0), (0.35, 0, 0.1), (-0.35, 0, 0.1), (0, 0.35, -0.1), (0, -0.35, -0.1)):
         points.append(tuple(middle + np.array(way) * crown))
-        radii.append(crown * 0.52)
+        radii.append(crown * 0.58)
         parts.append((len(points) - 1,))
         colours.append(green * 0.6)
-    for _ in range(55):
+    for _ in range(75):
         way = rng.normal(0, 1, 3)
-        way *= rng.uniform(0.8, 1.02) / np.linalg.norm(way)
+        way *= rng.uniform(0.78, 1.04) / np.linalg.norm(way)
         points.append(tuple(middle + way * crown * np.array([1, 1, 0.85])))
-        radii.append(crown * rng.uniform(0.10, 0.24))
+        radii.append(crown * rng.uniform(0.07, 0.18))
         parts.append((len(points) - 1,))
         colours.append(green * rng.uniform(0.65, 1.2) * (1 + 0.2 * way[2]))
     return _stack(points, radii, parts, colours)

@@ -1,4 +1,4 @@
-"""Drawing of street objects: shading, painter's order, anti-aliased compositing with an index of what is in front."""
+"""Drawing of street objects: shading, filling of their polygons, anti-aliased compositing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Light:
 
 @dataclass
 class Drawing:
-    """Polygons of one object in painter's order: pixel polygons [n, 2], BGR colours, nearest depth [m]."""
+    """Polygons of one object in painter's order: pixels [n, 2], BGR, nearest depth [m]."""
 
     polygons: list[np.ndarray] = field(default_factory=list)
     colours: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
@@ -48,7 +48,11 @@ def shade(
     """Colour faces.
 
     Args:
-        albedo: [F, 3] BGR 0..255; normals, to_eye: unit [F, 3] in the world; gloss: [F] 0..1.
+        albedo: [F, 3] BGR 0..255.
+        normals: unit [F, 3] in the world.
+        to_eye: unit [F, 3] towards the camera.
+        gloss: [F] 0..1.
+        light: of the scene.
         lit: share of the sun that reaches the object, 0..1.
 
     Returns:
@@ -104,7 +108,14 @@ def draw_mesh(
 
 @dataclass(frozen=True)
 class Layer:
-    """An object rendered alone: integer box inside the image, colour times alpha, alpha, and the binary full mask."""
+    """An object rendered alone.
+
+    Attributes:
+        box: integer, inside the image; the arrays have its size.
+        colour: uint8 [h, w, 3] BGR, already multiplied by alpha.
+        alpha: uint8 [h, w], 0..255.
+        mask: uint8 [h, w], 0 or 1: the full mask.
+    """
 
     box: Box
     colour: np.ndarray
@@ -122,13 +133,15 @@ def _crop_box(drawing: Drawing, camera: Camera) -> Box | None:
 
 
 def rasterise(
-    drawing: Drawing, camera: Camera, tile: np.ndarray | None = None, grain: tuple = (0, 0, 1)
+    drawing: Drawing, camera: Camera, tile: list[np.ndarray] | None = None, grain: tuple = (0, 0, 1)
 ) -> Layer | None:
     """Fill the polygons of one object, finer than the image where the object is small.
 
     Args:
-        tile: uint8 [TILE, TILE, 4] surface texture, 128 = unchanged, or None.
-        grain: (x, y, scale): image point of the texture's origin and texture pixels per image pixel.
+        drawing: of one object.
+        camera: gives the size of the image.
+        tile: surface texture uint8 [TILE, TILE], 128 = unchanged, and its halvings; or None.
+        grain: (x, y, scale): image point of the texture's origin, texture pixels per image pixel.
 
     Returns:
         the object alone, clipped to the image; None when nothing is inside.
@@ -152,30 +165,30 @@ def rasterise(
         if end - start > 2:
             cv2.fillConvexPoly(canvas, points[start:end], (b, g, r, 255), cv2.LINE_8, SHIFT)
         start = end
-    # OpenCV fills the outline's pixels too, so a shape is one pixel too wide and too high: take the last row and
-    # column of every run away again. The crop's own border stays, objects go on beyond it.
-    canvas = (
-        cv2.erode(canvas, np.ones((2, 2), np.uint8), anchor=(0, 0)) if scale == 1 else _trim(canvas)
-    )
+    canvas = _trim(canvas)
     if scale > 1:
         canvas = cv2.resize(canvas, None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_AREA)
-    alpha = canvas[..., 3]
-    if tile is not None and size >= 10:
-        canvas = cv2.multiply(canvas, _texture(tile, grain, box), scale=1 / 128)
-    mask = (alpha >= 128).astype(np.uint8)
-    return Layer(box, canvas[..., :3], alpha, mask)
+    colour, alpha = cv2.cvtColor(canvas, cv2.COLOR_BGRA2BGR), cv2.extractChannel(canvas, 3)
+    if tile is not None and size >= 16:
+        texture = cv2.cvtColor(_texture(tile, grain, box), cv2.COLOR_GRAY2BGR)
+        colour = cv2.multiply(colour, texture, scale=1 / 128)
+    return Layer(box, colour, alpha, cv2.threshold(alpha, 127, 1, cv2.THRESH_BINARY)[1])
 
 
 def _trim(canvas: np.ndarray) -> np.ndarray:
-    """Cut one pixel off the right and lower rim of the drawn shape only (colours inside stay sharp)."""
-    alpha = cv2.erode(
-        np.ascontiguousarray(canvas[..., 3]), np.ones((2, 2), np.uint8), anchor=(0, 0)
-    )
+    """Cut one pixel off the right and lower rim of the drawn shape.
+
+    OpenCV fills the pixels of the outline too, so every shape is one pixel too wide and too high.
+    The crop's own border stays: what touches it goes on beyond the image.
+    """
+    alpha = cv2.erode(cv2.extractChannel(canvas, 3), np.ones((2, 2), np.uint8), anchor=(0, 0))
     return cv2.bitwise_and(canvas, canvas, mask=alpha)
 
 
-def _texture(tile: np.ndarray, grain: tuple, box: Box) -> np.ndarray:
+def _texture(tile: list[np.ndarray], grain: tuple, box: Box) -> np.ndarray:
     x, y, scale = grain
+    level = min(int(np.log2(max(scale, 1.0)) + 0.5), len(tile) - 1)
+    scale, tile = scale / 2**level, tile[level]
     back = np.array([[scale, 0, (box.x0 - x) * scale], [0, scale, (box.y0 - y) * scale]])
     size = (int(box.width), int(box.height))
     return cv2.warpAffine(
@@ -184,57 +197,9 @@ def _texture(tile: np.ndarray, grain: tuple, box: Box) -> np.ndarray:
 
 
 def composite(image: np.ndarray, owner: np.ndarray, layer: Layer, index: int) -> None:
-    """Lay an object over `image` uint8 [H, W, 3], and write `index` into `owner` int16 [H, W] where its mask is."""
+    """Lay an object over `image` uint8 [H, W, 3]; `owner` int16 [H, W] = `index` in its mask."""
     rows, cols = slice(layer.box.y0, layer.box.y1), slice(layer.box.x0, layer.box.x1)
     keep = cv2.cvtColor(255 - layer.alpha, cv2.COLOR_GRAY2BGR)
     under = cv2.multiply(image[rows, cols], keep, scale=1 / 255)
-    image[rows, cols] = cv2.add(under, np.ascontiguousarray(layer.colour))
+    image[rows, cols] = cv2.add(under, layer.colour)
     owner[rows, cols][layer.mask > 0] = index
-
-
-def far_to_near(footprints: np.ndarray, eye: np.ndarray) -> list[int]:
-    """Order objects for painting by who can hide whom; exact for convex footprints that do not touch.
-
-    Of two such footprints one has an edge line that parts them; the one on the eye's side of it is in front.
-    The distance of the nearest corner breaks the rare cycles.
-
-    Args:
-        footprints: [N, 4, 2] ground corners, counter-clockwise [m]; eye: [2].
-    """
-    count = len(footprints)
-    if count == 0:
-        return []
-    edges = np.roll(footprints, -1, axis=1) - footprints
-    outward = np.stack([edges[..., 1], -edges[..., 0]], axis=-1)
-    outward = outward / np.maximum(np.linalg.norm(outward, axis=-1, keepdims=True), 1e-9)
-    offset = (outward * footprints).sum(axis=-1)
-    gap = (np.einsum("iek,jck->ijec", outward, footprints) - offset[:, None, :, None]).min(axis=-1)
-    best = gap.argmax(axis=-1)
-    eye_side = ((outward @ eye) - offset)[np.arange(count)[:, None], best] > 0
-    apart = gap.max(axis=-1)
-    # Edges of i part i from j: with the eye on j's side, j is in front of i.
-    own, other = apart >= apart.T, apart < apart.T
-    j_front = (own & eye_side) | (other & ~eye_side.T)
-    j_front &= ~j_front.T  # both: the eye is between the two lines and neither hides the other
-    near = np.linalg.norm(footprints - eye, axis=-1).min(axis=-1)
-    done, order = np.zeros(count, dtype=bool), []
-    waiting = np.where(_overlap_in_view(footprints, eye), j_front.T, False)  # [i, j]: j is behind i
-    for _ in range(count):
-        behind = (waiting & ~done).sum(axis=1).astype(float)
-        behind[done] = np.inf
-        free = np.flatnonzero(behind == behind.min())
-        pick = int(free[near[free].argmax()])
-        done[pick] = True
-        order.append(pick)
-    return order
-
-
-def _overlap_in_view(footprints: np.ndarray, eye: np.ndarray) -> np.ndarray:
-    """Pairs [N, N] whose ranges of viewing angles meet: only these can hide one another."""
-    relative = footprints - eye
-    middle = relative.mean(axis=1)
-    bearing = np.arctan2(middle[:, 1], middle[:, 0])
-    spread = np.arctan2(relative[..., 1], relative[..., 0]) - bearing[:, None]
-    spread = np.abs((spread + np.pi) % (2 * np.pi) - np.pi).max(axis=1) + 0.03
-    apart = np.abs((bearing[:, None] - bearing[None] + np.pi) % (2 * np.pi) - np.pi)
-    return apart < spread[:, None] + spread[None]

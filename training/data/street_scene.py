@@ -7,43 +7,30 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from savos_model.types import Box
-from training.data.street_camera import NEAR_M, Camera, clip_near, pose_matrix
-from training.data.street_cars import CarSpec, build_car
+from training.data.street_backdrop import draw_facade, draw_sky
+from training.data.street_builder import Builder
+from training.data.street_camera import Camera, pose_matrix
+from training.data.street_cars import build_car
 from training.data.street_figures import Hulls, draw_hulls
-from training.data.street_ground import (
-    Ground,
-    draw_facade,
-    draw_sky,
-    facade_texture,
-    fractal,
-    sky_panorama,
-)
-from training.data.street_layout import UNTRACKED, Builder, Front, Thing, random_street
+from training.data.street_layout import UNTRACKED, Front, Thing, random_street
+from training.data.street_look import FRONT_KINDS, SURFACES, Look, random_light
 from training.data.street_meshes import Mesh
 from training.data.street_noise import MaskNoise, tight
+from training.data.street_order import far_to_near
 from training.data.street_people import PersonSpec, riding, walking
 from training.data.street_photo import Photo
-from training.data.street_render import (
-    TILE,
-    Drawing,
-    Layer,
-    Light,
-    composite,
-    draw_mesh,
-    far_to_near,
-    rasterise,
-)
-from training.data.street_world import AHEAD_M, World
+from training.data.street_render import TILE, Drawing, Layer, composite, draw_mesh, rasterise
+from training.data.street_shadow import draw_shadows
+from training.data.street_styles import CarSpec
+from training.data.street_world import World
 
 if TYPE_CHECKING:
     from training.data.street import StreetConfig
 
 MESHES = 512  # cars whose meshes are kept
-FRONT_KINDS = ["house"] * 7 + ["wall"] * 3 + ["hedge"] * 2
 
 
 @dataclass(frozen=True)
@@ -59,25 +46,6 @@ class Seen:
     occlusion: float
 
 
-def random_light(rng: np.random.Generator) -> Light:
-    """Draw a sun position and the colours of sun, sky light and haze."""
-    height, around = rng.uniform(0.35, 1.1), rng.uniform(0, 2 * math.pi)
-    sun = np.array(
-        [math.cos(height) * math.cos(around), math.cos(height) * math.sin(around), math.sin(height)]
-    )
-    strong = rng.uniform(0.5, 1.0) if rng.random() < 0.75 else rng.uniform(0, 0.25)
-    warm = rng.uniform(0, 0.15)
-    sky = np.array([1.08, 1.0, 0.94]) * (0.85 - 0.45 * strong)
-    return Light(
-        sun,
-        np.array([1 - warm, 1.0, 1 + 0.4 * warm]) * strong,
-        sky,
-        sky * 0.35,
-        np.array([0.86, 0.84, 0.82]),
-        rng.uniform(300, 900),
-    )
-
-
 class Scene:
     """One street with its look; `render` gives a frame, `step` moves on."""
 
@@ -89,12 +57,7 @@ class Scene:
         builder = Builder(self.street, config.seed, config.density, FRONT_KINDS)
         self.world = World(self.street, builder, rng, config.density, config.max_speed)
         look = np.random.default_rng([config.seed, 74])
-        self.ground = Ground(
-            look, self.street.half_road, self.street.kerb, self.street.shade, self.light
-        )
-        self.panorama = sky_panorama(look, self.light, Camera(config.width, config.height))
-        self.fronts = [self._front_texture(look, kind) for kind in FRONT_KINDS]
-        self.tiles = {name: _tile(look, *shape) for name, shape in TILES.items()}
+        self.look = Look(look, self.street, self.light, Camera(config.width, config.height))
         self.noise = MaskNoise(
             config.seed,
             config.jitter_px,
@@ -114,28 +77,17 @@ class Scene:
         """Numbers of the things that exist now."""
         return {thing.uid for thing in self.world.things}
 
-    def _front_texture(self, rng: np.random.Generator, kind: str) -> list[np.ndarray]:
-        height = {"house": 11.0, "wall": 2.2, "hedge": 2.0}[kind]
-        texture = facade_texture(rng, 14.0, height, kind).astype(np.float32)
-        light = self.light.sky * 0.75 + self.light.sun_colour * rng.uniform(0.05, 0.55)
-        levels = [np.clip(texture * light, 0, 255).astype(np.uint8)]
-        for _ in range(4):
-            levels.append(
-                cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-            )
-        return levels
-
     def render(self) -> tuple[np.ndarray, list[Seen]]:
-        """Image uint8 BGR [H, W, 3] of the present moment, and its tracked objects from near to far."""
+        """Image uint8 BGR [H, W, 3] of this moment, and its tracked objects from near to far."""
         camera = self.world.camera(self.config.width, self.config.height)
         image = np.empty((camera.height, camera.width, 3), np.uint8)
         owner = np.full((camera.height, camera.width), -1, np.int16)
-        draw_sky(image, camera, self.panorama)
-        self.ground.draw(image, camera, self.street.middle, self.street.junctions)
+        draw_sky(image, camera, self.look.panorama)
+        self.look.ground.draw(image, camera, self.street.middle, self.street.junctions)
         things, fronts = self._in_view(camera)
         placed = [self.world.place(thing) for thing in things]
-        self._shadows(image, camera, things, placed)
         prints = [_footprint(thing, *place) for thing, place in zip(things, placed, strict=True)]
+        self._shadows(image, camera, things, prints)
         prints += [self._front_print(front) for front in fronts]
         layers: list[tuple[Thing, Layer, Drawing, int]] = []
         for i in far_to_near(np.array(prints).reshape(-1, 4, 2), camera.position[:2]):
@@ -145,7 +97,7 @@ class Scene:
             thing, (position, heading) = things[i], placed[i]
             drawing = self._draw(thing, position, heading, camera)
             layer = rasterise(
-                drawing, camera, self.tiles[thing.tile], self._grain(thing, position, camera)
+                drawing, camera, self.look.tiles[thing.tile], self._grain(thing, position, camera)
             )
             if layer is None or not layer.mask.any():
                 continue
@@ -169,7 +121,7 @@ class Scene:
             size = math.hypot(*thing.half) + (3.5 if thing.tile == "leaf" else 0.3)
             ahead = float(offset @ forward)
             if (
-                -size < ahead < AHEAD_M
+                -size < ahead < thing.far
                 and abs(float(offset @ right)) < margin * max(ahead, 0) + size * 1.6
             ):
                 things.append(thing)
@@ -210,46 +162,25 @@ class Scene:
         point = camera.to_camera(position[None] + [0, 0, 0.8])[0]
         point[2] = max(point[2], 2.0)
         x, y = camera.project(point)
-        scale = point[2] / camera.focal * TILE / TILE_M[thing.tile]
+        scale = point[2] / camera.focal * TILE / SURFACES[thing.tile][3]
         # An own offset per object, so that two cars do not carry the same pattern.
         return float(x) - thing.uid * 37.7 / scale, float(y), float(scale)
 
     def _shadows(
-        self, image: np.ndarray, camera: Camera, things: list[Thing], placed: list
+        self, image: np.ndarray, camera: Camera, things: list[Thing], prints: list[np.ndarray]
     ) -> None:
-        """Darken the ground below and beside the things."""
-        half = np.zeros(((camera.height + 1) // 2, (camera.width + 1) // 2), np.uint8)
+        """Darken the ground below the things, and where their shadow falls."""
         throw = -self.light.sun[:2] / max(self.light.sun[2], 0.2)
-        for thing, (position, heading) in zip(things, placed, strict=True):
-            if thing.half[0] < 0.2 or np.hypot(*(position[:2] - camera.position[:2])) > 60:
+        shadows = []
+        for thing, base in zip(things, prints, strict=True):
+            far = np.hypot(*(base.mean(axis=0) - camera.position[:2])) > 60
+            if thing.half[0] < 0.2 or far:
                 continue
-            base = _footprint(thing, position, heading)
-            tall = 1.1 if isinstance(thing.model, CarSpec) else 1.5
-            cast = (
-                np.concatenate([base, base + throw * tall * 0.85])
-                if self.world.lit(thing) > 0.5
-                else base
-            )
-            hull = cv2.convexHull(cast.astype(np.float32))[:, 0]
-            for outline, dark in ((hull, 120), (base, 200)):
-                ground = camera.to_camera(
-                    np.concatenate([outline, np.zeros((len(outline), 1))], axis=1)
-                )
-                ground = clip_near(ground, NEAR_M)
-                if len(ground) > 2:
-                    polygon = np.rint(camera.project(ground) / 2 * 16).astype(np.int32)
-                    shape = np.zeros_like(half)
-                    cv2.fillPoly(shape, [polygon], dark, cv2.LINE_8, 4)
-                    np.maximum(half, shape, out=half)
-        half = cv2.GaussianBlur(half, (0, 0), 1.5)
-        keep = cv2.resize(255 - half, (camera.width, camera.height), interpolation=cv2.INTER_LINEAR)
-        top = max(int(camera.centre[1]) - 8, 0)
-        cv2.multiply(
-            image[top:],
-            cv2.cvtColor(keep[top:], cv2.COLOR_GRAY2BGR),
-            dst=image[top:],
-            scale=1 / 255,
-        )
+            if self.world.lit(thing) > 0.5:
+                tall = 0.95 if isinstance(thing.model, CarSpec) else 1.3
+                shadows.append((np.concatenate([base, base + throw * tall]), 120))
+            shadows.append((base, 200))
+        draw_shadows(image, camera, shadows)
 
     def _front_points(self, front: Front) -> np.ndarray:
         (s0, d0), (s1, d1) = front.start, front.end
@@ -266,8 +197,10 @@ class Scene:
         self, image: np.ndarray, owner: np.ndarray, camera: Camera, front: Front
     ) -> None:
         a, b = self._front_points(front)
+        along = (b - a) / np.linalg.norm(b - a) * 0.06  # longer: no slit between neighbours
+        a, b = a - along, b + along
         quad = np.array([[*a, 0], [*b, 0], [*b, front.height], [*a, front.height]])
-        draw_facade(image, owner, camera, self.fronts[front.texture], quad)
+        draw_facade(image, owner, camera, self.look.fronts[front.texture], quad)
 
     def _truth(
         self, owner: np.ndarray, thing: Thing, layer: Layer, drawing: Drawing, index: int
@@ -295,20 +228,3 @@ def _footprint(thing: Thing, position: np.ndarray, heading: float) -> np.ndarray
     length, width = thing.half
     corners = np.array([[-length, -width], [length, -width], [length, width], [-length, width]])
     return corners @ pose_matrix(heading)[:2, :2].T + position[:2]
-
-
-# Surface textures: strength, octaves, fall-off; and the size of one tile [m].
-TILES = {
-    "smooth": (0.05, 5, 0.7),
-    "cloth": (0.10, 6, 0.8),
-    "leaf": (0.30, 7, 0.95),
-    "rough": (0.12, 6, 0.8),
-}
-TILE_M = {"smooth": 2.6, "cloth": 0.9, "leaf": 1.6, "rough": 1.2}
-
-
-def _tile(rng: np.random.Generator, strength: float, octaves: int, fall: float) -> np.ndarray:
-    grain = 128 * (1 + strength * fractal(rng, TILE, TILE, octaves, fall))
-    tile = np.repeat(grain[..., None], 4, axis=2)
-    tile[..., 3] = 128
-    return np.clip(tile, 0, 255).astype(np.uint8)

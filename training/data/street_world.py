@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 
+from training.data.street_builder import CHUNK_M, Builder
 from training.data.street_camera import Camera
-from training.data.street_cars import random_car
-from training.data.street_layout import CAR, CHUNK_M, UNTRACKED, Builder, Front, Street, Thing
+from training.data.street_layout import CAR, UNTRACKED, Front, Street, Thing
 from training.data.street_people import random_person
+from training.data.street_styles import random_car
 
 AHEAD_M, BEHIND_M = 90.0, 14.0
 
@@ -81,7 +82,7 @@ class World:
 
     def _cyclist(self, s: float) -> None:
         spec = random_person(self.rng)
-        d, speed = -(self.street.half_road - 0.35), self.rng.uniform(2.5, 6)
+        d, speed = -(self.street.half_road - 0.55), self.rng.uniform(2.5, 6)
         self._add(
             Thing(spec, UNTRACKED, s, d, 0.0, (0.9, 0.25), "cyclist", speed, speed, tile="cloth")
         )
@@ -103,7 +104,9 @@ class World:
         self._oncoming_in -= dt * self.density
         if self._oncoming_in <= 0:
             self._oncoming_in = self.rng.exponential(5.0) + 1.0
-            if self.street.two_way:
+            start = self.s + AHEAD_M
+            free = all(abs(t.s - start) > 9 for t in self.things if t.kind == "traffic")
+            if self.street.two_way and free:
                 cruise = self.rng.uniform(0.5, 1) * self.max_speed
                 self._traffic(
                     self.s + AHEAD_M,
@@ -172,11 +175,14 @@ class World:
             thing.phase += thing.speed * 1.3 * dt
         elif thing.class_id == 2:
             thing.phase += dt * (2 * math.pi) * 0.78 * thing.speed**0.6 if thing.speed else 0.0
+        if thing.kind == "crosser" and thing.d * math.sin(thing.turn) > self.street.kerb + 1.0:
+            # Over the road: goes on along the pavement.
+            thing.kind, thing.turn = "walker", 0.0 if thing.uid % 2 else math.pi
         thing.s += thing.speed * math.cos(thing.turn) * dt
         thing.d += thing.speed * math.sin(thing.turn) * dt
 
     def _crossing_free(self, thing: Thing) -> bool:
-        """Whether a crossing object may start: no moving car close by, and the camera car can still stop."""
+        """Whether a crossing object may start: no moving car close by, the camera car can stop."""
         if thing.s - self.s < 4 + self.speed**2 / 8:
             return False
         return not any(
