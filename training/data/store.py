@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from savos_model.geometry import crop, enlarge, mask_box, move, window
-from savos_model.instances import occupancy
+from savos_model.instances import check_instances, occupancy
 from savos_model.optical_flow import DisFlow
 from savos_model.types import Box, Instance
 
@@ -27,16 +28,38 @@ FIELDS = {
     "boxes": (np.float32, "[M, 4] context box x0, y0, x1, y1 [px]"),
     "linked": (np.uint8, "[M] 1 when the next row is the same track in the next frame"),
     "truth": (np.uint8, "[M, H, W] amodal truth, 0..255; for scoring only"),
+    "known": (np.uint8, "[M] 1 where the amodal truth is known"),
 }
+OPTIONAL = ("truth", "known")  # left out of a clip without any truth
 
 
 @dataclass(frozen=True)
 class ClipFrame:
-    """One frame of a raw data set: BGR image, visible masks, full masks by id where known."""
+    """One frame of a raw data set.
+
+    Attributes:
+        image: uint8 [H, W, 3], BGR.
+        instances: visible masks of the tracked objects.
+        full: amodal truth by id where it is known.
+        untracked: visible masks of what else may hide objects; counted as others, never stored.
+        flow, flow_back: float32 [H, W, 2], motion (x, y) to the next and to the previous frame
+            [px], NaN where unknown; None lets DIS compute it.
+    """
 
     image: np.ndarray
     instances: list[Instance]
     full: dict[str, tuple[Box, np.ndarray]] | None = None
+    untracked: Sequence[Instance] = ()
+    flow: np.ndarray | None = None
+    flow_back: np.ndarray | None = None
+
+
+class Seen(NamedTuple):
+    """A tracked object in a frame: the frame, its grey image and the visible mask."""
+
+    frame: ClipFrame
+    grey: np.ndarray
+    item: Instance
 
 
 @dataclass(frozen=True)
@@ -65,7 +88,7 @@ def open_clip(folder: Path) -> Clip:
     arrays = {}
     for name in FIELDS:
         path = folder / f"{name}.npy"
-        if path.exists() or name != "truth":
+        if path.exists() or name not in OPTIONAL:
             arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
     rows = {len(a) for a in arrays.values()}
     if len(rows) != 1:
@@ -94,26 +117,37 @@ def store_clip(
     Returns:
         Number of rows written (0 writes an empty clip, so that it is not prepared again).
     """
+    rows = collect_rows(frames, patch, min_px)
+    write_rows(rows, folder)
+    return len(rows)
+
+
+def collect_rows(
+    frames: Iterable[ClipFrame], patch: tuple[int, int], min_px: int = 64
+) -> list[dict[str, np.ndarray]]:
+    """Rows of a clip as store_clip writes them: one dictionary of FIELDS each.
+
+    Raises:
+        InstanceError: a mask does not fit its image, or an id comes twice in a frame.
+        ValueError: given flow is not of the image's size.
+    """
     rows: dict[str, list[dict[str, np.ndarray]]] = {}
-    last_seen: dict[str, int] = {}
-    previous: tuple[np.ndarray, list[Instance]] | None = None
+    previous: dict[str, Seen] = {}
     flow = DisFlow("dis_fast")
-    for index, frame in enumerate(frames):
+    for frame in frames:
         grey = cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY)
+        check_instances(frame.instances, *grey.shape)
         kept = [item for item in frame.instances if int(item.mask.sum()) >= min_px]
-        count = occupancy(frame.instances, *grey.shape)
+        count = occupancy([*frame.instances, *frame.untracked], *grey.shape)
+        seen = {item.id: Seen(frame, grey, item) for item in kept}
         for item in kept:
             row = context_row(frame, item, count, patch)
             track = rows.setdefault(item.id, [])
-            if track and last_seen[item.id] == index - 1 and previous is not None:
-                before = next(p for p in previous[1] if p.id == item.id)
-                link_rows(track[-1], row, flow, (previous[0], before), (grey, item), patch)
+            if item.id in previous:
+                link_rows(track[-1], row, flow, previous[item.id], seen[item.id], patch)
             track.append(row)
-            last_seen[item.id] = index
-        previous = grey, kept
-    flat = [row for track in rows.values() for row in track]
-    write_rows(flat, folder)
-    return len(flat)
+        previous = seen
+    return [row for track in rows.values() for row in track]
 
 
 def context_row(
@@ -136,11 +170,10 @@ def context_row(
         "boxes": np.array(box, np.float32),
         "linked": np.uint8(0),
     }
-    if frame.full is not None:
-        full_box, full = frame.full.get(item.id, (item.box, item.mask))
-        row["truth"] = crop(
-            (place(full, full_box, box) != 0).astype(np.uint8) * 255, local(box), context
-        )
+    known = (frame.full or {}).get(item.id)
+    full = place(known[1], known[0], box) if known is not None else np.zeros_like(own)
+    row["truth"] = crop((full != 0).astype(np.uint8) * 255, local(box), context)
+    row["known"] = np.uint8(known is not None)
     return row
 
 
@@ -163,19 +196,24 @@ def link_rows(
     row: dict[str, np.ndarray],
     following: dict[str, np.ndarray],
     flow: DisFlow,
-    before: tuple[np.ndarray, Instance],
-    after: tuple[np.ndarray, Instance],
+    before: Seen,
+    after: Seen,
     patch: tuple[int, int],
 ) -> None:
-    """Compute the flow both ways between two rows of a track and link them."""
-    (grey_a, item_a), (grey_b, item_b) = before, after
-    shift = (
-        (item_b.box.x0 + item_b.box.x1 - item_a.box.x0 - item_a.box.x1) / 2,
-        (item_b.box.y0 + item_b.box.y1 - item_a.box.y0 - item_a.box.y1) / 2,
-    )
-    row["flow"] = flow_patch(flow, grey_a, grey_b, Box(*row["boxes"]), shift, patch)
+    """Take or compute the flow both ways between two rows of a track and link them."""
+    a, b = before.item.box, after.item.box
+    shift = (b.x0 + b.x1 - a.x0 - a.x1) / 2, (b.y0 + b.y1 - a.y0 - a.y1) / 2
     back = (-shift[0], -shift[1])
-    following["flow_back"] = flow_patch(flow, grey_b, grey_a, Box(*following["boxes"]), back, patch)
+    boxes = Box(*row["boxes"]), Box(*following["boxes"])
+    if before.frame.flow is None:
+        row["flow"] = flow_patch(flow, before.grey, after.grey, boxes[0], shift, patch)
+    else:
+        row["flow"] = given_patch(before.frame.flow, before.grey, boxes[0], shift, patch)
+    if after.frame.flow_back is None:
+        following["flow_back"] = flow_patch(flow, after.grey, before.grey, boxes[1], back, patch)
+    else:
+        given = after.frame.flow_back
+        following["flow_back"] = given_patch(given, after.grey, boxes[1], back, patch)
     row["linked"] = np.uint8(1)
 
 
@@ -193,13 +231,32 @@ def flow_patch(
     return values.transpose(2, 0, 1).astype(np.float16)
 
 
+def given_patch(
+    given: np.ndarray,
+    grey: np.ndarray,
+    box: Box,
+    shift: tuple[float, float],
+    patch: tuple[int, int],
+) -> np.ndarray:
+    """As flow_patch, out of given flow [H, W, 2]; where that is unknown `shift` stands in."""
+    if given.shape != (*grey.shape, 2):
+        raise ValueError(
+            f"flow must be of the image's size {(*grey.shape, 2)}, got {given.shape}: pad it first"
+        )
+    local_flow = window(given, box)
+    filled = np.where(np.isnan(local_flow), np.array(shift, np.float32), local_flow)
+    values = crop(filled, local(box), patch)
+    return values.transpose(2, 0, 1).astype(np.float16)
+
+
 def write_rows(rows: list[dict[str, np.ndarray]], folder: Path) -> None:
     """Write all rows of a clip beside the target, then rename."""
     aside = folder.with_name(folder.name + ".part")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
+    known = any(row["known"] for row in rows)
     for name, (dtype, _) in FIELDS.items():
-        if rows and name not in rows[0]:
+        if name in OPTIONAL and not known:
             continue
         values = np.stack([row[name] for row in rows]) if rows else np.empty(0)
         np.save(aside / f"{name}.npy", values.astype(dtype, copy=False), allow_pickle=False)

@@ -1,0 +1,137 @@
+import struct
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.data import flow_files
+from training.data.flow_files import FlowFileError, fit_flow, flow_paths, read_flo, with_flo
+from training.data.raft_flow import RaftError, RaftFlow, with_raft
+from training.data.store import ClipFrame
+
+
+def write_flo(path, flow):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height, width = flow.shape[:2]
+    head = b"PIEH" + struct.pack("<ii", width, height)
+    path.write_bytes(head + np.asarray(flow, "<f4").tobytes())
+    return path
+
+
+def ramp(height, width):
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack((columns, 100 + rows), -1).astype(np.float32)
+
+
+def test_files_come_back(tmp_path):
+    flow = ramp(5, 7)
+    np.testing.assert_array_equal(read_flo(write_flo(tmp_path / "a.flo", flow)), flow)
+
+
+def test_unknown_motion_is_nan(tmp_path):
+    flow = ramp(3, 3)
+    flow[0, 0, 1], flow[1, 1, 0], flow[2, 2, 0] = 1e10, np.nan, -np.inf
+    read = read_flo(write_flo(tmp_path / "a.flo", flow))
+    assert np.isnan(read[[0, 1, 2], [0, 1, 2]]).all()
+    assert np.isnan(read).sum() == 6
+
+
+def test_damaged_files_are_refused(tmp_path):
+    path = write_flo(tmp_path / "a.flo", ramp(5, 7))
+    good = path.read_bytes()
+    for content, message in (
+        (b"", "no .flo file"),
+        (b"PIEX" + good[4:], "no .flo file"),
+        (good[:-1], "has 291 bytes, 7x5 needs 292"),
+        (good + b"x", "cut off or damaged"),
+        (b"PIEH" + struct.pack("<ii", -7, 5), "says -7x5"),
+        (b"PIEH" + struct.pack("<ii", 1 << 30, 1 << 30), "are read"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(FlowFileError, match=message):
+            read_flo(path)
+    with pytest.raises(FlowFileError, match="cannot be read"):
+        read_flo(tmp_path / "none.flo")
+
+
+def test_a_cut_of_448_columns_is_padded_by_16_a_side():
+    flow = ramp(320, 448)
+    fitted = fit_flow(flow, 320, 480)
+    assert fitted.shape == (320, 480, 2)
+    np.testing.assert_array_equal(fitted[:, 16:464], flow)  # in place, not stretched
+    assert (fitted[:, :16] == flow[:, :1]).all() and (fitted[:, 464:] == flow[:, -1:]).all()
+    assert fit_flow(flow, 320, 448) is flow
+
+
+@given(st.integers(64, 400), st.integers(64, 400))
+def test_cuts_to_multiples_of_64_lie_in_the_middle(height, width):
+    whole = ramp(height, width)
+    rows, columns = height // 64 * 64, width // 64 * 64
+    top, left = (height - rows) // 2, (width - columns) // 2
+    cut = whole[top : top + rows, left : left + columns]
+    fitted = fit_flow(cut, height, width)
+    inside = np.s_[top : top + rows, left : left + columns]
+    np.testing.assert_array_equal(fitted[inside], whole[inside])
+
+
+@pytest.mark.parametrize("shape", [(320, 384), (320, 512), (300, 480), (160, 240)])
+def test_other_sizes_are_refused(shape):
+    with pytest.raises(FlowFileError, match="does not fit an image of 480x320"):
+        fit_flow(np.zeros((*shape, 2), np.float32), 320, 480)
+
+
+def frames(count, shape=(64, 70)):
+    return [ClipFrame(np.full((*shape, 3), i, np.uint8), []) for i in range(count)]
+
+
+def test_folders_of_flow_are_joined_to_frames(tmp_path):
+    for i in (0, 2, 10, 1):  # names are ordered as numbers
+        write_flo(tmp_path / "on" / f"frame_{i}.flo", np.full((64, 64, 2), i, np.float32))
+        write_flo(tmp_path / "back" / f"{i:06d}.flo", np.full((64, 64, 2), -i, np.float32))
+    (tmp_path / "on" / "mean.flo").write_bytes(b"")
+    assert [p.stem for p in flow_paths(tmp_path / "on")][-1] == "frame_10"
+    made = list(with_flo(iter(frames(5)), tmp_path / "on", tmp_path / "back"))
+    assert [None if f.flow is None else f.flow[0, 0, 0] for f in made] == [0, 1, 2, 10, None]
+    assert [None if f.flow_back is None else f.flow_back[0, 0, 0] for f in made] == [
+        None, 0, -1, -2, -10
+    ]  # fmt: skip
+    assert made[1].flow.shape == (64, 70, 2)
+    with pytest.raises(FlowFileError, match="frame 5 needs more"):
+        list(with_flo(iter(frames(6)), tmp_path / "on", tmp_path / "back"))
+    with pytest.raises(FlowFileError, match="holds no numbered"):
+        next(with_flo(iter(frames(2)), tmp_path, tmp_path / "back"))
+    assert flow_files.BLOCK == 64
+
+
+def test_raft_without_torchvision_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(RaftError, match="pip install torchvision, or use DIS"):
+        RaftFlow()
+    with pytest.raises(ValueError, match="size must be one of small, large"):
+        RaftFlow("huge")
+
+
+class Shift:
+    """Stands in for RAFT: motion is the difference of the grey values."""
+
+    def both_ways(self, earlier, later):
+        step = float(later[0, 0, 0]) - float(earlier[0, 0, 0])
+        return np.full((64, 70, 2), step), np.full((64, 70, 2), -step)
+
+
+def test_raft_is_added_to_every_pair():
+    made = list(with_raft(iter(frames(3)), Shift()))
+    assert [None if f.flow is None else f.flow[0, 0, 0] for f in made] == [1, 1, None]
+    assert [None if f.flow_back is None else f.flow_back[0, 0, 0] for f in made] == [None, -1, -1]
+    assert list(with_raft(iter([]), Shift())) == []
+
+
+def test_raft_of_torchvision_runs():
+    pytest.importorskip("torchvision", reason="RAFT needs torchvision")
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2, 60, 130, 3), np.uint8)
+    onward, back = RaftFlow("small", weights=None).both_ways(*images)
+    assert onward.shape == back.shape == (60, 130, 2)
+    assert np.isfinite(onward).all() and not np.array_equal(onward, back)

@@ -1,0 +1,130 @@
+"""Reads optical flow from Middlebury .flo files, as FlowNet2 writes them."""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from training.data.store import ClipFrame
+
+MAGIC = 202021.25
+MAX_SIDE = 1 << 14
+UNKNOWN = 1e9  # larger components mark pixels of unknown motion
+# FlowNet2 works on sizes that are multiples of this; its tools cut the middle out of other images.
+BLOCK = 64
+
+
+class FlowFileError(ValueError):
+    """A flow file that cannot be used; the text names the file, the rule and the value found."""
+
+
+def read_flo(path: str | Path) -> np.ndarray:
+    """Read one file; its size is checked before memory is taken.
+
+    Returns:
+        float32 [h, w, 2], motion (x, y) [px]; NaN where unknown.
+
+    Raises:
+        FlowFileError: missing, no .flo file, too large, or cut off.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+            size = path.stat().st_size
+            if len(head) < 12 or struct.unpack("<f", head[:4])[0] != MAGIC:
+                raise FlowFileError(f"{path} is no .flo file: it must begin with {MAGIC}")
+            width, height = struct.unpack("<ii", head[4:])
+            if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+                raise FlowFileError(
+                    f"{path} says {width}x{height}, 1 to {MAX_SIDE} a side are read"
+                )
+            if size != 12 + 8 * width * height:
+                raise FlowFileError(
+                    f"{path} has {size} bytes, {width}x{height} needs {12 + 8 * width * height}: "
+                    "it is cut off or damaged"
+                )
+            flow = np.fromfile(file, "<f4", 2 * width * height).reshape(height, width, 2)
+    except OSError as error:
+        raise FlowFileError(f"{path} cannot be read: {error}") from None
+    flow[~(np.abs(flow) <= UNKNOWN).all(-1)] = np.nan
+    return flow
+
+
+def fit_flow(flow: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Put flow where it belongs in the image it was computed from.
+
+    FlowNet2's tools cut images to multiples of 64 about their centre, 480 columns to 448, so the
+    flow lacks 16 columns on either side. Its outermost values are repeated there; the released
+    code stretches it instead, which misplaces motion by up to 16 px.
+
+    Args:
+        flow: [h, w, 2].
+        height: rows of the image.
+        width: its columns.
+
+    Returns:
+        [height, width, 2].
+
+    Raises:
+        FlowFileError: neither the image's size nor that of such a cut.
+    """
+    pads = []
+    for found, wanted in zip(flow.shape[:2], (height, width), strict=True):
+        if found not in (wanted, wanted // BLOCK * BLOCK):
+            raise FlowFileError(
+                f"flow of {flow.shape[1]}x{flow.shape[0]} does not fit an image of "
+                f"{width}x{height}: it must be of its size, or cut to multiples of {BLOCK}"
+            )
+        before = (wanted - found) // 2
+        pads.append((before, wanted - found - before))
+    return np.pad(flow, (*pads, (0, 0)), mode="edge") if any(map(any, pads)) else flow
+
+
+def flow_paths(folder: str | Path) -> list[Path]:
+    """Flow files of a folder by the number that ends their name.
+
+    Raises:
+        FlowFileError: there is none.
+    """
+    paths = [path for path in Path(folder).glob("*.flo") if _number(path) is not None]
+    if not paths:
+        raise FlowFileError(f"{folder} holds no numbered .flo files")
+    return sorted(paths, key=lambda path: _number(path) or 0)
+
+
+def _number(path: Path) -> int | None:
+    digits = path.stem[len(path.stem.rstrip("0123456789")) :]
+    return int(digits) if digits else None
+
+
+def with_flo(
+    frames: Iterator[ClipFrame], forward: str | Path, backward: str | Path
+) -> Iterator[ClipFrame]:
+    """Add the flow of files to frames.
+
+    Args:
+        frames: all frames of a video, in order.
+        forward: folder whose i-th file (by number, from 0) is the motion of frame i to i + 1.
+        backward: folder whose i-th file is the motion of frame i + 1 to i.
+
+    Raises:
+        FlowFileError: a file is unreadable or of another size, or there are fewer than pairs of
+            frames.
+    """
+    onward, back = flow_paths(forward), flow_paths(backward)
+    for index, frame in enumerate(frames):
+        shape = frame.image.shape[:2]
+        if index > min(len(onward), len(back)):
+            raise FlowFileError(
+                f"{forward} and {backward} hold {len(onward)} and {len(back)} files, frame {index} "
+                "needs more: each pair of frames needs one"
+            )
+        # The last frame has no next one, the first none before.
+        ahead = fit_flow(read_flo(onward[index]), *shape) if index < len(onward) else None
+        behind = fit_flow(read_flo(back[index - 1]), *shape) if index else None
+        yield dataclasses.replace(frame, flow=ahead, flow_back=behind)
