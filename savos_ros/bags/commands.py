@@ -154,6 +154,9 @@ def play(
         list[str] | None, typer.Option(help="OLD:=NEW, another topic (may be repeated).")
     ] = None,
     wait: Annotated[float, typer.Option(help="Longest wait for subscribers [s].")] = 0.0,
+    restamp: Annotated[
+        bool, typer.Option("--restamp", help="Move stamps to the present, as of a live camera.")
+    ] = False,
 ) -> None:
     """Play a bag onto ROS topics at its pace; Ctrl-C ends it."""
     with clear_errors():
@@ -161,7 +164,13 @@ def play(
         from savos_ros.bags.play import play as play_bag
 
         options = PlayOptions(
-            rate, loop, clock, parse_remaps(remap or ()), tuple(topic or ()), wait
+            rate,
+            loop,
+            clock,
+            parse_remaps(remap or ()),
+            tuple(topic or ()),
+            wait,
+            restamp=restamp,
         )
         played = play_bag(bag, options)
     for name, kind in played.skipped.items():

@@ -19,6 +19,7 @@ from rosbags.interfaces import QosDurability
 
 from savos_ros.bags.pace import Pace
 from savos_ros.bags.progress import progress_bar
+from savos_ros.bags.restamp import Restamp, begins_with_header
 from savos_ros.bags.storage import messages, open_bag, topics_text
 from savos_ros.bags.types import BagError
 from savos_ros.message_kit import NANOSECONDS
@@ -43,6 +44,8 @@ class PlayOptions:
         topics: topics to play; all when empty.
         wait_s: longest wait for subscribers; 0 for none [s].
         node_name: name of the player's node.
+        restamp: move the header stamps by one offset, so that the first message is stamped "now":
+            nodes without use_sim_time then see a live camera, and can measure latency.
     """
 
     rate: float = 1.0
@@ -52,12 +55,17 @@ class PlayOptions:
     topics: tuple[str, ...] = ()
     wait_s: float = 0.0
     node_name: str = "savos_play"
+    restamp: bool = False
 
     def __post_init__(self) -> None:
         if not 0.01 <= self.rate <= 100.0:
             raise BagError(f"rate must be between 0.01 and 100, got {self.rate}")
         if self.wait_s < 0:
             raise BagError(f"wait must be at least 0 s, got {self.wait_s}")
+        if self.restamp and (self.clock or self.rate != 1.0):
+            raise BagError(
+                "restamp makes stamps of the present: leave out clock, and play at rate 1"
+            )
 
 
 @dataclass
@@ -70,6 +78,7 @@ class Played:
         silent: topics that had no subscriber when playing began.
         damage: why reading stopped early, or "".
         stopped: whether a signal ended it.
+        offset_ns: what restamp added to the stamps of the last pass [ns].
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -77,6 +86,7 @@ class Played:
     silent: list[str] = field(default_factory=list)
     damage: str = ""
     stopped: bool = False
+    offset_ns: int = 0
 
 
 def play(path: str | Path, options: PlayOptions) -> Played:
@@ -102,7 +112,9 @@ def play(path: str | Path, options: PlayOptions) -> Played:
                 _wait_for_subscribers(publishers.values(), options.wait_s, stop, played)
             clock = _clock_publisher(node) if options.clock else None
             while not stop.is_set():
-                _play_once(reader, publishers, clock, options.rate, stop, played)
+                pace = Pace(options.rate, stop, clock)
+                restamp = Restamp(_headed(reader, publishers)) if options.restamp else None
+                _play_once(reader, publishers, pace, restamp, played)
                 if not options.loop or played.damage:
                     break
             played.stopped = stop.is_set()
@@ -128,25 +140,32 @@ def parse_remaps(texts: Iterable[str]) -> dict[str, str]:
 def _play_once(
     reader: AnyReader,
     publishers: dict[str, Any],
-    clock: Any,
-    rate: float,
-    stop: threading.Event,
+    pace: Pace,
+    restamp: Restamp | None,
     played: Played,
 ) -> None:
     total = sum(reader.topics[topic].msgcount for topic in publishers)
     damage: list[str] = []
-    pace = Pace(rate, stop, clock)
     with progress_bar() as bar:
         task = bar.add_task("playing", total=total)
         for topic, stamp, data in messages(reader, set(publishers), damage):
             if not pace.wait_until(stamp):
                 break
             publisher = publishers[topic]
+            if restamp is not None:
+                data = restamp(topic, stamp, bytes(data))
+                played.offset_ns = restamp.offset_ns
             # bytes go out as they are; any other type would be converted field by field
             publisher.publish(data if isinstance(data, bytes) else bytes(data))
             played.counts[publisher.topic_name] += 1
             bar.advance(task)
     played.damage = "".join(damage)
+
+
+def _headed(reader: AnyReader, topics: Iterable[str]) -> set[str]:
+    """Topics whose messages begin with a header."""
+    kinds = {topic: reader.topics[topic].msgtype for topic in topics}
+    return {topic for topic, kind in kinds.items() if begins_with_header(reader.typestore, kind)}
 
 
 def _chosen(path: str | Path, reader: AnyReader, options: PlayOptions) -> list[str]:

@@ -1,0 +1,55 @@
+"""Moves the header stamps of serialized messages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+
+from rosbags.typesys.store import Typestore
+
+HEADER = "std_msgs/msg/Header"
+_SEC, _NANOSEC = slice(4, 8), slice(8, 12)  # behind the four bytes that name the encoding
+
+
+def begins_with_header(store: Typestore, kind: str) -> bool:
+    """Whether messages of a type `package/msg/Type` begin with a std_msgs/Header."""
+    fields = store.fielddefs[kind][1] if kind in store.fielddefs else []
+    return bool(fields) and fields[0][1][1] == HEADER
+
+
+def moved_stamp(data: bytes, offset_ns: int) -> bytes:
+    """Return a serialized message with its header stamp moved.
+
+    Args:
+        data: CDR of a message that begins with a header.
+        offset_ns: added to the stamp [ns]; a stamp stays within what ROS can hold.
+    """
+    if len(data) < _NANOSEC.stop:
+        return data
+    order = "little" if data[1] & 1 else "big"
+    sec = int.from_bytes(data[_SEC], order, signed=True)
+    stamp = sec * 1_000_000_000 + int.from_bytes(data[_NANOSEC], order) + offset_ns
+    sec, nanosec = divmod(max(stamp, 0), 1_000_000_000)
+    sec = min(sec, 2**31 - 1)
+    return b"".join((data[:4], sec.to_bytes(4, order), nanosec.to_bytes(4, order), data[12:]))
+
+
+class Restamp:
+    """Moves the headers of one pass over a bag, so that the first message is stamped "now".
+
+    Args:
+        topics: topics whose messages begin with a header; others stay as they are.
+
+    Attributes:
+        offset_ns: what is added to every stamp [ns]; 0 before the first message.
+    """
+
+    def __init__(self, topics: Collection[str]) -> None:
+        self._topics = topics
+        self.offset_ns = 0
+
+    def __call__(self, topic: str, bag_ns: int, data: bytes) -> bytes:
+        """Return a message of the bag time `bag_ns` [ns] with its stamp moved."""
+        if not self.offset_ns:
+            self.offset_ns = time.time_ns() - bag_ns
+        return moved_stamp(data, self.offset_ns) if topic in self._topics else data

@@ -1,0 +1,85 @@
+"""Reads published results back into objects, for drawing and scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from savos_model.types import AmodalObject, Box, Instance, Source
+
+
+def amodal_objects(message: Any, instances: Iterable[Instance]) -> list[AmodalObject]:
+    """Turn an AmodalMaskArray, of rclpy or rosbags, into objects.
+
+    Args:
+        message: the published array.
+        instances: the visible masks of the same image; they are not part of the message.
+    """
+    given = {item.id: item for item in instances}
+    objects = []
+    for entry in message.masks:
+        roi = entry.roi
+        box = Box(roi.x_offset, roi.y_offset, roi.x_offset + roi.width, roi.y_offset + roi.height)
+        mask = np.frombuffer(entry.mask.data, np.uint8).reshape(roi.height, roi.width)
+        visible = np.zeros_like(mask)
+        if entry.id in given and entry.source != Source.COASTED:
+            _paint(visible, box, given[entry.id])
+        objects.append(
+            AmodalObject(
+                entry.id,
+                entry.class_id,
+                float(entry.score),
+                Source(entry.source),
+                box,
+                mask,
+                visible,
+                float(entry.occlusion),
+                float(entry.confidence),
+                (float(entry.motion_x), float(entry.motion_y)),
+            )
+        )
+    return objects
+
+
+def whole_objects(
+    truth: Iterable[Instance], instances: Iterable[Instance] = ()
+) -> list[AmodalObject]:
+    """Turn whole masks, such as the truth, into objects; `instances` are their visible parts."""
+    given = {item.id: item for item in instances}
+    objects = []
+    for item in truth:
+        visible = np.zeros_like(item.mask)
+        if item.id in given:
+            _paint(visible, item.box, given[item.id])
+        area = max(int(np.count_nonzero(item.mask)), 1)
+        seen = int(np.count_nonzero(visible & item.mask))
+        objects.append(
+            AmodalObject(
+                item.id,
+                item.class_id,
+                item.score,
+                Source.VISIBLE,
+                item.box,
+                item.mask * np.uint8(255),
+                visible,
+                1 - seen / area,
+                1.0,
+                (0.0, 0.0),
+            )
+        )
+    return objects
+
+
+def _paint(canvas: np.ndarray, box: Box, item: Instance) -> None:
+    """Copy the part of a mask that lies in the box."""
+    x0, y0 = max(box.x0, item.box.x0), max(box.y0, item.box.y0)
+    x1, y1 = min(box.x1, item.box.x1), min(box.y1, item.box.y1)
+    if x0 >= x1 or y0 >= y1:
+        return
+    inside = np.s_[
+        int(y0 - item.box.y0) : int(y1 - item.box.y0), int(x0 - item.box.x0) : int(x1 - item.box.x0)
+    ]
+    target = np.s_[int(y0 - box.y0) : int(y1 - box.y0), int(x0 - box.x0) : int(x1 - box.x0)]
+    canvas[target] = item.mask[inside] != 0
