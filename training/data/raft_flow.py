@@ -39,7 +39,7 @@ class RaftFlow:
         try:
             import torch
             from torchvision.models import optical_flow
-        except ImportError as error:
+        except (ImportError, OSError, RuntimeError) as error:  # also builds that do not fit torch
             raise RaftError(
                 f"RAFT needs torch and torchvision ({error}): pip install torchvision, or use DIS"
             ) from None
