@@ -72,15 +72,11 @@ class MaskNoise:
         rng = track.rng
         draws = rng.random(4)
         track.lost, track.split = max(track.lost - 1, 0), max(track.split - 1, 0)
-        if (
-            not track.lost and draws[0] < self.lost_share / 3.5
-        ):  # a loss lasts 3.5 frames in the mean
+        if not track.lost and draws[0] < _start(self.lost_share, 3.5):
             track.lost = int(1 + draws[1] * 6)
-        if not track.split and draws[2] < self.split_share / 3.0:
-            track.split, track.cut = (
-                int(1 + draws[3] * 5),
-                (float(rng.uniform(0, np.pi)), float(rng.uniform(0.25, 0.75))),
-            )
+        if not track.split and draws[2] < _start(self.split_share, 3.0):
+            track.split = int(1 + draws[3] * 5)
+            track.cut = float(rng.uniform(0, np.pi)), float(rng.uniform(0.25, 0.75))
         track.bias = 0.8 * track.bias + 0.6 * float(rng.normal(0, 0.5))
         fresh = cv2.GaussianBlur(
             rng.normal(0, 1, (WOBBLE, WOBBLE)).astype(np.float32),
@@ -127,6 +123,11 @@ class MaskNoise:
             first, second = cut * (along < 0), cut * (along >= 0)
             cut = first if first.sum() >= second.sum() else second
         return cut.astype(np.uint8)
+
+
+def _start(share: float, length: float) -> float:
+    """Chance per frame that a spell begins, when spells of this mean length fill this share."""
+    return share / (length * (1 - share) + share)
 
 
 def tight(box: Box, mask: np.ndarray) -> tuple[Box, np.ndarray] | None:

@@ -166,13 +166,19 @@ def rasterise(
             cv2.fillConvexPoly(canvas, points[start:end], (b, g, r, 255), cv2.LINE_8, SHIFT)
         start = end
     canvas = _trim(canvas)
+    first = cv2.extractChannel(canvas, 3)[::scale, ::scale]
     if scale > 1:
         canvas = cv2.resize(canvas, None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_AREA)
     colour, alpha = cv2.cvtColor(canvas, cv2.COLOR_BGRA2BGR), cv2.extractChannel(canvas, 3)
+    # A pixel belongs to the mask when at least half covered; of exact halves, one rim gets them,
+    # the opposite rim does not, else every shape would grow.
+    mask = cv2.threshold(cv2.addWeighted(alpha, 1, first, 2 / 255, -1), 127, 1, cv2.THRESH_BINARY)[
+        1
+    ]
     if tile is not None and size >= 16:
         texture = cv2.cvtColor(_texture(tile, grain, box), cv2.COLOR_GRAY2BGR)
         colour = cv2.multiply(colour, texture, scale=1 / 128)
-    return Layer(box, colour, alpha, cv2.threshold(alpha, 127, 1, cv2.THRESH_BINARY)[1])
+    return Layer(box, colour, alpha, mask)
 
 
 def _trim(canvas: np.ndarray) -> np.ndarray:
