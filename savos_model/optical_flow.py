@@ -8,16 +8,17 @@ import cv2
 import numpy as np
 
 from savos_model.geometry import intersect, window
-from savos_model.types import Box
+from savos_model.types import Box, Instance
 
 PAD_PX = 24  # context around a region that DIS needs; savos_facts section 3
 MIN_SIDE_PX = 48  # DIS needs room for its pyramid
-# DIS works at 1/4 of the resolution by default and then pulls thin objects towards their
-# background: an object 30 px wide moving 6 px came out at 4.5 px, at half resolution at 5.9 px.
-FINE_REGION_PX = 160 * 160
-FULL_FRAME_SHARE = (
-    0.6  # from this share of the image on, one full-frame call costs less than regions
-)
+# Larger regions are shrunk to this: a patch of some thousand pixels needs no finer flow, and the
+# cost of an object no longer grows with its size.
+REGION_PX = 160 * 160
+FRAME_PX = 640 * 640  # the same bound for one call over the whole frame
+# From this share of the frame on, one call over it costs less than calls per region.
+FULL_FRAME_SHARE = 0.5
+MEDIAN_SAMPLE = 2048  # pixels that a median is taken of
 PRESETS = {
     "dis_fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
     "dis_medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
@@ -25,10 +26,46 @@ PRESETS = {
 
 
 class FlowRegion(NamedTuple):
-    """Flow at the earlier frame's pixels: float32 [box.height, box.width, 2] (x, y) [px]."""
+    """Flow at the earlier frame's pixels, on a grid that may be coarser than the pixels.
+
+    box: integer box inside the image; flow: float32 [rows, cols, 2] (x, y) [px], fills the box.
+    """
 
     box: Box
     flow: np.ndarray
+
+    def patch(self, box: Box, size: tuple[int, int]) -> np.ndarray:
+        """Flow [px] as a patch of (rows, cols) that fills `box`: float32 [2, rows, cols].
+
+        Bilinear, zero outside the region.
+        """
+        rows, cols = self.flow.shape[:2]
+        step_x = box.width / size[1] * cols / self.box.width
+        step_y = box.height / size[0] * rows / self.box.height
+        first_x = (box.x0 - self.box.x0) * cols / self.box.width + step_x / 2 - 0.5
+        first_y = (box.y0 - self.box.y0) * rows / self.box.height + step_y / 2 - 0.5
+        to_grid = np.array([[step_x, 0, first_x], [0, step_y, first_y]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(self.flow, to_grid, size[::-1], flags=flags).transpose(2, 0, 1)
+
+    def median(self, item: Instance) -> tuple[float, float] | None:
+        """Median motion (x, y) [px] of an instance's visible mask; None when it is not inside.
+
+        The median replaces the mean of eq. 12: at the mask's edge flow belongs to the occluder
+        (savos_facts section 3: error 1.2 to 7 times smaller).
+        """
+        on = np.flatnonzero(item.mask)
+        if len(on) > MEDIAN_SAMPLE:
+            on = on[:: len(on) // MEDIAN_SAMPLE]
+        y, x = np.divmod(on, item.mask.shape[1])
+        rows, cols = self.flow.shape[:2]
+        x = np.floor((x + 0.5 + item.box.x0 - self.box.x0) * cols / self.box.width).astype(int)
+        y = np.floor((y + 0.5 + item.box.y0 - self.box.y0) * rows / self.box.height).astype(int)
+        inside = (x >= 0) & (x < cols) & (y >= 0) & (y < rows)
+        if not inside.any():
+            return None
+        dx, dy = np.median(self.flow[y[inside], x[inside]], axis=0)
+        return float(dx), float(dy)
 
 
 class FlowProvider(Protocol):
@@ -68,29 +105,44 @@ class DisFlow:
         """As FlowProvider.regions."""
         rows, cols = earlier.shape
         padded = [padded_box(box, rows, cols) for box in boxes]
-        area = sum(box.width * box.height for box in padded)
-        if area > FULL_FRAME_SHARE * rows * cols and min(rows, cols) >= MIN_SIDE_PX:
-            whole = self.calc(earlier, later)
-            return [FlowRegion(box, window(whole, box)) for box in padded]
+        area = sum(min(box.width * box.height, REGION_PX) for box in padded)
+        if area > FULL_FRAME_SHARE * min(rows * cols, FRAME_PX):
+            whole = self.region(earlier, later, Box(0, 0, cols, rows), (0.0, 0.0), FRAME_PX)
+            return [whole] * len(boxes)
         return [self.region(earlier, later, box, s) for box, s in zip(padded, shifts, strict=True)]
 
     def region(
-        self, earlier: np.ndarray, later: np.ndarray, box: Box, shift: tuple[float, float]
+        self,
+        earlier: np.ndarray,
+        later: np.ndarray,
+        box: Box,
+        shift: tuple[float, float],
+        limit_px: int = REGION_PX,
     ) -> FlowRegion:
-        """Flow of one box inside the image."""
+        """Flow of one box inside the image, shrunk to at most limit_px."""
         rows, cols = earlier.shape
         if box.width < MIN_SIDE_PX or box.height < MIN_SIDE_PX:  # image smaller than DIS can take
             return FlowRegion(box, np.zeros((int(box.height), int(box.width), 2), np.float32))
         dx = int(np.clip(round(shift[0]), -box.x0, cols - box.x1))
         dy = int(np.clip(round(shift[1]), -box.y0, rows - box.y1))
         moved = Box(box.x0 + dx, box.y0 + dy, box.x1 + dx, box.y1 + dy)
-        a = np.ascontiguousarray(window(earlier, box))
-        b = np.ascontiguousarray(window(later, moved))
-        return FlowRegion(box, self.calc(a, b) + np.array((dx, dy), np.float32))
+        a, b = window(earlier, box), window(later, moved)
+        shrink = min(1.0, (limit_px / a.size) ** 0.5)
+        if shrink < 1:
+            size = (max(16, round(a.shape[1] * shrink)), max(16, round(a.shape[0] * shrink)))
+            a, b = (cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in (a, b))
+        flow = self.calc(np.ascontiguousarray(a), np.ascontiguousarray(b))
+        if shrink < 1:
+            flow *= np.array((box.width / a.shape[1], box.height / a.shape[0]), np.float32)
+        return FlowRegion(box, flow + np.array((dx, dy), np.float32))
 
     def calc(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """DIS at half resolution for small images, at a quarter for large ones."""
-        self.dis.setFinestScale(1 if a.size <= FINE_REGION_PX else 2)
+        """DIS at half resolution for regions, at a quarter for whole frames.
+
+        A quarter, its default, pulls thin objects towards their background: an object 30 px wide
+        moving 6 px came out at 4.5 px, at half resolution at 5.9 px.
+        """
+        self.dis.setFinestScale(1 if a.size <= REGION_PX else 2)
         return self.dis.calc(a, b, None)
 
 
@@ -138,22 +190,3 @@ def padded_range(low: float, high: float, size: int) -> tuple[int, int]:
         low = max(0, min(low, size - MIN_SIDE_PX))
         high = min(size, low + MIN_SIDE_PX)
     return low, high
-
-
-def visible_motion(flow: np.ndarray, mask: np.ndarray) -> tuple[float, float] | None:
-    """Median flow (x, y) [px] over a visible mask, None when it is empty.
-
-    The median replaces the mean of eq. 12: at the mask's edge flow belongs to the occluder
-    (savos_facts section 3: error 1.2 to 7 times smaller).
-
-    Args:
-        flow: float32 [h, w, 2] [px].
-        mask: uint8 [h, w], non-zero on the object.
-    """
-    values = flow[mask != 0]
-    if len(values) == 0:
-        return None
-    if len(values) > 4096:  # a median of some thousands is exact enough
-        values = values[:: len(values) // 2048]
-    x, y = np.median(values, axis=0)
-    return float(x), float(y)

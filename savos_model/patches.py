@@ -38,8 +38,7 @@ def network_input(
         patch[RGB] = colours.transpose(2, 0, 1)[:: -1 if frame.order == "bgr" else 1]
     patch[RGB] /= 255
     patch[VISIBLE] = mask_channel(count, item, box, model)
-    flow = crop(region.flow, move(box, -region.box.x0, -region.box.y0), model.patch)
-    patch[FLOW] = flow.transpose(2, 0, 1) / flow_scale(model, box)
+    patch[FLOW] = region.patch(box, model.patch) / flow_scale(model, box)
     return patch
 
 

@@ -14,7 +14,7 @@ from savos_model.config import ComposeConfig, StreamConfig
 from savos_model.geometry import enlarge, intersect, move, union, warp_patch
 from savos_model.instances import check_instances, occupancy
 from savos_model.motion import amodal_motion, flow_scale
-from savos_model.optical_flow import DisFlow, TopicFlow, visible_motion
+from savos_model.optical_flow import DisFlow, TopicFlow
 from savos_model.patches import network_input
 from savos_model.tracks import Guess, TrackState, TrackTable
 from savos_model.types import AmodalObject, Box, Frame, Instance
@@ -131,12 +131,7 @@ class AmodalStream:
         boxes, shifts = [s.box for _, s in items], [s.motion for _, s in items]
         regions = self.flow.regions(self.previous.grey, seen.grey, boxes, shifts)
         for (_, state), region in zip(items, regions, strict=True):
-            mask_at = intersect(state.instance.box, region.box)
-            local = region.flow if mask_at is None else cut(region.flow, region.box, mask_at)
-            mask = cut(state.instance.mask, state.instance.box, mask_at) if mask_at else None
-            state.motion = (
-                visible_motion(local, mask) if mask is not None else None
-            ) or state.motion
+            state.motion = region.median(state.instance) or state.motion
         clock.stop("flow")
         model = self.backend.model
         last = self.previous
@@ -241,12 +236,6 @@ def to_grey(frame: Frame) -> np.ndarray:
         return frame.image
     code = cv2.COLOR_BGR2GRAY if frame.order == "bgr" else cv2.COLOR_RGB2GRAY
     return cv2.cvtColor(frame.image, code)
-
-
-def cut(values: np.ndarray, at: Box, box: Box) -> np.ndarray:
-    """The part of values lying at `at` that is inside `box` (a part of `at`)."""
-    x0, y0 = int(box.x0 - at.x0), int(box.y0 - at.y0)
-    return values[y0 : y0 + int(box.height), x0 : x0 + int(box.width)]
 
 
 def calibrated(logits: np.ndarray, temperature: float) -> np.ndarray:

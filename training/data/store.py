@@ -227,8 +227,7 @@ def flow_patch(
 ) -> np.ndarray:
     """Flow of one box as a float16 patch [2, h, w]."""
     region = flow.regions(earlier, later, [box], [shift])[0]
-    values = crop(region.flow, move(box, -region.box.x0, -region.box.y0), patch)
-    return values.transpose(2, 0, 1).astype(np.float16)
+    return region.patch(box, patch).astype(np.float16)
 
 
 def given_patch(
