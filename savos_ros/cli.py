@@ -134,6 +134,48 @@ def weights_import(
     typer.echo(f"{out}: {len(weights.arrays)} tensors, preset {weights.model.preset}")
 
 
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("demo"),
+    frames: Annotated[int, typer.Option(help="Frames of the scene, at 10 Hz.")] = 150,
+    seed: Annotated[int, typer.Option(help="Number that fixes the scene.")] = 3,
+    weights: Annotated[str, typer.Option(help="Weights of the node; empty: its default.")] = "",
+    backend: Annotated[str, typer.Option(help="Engine of the node; empty: its default.")] = "",
+) -> None:
+    """Play a generated street to the node over DDS; leaves pictures, a bag and numbers."""
+    from savos_model.settings import SettingError
+    from savos_ros.demo import DemoOptions, demo_command
+
+    try:
+        options = DemoOptions(frames, seed, weights, backend)
+    except SettingError as error:
+        typer.echo(f"savos demo: {error}", err=True)
+        raise typer.Exit(2) from error
+    raise typer.Exit(demo_command(out, options))
+
+
+@app.command()
+def params(
+    write: Annotated[
+        bool, typer.Option("--write", help="Rewrite config/amodal.yaml and the README's table.")
+    ] = False,
+    form: Annotated[str, typer.Option("--format", help="yaml or markdown.")] = "yaml",
+) -> None:
+    """Print every parameter of the node with default, range and meaning."""
+    from savos_ros import parameter_docs
+    from savos_ros.paths import share_dir
+
+    if form not in ("yaml", "markdown"):
+        typer.echo(f"--format must be yaml or markdown, got {form}", err=True)
+        raise typer.Exit(2)
+    if not write:
+        text = parameter_docs.yaml_text() if form == "yaml" else parameter_docs.markdown_text()
+        typer.echo(text, nl=False)
+        return
+    for path in parameter_docs.update(share_dir()):
+        typer.echo(f"rewritten: {path}")
+
+
 def main() -> None:
     """Entry point of the console script."""
     app()
