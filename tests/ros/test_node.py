@@ -218,6 +218,33 @@ def test_latency_from_the_image_stamp(rig):
     assert 0 < float(rig.values()["latency_ms.stamp.p50"]) < 5000
 
 
+def test_flow_from_a_topic_joins_as_third():
+    rig = Rig(flow__method="topic").activate()
+    try:
+        for index in range(3):
+            flow = np.zeros((HEIGHT, WIDTH, 2), np.float32)
+            flow[..., 0] = 1.0
+            message = message_kit.image(rig.kit, rig.head(index), flow, "32FC2")
+            rig.publisher(Image, "flow").publish(message)
+            rig.send(index)
+            rig.answered(index)
+        (mask,) = rig.masks[-1].masks
+        assert (mask.motion_x, mask.motion_y) == pytest.approx((1.0, 0.0), abs=0.05)
+        rig.send(3)  # without its flow
+        rig.publisher(Image, "flow").publish(
+            message_kit.image(rig.kit, rig.head(4), np.zeros((2, 2, 2), np.float32), "32FC2")
+        )
+        rig.send(4)  # with a flow of another size
+        message = message_kit.image(rig.kit, rig.head(5), flow, "32FC2")
+        rig.publisher(Image, "flow").publish(message)
+        rig.send(5)
+        rig.answered(5)
+        assert rig.stamps() == [0, 1, 2, 5]
+        assert rig.values()["drops.size_mismatch"] == "1"
+    finally:
+        rig.close()
+
+
 def test_two_cameras_in_namespaces_share_nothing_but_diagnostics():
     rig = Rig(namespace="/front").activate()
     try:
