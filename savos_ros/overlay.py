@@ -21,7 +21,7 @@ def color_of(track: str) -> tuple[int, int, int]:
     """Return the BGR colour of an id: the same in every run, far apart for neighbouring ids."""
     digest = zlib.crc32(track.encode())
     hue = (digest % 9973) * GOLDEN % 1.0
-    red, green, blue = colorsys.hsv_to_rgb(hue, 0.65 + 0.35 * (digest >> 16 & 1), 1.0)
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.55 + 0.3 * (digest >> 16 & 1), 1.0)
     return round(255 * blue), round(255 * green), round(255 * red)
 
 
@@ -87,4 +87,5 @@ def _label(canvas: np.ndarray, item: AmodalObject) -> None:
     x = min(max(int(item.box.x0), 0), max(canvas.shape[1] - width - 2, 0))
     y = min(max(int(item.box.y0) - 2, height + 1), canvas.shape[0] - base)
     cv2.rectangle(canvas, (x, y - height - 1), (x + width + 1, y + base - 1), (0, 0, 0), cv2.FILLED)
-    cv2.putText(canvas, text, (x + 1, y - 1), font, scale, color_of(item.id), 1, cv2.LINE_AA)
+    bright = tuple((part + 255) // 2 for part in color_of(item.id))  # legible in every hue
+    cv2.putText(canvas, text, (x + 1, y - 1), font, scale, bright, 1, cv2.LINE_AA)

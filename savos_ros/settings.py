@@ -39,7 +39,7 @@ class InputConfig:
         maximum=1.0,
     )
     queue_depth: int = setting(
-        3,
+        2,
         "joined frames that may wait for the worker; the oldest is dropped",
         minimum=1,
         maximum=100,

@@ -58,7 +58,7 @@ def test_every_setting_is_a_parameter_with_text_type_and_range(node):
 def test_all_parameters_can_be_set_before_configure(rig, node):
     assert change(rig, input__queue_depth=5, model__threads=1).successful
     assert node.settings.input.queue_depth == 5
-    assert change(rig, input__queue_depth=3, model__threads=2).successful
+    assert change(rig, input__queue_depth=2, model__threads=2).successful
 
 
 def test_a_parameter_that_is_not_live_is_refused_with_the_way_to_set_it(rig, node):
@@ -66,12 +66,12 @@ def test_a_parameter_that_is_not_live_is_refused_with_the_way_to_set_it(rig, nod
     result = change(rig, input__queue_depth=9)
     assert not result.successful
     assert "deactivate, cleanup, set it, then configure" in result.reason
-    assert node.settings.input.queue_depth == node.get_parameter("input.queue_depth").value == 3
-    assert change(rig, input__queue_depth=3).successful, "the value in use is no change"
+    assert node.settings.input.queue_depth == node.get_parameter("input.queue_depth").value == 2
+    assert change(rig, input__queue_depth=2).successful, "the value in use is no change"
     rig.do(node.trigger_deactivate)
     rig.do(node.trigger_cleanup)
     assert change(rig, input__queue_depth=9).successful
-    assert change(rig, input__queue_depth=3).successful
+    assert change(rig, input__queue_depth=2).successful
 
 
 def test_live_parameters_reach_the_stream_and_the_overlay(rig, node):
