@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from rich.console import Console
 from savos_model.config import BackendConfig, StreamConfig
 from savos_model.types import AmodalObject, Box, Frame, Instance
 from training.baselines.convex_hull import convex_hull
-from training.boxed import box_around, look_at, tighten
+from training.boxed import tighten
 from training.data.kitti_mots import KittiClip, KittiLabel, open_tracking
 from training.evaluate import Tick, run_jobs
-from training.metrics import iou, published_masks
+from training.matching import match
+from training.metrics import published_masks
 from training.online import open_stream
 from training.results import write_results
 from training.summary import cluster_interval
@@ -24,7 +25,6 @@ from training.tables import kitti_table
 
 METHODS = ("ours", "visible", "convex")
 LEVELS = (0, 1, 2)
-MATCH_IOU = 0.5
 COUNTS = (
     "frames", "frames_with_masks", "frames_answered", "objects", "objects_answered",
     "objects_scored", "unmatched", "unlabelled",
@@ -69,25 +69,6 @@ def box_overlap(box: Box, truth: Box) -> tuple[float, float]:
     common = max(width, 0.0) * max(height, 0.0)
     areas = [item.width * item.height for item in (box, truth)]
     return common / (sum(areas) - common), common / areas[1]
-
-
-def match(given: Iterable[Instance], truth: Iterable[Instance]) -> dict[str, str]:
-    """Given id by truth id: the given mask of the best IoU with each true one, at least 0.5."""
-    pairs: dict[str, str] = {}
-    for target in truth:
-        best, best_iou = "", 0.0
-        for item in given:
-            view = box_around([item.box, target.box])
-            if view.width >= item.box.width + target.box.width:
-                continue  # side by side, no common pixel
-            overlap = iou(
-                look_at((item.box, item.mask), view), look_at((target.box, target.mask), view)
-            )
-            if overlap > best_iou:
-                best, best_iou = item.id, overlap
-        if best_iou >= MATCH_IOU:
-            pairs[target.id] = best
-    return pairs
 
 
 def evaluate_sequence(

@@ -5,19 +5,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_flo import write_flo
 
 from training.data import flow_files
 from training.data.flow_files import FlowFileError, fit_flow, flow_paths, read_flo, with_flo
 from training.data.raft_flow import RaftError, RaftFlow, with_raft
 from training.data.store import ClipFrame
-
-
-def write_flo(path, flow):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    height, width = flow.shape[:2]
-    head = b"PIEH" + struct.pack("<ii", width, height)
-    path.write_bytes(head + np.asarray(flow, "<f4").tobytes())
-    return path
 
 
 def ramp(height, width):

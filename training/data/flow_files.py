@@ -103,21 +103,22 @@ def _number(path: Path) -> int | None:
 
 
 def with_flo(
-    frames: Iterator[ClipFrame], forward: str | Path, backward: str | Path
+    frames: Iterator[ClipFrame], forward: str | Path, backward: str | Path, first: int = 0
 ) -> Iterator[ClipFrame]:
     """Add the flow of files to frames.
 
     Args:
-        frames: all frames of a video, in order.
+        frames: frames of a video, in order, none left out.
         forward: folder whose i-th file (by number, from 0) is the motion of frame i to i + 1.
         backward: folder whose i-th file is the motion of frame i + 1 to i.
+        first: number of the first of `frames` in the video.
 
     Raises:
         FlowFileError: a file is unreadable or of another size, or there are fewer than pairs of
             frames.
     """
     onward, back = flow_paths(forward), flow_paths(backward)
-    for index, frame in enumerate(frames):
+    for index, frame in enumerate(frames, first):
         shape = frame.image.shape[:2]
         if index > min(len(onward), len(back)):
             raise FlowFileError(

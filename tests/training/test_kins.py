@@ -1,0 +1,149 @@
+import numpy as np
+import pytest
+import tiny_kins
+
+from training.data.kins import KinsAnnotations, KinsError
+from training.data.kitti_object import MappingError, images_of_drives, read_mapping
+from training.data.provenance import PARTS, MissingPartError
+
+
+def image(boxed):
+    canvas = np.zeros(tiny_kins.SHAPE, np.uint8)
+    box = boxed.box
+    canvas[box.y0 : box.y1, box.x0 : box.x1] = boxed.mask
+    return canvas
+
+
+def test_annotations_are_read_by_image_number(tmp_path):
+    kins = KinsAnnotations(tiny_kins.write_kins(tmp_path / "instances_train.json"))
+    assert kins.images == {0, 2} and kins.shape(2) == tiny_kins.SHAPE
+    assert kins.categories == {4: "car", 2: "pedestrian"}
+    car, walker = kins.objects(2)
+    assert (car.category, walker.category) == (4, 2)
+    np.testing.assert_array_equal(image(car.visible), tiny_kins.seen(1)["1"])
+    np.testing.assert_array_equal(image(car.full), tiny_kins.car(1))
+    np.testing.assert_array_equal(image(walker.full), tiny_kins.walker(1))
+
+
+def test_the_layout_of_2020_is_read_too(tmp_path):
+    record = tiny_kins.kins_record()
+    for note in record["annotations"]:
+        note["a_segm"], note["i_segm"] = note.pop("segmentation"), note.pop("inmodal_seg")
+    note["a_segm"] = tiny_kins.runs(tiny_kins.walker(4))
+    kins = KinsAnnotations(tiny_kins.write_kins(tmp_path / "k.json", record))
+    np.testing.assert_array_equal(image(kins.objects(0)[0].full), tiny_kins.car(4))
+    np.testing.assert_array_equal(image(kins.objects(0)[1].full), tiny_kins.walker(4))
+
+
+def test_several_polygons_are_one_mask(tmp_path):
+    record = tiny_kins.kins_record()
+    record["annotations"][0]["segmentation"] = [
+        [0, 0, 10, 0, 10, 10, 0, 10], [20, 0, 30, 0, 30, 10, 20, 10]
+    ]  # fmt: skip
+    kins = KinsAnnotations(tiny_kins.write_kins(tmp_path / "k.json", record))
+    assert image(kins.objects(2)[0].full).sum() == 200
+
+
+def test_objects_without_a_visible_pixel_are_left_out(tmp_path):
+    record = tiny_kins.kins_record()
+    record["annotations"][0]["inmodal_seg"] = tiny_kins.runs(np.zeros(tiny_kins.SHAPE, np.uint8))
+    kins = KinsAnnotations(tiny_kins.write_kins(tmp_path / "k.json", record))
+    assert [item.category for item in kins.objects(2)] == [2]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("segmentation", [[1, 2, 3, 4]], "a polygon needs 3"),
+        ("segmentation", [[1, 2, 3, 4, 5]], "a polygon needs 3"),
+        ("segmentation", [[0, 0, 1e12, 0, 1, 1]], "leaves the image of 100x60 by far"),
+        ("segmentation", [[0, 0, "x", 0, 1, 1]], "could not convert"),
+        ("segmentation", [3], "not iterable"),
+        ("inmodal_seg", {"size": [1, 1], "counts": "1"}, "is not the image's"),
+        ("inmodal_seg", {"size": [60, 100], "counts": "~~"}, "run lengths"),
+        ("inmodal_seg", {"size": [60, 100]}, "counts"),
+        ("category_id", "car", "invalid literal"),
+    ],
+)
+def test_damaged_annotations_are_named(tmp_path, field, value, message):
+    record = tiny_kins.kins_record()
+    record["annotations"][0][field] = value
+    kins = KinsAnnotations(tiny_kins.write_kins(tmp_path / "k.json", record))
+    with pytest.raises(KinsError, match=f"annotation 0 of image 000002: .*{message}"):
+        kins.objects(2)
+
+
+def test_other_files_are_refused(tmp_path):
+    path = tmp_path / "k.json"
+    huge = {"id": 1, "file_name": "000001.png", "height": 10**6, "width": 5}
+    for content, message in (
+        ("[", "is not in KINS' layout"),
+        ("[]", "is not in KINS' layout"),
+        ('{"images": []}', "lacks the key 'annotations'"),
+        ('{"images": [{"id": 1}], "annotations": []}', "lacks the key 'file_name'"),
+    ):
+        path.write_text(content)
+        with pytest.raises(KinsError, match=message):
+            KinsAnnotations(path)
+    tiny_kins.write_kins(path, {"images": [huge], "annotations": []})
+    with pytest.raises(KinsError, match="more than 4096 pixels"):
+        KinsAnnotations(path)
+
+
+def test_missing_parts_are_named_in_one_line_with_source_and_licence(tmp_path):
+    with pytest.raises(MissingPartError) as caught:
+        KinsAnnotations(tmp_path / "instances_train.json")
+    text = str(caught.value)
+    assert "instances_train.json is missing: KINS annotations" in text and "\n" not in text
+    assert "KINS-Dataset" in text and "licence: " in text
+    for name in PARTS:
+        text = str(MissingPartError(name, tmp_path))
+        assert "http" in text and "licence: " in text and "\n" not in text
+
+
+def test_mapping_by_hand(tmp_path):
+    folder = tiny_kins.write_mapping(tmp_path)
+    (folder / "train_rand.txt").write_text("3,1,2\n")
+    frames = read_mapping(folder)
+    assert [(f.drive[-9:], f.frame) for f in frames] == [
+        ("0009_sync", 1), ("0009_sync", 4), ("0001_sync", 1)
+    ]  # fmt: skip
+    assert images_of_drives(folder)[tiny_kins.DRIVE] == {1: 0, 4: 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("train_rand.txt", "1,2", "must name each of the 3 lines"),
+        ("train_rand.txt", "1,2,4", "from 1 to 4"),
+        ("train_rand.txt", "1,2,2", "must name each"),
+        ("train_rand.txt", "1,x,3", "must hold numbers"),
+        ("train_mapping.txt", "2011_09_26 2011_09_26_drive_0009_sync", "line 1 must read"),
+        ("train_mapping.txt", "2011_09_26 other 1", "line 1 must read"),
+    ],
+)
+def test_damaged_tables_are_named(tmp_path, name, text, message):
+    folder = tiny_kins.write_mapping(tmp_path)
+    (folder / name).write_text(text)
+    with pytest.raises(MappingError, match=f"{name}.*{message}"):
+        read_mapping(folder)
+
+
+def test_missing_tables_are_named(tmp_path):
+    with pytest.raises(
+        MissingPartError, match="train_mapping.txt is missing: the mapping of KITTI"
+    ):
+        read_mapping(tmp_path)
+
+
+def test_the_devkit_s_tables_map_known_frames(shared_data):
+    """Matched by eye and by file: frames of tracking clip 0001, which is drive 0009."""
+    folder = shared_data / "kitti_object_mapping"
+    if not folder.is_dir():
+        pytest.skip(f"no devkit mapping at {folder}")
+    images = images_of_drives(folder)["2011_09_26_drive_0009_sync"]
+    assert {frame: images[frame] for frame in (1, 2, 14, 30)} == {
+        1: 5572, 2: 2712, 14: 6625, 30: 684
+    }  # fmt: skip
+    assert sum(frame in images for frame in range(31)) == 30
+    assert len(read_mapping(folder)) == 7481

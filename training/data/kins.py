@@ -1,0 +1,152 @@
+"""Reads KINS: amodal and visible masks of KITTI object images in a COCO-like file."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from savos_model.types import Instance
+from training.boxed import EMPTY, BoxedMask
+from training.data.provenance import require
+from training.data.rle import RleError, decode
+
+MAX_BYTES = 2 << 30  # instances_train.json has some hundred MB
+MAX_SIDE = 4096
+MAX_POINTS = 100_000
+# Names of the fields in instances_train.json, then in update_train_2020.json.
+FULL_FIELDS = ("segmentation", "a_segm")
+VISIBLE_FIELDS = ("inmodal_seg", "i_segm")
+
+
+class KinsError(ValueError):
+    """Annotations that cannot be used; the text names the file, the annotation and the rule."""
+
+
+class KinsObject(NamedTuple):
+    """One annotated object: category as KINS numbers it (4 car), visible and whole mask."""
+
+    category: int
+    visible: BoxedMask
+    full: BoxedMask
+
+
+class KinsAnnotations:
+    """The annotations of one file, by number of the KITTI object image; masks decode when asked.
+
+    Attributes:
+        path: the file.
+        categories: name by category number, as far as the file gives them.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Read a file.
+
+        Raises:
+            MissingPartError: it is not there.
+            KinsError: it is not in KINS' layout.
+        """
+        self.path = require("kins", Path(path))
+        if self.path.stat().st_size > MAX_BYTES:
+            raise KinsError(f"{self.path} is larger than {MAX_BYTES} bytes: no file of KINS")
+        try:
+            record = json.loads(self.path.read_bytes())
+            images = {entry["id"]: entry for entry in record["images"]}
+            found: dict[Any, list[dict]] = defaultdict(list)
+            for note in record["annotations"]:
+                found[note["image_id"]].append(note)
+            self.categories = {
+                int(entry["id"]): str(entry["name"]) for entry in record.get("categories", [])
+            }
+            self._notes = {
+                int(Path(image["file_name"]).stem): (
+                    (int(image["height"]), int(image["width"])),
+                    found.get(key, []),
+                )
+                for key, image in images.items()
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"lacks the key {error}" if isinstance(error, KeyError) else str(error)
+            raise KinsError(f"{self.path} is not in KINS' layout: {what}") from None
+        if any(not 0 < side <= MAX_SIDE for shape, _ in self._notes.values() for side in shape):
+            raise KinsError(f"{self.path} has images of more than {MAX_SIDE} pixels a side")
+
+    @property
+    def images(self) -> set[int]:
+        """Numbers of the annotated images."""
+        return set(self._notes)
+
+    def shape(self, image: int) -> tuple[int, int]:
+        """Rows and columns of an image."""
+        return self._notes[image][0]
+
+    def objects(self, image: int) -> list[KinsObject]:
+        """Objects of an image that show some pixel.
+
+        Raises:
+            KinsError: a mask is damaged.
+        """
+        shape, notes = self._notes[image]
+        made = []
+        for note in notes:
+            try:
+                full = _mask(_field(note, FULL_FIELDS), *shape)
+                visible = _mask(_field(note, VISIBLE_FIELDS), *shape)
+                category = int(note["category_id"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise KinsError(
+                    f"{self.path}: annotation {note.get('id')} of image {image:06d}: {error}"
+                ) from None
+            if visible.mask.size:
+                made.append(KinsObject(category, visible, full))
+        return made
+
+    def truth(self, image: int) -> tuple[list[Instance], dict[str, BoxedMask]]:
+        """Visible masks as instances with their place in the file as id, whole masks by that id."""
+        objects = self.objects(image)
+        seen = [
+            Instance(str(i), *item.visible, str(item.category)) for i, item in enumerate(objects)
+        ]
+        return seen, {str(i): item.full for i, item in enumerate(objects)}
+
+
+@functools.lru_cache(maxsize=1)
+def read_kins(path: Path) -> KinsAnnotations:
+    """The annotations of a file, read once by each process."""
+    return KinsAnnotations(path)
+
+
+def _field(note: dict, names: tuple[str, str]) -> Any:
+    for name in names:
+        if name in note:
+            return note[name]
+    raise KeyError(f"one of {', '.join(names)}")
+
+
+def _mask(segment: Any, height: int, width: int) -> BoxedMask:
+    """Mask of run lengths or of polygons."""
+    if isinstance(segment, dict):
+        if list(segment.get("size", [])) != [height, width]:
+            raise RleError(f"size {segment.get('size')} is not the image's {[height, width]}")
+        return decode(segment["counts"], height, width)
+    # Imported here: readers of other sets do without it. Polygons are filled by COCO's own rule.
+    from pycocotools import mask as coco
+
+    polygons = [_polygon(points, height, width) for points in segment]
+    if not polygons:
+        return EMPTY
+    runs = coco.merge(coco.frPyObjects(polygons, height, width))
+    return decode(runs["counts"], height, width)
+
+
+def _polygon(points: Any, height: int, width: int) -> list[float]:
+    values = [float(value) for value in points]
+    if len(values) % 2 or not 6 <= len(values) <= 2 * MAX_POINTS:
+        raise ValueError(f"a polygon needs 3 to {MAX_POINTS} points, got {len(values)} numbers")
+    limits = (2 * width, 2 * height)
+    if not all(math.isfinite(v) and abs(v) <= limits[i % 2] for i, v in enumerate(values)):
+        raise ValueError(f"a polygon leaves the image of {width}x{height} by far")
+    return values

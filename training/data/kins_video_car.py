@@ -1,0 +1,250 @@
+"""Reads KINS-Video-Car: cars tracked in KITTI raw, with KINS' amodal truth on some frames."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from savos_model.types import Box, Instance
+from training.boxed import BoxedMask, from_image, slices
+from training.data.flow_files import with_flo
+from training.data.kins import KinsAnnotations, KinsError, read_kins
+from training.data.kitti_mots import open_raw
+from training.data.kitti_object import images_of_drives
+from training.data.provenance import MissingPartError, require
+from training.data.rle import RleError, decode
+from training.data.safe_pickle import load
+from training.data.store import ClipFrame
+from training.matching import match
+
+SPLITS = ("train", "val", "test")
+CAR = "1"  # class of MOTS files
+MAX_PICKLE_BYTES = 2 << 30
+
+
+class KinsVideoCarError(ValueError):
+    """Files that cannot be used; the text names file, video or frame, and the rule."""
+
+
+def amodal_truth(
+    instances: list[Instance], kins: KinsAnnotations, image: int, shape: tuple[int, int]
+) -> dict[str, BoxedMask]:
+    """Whole masks of the tracked objects that KINS annotates in one image, by track id.
+
+    A track and an annotation are paired when their visible masks have the best IoU, at least 0.5.
+
+    Raises:
+        KinsError: a mask is damaged, or the image has another size.
+    """
+    if kins.shape(image) != shape:
+        raise KinsError(
+            f"{kins.path}: image {image:06d} is {kins.shape(image)[::-1]}, its raw frame "
+            f"{shape[::-1]}: the mapping belongs to other images"
+        )
+    seen, full = kins.truth(image)
+    return {track: full[name] for name, track in match(instances, seen).items()}
+
+
+class TruthSource:
+    """KINS' whole masks for the frames of KITTI raw drives."""
+
+    def __init__(self, annotations: str | Path, mapping: str | Path) -> None:
+        """Remember the places.
+
+        Args:
+            annotations: file of KINS.
+            mapping: folder with train_mapping.txt and train_rand.txt.
+        """
+        self.annotations, self.mapping = Path(annotations), Path(mapping)
+
+    def of(
+        self, drive: str, frame: int, instances: list[Instance], shape: tuple[int, int]
+    ) -> dict[str, BoxedMask] | None:
+        """Whole masks by track id, None in a frame without annotation."""
+        image = _mapping(self.mapping).get(drive, {}).get(frame)
+        kins = read_kins(self.annotations)
+        if image is None or image not in kins.images:
+            return None
+        return amodal_truth(instances, kins, image, shape)
+
+
+@functools.lru_cache(maxsize=1)
+def _mapping(folder: Path) -> dict[str, dict[int, int]]:
+    return images_of_drives(folder)
+
+
+class ReleasedCars:
+    """One split of the released data: car_data, Kitti/raw_video, Kitti/Kitti_flow.
+
+    Attributes:
+        root: the folder.
+        videos: names of the drives.
+    """
+
+    def __init__(self, root: str | Path, split: str) -> None:
+        """Read the masks of a split.
+
+        Raises:
+            MissingPartError: they are not there.
+            UnsafePickleError: the file holds something else than plain data.
+            KinsVideoCarError: unknown split, or another layout.
+        """
+        if split not in SPLITS:
+            raise KinsVideoCarError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+        self.root = Path(root)
+        self.path = require("kins_video_car", self.root / "car_data" / f"{split}_data.pkl")
+        self._tracks = load(self.path, MAX_PICKLE_BYTES)
+        kinds = self._tracks.values() if isinstance(self._tracks, dict) else [None]
+        if not all(isinstance(tracks, dict) for tracks in kinds):
+            raise KinsVideoCarError(f"{self.path} must hold video: object: frame: masks")
+        self.videos = sorted(str(name) for name in self._tracks)
+
+    def pictures(self, video: str) -> list[Path]:
+        """Images of a drive; the masks' frame t is the t-th of them."""
+        folder = self.root / "Kitti" / "raw_video" / "_".join(video.split("_")[:3]) / video
+        require("kins_video_car", folder)
+        numbered = (path for path in folder.glob("*.png") if path.stem.isdigit())
+        return sorted(numbered, key=lambda path: int(path.stem))
+
+    def frames(
+        self, video: str, start: int = 0, stop: int | None = None, truth: TruthSource | None = None
+    ) -> Iterator[ClipFrame]:
+        """Frames start .. stop - 1 of a drive, with the released flow where it is there.
+
+        Raises:
+            KinsVideoCarError: an image or a mask is damaged or of another size.
+        """
+        made = self._plain(video, self.pictures(video), start, stop, truth)
+        leaf = Path("_".join(video.split("_")[:3])) / video
+        folders = [
+            self.root / "Kitti" / name / leaf for name in ("Kitti_flow", "Kitti_reverse_flow")
+        ]
+        if all(folder.is_dir() for folder in folders):
+            made = with_flo(made, *folders, first=start)
+        return made
+
+    def _plain(
+        self,
+        video: str,
+        pictures: list[Path],
+        start: int,
+        stop: int | None,
+        truth: TruthSource | None,
+    ) -> Iterator[ClipFrame]:
+        tracks = self._tracks[video]
+        for index, path in enumerate(pictures[start:stop], start):
+            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            if image is None:
+                raise KinsVideoCarError(f"{path} cannot be decoded: it is cut off or no image")
+            shape = image.shape[:2]
+            here = {str(name): times[index] for name, times in tracks.items() if index in times}
+            masks = {i: self._decode(e, "VM", shape, (video, i, index)) for i, e in here.items()}
+            instances = [Instance(i, *mask, CAR) for i, mask in masks.items() if mask.mask.size]
+            others = [
+                self._decode(e, "loss_mask", shape, (video, i, index)) for i, e in here.items()
+            ]
+            known = truth.of(video, int(path.stem), instances, shape) if truth else None
+            yield ClipFrame(image, instances, known, _remainder(others, instances, shape))
+
+    def _decode(
+        self, entry: Any, kind: str, shape: tuple[int, int], where: tuple[str, str, int]
+    ) -> BoxedMask:
+        try:
+            runs = entry[kind]
+            if tuple(runs["size"]) != shape:
+                raise RleError(f"size {tuple(runs['size'])} is not the image's {shape}")
+            return decode(runs["counts"], *shape)
+        except (RleError, KeyError, TypeError, AttributeError) as error:
+            video, name, index = where
+            raise KinsVideoCarError(
+                f"{self.path}: {kind} of {video}, object {name}, frame {index}: {error!r}"
+            ) from None
+
+
+def _remainder(
+    others: list[BoxedMask], instances: list[Instance], shape: tuple[int, int]
+) -> list[Instance]:
+    """What the loss masks take as occluders beside the tracked cars: dropped short tracks."""
+    left = np.zeros(shape, np.uint8)
+    for box, mask in others:
+        left[slices(box)] |= mask
+    for item in instances:
+        left[slices(item.box)] &= 1 - item.mask
+    boxed = from_image(left)
+    return [Instance("", *boxed)] if boxed.mask.size else []
+
+
+def drive_folder(raw: str | Path, drive: str) -> Path:
+    """Folder of a drive in KITTI raw.
+
+    Raises:
+        MissingPartError: it is not there.
+    """
+    folder = Path(raw) / "_".join(drive.split("_")[:3]) / drive
+    require("kitti_raw", folder / "image_02" / "data")
+    return folder
+
+
+def tracked_drives(raw: str | Path, masks: str | Path) -> dict[str, Path]:
+    """Mask file of each drive that has one and whose images are there, by drive.
+
+    Raises:
+        MissingPartError: no mask file, or the images of one of them are missing.
+    """
+    files = sorted(Path(masks).glob("*_drive_*.txt"))
+    if not files:
+        raise MissingPartError("tracked_masks", Path(masks) / "<drive>.txt")
+    for file in files:
+        drive_folder(raw, file.stem)
+    return {file.stem: file for file in files}
+
+
+def built_frames(
+    raw: str | Path,
+    drive: str,
+    masks: str | Path,
+    truth: TruthSource | None = None,
+    start: int = 0,
+    stop: int | None = None,
+    classes: Collection[str] = (CAR,),
+) -> Iterator[ClipFrame]:
+    """Frames of a drive of KITTI raw with tracked masks, and KINS' whole masks where it has any.
+
+    Args:
+        raw: folder of KITTI raw.
+        drive: name of the drive.
+        masks: MOTS text of a tracker; its frame numbers are those of the drive.
+        truth: source of the whole masks.
+        start: place of the first frame among those of the drive.
+        stop: place after the last one; None: to the end.
+        classes: classes tracked; objects of other classes and ignored regions only hide.
+
+    Raises:
+        KittiError, KinsError: a file is damaged.
+    """
+    clip = open_raw(drive_folder(raw, drive), "txt", masks)
+    numbers = clip.frames[start:stop]
+    run = numbers[0] if numbers else 0
+    for place, number in enumerate(numbers):
+        if place and number != numbers[place - 1] + 1:
+            run = number  # a frame is missing: its tracks begin anew
+        image = clip.image(number)
+        shape = image.shape[:2]
+        found = clip.instances(number, shape)
+        cars = [item for item in found if item.class_id in classes]
+        rest = [item for item in found if item.class_id not in classes]
+        known: Mapping[str, tuple[Box, np.ndarray]] | None = None
+        if truth is not None:
+            known = truth.of(drive, number, cars, shape)
+        named = {item.id: f"{run}/{item.id}" for item in cars}
+        yield ClipFrame(
+            image,
+            [Instance(named[c.id], c.box, c.mask, c.class_id, c.score) for c in cars],
+            None if known is None else {named[name]: mask for name, mask in known.items()},
+            [*rest, *clip.ignored(number, shape)],
+        )
