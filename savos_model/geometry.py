@@ -10,14 +10,15 @@ import numpy as np
 from savos_model.types import Box
 
 MIN_BOX_PX = 16  # a crop box is never smaller: a patch of a few pixels carries no shape
-WARP_ITERATIONS = 3  # fixed-point steps u(x) = dM(x - u(x)); savos_facts row 8
+# Fixed-point steps u(x) = dM(x - u(x)); docs/departures.md row 8.
+WARP_ITERATIONS = 3
 
 
 def enlarge(box: Box, factor: float) -> Box:
     """Grow a box about its centre by `factor`, outwards to whole pixels, MIN_BOX_PX a side or more.
 
     The box may leave the image: crops are zero padded, so that a shape keeps its place in the patch
-    at the image border. (The released code clips to the image, savos_facts row 4.)
+    at the image border. (The released code clips to the image: docs/departures.md row 4.)
     """
     width, height = max(box.width * factor, MIN_BOX_PX), max(box.height * factor, MIN_BOX_PX)
     cx, cy = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2

@@ -74,8 +74,8 @@ def warp_forward(
 def savos_loss(prediction: Prediction, targets: Targets) -> Losses:
     """L_M on the warped prediction, L_C between M~ and M^ of the same frame, and BCE of M~ itself.
 
-    The same-frame term is not in the paper: with occluders pasted over the input (savos_facts,
-    improvement 9) it trains completion directly; without them it only asks for a copy of V.
+    The same-frame term is not in the paper: with occluders pasted over the input it trains
+    completion directly; without them it only asks for a copy of V (docs/departures.md row 32).
     """
     warped = warp_forward(prediction, targets)
     completed = prediction.mask_logits.sigmoid()

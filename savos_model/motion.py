@@ -11,8 +11,8 @@ from savos_model.types import Box
 def flow_scale(model: ModelConfig, box: Box) -> np.ndarray:
     """Image pixels per unit of the flow channels, float32 [2, 1, 1] (x, y).
 
-    Preset paper: flow and residual are in patch pixels (savos_facts row 3); official: in image
-    pixels.
+    Preset paper: flow and residual are in patch pixels (docs/departures.md row 3); official: in
+    image pixels.
     """
     if model.preset == "official":
         return np.ones((2, 1, 1), np.float32)

@@ -17,8 +17,8 @@ def amodal_motion(residual: Tensor, patches: Tensor, boxes: Tensor, base: Tensor
     """Dense motion of the amodal mask: flow on V, base motion elsewhere, plus the residual.
 
     Flow and residual are in patch pixels, so that the network sees the same motion at any object
-    size (savos_facts row 3); the hybrid base is the released code's, with a median for its mean
-    (row 10).
+    size (docs/departures.md row 3); the hybrid base is the released code's, with a median for its
+    mean (row 10).
 
     Args:
         residual: float [..., 2, h, w] [patch px].

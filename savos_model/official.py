@@ -13,8 +13,8 @@ from savos_model.weights import Weights, WeightsError, check_shapes
 OFFICIAL_MODEL = ModelConfig(
     width=1.0, patch_height=64, patch_width=128, preset="official", occluder_hint=False
 )
-# savos_facts: `st_encoder`, `mask_decoder.down_networks` and `flow_decoder.last_flow_encoder` are
-# the encoders.
+# `st_encoder`, `mask_decoder.down_networks` and `flow_decoder.last_flow_encoder` are the encoders
+# (docs/departures.md row 38).
 RULES = (
     (r"st_encoder\.encoder\.([0-5])\.([01])\.", r"embed_encoder.stages.\1.\2."),
     (r"st_encoder\.encoder\.6\.1\.", "embed_encoder.linear."),

@@ -1,6 +1,6 @@
 """The released code's image-space inference, faults kept, so that its checkpoint gives its numbers.
 
-Rows quoted below are those of savos_facts; geometry_torch.py has the forms without the faults.
+Rows quoted below are those of docs/departures.md; geometry_torch.py has the forms without faults.
 """
 
 from __future__ import annotations

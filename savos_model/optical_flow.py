@@ -10,7 +10,7 @@ import numpy as np
 from savos_model.geometry import intersect, window
 from savos_model.types import Box, Instance
 
-PAD_PX = 24  # context around a region that DIS needs; savos_facts section 3
+PAD_PX = 24  # context around a region that DIS needs; docs/departures.md row 29
 MIN_SIDE_PX = 48  # DIS needs room for its pyramid
 # Larger regions are shrunk to this: a patch of some thousand pixels needs no finer flow, and the
 # cost of an object no longer grows with its size.
@@ -52,7 +52,7 @@ class FlowRegion(NamedTuple):
         """Median motion (x, y) [px] of an instance's visible mask; None when it is not inside.
 
         The median replaces the mean of eq. 12: at the mask's edge flow belongs to the occluder
-        (savos_facts section 3: error 1.2 to 7 times smaller).
+        (docs/departures.md row 10).
         """
         on = np.flatnonzero(item.mask)
         if len(on) > MEDIAN_SAMPLE:
