@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from savos_model.config import ModelConfig
+from savos_model.config import ModelConfig, TracksConfig
 from savos_model.geometry_torch import resample
 from savos_model.losses import Targets
 from savos_model.settings import check_settings, setting
@@ -34,7 +34,9 @@ class AugmentConfig:
         0.3, "share of windows with eroded or dilated input masks", minimum=0.0, maximum=1.0
     )
     no_colour: float = setting(0.15, "share of windows without image", minimum=0.0, maximum=1.0)
-    enlarge: float = setting(1.5, "crop box over visible box", minimum=1.0, maximum=4.0)
+    enlarge: float = setting(
+        TracksConfig().enlarge, "crop box over visible box", minimum=1.0, maximum=4.0
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
