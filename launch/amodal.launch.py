@@ -14,7 +14,6 @@ from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import (
     DeclareLaunchArgument,
-    EmitEvent,
     ExecuteProcess,
     LogInfo,
     OpaqueFunction,
@@ -22,14 +21,11 @@ from launch.actions import (
     SetEnvironmentVariable,
     Shutdown,
 )
-from launch.events import matches_action
-from launch.events.process import ProcessExited
+from launch.event_handlers import OnProcessIO
+from launch.events.process import ProcessExited, ProcessIO
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
-from launch_ros.event_handlers import OnStateTransition
-from launch_ros.events.lifecycle import ChangeState
 from launch_ros.parameter_descriptions import ParameterValue
-from lifecycle_msgs.msg import Transition
 
 from savos_ros.paths import share_dir
 
@@ -37,6 +33,7 @@ CONFIG = share_dir() / "config"
 NODE_NAME = "savos"
 BOOL = ["true", "false"]
 DISCOVERY_S = 5.0
+ACTIVE = b"]: active: "  # in the log line of an activated node
 ARGUMENTS = (
     DeclareLaunchArgument(
         "image", default_value="/camera/image_raw", description="camera image topic"
@@ -90,14 +87,15 @@ def end_launch(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
 
 def amodal_node(values: dict[str, str]) -> LifecycleNode:
     """The node with its parameters and topics."""
+    # The node starts itself: a request of the launch system can come before discovery is done.
     parameters: list = [existing(values["params_file"], "params_file")]
+    parameters.append({"autostart": values["autostart"] == "true"})
     overrides = {"input.image_transport": "image_transport", "model.backend": "backend"}
     for parameter, argument in overrides.items():
         if values[argument]:
             parameters.append({parameter: ParameterValue(values[argument], value_type=str)})
     if values["bag"]:
         parameters.append({"use_sim_time": True})
-    parameters.append({"autostart": False})  # the events below do it
     return LifecycleNode(
         package="savos_ros",
         executable="savos_node",
@@ -115,29 +113,21 @@ def amodal_node(values: dict[str, str]) -> LifecycleNode:
     )
 
 
-def change_state(node: LifecycleNode, transition: int) -> EmitEvent:
-    """Ask the node for a lifecycle transition."""
-    event = ChangeState(lifecycle_node_matcher=matches_action(node), transition_id=transition)
-    return EmitEvent(event=event)
+def once_active(node: LifecycleNode, entities: list[Action]) -> RegisterEventHandler:
+    """Run `entities` when the node reports that it is active.
 
+    Its log tells that: transition events get lost when they come before discovery is done.
+    """
 
-def start_up(node: LifecycleNode, once_active: list[Action]) -> list[Action]:
-    """Configure the node, activate it, then run `once_active`; a failed step is reported."""
+    def read(event: ProcessIO) -> list[Action] | None:
+        if ACTIVE not in event.text or not entities:
+            return None
+        found = list(entities)
+        entities.clear()  # a later activation does not play the bag again
+        return found
 
-    def after(start: str, goal: str, entities: list[Action]) -> RegisterEventHandler:
-        handler = OnStateTransition(
-            target_lifecycle_node=node, start_state=start, goal_state=goal, entities=entities
-        )
-        return RegisterEventHandler(handler)
-
-    failed = LogInfo(msg="savos: not configured; its last error above says what to do")
-    activate = change_state(node, Transition.TRANSITION_ACTIVATE)
-    return [
-        after("configuring", "inactive", [activate]),
-        after("configuring", "unconfigured", [failed]),
-        after("activating", "active", once_active),
-        change_state(node, Transition.TRANSITION_CONFIGURE),
-    ]
+    handler = OnProcessIO(target_action=node, on_stdout=read, on_stderr=read)
+    return RegisterEventHandler(handler)
 
 
 def bag_player(bag: str) -> list[Action]:
@@ -145,7 +135,7 @@ def bag_player(bag: str) -> list[Action]:
     if not bag:
         return []
     path = existing(bag, "bag")
-    # Both wait for discovery: else the first frames would be lost.
+    # Each gives discovery time: else the first frames would be lost.
     if shutil.which("ros2") and importlib.util.find_spec("ros2bag"):
         command = ["ros2", "bag", "play", path, "--clock", "--delay", str(DISCOVERY_S)]
     else:
@@ -187,8 +177,8 @@ def start(context: LaunchContext) -> list[Action]:
     """Turn the arguments into actions."""
     values = {a.name: LaunchConfiguration(a.name).perform(context) for a in ARGUMENTS}
     node, player = amodal_node(values), bag_player(values["bag"])
-    running = start_up(node, player) if values["autostart"] == "true" else player
-    return [*dds_profile(values["fastdds"]), node, *running, *viewers(values)]
+    profile = dds_profile(values["fastdds"])
+    return [*profile, once_active(node, player), node, *viewers(values)]
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -19,7 +19,9 @@ for needed in ("launch_pytest", "launch_ros", "composition_interfaces"):
 import launch_pytest  # noqa: E402
 import rclpy  # noqa: E402
 from launch import LaunchContext, LaunchDescription  # noqa: E402
-from launch.actions import IncludeLaunchDescription  # noqa: E402
+from launch.actions import IncludeLaunchDescription, RegisterEventHandler  # noqa: E402
+from launch.event_handlers import OnProcessExit, OnProcessIO  # noqa: E402
+from launch.events.process import ProcessIO  # noqa: E402
 from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
 from launch_pytest.actions import ReadyToTest  # noqa: E402
 from lifecycle_msgs.srv import GetState  # noqa: E402
@@ -195,14 +197,25 @@ def test_without_autostart_the_node_waits_unconfigured(by_hand, watch):
 
 @launch_pytest.fixture
 def wrong_weights(tmp_path):
-    arguments = {"params_file": write_params(tmp_path, str(tmp_path / "gone.safetensors"))}
-    return LaunchDescription([included("amodal", **arguments), ReadyToTest()])
+    params_file = write_params(tmp_path, str(tmp_path / "gone.safetensors"))
+    told, exits = [], []
+
+    def hear(event: ProcessIO) -> None:
+        told.append(event.text.decode())
+
+    handlers = [
+        OnProcessIO(on_stdout=hear, on_stderr=hear),
+        OnProcessExit(on_exit=lambda event, context: exits.append(event.returncode)),
+    ]
+    listening = [RegisterEventHandler(handler) for handler in handlers]
+    launched = included("amodal", params_file=params_file)
+    return LaunchDescription([*listening, launched, ReadyToTest()]), told, exits
 
 
 @pytest.mark.launch(fixture=wrong_weights)
-def test_a_failed_configure_leaves_the_node_up_to_be_mended(wrong_weights, watch):
-    watcher = watch("/savos")
-    assert wait_until(watcher.client.service_is_ready)
-    assert wait_until(lambda: watcher.state() == "unconfigured")
-    time.sleep(2)
-    assert watcher.state() == "unconfigured"
+def test_a_failed_start_ends_the_launch_with_the_cause(wrong_weights):
+    _, told, exits = wrong_weights
+    assert wait_until(lambda: exits)
+    assert exits == [1]
+    assert "cannot configure: model.weights" in "".join(told)
+    assert "gone.safetensors" in "".join(told)
