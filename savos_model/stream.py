@@ -13,6 +13,7 @@ from savos_model.compose import compose, compose_coasted, copy_visible
 from savos_model.config import ComposeConfig, StreamConfig
 from savos_model.geometry import enlarge, intersect, move, union, warp_patch
 from savos_model.instances import check_instances, occupancy
+from savos_model.layers import FLOW, VISIBLE
 from savos_model.motion import amodal_motion, flow_scale
 from savos_model.optical_flow import DisFlow, TopicFlow
 from savos_model.patches import network_input
@@ -21,6 +22,7 @@ from savos_model.types import AmodalObject, Box, Frame, Instance
 
 STAGES = ("flow", "crop", "network", "warp", "compose")
 MEMORY_LIMIT = 3.0  # a crop box never grows beyond this multiple of the visible box
+EXTENT_MARGIN = 1.2  # growth of a remembered extent, so that a mask cut by its box can unfold
 
 
 @dataclass
@@ -149,7 +151,7 @@ class AmodalStream:
         for row, (_, state) in enumerate(items):
             state.h, state.c = out.h[row], out.c[row]
             scale = flow_scale(model, state.box)
-            flow, visible = patches[row, 4:6], patches[row, 3]
+            flow, visible = patches[row, FLOW], patches[row, VISIBLE][0]
             motion = amodal_motion(out.residual[row], flow, visible, state.motion, scale)
             on = chances[row] > 0.5
             mean = motion[:, on].mean(1) if on.any() else state.motion
@@ -183,6 +185,7 @@ class AmodalStream:
             return box
         limit = enlarge(item.box, max(MEMORY_LIMIT, self.config.tracks.enlarge))
         moved = move(state.extent, *(float(round(v)) for v in state.guess.mean_motion))
+        moved = enlarge(moved, EXTENT_MARGIN)
         remembered = intersect(moved, limit)
         return box if remembered is None else union(box, remembered)
 

@@ -29,7 +29,7 @@ class FullBoxBackend:
         tracks, (rows, cols) = len(patches), self.model.patch
         self.calls.append(patches)
         logits = np.full((tracks, rows, cols), -9, np.float32)
-        logits[:, rows // 6 : -(rows // 6), cols // 6 : -(cols // 6)] = 9
+        logits[:, rows // 4 : -(rows // 4), cols // 4 : -(cols // 4)] = 9
         zeros = np.zeros((tracks, 2, rows, cols), np.float32)
         return StepOutput(logits, logits, zeros, h + 1, c + 1)
 
