@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from savos_ros import prepare_commands
 from savos_ros.bags import commands as bag_commands
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 bag_commands.register(app)
+app.add_typer(prepare_commands.app, name="prepare")
 
 
 @app.callback()
@@ -152,6 +154,33 @@ def demo(
         typer.echo(f"savos demo: {error}", err=True)
         raise typer.Exit(2) from error
     raise typer.Exit(demo_command(out, options))
+
+
+bench = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+
+@bench.command("node")
+def bench_node(
+    seconds: Annotated[float, typer.Option(help="Length of the run [s].")] = 600.0,
+    tracks: Annotated[int, typer.Option(help="Masks per frame.")] = 10,
+    seed: SeedOption = 3,
+    weights: Annotated[str, typer.Option(help="Weights of the node; empty: its default.")] = "",
+    json: JsonOption = None,
+) -> None:
+    """Latency, drops and memory of the node on a street played over DDS at 10 Hz."""
+    from rich import print_json
+
+    from savos_model.settings import SettingError
+    from savos_ros.bench import BenchOptions, bench_node
+    from savos_ros.demo_session import DemoError
+
+    try:
+        report = bench_node(BenchOptions(seconds, tracks, seed, weights), json)
+    except (DemoError, SettingError) as error:
+        typer.echo(f"savos bench node: {error}", err=True)
+        raise typer.Exit(1) from error
+    print_json(data=report)
 
 
 @app.command()

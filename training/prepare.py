@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -13,21 +14,44 @@ from rich.progress import track
 
 from savos_model.config import ModelConfig
 from savos_model.types import Instance
+from training.data.chewing_gum import ChewingGumConfig, videos
 from training.data.fishbowl import FishbowlClip
-from training.data.store import ClipFrame, store_clip
+from training.data.kins_video_car import (
+    ReleasedCars,
+    TruthSource,
+    built_frames,
+    drive_folder,
+    tracked_drives,
+)
+from training.data.kitti_frames import clip_frames
+from training.data.kitti_mots import open_raw, open_tracking
+from training.data.provenance import require
+from training.data.raft_flow import RaftFlow, with_raft
+from training.data.store import ClipFrame, open_clip, store_clip
 from training.data.street import StreetConfig, generate
 
 STRIDES = (1, 2, 3)  # clips are taken at 30, 15 and 10 Hz in turn: robots differ
+CHUNK = 200  # frames of a long video stored as one clip: all its rows are held in memory
+GUM_BLOCK = 20  # Chewing Gum videos stored as one clip
+GUM_MIN_PX = 16  # a whole polygon has about 150 px
+FLOWS = ("dis", "raft_small", "raft_large")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One clip to store: where it goes, and the picklable call that yields its frames."""
+    """One clip to store: where it goes, and the picklable call that yields its frames.
+
+    Attributes:
+        min_px: smaller visible masks are left out.
+        flow: of FLOWS, where the frames bring none.
+    """
 
     folder: Path
     frames: Callable[..., Iterator[ClipFrame]]
     arguments: tuple
     patch: tuple[int, int]
+    min_px: int = 64
+    flow: str = "dis"
 
 
 def fishbowl_frames(path: Path, stride: int) -> Iterator[ClipFrame]:
@@ -50,6 +74,34 @@ def street_frames(seed: int, frames: int) -> Iterator[ClipFrame]:
         yield ClipFrame(frame.image, instances, {str(item.id): item.full for item in seen})
 
 
+def chewing_gum_frames(seed: int, start: int, count: int) -> Iterator[ClipFrame]:
+    """Generated Chewing Gum videos one after the other, each with its own track ids."""
+    for video in videos(ChewingGumConfig(seed=seed), start, count):
+        for frame in video.clip_frames():
+            named = [replace(item, id=f"{video.name}/{item.id}") for item in frame.instances]
+            full = {f"{video.name}/{name}": mask for name, mask in (frame.full or {}).items()}
+            yield replace(frame, instances=named, full=full)
+
+
+def kitti_frames(
+    root: Path, sequence: str, masks: str, start: int, stop: int
+) -> Iterator[ClipFrame]:
+    """Frames start .. stop - 1 of a KITTI MOTS sequence, all classes tracked, without truth."""
+    return clip_frames(open_tracking(root, sequence, masks), start, stop)
+
+
+def released_frames(
+    root: Path, split: str, video: str, start: int, stop: int, truth: TruthSource | None
+) -> Iterator[ClipFrame]:
+    """Frames start .. stop - 1 of a drive of the released KINS-Video-Car."""
+    return _released(root, split).frames(video, start, stop, truth)
+
+
+@functools.lru_cache(maxsize=1)
+def _released(root: Path, split: str) -> ReleasedCars:
+    return ReleasedCars(root, split)
+
+
 def fishbowl_jobs(data: Path, out: Path, model: ModelConfig) -> list[Job]:
     """One job per clip of a folder with `<clip>.mp4` and `<clip>.json.gz`."""
     clips = sorted(data.glob("*.mp4"))
@@ -63,24 +115,131 @@ def fishbowl_jobs(data: Path, out: Path, model: ModelConfig) -> list[Job]:
     ]
 
 
-def street_jobs(clips: int, frames: int, out: Path, model: ModelConfig) -> list[Job]:
-    """Generated clips with seeds 0, 1, ... ."""
+def street_jobs(
+    clips: int, frames: int, out: Path, model: ModelConfig, first_seed: int = 0
+) -> list[Job]:
+    """Generated clips with seeds first_seed, first_seed + 1, ... ."""
     return [
-        Job(out / f"street_{s:04d}", street_frames, (s, frames), model.patch) for s in range(clips)
+        Job(out / f"street_{s:04d}", street_frames, (s, frames), model.patch)
+        for s in range(first_seed, first_seed + clips)
     ]
+
+
+def chewing_gum_jobs(count: int, out: Path, model: ModelConfig, seed: int = 0) -> list[Job]:
+    """Blocks of generated Chewing Gum videos 0 .. count - 1 of one seed."""
+    jobs = []
+    for start in range(0, count, GUM_BLOCK):
+        name = f"gum_{seed}_{start:06d}"
+        arguments = (seed, start, min(GUM_BLOCK, count - start))
+        jobs.append(Job(out / name, chewing_gum_frames, arguments, model.patch, GUM_MIN_PX))
+    return jobs
+
+
+def kitti_jobs(
+    root: Path,
+    out: Path,
+    model: ModelConfig,
+    sequences: list[str] | None = None,
+    masks: str = "txt",
+) -> list[Job]:
+    """Parts of KITTI MOTS sequences.
+
+    Args:
+        root: folder with training/image_02 and the masks.
+        out: folder of the stored clips.
+        model: its patch decides the size of the rows.
+        sequences: their names; all whose images are there when None.
+        masks: txt or png (truth), or tracker.
+
+    Raises:
+        MissingPartError, KittiError: images or masks are missing.
+    """
+    images = require("kitti_tracking", root / "training" / "image_02")
+    if masks in ("txt", "png"):
+        require("kitti_mots", root / {"txt": "instances_txt", "png": "instances"}[masks])
+    names = sequences or sorted(path.name for path in images.iterdir() if path.is_dir())
+    jobs = []
+    for name in names:
+        length = len(open_tracking(root, name, masks).frames)
+        for start, stop in _chunks(length):
+            folder = out / f"{name}_{masks}_{start:06d}"
+            jobs.append(Job(folder, kitti_frames, (root, name, masks, start, stop), model.patch))
+    return jobs
+
+
+def built_jobs(
+    raw: Path, masks: Path, out: Path, model: ModelConfig, truth: TruthSource | None = None
+) -> list[Job]:
+    """Parts of the drives of KITTI raw for which `masks` holds <drive>.txt."""
+    jobs = []
+    for drive, file in tracked_drives(raw, masks).items():
+        for start, stop in _chunks(len(open_raw(drive_folder(raw, drive)).frames)):
+            folder = out / f"{drive}_{start:06d}"
+            arguments = (raw, drive, file, truth, start, stop)
+            jobs.append(Job(folder, built_frames, arguments, model.patch))
+    return jobs
+
+
+def released_jobs(
+    root: Path, split: str, out: Path, model: ModelConfig, truth: TruthSource | None = None
+) -> list[Job]:
+    """Parts of the drives of one split of the released KINS-Video-Car."""
+    cars, jobs = _released(root, split), []
+    for video in cars.videos:
+        for start, stop in _chunks(len(cars.pictures(video))):
+            folder = out / f"{video}_{start:06d}"
+            arguments = (root, split, video, start, stop, truth)
+            jobs.append(Job(folder, released_frames, arguments, model.patch))
+    return jobs
+
+
+def _chunks(length: int) -> list[tuple[int, int]]:
+    return [(start, min(start + CHUNK, length)) for start in range(0, length, CHUNK)]
+
+
+def is_finished(job: Job) -> bool:
+    """Whether a clip is stored already.
+
+    Raises:
+        ValueError: it is, but for another patch.
+    """
+    if not (job.folder / "meta.json").exists():
+        return False
+    stored = open_clip(job.folder).arrays["visible"].shape
+    if stored[0] and stored[1:] != (2 * job.patch[0], 2 * job.patch[1]):
+        raise ValueError(
+            f"{job.folder} holds patches of {stored[1] // 2}x{stored[2] // 2}, asked for are "
+            f"{job.patch[0]}x{job.patch[1]}: give another --out, or remove that folder"
+        )
+    return True
 
 
 def run_job(job: Job) -> int:
     """Store one clip unless it is finished; returns its rows."""
     cv2.setNumThreads(1)
-    if (job.folder / "meta.json").exists():
+    if is_finished(job):
         return 0
-    return store_clip(job.frames(*job.arguments), job.folder, job.patch)
+    frames = job.frames(*job.arguments)
+    if job.flow != "dis":
+        frames = with_raft(frames, _raft(job.flow))
+    return store_clip(frames, job.folder, job.patch, job.min_px)
+
+
+@functools.lru_cache(maxsize=1)
+def _raft(flow: str) -> RaftFlow:
+    return RaftFlow(flow.removeprefix("raft_"))
 
 
 def prepare(jobs: list[Job], processes: int) -> int:
-    """Store all clips with progress; returns the number of rows written."""
+    """Store all clips with progress; returns the number of rows written.
+
+    The first error ends the run; finished clips stay, and the next run goes on behind them.
+    """
     if processes == 1:
         return sum(track(map(run_job, jobs), "clips", total=len(jobs)))
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        return sum(track(pool.map(run_job, jobs), "clips", total=len(jobs)))
+        try:
+            return sum(track(pool.map(run_job, jobs), "clips", total=len(jobs)))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

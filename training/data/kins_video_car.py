@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from savos_model.types import Box, Instance
+from savos_model.types import Instance
 from training.boxed import BoxedMask, from_image, slices
 from training.data.flow_files import with_flo
 from training.data.kins import KinsAnnotations, KinsError, read_kins
+from training.data.kitti_frames import clip_frames
 from training.data.kitti_mots import open_raw
 from training.data.kitti_object import images_of_drives
 from training.data.provenance import MissingPartError, require
@@ -222,29 +223,11 @@ def built_frames(
         truth: source of the whole masks.
         start: place of the first frame among those of the drive.
         stop: place after the last one; None: to the end.
-        classes: classes tracked; objects of other classes and ignored regions only hide.
+        classes: classes tracked; other objects only hide.
 
     Raises:
         KittiError, KinsError: a file is damaged.
     """
     clip = open_raw(drive_folder(raw, drive), "txt", masks)
-    numbers = clip.frames[start:stop]
-    run = numbers[0] if numbers else 0
-    for place, number in enumerate(numbers):
-        if place and number != numbers[place - 1] + 1:
-            run = number  # a frame is missing: its tracks begin anew
-        image = clip.image(number)
-        shape = image.shape[:2]
-        found = clip.instances(number, shape)
-        cars = [item for item in found if item.class_id in classes]
-        rest = [item for item in found if item.class_id not in classes]
-        known: Mapping[str, tuple[Box, np.ndarray]] | None = None
-        if truth is not None:
-            known = truth.of(drive, number, cars, shape)
-        named = {item.id: f"{run}/{item.id}" for item in cars}
-        yield ClipFrame(
-            image,
-            [Instance(named[c.id], c.box, c.mask, c.class_id, c.score) for c in cars],
-            None if known is None else {named[name]: mask for name, mask in known.items()},
-            [*rest, *clip.ignored(number, shape)],
-        )
+    known = None if truth is None else functools.partial(truth.of, drive)
+    return clip_frames(clip, start, stop, classes, known)

@@ -15,7 +15,7 @@ STRIDE = 8  # RAFT takes sizes that are multiples of this, at least 128 a side
 MIN_SIDE = 128
 
 
-class RaftError(RuntimeError):
+class RaftError(ValueError):
     """RAFT cannot run here; the text says what is missing."""
 
 

@@ -30,6 +30,7 @@ FIELDS = {
     "truth": (np.uint8, "[M, H, W] amodal truth, 0..255; for scoring only"),
     "known": (np.uint8, "[M] 1 where the amodal truth is known"),
 }
+UNFINISHED = ".part"  # ending of the folder that a clip is written in
 OPTIONAL = ("truth", "known")  # left out of a clip without any truth
 
 
@@ -100,7 +101,8 @@ def open_clip(folder: Path) -> Clip:
 
 def open_store(folder: Path) -> list[Clip]:
     """All finished clips of a data set, by name."""
-    return [open_clip(p.parent) for p in sorted(folder.glob("*/meta.json"))]
+    folders = [path.parent for path in sorted(folder.glob("*/meta.json"))]
+    return [open_clip(path) for path in folders if path.suffix != UNFINISHED]
 
 
 def store_clip(
@@ -250,7 +252,7 @@ def given_patch(
 
 def write_rows(rows: list[dict[str, np.ndarray]], folder: Path) -> None:
     """Write all rows of a clip beside the target, then rename."""
-    aside = folder.with_name(folder.name + ".part")
+    aside = folder.with_name(folder.name + UNFINISHED)
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     known = any(row["known"] for row in rows)

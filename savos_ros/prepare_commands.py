@@ -1,0 +1,180 @@
+"""The `savos prepare` commands: raw data sets in, stored clips for training out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from savos_model.config import ModelConfig
+    from training.data.kins_video_car import TruthSource
+    from training.prepare import Job
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Turn data sets into stored clips; what is finished is kept, so a stopped run goes on.",
+)
+
+OutOption = Annotated[Path, typer.Option(help="Folder of the stored clips.")]
+PatchOption = Annotated[int, typer.Option(help="Rows of the network's patch, 32 or 64.")]
+ProcessesOption = Annotated[int, typer.Option(min=1, help="Worker processes.")]
+FlowOption = Annotated[str, typer.Option(help="dis, raft_small or raft_large.")]
+KinsOption = Annotated[
+    Path | None, typer.Option(help="KINS' instances_train.json; without it no truth is stored.")
+]
+MappingOption = Annotated[
+    Path | None, typer.Option(help="Folder with the devkit's train_mapping.txt, train_rand.txt.")
+]
+
+
+def _run(
+    make: Callable[[ModelConfig], list[Job]], out: Path, patch: int, processes: int, flow: str
+) -> None:
+    """Make the jobs and store their clips; wrong arguments or files end as one line."""
+    from training.commands import reported
+
+    def run() -> None:
+        from dataclasses import replace
+
+        from savos_model.config import ModelConfig
+        from training.prepare import FLOWS, is_finished, prepare
+
+        if flow not in FLOWS:
+            raise ValueError(f"--flow must be one of {', '.join(FLOWS)}, got {flow!r}")
+        model = ModelConfig(patch_height=patch, patch_width=2 * patch)
+        jobs = [replace(job, flow=flow) for job in make(model)]
+        finished = sum(map(is_finished, jobs))
+        if finished:
+            typer.echo(f"{finished} of {len(jobs)} clips are there already")
+        rows = prepare([job for job in jobs if not is_finished(job)], processes)
+        typer.echo(f"{rows} rows of {len(jobs) - finished} clips written to {out}")
+
+    raise typer.Exit(reported(run))
+
+
+@app.command("fishbowl")
+def prepare_fishbowl(
+    data: Annotated[Path, typer.Option(help="Folder of NAME.mp4 with NAME.json.gz.")],
+    out: OutOption,
+    patch: PatchOption = 32,
+    processes: ProcessesOption = 1,
+    flow: FlowOption = "dis",
+) -> None:
+    """FISHBOWL clips, taken at 30, 15 and 10 Hz in turn.
+
+    Example: savos prepare fishbowl --data ../shared/data/fishbowl/train --out data/fishbowl
+    """
+    from training.prepare import fishbowl_jobs
+
+    _run(lambda model: fishbowl_jobs(data, out, model), out, patch, processes, flow)
+
+
+@app.command("street")
+def prepare_street(
+    out: OutOption,
+    clips: Annotated[int, typer.Option(min=1, help="Clips to generate.")] = 60,
+    frames: Annotated[int, typer.Option(min=2, help="Frames of a clip, at 10 Hz.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first clip.")] = 0,
+    patch: PatchOption = 32,
+    processes: ProcessesOption = 1,
+    flow: FlowOption = "dis",
+) -> None:
+    """Generated street scenes.
+
+    Example: savos prepare street --clips 60 --out data/street
+    """
+    from training.prepare import street_jobs
+
+    _run(lambda model: street_jobs(clips, frames, out, model, seed), out, patch, processes, flow)
+
+
+@app.command("chewing-gum")
+def prepare_chewing_gum(
+    out: OutOption,
+    videos: Annotated[int, typer.Option(min=1, help="Videos to generate.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all videos.")] = 0,
+    patch: PatchOption = 32,
+    processes: ProcessesOption = 1,
+    flow: FlowOption = "dis",
+) -> None:
+    """Generated Chewing Gum videos.
+
+    Example: savos prepare chewing-gum --videos 500 --out data/gum
+    """
+    from training.prepare import chewing_gum_jobs
+
+    _run(lambda model: chewing_gum_jobs(videos, out, model, seed), out, patch, processes, flow)
+
+
+@app.command("kitti-mots")
+def prepare_kitti_mots(
+    data: Annotated[Path, typer.Option(help="Folder with training/image_02 and the masks.")],
+    out: OutOption,
+    sequences: Annotated[str, typer.Option(help="Names with commas; none: all.")] = "",
+    masks: Annotated[str, typer.Option(help="txt or png (truth), tracker (predicted).")] = "txt",
+    patch: PatchOption = 32,
+    processes: ProcessesOption = 1,
+    flow: FlowOption = "dis",
+) -> None:
+    """KITTI MOTS sequences, without amodal truth.
+
+    KITTI is CC BY-NC-SA 3.0: what is trained on it must not be shipped under other terms.
+
+    Example: savos prepare kitti-mots --data ../shared/data/kitti_mots --out data/kitti
+    """
+    from training.prepare import kitti_jobs
+
+    names = [name.strip() for name in sequences.split(",") if name.strip()] or None
+    _run(lambda model: kitti_jobs(data, out, model, names, masks), out, patch, processes, flow)
+
+
+def _truth(kins: Path | None, mapping: Path | None) -> TruthSource | None:
+    """Source of the whole masks, its parts checked before hours of work."""
+    from training.data.kins_video_car import TruthSource
+    from training.data.provenance import require
+
+    if kins is None and mapping is None:
+        return None
+    if kins is None or mapping is None:
+        raise ValueError("--kins and --mapping belong together: give both, or none for no truth")
+    require("kins", kins)
+    require("kitti_object_mapping", mapping / "train_mapping.txt")
+    return TruthSource(kins, mapping)
+
+
+@app.command("kins-video-car")
+def prepare_kins_video_car(
+    out: OutOption,
+    raw: Annotated[Path | None, typer.Option(help="Folder of KITTI raw, to build the set.")] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder of tracked masks, <drive>.txt, to build the set.")
+    ] = None,
+    released: Annotated[Path | None, typer.Option(help="Folder of the released set.")] = None,
+    split: Annotated[str, typer.Option(help="train, val or test of the released set.")] = "train",
+    kins: KinsOption = None,
+    mapping: MappingOption = None,
+    patch: PatchOption = 32,
+    processes: ProcessesOption = 1,
+    flow: FlowOption = "dis",
+) -> None:
+    """KINS-Video-Car: the released set, or built from KITTI raw and a tracker's masks.
+
+    KITTI is CC BY-NC-SA 3.0: what is trained on it must not be shipped under other terms.
+
+    Example: savos prepare kins-video-car --raw kitti_raw --masks pointtrack --kins
+    instances_train.json --mapping mapping --out data/kins
+    """
+    from training.prepare import built_jobs, released_jobs
+
+    def make(model: ModelConfig) -> list[Job]:
+        truth = _truth(kins, mapping)
+        if released is not None and raw is None and masks is None:
+            return released_jobs(released, split, out, model, truth)
+        if released is None and raw is not None and masks is not None:
+            return built_jobs(raw, masks, out, model, truth)
+        raise ValueError("give either --released, or --raw with --masks")
+
+    _run(make, out, patch, processes, flow)
