@@ -116,6 +116,11 @@ class NodeProcess:
         )
         return self
 
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
     def check(self) -> None:
         """Raise DemoError when it has ended."""
         status = self._process.poll()
