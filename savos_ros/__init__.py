@@ -2,5 +2,5 @@
 
 from pkgutil import extend_path
 
-# The generated messages live in the install, the code may run from the source tree: both are one package.
+# The generated messages live in the install, the code may run from the source tree: one package.
 __path__ = extend_path(__path__, __name__)

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from savos_model.settings import SettingError
-from savos_ros import parameter_docs, settings
+from savos_ros import parameter_docs, result_docs, settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,14 +30,14 @@ def test_parameter_file_holds_every_default_with_its_type():
     assert settings.build(flat) == settings.NodeSettings()
 
 
-def test_readme_table_is_the_generated_one():
-    readme = ROOT / "README.md"
-    if not readme.is_file():
-        pytest.skip("there is no README.md yet")
-    table = parameter_docs.table_in(readme.read_text(encoding="utf-8"))
-    if table is None:
-        pytest.skip("README.md has no place for the table of parameters")
+def test_readme_holds_the_generated_parts():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = parameter_docs.table_in(readme)
     assert table == parameter_docs.markdown_text(), "run `savos params --write`"
+    figures = parameter_docs.table_in(readme, result_docs.BEGIN, result_docs.END)
+    wanted = result_docs.markdown_text(ROOT / "docs" / "results")
+    assert figures == wanted, "run `savos params --write`"
+    assert len(readme.splitlines()) <= 150
 
 
 def test_every_setting_has_a_text_and_the_table_a_row_for_it():
