@@ -42,7 +42,9 @@ def included(name: str, **arguments: str) -> IncludeLaunchDescription:
 
 def write_params(folder: Path, weights: str) -> str:
     path = folder / "params.yaml"
-    path.write_text(yaml.safe_dump({"/**": {"ros__parameters": {"model": {"weights": weights}}}}))
+    # A queue for all frames: a busy machine must not fail the test.
+    values = {"model": {"weights": weights}, "input": {"queue_depth": 2 * FRAMES}}
+    path.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
     return str(path)
 
 
