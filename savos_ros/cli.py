@@ -140,7 +140,7 @@ def weights_import(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("demo"),
     frames: Annotated[int, typer.Option(help="Frames of the scene, at 10 Hz.")] = 150,
-    seed: Annotated[int, typer.Option(help="Number that fixes the scene.")] = 3,
+    seed: Annotated[int, typer.Option(help="Number that fixes the scene.")] = 5,
     weights: Annotated[str, typer.Option(help="Weights of the node; empty: its default.")] = "",
     backend: Annotated[str, typer.Option(help="Engine of the node; empty: its default.")] = "",
 ) -> None:

@@ -25,7 +25,7 @@ class DemoOptions:
     """What the demo shows."""
 
     frames: int = setting(150, "frames of the street scene, at 10 Hz", minimum=2, maximum=10_000)
-    seed: int = setting(3, "number that fixes the scene", minimum=0, maximum=2**31 - 1)
+    seed: int = setting(StreetConfig.seed, "number of the scene", minimum=0, maximum=2**31 - 1)
     weights: str = setting("", "weights of the node; empty for its default")
     backend: str = setting("", "engine of the node; empty for its default")
 

@@ -103,7 +103,7 @@ def test_ids_follow_kitti_mots_and_stay_with_their_object(clip):
             kept += 1
             assert abs(item.depth_m - was[item.id].depth_m) < 3.2  # two cars at 14 m/s and 0.1 s
             a, b = was[item.id].full[0], item.full[0]
-            reach = max(a.width, b.width, 12)
+            reach = 2 * max(a.width, b.width, 12)
             assert abs(a.x0 + a.x1 - b.x0 - b.x1) / 2 < reach
     assert kept > 20
 

@@ -34,7 +34,9 @@ class Builder:
             self._junction(rng, max(self._next_junction, first + 5.2), things)
             self._next_junction += rng.uniform(70, 140)
         gap = (
-            rng.uniform(first + 4, last - 4) if rng.random() < 0.45 * min(self.density, 2) else None
+            rng.uniform(first + 4, last - 4)
+            if rng.random() < 0.55 * min(self.density, 1.8)
+            else None
         )
         for side in (1, -1):
             self._row(rng, side, first, last, gap, things)
@@ -156,7 +158,7 @@ class Builder:
         self, rng, side: int, first: float, last: float, gap: float | None, things: list[Thing]
     ) -> None:
         street = self.street
-        mean = {"city": 1.1, "suburb": 0.55, "works": 0.4}[street.style] * self.density
+        mean = {"city": 1.4, "suburb": 0.8, "works": 0.6}[street.style] * self.density
         for _ in range(int(rng.poisson(mean))):
             s = rng.uniform(first, last)
             ahead = rng.random() < 0.5
@@ -218,7 +220,7 @@ class Builder:
                 "works": ["wall", "none", "hall", "hedge"],
             }
             kind = str(rng.choice(kinds[street.style]))
-            d = side * (street.front + (rng.uniform(0, 0.5) if kind in ("house", "wall") else 1.4))
+            d = side * (street.front + (0.0 if kind in ("house", "wall") else 1.4))
             if street.lot[side > 0] or kind in ("hall", "none"):
                 d = side * (street.front + 9.0)
                 kind = "hall" if kind != "house" else kind

@@ -69,6 +69,8 @@ def pose_matrix(heading: float) -> np.ndarray:
 
 def clip_near(polygon: np.ndarray, near: float = NEAR_M) -> np.ndarray:
     """Cut a camera-space polygon [N, 3] at forward = near; [M, 3], M = 0 when all is behind."""
+    if (polygon[:, 2] >= near).all():
+        return polygon
     kept = []
     for a, b in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
         if a[2] >= near:

@@ -18,11 +18,10 @@ class Photo:
     def __init__(self, seed: int, strength: float, size: tuple[int, int]):
         self.rng = np.random.default_rng([seed, 75])
         rng, self.strength = self.rng, strength
-        self.target = float(
-            rng.uniform(80, 125)
-        )  # mean brightness that the exposure control aims at
+        self.target = float(rng.uniform(80, 125))  # brightness the exposure control aims at
         self.gain = 0.0
         self.gamma = float(rng.uniform(0.75, 1.2)) if strength else 1.0
+        self.contrast = float(rng.uniform(0.85, 1.35)) if strength else 1.0
         self.balance = 1 + rng.normal(0, 0.03, 3) * strength
         self.blur = float(rng.uniform(0.35, 0.75)) * strength
         self.drift = 0.0
@@ -43,11 +42,11 @@ class Photo:
         self.gain = wanted if not self.gain else 0.95 * self.gain + 0.05 * wanted
         self.drift = 0.9 * self.drift + float(rng.normal(0, 0.012)) * self.strength
         value = np.arange(256) / 255
-        tables = [(value * self.gain * (1 + self.drift) * b) for b in self.balance]
+        exposed = value * self.gain * (1 + self.drift)
+        exposed = np.maximum(0.4 + (exposed - 0.4) * self.contrast, exposed * 0.25)
+        tables = [exposed * b for b in self.balance]
         table = np.stack([255 * _shoulder(t) ** self.gamma for t in tables], axis=-1)
-        image = cv2.LUT(
-            image, np.clip(np.rint(table), 0, 255).astype(np.uint8)[None].reshape(1, 256, 3)
-        )
+        image = cv2.LUT(image, np.clip(np.rint(table), 0, 255).astype(np.uint8)[None])
         if self.blur > 0.2:
             image = cv2.GaussianBlur(image, (0, 0), self.blur)
         if self.fields:

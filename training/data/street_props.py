@@ -86,11 +86,11 @@ def tree(rng: np.random.Generator) -> Hulls:
         radii.append(crown * 0.58)
         parts.append((len(points) - 1,))
         colours.append(green * 0.6)
-    for _ in range(75):
+    for _ in range(60):
         way = rng.normal(0, 1, 3)
         way *= rng.uniform(0.78, 1.04) / np.linalg.norm(way)
         points.append(tuple(middle + way * crown * np.array([1, 1, 0.85])))
-        radii.append(crown * rng.uniform(0.07, 0.18))
+        radii.append(crown * rng.uniform(0.08, 0.20))
         parts.append((len(points) - 1,))
         colours.append(green * rng.uniform(0.65, 1.2) * (1 + 0.2 * way[2]))
     return _stack(points, radii, parts, colours)
