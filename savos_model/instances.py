@@ -39,6 +39,8 @@ def from_label_image(
             f"labels must be an integer image [H, W], got {labels.dtype} {labels.shape}: "
             "send track ids"
         )
+    if labels.size == 0:
+        return []
     present, rows = compact_labels(labels)
     if limit is not None and len(present) > limit:
         raise TooManyInstancesError(
@@ -58,8 +60,6 @@ def from_label_image(
 
 def compact_labels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Labels present (ascending, without 0) and the image renumbered 1..n in that order (int32)."""
-    if labels.size == 0:
-        return np.empty(0, np.int64), np.zeros(labels.shape, np.int32)
     if labels.dtype.kind == "i" and labels.min() < 0:
         raise InstanceError(f"labels must not be negative, got {labels.min()}: 0 is background")
     top = int(labels.max())

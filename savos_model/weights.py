@@ -98,6 +98,7 @@ def load_weights(name_or_path: str) -> Weights:
         ) from error
     model = model_from_metadata(metadata, path)
     check_shapes(arrays, model, str(path))
+    del metadata["model"]
     return Weights(metadata.pop("name", path.stem), model, arrays, metadata)
 
 
@@ -127,6 +128,7 @@ def save_weights(path: Path, weights: Weights, dtype: str = "float16") -> None:
     os.close(handle)
     try:
         save_file(arrays, temporary, metadata=metadata)
+        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

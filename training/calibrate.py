@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +13,11 @@ import torch
 from scipy.optimize import minimize_scalar
 
 from savos_model.network import SavosNet
+from savos_model.weights import Weights, load_weights, save_weights
 from training.augment import AugmentConfig, make_input
 from training.data.store import Clip
-from training.windows import Place, gather
+from training.train import TrainConfig, split_clips
+from training.windows import Place, gather, list_places
 
 
 class Hidden(NamedTuple):
@@ -66,3 +71,47 @@ def expected_calibration_error(hidden: Hidden, temperature: float, bins: int = 1
         if inside.any():
             gap += inside.mean() * abs(chance[inside].mean() - hidden.truth[inside].mean())
     return float(gap)
+
+
+def calibrate(weights: str, stores: list[Path], out: Path, name: str, length: int = 8) -> Weights:
+    """Fit the temperature on the held-out clips and save the weights with it (float16).
+
+    Args:
+        weights: name or path of weights.
+        stores: folders of stored clips, as given to training.
+        out: .safetensors file to write.
+        name: short name of the result.
+        length: frames per window.
+    """
+    given = load_weights(weights)
+    net = SavosNet(given.model).eval()
+    net.load_state_dict({k: torch.from_numpy(v) for k, v in given.arrays.items()})
+    _, held = split_clips(stores, TrainConfig().held_out)
+    places = list_places(held, length, TrainConfig().min_px)
+    chosen = [places[i] for i in np.random.default_rng(11).permutation(len(places))[:256]]
+    hidden = hidden_pixels(net, held, chosen, length, AugmentConfig(behind=0.0, paste=1.0))
+    temperature = fit_temperature(hidden)
+    info = {
+        **given.info,
+        "temperature": f"{temperature:.4f}",
+        "ece_before": f"{expected_calibration_error(hidden, 1.0):.4f}",
+        "ece": f"{expected_calibration_error(hidden, temperature):.4f}",
+    }
+    done = dataclasses.replace(given, name=name, info=info)
+    save_weights(out, done)
+    return done
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", required=True, help="weights to calibrate")
+    parser.add_argument("--data", nargs="+", type=Path, required=True, help="stored clips")
+    parser.add_argument("--out", type=Path, required=True, help="file to write")
+    parser.add_argument("--name", required=True, help="short name of the weights")
+    options = parser.parse_args()
+    print(calibrate(options.weights, options.data, options.out, options.name).info)
+
+
+if __name__ == "__main__":
+    main()

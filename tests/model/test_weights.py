@@ -1,0 +1,96 @@
+import dataclasses
+import json
+import os
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from savos_model.config import BackendConfig, ModelConfig, TracksConfig
+from savos_model.weights import (
+    WeightsError,
+    find_weights,
+    load_weights,
+    save_weights,
+    shipped_weights,
+)
+from tests.model.test_backends import random_weights
+
+TINY = ModelConfig(width=0.0625)
+
+
+def test_round_trip_keeps_everything(tmp_path):
+    weights = dataclasses.replace(random_weights(TINY), info={"temperature": "1.5", "seed": "7"})
+    path = tmp_path / "tiny.safetensors"
+    save_weights(path, weights, "float32")
+    again = load_weights(str(path))
+    assert (again.name, again.model, again.info) == (weights.name, weights.model, weights.info)
+    assert again.temperature == 1.5
+    for key, value in weights.arrays.items():
+        np.testing.assert_array_equal(again.arrays[key], value)
+    assert [p.name for p in tmp_path.iterdir()] == ["tiny.safetensors"]
+
+
+def test_shipped_default_loads_and_belongs_to_the_default_settings():
+    name = BackendConfig().weights
+    assert name in shipped_weights()
+    weights = load_weights(name)
+    assert weights.name == name
+    assert weights.model == ModelConfig()
+    assert float(weights.info["enlarge"]) == TracksConfig().enlarge
+    assert 0.5 < weights.temperature < 3
+    assert os.stat(find_weights(name)).st_size < 12e6
+
+
+def test_missing_weights_name_what_there_is():
+    with pytest.raises(WeightsError, match=r"no weights 'nope'.*savos_small"):
+        load_weights("nope")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a safetensors file", b"\xff" * 64])
+def test_foreign_bytes_are_refused(tmp_path, content):
+    path = tmp_path / "odd.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="cannot read"):
+        load_weights(str(path))
+
+
+def test_truncated_file_is_refused(tmp_path):
+    path = tmp_path / "cut.safetensors"
+    save_weights(path, random_weights(TINY))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match="cannot read"):
+        load_weights(str(path))
+
+
+def test_weights_of_another_shape_are_refused_by_name(tmp_path):
+    path = tmp_path / "other.safetensors"
+    arrays = random_weights(TINY).arrays
+    save_file(arrays, path, {"model": json.dumps(dataclasses.asdict(ModelConfig(width=0.125)))})
+    with pytest.raises(WeightsError, match=r"must have shape .* got .*width 0.125"):
+        load_weights(str(path))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({}, "no model settings"),
+        ({"model": "{"}, "wrong model settings"),
+        ({"model": '{"width": -1}'}, "width must be between"),
+        ({"model": '{"depth": 3}'}, "wrong model settings"),
+    ],
+)
+def test_missing_or_wrong_settings_are_refused(tmp_path, metadata, words):
+    path = tmp_path / "odd.safetensors"
+    save_file(random_weights(TINY).arrays, path, metadata or None)
+    with pytest.raises(WeightsError, match=words):
+        load_weights(str(path))
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path):
+    weights = random_weights(TINY)
+    weights.arrays["mask_decoder.linear.bias"][0] = np.nan
+    path = tmp_path / "nan.safetensors"
+    save_weights(path, weights, "float32")
+    with pytest.raises(WeightsError, match=r"mask_decoder.linear.bias .* not finite"):
+        load_weights(str(path))

@@ -1,0 +1,194 @@
+# ruff: noqa: E402  (nothing below imports where torch is absent)
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from savos_model.config import ModelConfig
+from savos_model.losses import Losses, Targets, diff_iou, savos_loss, total_loss, weighted_bce
+from savos_model.network import Prediction
+from savos_model.types import Box
+from savos_model.weights import load_weights
+from tests.model.scenes import crossing
+from training.augment import AugmentConfig, crop_boxes, make_input, median_motion, tight_boxes
+from training.calibrate import Hidden, expected_calibration_error, fit_temperature
+from training.data.store import ClipFrame, open_store, store_clip
+from training.train import TrainConfig, learning_rate, train
+from training.windows import gather, list_places, random_batches
+
+MODEL = ModelConfig(width=0.0625)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Four stored clips of a crossing: one to validate on, three to train on."""
+    folder = tmp_path_factory.mktemp("store")
+    for clip in range(4):
+        frames = [ClipFrame(f.image, f.instances) for f in crossing(8, speed=3 + clip)]
+        store_clip(frames, folder / f"clip{clip}", MODEL.patch)
+    return folder
+
+
+def batch(store, seed=0, **changes):
+    clips = open_store(store)
+    places = list_places(clips, 4, 50)[:6]
+    window = gather(clips, places, 4, np.zeros(len(places), bool))
+    generator = torch.Generator().manual_seed(seed)
+    return window, make_input(window, MODEL, AugmentConfig(**changes), generator)
+
+
+def test_input_without_augmentation_is_the_stored_object(store):
+    window, targets = batch(store, paste=0.0, memory=0.0, jitter=0.0, mask_noise=0.0, no_colour=0.0)
+    assert targets.patches.shape == (*window.visible.shape[:2], 6, 32, 64)
+    seen = targets.patches[:, :, 3].clamp(min=0)
+    assert (seen - targets.visible).abs().mean() < 0.02
+    # Enlarged twice, an object fills the middle half of its patch on both axes.
+    filled = targets.visible.sum((-2, -1)) / (32 * 64)
+    assert 0.1 < filled.mean() < 0.3
+
+
+def test_pasted_occluder_hides_input_but_not_the_target(store):
+    _, plain = batch(store, paste=0.0, memory=1.0, jitter=0.0, mask_noise=0.0)
+    _, pasted = batch(store, paste=1.0, behind=0.0, memory=1.0, jitter=0.0, mask_noise=0.0)
+    hidden = (pasted.visible > 0.5) & (pasted.patches[:, :, 3] < 0.5)
+    assert (
+        hidden.float().mean()
+        > 2 * ((plain.visible > 0.5) & (plain.patches[:, :, 3] < 0.5)).float().mean()
+    )
+    known = hidden & (pasted.weight > 2)
+    assert known.any(), "hidden pixels must carry weight: they are what is learnt"
+
+
+def test_other_objects_are_marked_and_carry_no_weight(store):
+    _, targets = batch(store, paste=0.0, mask_noise=0.0)
+    others = targets.patches[:, :, 3] < -0.9
+    assert others.any()
+    assert targets.weight[others].max() < 0.2
+
+
+def test_tight_boxes_and_median_motion_by_hand():
+    visible = torch.zeros(1, 1, 10, 20)
+    visible[..., 2:6, 5:15] = 1
+    boxes = torch.tensor([[[100.0, 50.0, 140.0, 70.0]]])
+    assert tight_boxes(visible, boxes).flatten().tolist() == [110, 54, 130, 62]
+    flow = torch.zeros(1, 1, 2, 10, 20)
+    flow[:, :, 0], flow[:, :, 1] = 3, -1
+    flow[..., 0, 0] = 99
+    assert median_motion(flow, visible).flatten().tolist() == [3, -1]
+    assert median_motion(flow, visible * 0).flatten().tolist() == [0, 0]
+
+
+def test_crop_boxes_are_enlarged_and_remember_the_true_extent():
+    occluded = torch.tensor([[[10.0, 10.0, 20.0, 20.0]]]).repeat(64, 1, 1)
+    true = torch.tensor([[[10.0, 10.0, 60.0, 20.0]]]).repeat(64, 1, 1)
+    generator = torch.Generator().manual_seed(0)
+    bare = crop_boxes(occluded, true, AugmentConfig(memory=0.0, jitter=0.0), generator)
+    torch.testing.assert_close(bare[0, 0], torch.tensor([5.0, 5.0, 25.0, 25.0]))
+    kept = crop_boxes(occluded, true, AugmentConfig(memory=1.0, jitter=0.0), generator)
+    assert (kept[..., 2] >= 60).all()
+
+
+def test_batches_depend_on_seed_and_step_only(store):
+    clips = open_store(store)
+    places = list_places(clips, 4, 50)
+
+    def make(window, step):
+        return make_input(window, MODEL, AugmentConfig(), torch.Generator().manual_seed(step))
+
+    whole = list(random_batches(clips, places, 4, 2, 5, range(4), make))
+    resumed = list(random_batches(clips, places, 4, 2, 5, range(2, 4), make))
+    for a, b in zip(whole[2:], resumed, strict=True):
+        assert torch.equal(a.patches, b.patches)
+    assert not torch.equal(whole[0].patches, whole[1].patches)
+
+
+def perfect_square(frames=4, step=2):
+    """A square of 8x16 px that moves by `step` px per frame inside a fixed box, all visible."""
+    visible = torch.zeros(1, frames, 32, 64)
+    for t in range(frames):
+        visible[:, t, 12:20, 10 + step * t : 26 + step * t] = 1
+    boxes = torch.tensor(Box(0, 0, 64, 32)).float().expand(1, frames, 4)
+    patches = torch.zeros(1, frames, 6, 32, 64)
+    patches[:, :, 3] = visible
+    patches[:, :, 4] = step
+    base = torch.tensor([float(step), 0.0]).expand(1, frames, 2)
+    targets = Targets(patches, visible, torch.ones_like(visible), boxes, base)
+    logits = (visible * 2 - 1) * 20
+    zeros = torch.zeros_like(visible)
+    return Prediction(logits, zeros, torch.zeros(1, frames, 2, 32, 64), zeros[..., 0]), targets
+
+
+def test_losses_vanish_on_perfect_prediction_and_see_a_wrong_motion():
+    prediction, targets = perfect_square()
+    right = savos_loss(prediction, targets)
+    assert max(right) < 1e-4
+    still = targets._replace(patches=targets.patches.clone(), base=targets.base * 0)
+    still.patches[:, :, 4] = 0
+    wrong = savos_loss(prediction, still)
+    assert wrong.mask > 0.1 and wrong.consistency > 0.1
+    assert wrong.direct == pytest.approx(float(right.direct))
+
+
+def test_weight_zero_hides_an_error_and_totals_add_up():
+    prediction, targets = perfect_square()
+    off = prediction._replace(mask_logits=prediction.mask_logits.clone())
+    off.mask_logits[..., :4, :] = 20
+    blind = targets._replace(weight=targets.weight.clone())
+    blind.weight[..., :5, :] = 0
+    assert savos_loss(off, targets).mask > 0.5
+    assert savos_loss(off, blind).mask < 1e-4
+    parts = Losses(*(torch.tensor(v) for v in (1.0, 2.0, 3.0)))
+    assert total_loss(parts, 1.0, 0.5, 2.0) == 8.0
+
+
+def test_distances_by_hand():
+    a, b = torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0]])
+    assert diff_iou(a, b) == pytest.approx(0.5)
+    assert diff_iou(a, a) == pytest.approx(0)
+    half = torch.full((1, 2), 0.5)
+    assert weighted_bce(half, half * 0, torch.tensor([[2.0, 0.0]])) == pytest.approx(np.log(2))
+
+
+def test_learning_rate_warms_up_then_falls_to_a_hundredth():
+    config = TrainConfig(steps=1000, warmup=100, learning_rate=1e-3)
+    rates = [learning_rate(step, config) for step in range(1000)]
+    assert rates[0] == pytest.approx(1e-5)
+    assert max(rates) == pytest.approx(1e-3)
+    assert rates[-1] == pytest.approx(1e-5, rel=0.01)
+    assert all(a >= b for a, b in zip(rates[100:], rates[101:], strict=False))
+
+
+def test_training_lowers_the_loss_and_leaves_loadable_weights(store, tmp_path):
+    config = TrainConfig(
+        steps=60,
+        batch=4,
+        length=4,
+        warmup=5,
+        learning_rate=3e-3,
+        held_out=4,
+        validate_every=20,
+        min_px=50,
+        ema=0.5,
+    )
+    path = train([store], tmp_path / "run", MODEL, config, AugmentConfig(), name="tiny")
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log] == [20, 40, 60]
+    assert log[-1]["val"] < 0.9 * log[0]["val"]
+    weights = load_weights(str(path))
+    assert weights.name == "tiny" and weights.model == MODEL
+    assert float(weights.info["validation_loss"]) == pytest.approx(
+        min(e["val"] for e in log), abs=1e-5
+    )
+
+
+def test_temperature_is_recovered_and_calibrates():
+    rng = np.random.default_rng(0)
+    honest = rng.normal(0, 2, 200_000)
+    truth = rng.random(len(honest)) < 1 / (1 + np.exp(-honest))
+    overconfident = Hidden(honest * 2.5, truth)
+    temperature = fit_temperature(overconfident)
+    assert temperature == pytest.approx(2.5, rel=0.03)
+    assert expected_calibration_error(overconfident, temperature) < 0.01
+    assert expected_calibration_error(overconfident, 1.0) > 0.05
