@@ -94,6 +94,8 @@ def main() -> int:
     except RuntimeError as error:
         print(f"The messages could not be built: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     # The generator registers the messages with pip, which would remove them at its next install.
     for egg_info in Path(sysconfig.get_path("purelib")).glob("savos_ros-*.egg-info"):
         shutil.rmtree(egg_info)
