@@ -210,6 +210,17 @@ def test_the_data_of_the_package_is_found():
         assert (share / name).is_file(), name
 
 
+def test_data_inside_the_packages_is_installed_by_pip():
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    for package in ("savos_model", "savos_ros", "training"):
+        patterns = tool["package-data"].get(package, [])
+        found = (path for path in (ROOT / package).rglob("*") if path.is_file())
+        for path in found:
+            if path.suffix not in (".py", ".pyc"):
+                name = path.relative_to(ROOT / package)
+                assert any(name.match(pattern) for pattern in patterns), path
+
+
 def test_fastdds_profile_fits_the_largest_usual_image():
     space = "{http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles}"
     root = ElementTree.parse(ROOT / "config" / "fastdds.xml").getroot()
