@@ -72,7 +72,7 @@ def compact_labels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     present = np.flatnonzero(counts)
     table = np.zeros(top + 1, np.int32)
     table[present] = np.arange(1, len(present) + 1)
-    return present, table[labels]
+    return present, np.take(table, labels)
 
 
 def check_instances(instances: list[Instance], height: int, width: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Protocol
 
 import cv2
@@ -12,13 +13,14 @@ from savos_model.types import Box, Instance
 
 PAD_PX = 24  # context around a region that DIS needs; docs/departures.md row 29
 MIN_SIDE_PX = 48  # DIS needs room for its pyramid
-# Larger regions are shrunk to this: a patch of some thousand pixels needs no finer flow, and the
-# cost of an object no longer grows with its size.
-REGION_PX = 160 * 160
-FRAME_PX = 640 * 640  # the same bound for one call over the whole frame
-# From this share of the frame on, one call over it costs less than calls per region.
-FULL_FRAME_SHARE = 0.5
-MEDIAN_SAMPLE = 2048  # pixels that a median is taken of
+# Every region is resized to this grid: a patch needs no finer flow, an object costs the same at any
+# size, and DIS keeps its buffers. (Two calls that alternate in size took 17 times as long as two
+# calls of one size each.)
+GRID = (64, 64)
+FRAME_PX = 640 * 640  # bound for one call over the whole frame
+# With more regions than this, one call over the frame costs less than calls per region.
+MAX_REGIONS = 24
+MEDIAN_SAMPLE = 4096  # pixels that a median is taken of
 PRESETS = {
     "dis_fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
     "dis_medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
@@ -26,27 +28,41 @@ PRESETS = {
 
 
 class FlowRegion(NamedTuple):
-    """Flow at the earlier frame's pixels, on a grid that may be coarser than the pixels.
+    """Flow of the earlier frame's pixels inside a box, on a grid of any resolution.
 
-    box: integer box inside the image; flow: float32 [rows, cols, 2] (x, y) [px], fills the box.
+    Motion in image pixels is `flow * (box size / grid size) + shift`, worked out where it is read:
+    fewer places are read than a grid has.
+
+    box: integer box inside the image; flow: float32 [rows, cols, 2] (x, y) [grid cells], fills the
+    box; shift: motion (x, y) that is not in `flow` [px].
     """
 
     box: Box
     flow: np.ndarray
+    shift: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Image pixels per grid cell (x, y)."""
+        return self.box.width / self.flow.shape[1], self.box.height / self.flow.shape[0]
 
     def patch(self, box: Box, size: tuple[int, int]) -> np.ndarray:
         """Flow [px] as a patch of (rows, cols) that fills `box`: float32 [2, rows, cols].
 
         Bilinear, zero outside the region.
         """
-        rows, cols = self.flow.shape[:2]
-        step_x = box.width / size[1] * cols / self.box.width
-        step_y = box.height / size[0] * rows / self.box.height
-        first_x = (box.x0 - self.box.x0) * cols / self.box.width + step_x / 2 - 0.5
-        first_y = (box.y0 - self.box.y0) * rows / self.box.height + step_y / 2 - 0.5
-        to_grid = np.array([[step_x, 0, first_x], [0, step_y, first_y]])
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(self.flow, to_grid, size[::-1], flags=flags).transpose(2, 0, 1)
+        (scale_x, scale_y), (shift_x, shift_y) = self.scale, self.shift
+        step_x, step_y = box.width / size[1] / scale_x, box.height / size[0] / scale_y
+        first_x = (box.x0 - self.box.x0) / scale_x + step_x / 2 - 0.5
+        first_y = (box.y0 - self.box.y0) / scale_y + step_y / 2 - 0.5
+        values = cv2.warpAffine(
+            self.flow,
+            np.array([[step_x, 0, first_x], [0, step_y, first_y]]),
+            size[::-1],
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderValue=(-shift_x / scale_x, -shift_y / scale_y),
+        ).transpose(2, 0, 1)
+        return values * pair(self.scale) + pair(self.shift)
 
     def median(self, item: Instance) -> tuple[float, float] | None:
         """Median motion (x, y) [px] of an instance's visible mask; None when it is not inside.
@@ -54,18 +70,22 @@ class FlowRegion(NamedTuple):
         The median replaces the mean of eq. 12: at the mask's edge flow belongs to the occluder
         (docs/departures.md row 10).
         """
-        on = np.flatnonzero(item.mask)
-        if len(on) > MEDIAN_SAMPLE:
-            on = on[:: len(on) // MEDIAN_SAMPLE]
-        y, x = np.divmod(on, item.mask.shape[1])
+        step = 1 + math.isqrt(item.mask.size // MEDIAN_SAMPLE)
+        y, x = np.nonzero(item.mask[::step, ::step])
         rows, cols = self.flow.shape[:2]
-        x = np.floor((x + 0.5 + item.box.x0 - self.box.x0) * cols / self.box.width).astype(int)
-        y = np.floor((y + 0.5 + item.box.y0 - self.box.y0) * rows / self.box.height).astype(int)
+        scale_x, scale_y = self.scale
+        x = np.floor((x * step + 0.5 + item.box.x0 - self.box.x0) / scale_x).astype(int)
+        y = np.floor((y * step + 0.5 + item.box.y0 - self.box.y0) / scale_y).astype(int)
         inside = (x >= 0) & (x < cols) & (y >= 0) & (y < rows)
         if not inside.any():
             return None
         dx, dy = np.median(self.flow[y[inside], x[inside]], axis=0)
-        return float(dx), float(dy)
+        return float(dx * scale_x + self.shift[0]), float(dy * scale_y + self.shift[1])
+
+
+def pair(values: tuple[float, float]) -> np.ndarray:
+    """An (x, y) pair as float32 [2, 1, 1]."""
+    return np.array(values, np.float32)[:, None, None]
 
 
 class FlowProvider(Protocol):
@@ -93,7 +113,13 @@ class DisFlow:
     """OpenCV's DIS, per region with the later window moved as expected, or once for the frame."""
 
     def __init__(self, method: str = "dis_fast") -> None:
-        self.dis = cv2.DISOpticalFlow_create(PRESETS[method])
+        self.fine = cv2.DISOpticalFlow_create(PRESETS[method])
+        # DIS stops at a quarter of the resolution by default; on this grid that pulls an object's
+        # motion towards its background by 1 to 4 px, full resolution by at most 0.2 px.
+        self.fine.setFinestScale(0)
+        if method == "dis_fast":  # refinement doubles the time and changes no motion
+            self.fine.setVariationalRefinementIterations(0)
+        self.coarse = cv2.DISOpticalFlow_create(PRESETS[method])
 
     def regions(
         self,
@@ -104,46 +130,39 @@ class DisFlow:
     ) -> list[FlowRegion]:
         """As FlowProvider.regions."""
         rows, cols = earlier.shape
-        padded = [padded_box(box, rows, cols) for box in boxes]
-        area = sum(min(box.width * box.height, REGION_PX) for box in padded)
-        if area > FULL_FRAME_SHARE * min(rows * cols, FRAME_PX):
-            whole = self.region(earlier, later, Box(0, 0, cols, rows), (0.0, 0.0), FRAME_PX)
-            return [whole] * len(boxes)
+        if min(rows, cols) < MIN_SIDE_PX:  # smaller than DIS can take
+            still = FlowRegion(Box(0, 0, cols, rows), np.zeros((rows, cols, 2), np.float32))
+            return [still] * len(boxes)
+        if len(boxes) > MAX_REGIONS:
+            return [self.frame(earlier, later)] * len(boxes)
+        padded = (padded_box(box, rows, cols) for box in boxes)
         return [self.region(earlier, later, box, s) for box, s in zip(padded, shifts, strict=True)]
 
     def region(
-        self,
-        earlier: np.ndarray,
-        later: np.ndarray,
-        box: Box,
-        shift: tuple[float, float],
-        limit_px: int = REGION_PX,
+        self, earlier: np.ndarray, later: np.ndarray, box: Box, shift: tuple[float, float]
     ) -> FlowRegion:
-        """Flow of one box inside the image, shrunk to at most limit_px."""
+        """Flow of one box inside the image."""
         rows, cols = earlier.shape
-        if box.width < MIN_SIDE_PX or box.height < MIN_SIDE_PX:  # image smaller than DIS can take
-            return FlowRegion(box, np.zeros((int(box.height), int(box.width), 2), np.float32))
         dx = int(np.clip(round(shift[0]), -box.x0, cols - box.x1))
         dy = int(np.clip(round(shift[1]), -box.y0, rows - box.y1))
         moved = Box(box.x0 + dx, box.y0 + dy, box.x1 + dx, box.y1 + dy)
-        a, b = window(earlier, box), window(later, moved)
-        shrink = min(1.0, (limit_px / a.size) ** 0.5)
-        if shrink < 1:
-            size = (max(16, round(a.shape[1] * shrink)), max(16, round(a.shape[0] * shrink)))
-            a, b = (cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in (a, b))
-        flow = self.calc(np.ascontiguousarray(a), np.ascontiguousarray(b))
-        if shrink < 1:
-            flow *= np.array((box.width / a.shape[1], box.height / a.shape[0]), np.float32)
-        return FlowRegion(box, flow + np.array((dx, dy), np.float32))
+        a, b = (resized(window(i, at), GRID) for i, at in ((earlier, box), (later, moved)))
+        return FlowRegion(box, self.fine.calc(a, b, None), (dx, dy))
 
-    def calc(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """DIS at half resolution for regions, at a quarter for whole frames.
+    def frame(self, earlier: np.ndarray, later: np.ndarray) -> FlowRegion:
+        """Flow of the whole frame, shrunk to at most FRAME_PX."""
+        rows, cols = earlier.shape
+        shrink = min(1.0, (FRAME_PX / earlier.size) ** 0.5)
+        size = (round(rows * shrink), round(cols * shrink))
+        flow = self.coarse.calc(resized(earlier, size), resized(later, size), None)
+        return FlowRegion(Box(0, 0, cols, rows), flow)
 
-        A quarter, its default, pulls thin objects towards their background: an object 30 px wide
-        moving 6 px came out at 4.5 px, at half resolution at 5.9 px.
-        """
-        self.dis.setFinestScale(1 if a.size <= REGION_PX else 2)
-        return self.dis.calc(a, b, None)
+
+def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Grey image of (rows, cols): area mean where it shrinks, bilinear where it grows."""
+    shrinks = image.shape[0] >= size[0] and image.shape[1] >= size[1]
+    mode = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, size[::-1], interpolation=mode)
 
 
 class TopicFlow:
@@ -165,9 +184,7 @@ class TopicFlow:
         for box, shift in zip(boxes, shifts, strict=True):
             box = padded_box(box, rows, cols)
             if self.flow is None:
-                held = np.empty((int(box.height), int(box.width), 2), np.float32)
-                held[:] = shift
-                regions.append(FlowRegion(box, held))
+                regions.append(FlowRegion(box, np.zeros((1, 1, 2), np.float32), shift))
             else:
                 regions.append(FlowRegion(box, window(self.flow, box)))
         return regions

@@ -15,7 +15,7 @@ from savos_model.geometry import enlarge, intersect, move, union, warp_patch
 from savos_model.instances import check_instances, occupancy
 from savos_model.layers import FLOW, VISIBLE
 from savos_model.motion import amodal_motion, flow_scale
-from savos_model.optical_flow import DisFlow, TopicFlow
+from savos_model.optical_flow import DisFlow, TopicFlow, pair
 from savos_model.patches import network_input
 from savos_model.tracks import Guess, TrackState, TrackTable
 from savos_model.types import AmodalObject, Box, Frame, Instance
@@ -132,8 +132,10 @@ class AmodalStream:
             self.flow.flow = seen.frame.flow
         boxes, shifts = [s.box for _, s in items], [s.motion for _, s in items]
         regions = self.flow.regions(self.previous.grey, seen.grey, boxes, shifts)
-        for (_, state), region in zip(items, regions, strict=True):
-            state.motion = region.median(state.instance) or state.motion
+        present = {item.id for item in seen.frame.instances}
+        for (track_id, state), region in zip(items, regions, strict=True):
+            if track_id in present:  # of an object that vanished, flow sees what covers it
+                state.motion = region.median(state.instance) or state.motion
         clock.stop("flow")
         model = self.backend.model
         last = self.previous
@@ -148,14 +150,19 @@ class AmodalStream:
         out = self.backend.step(patches, h, c)
         chances = calibrated(out.mask_logits, self.backend.weights.temperature)
         clock.stop("network")
-        for row, (_, state) in enumerate(items):
+        for row, (track_id, state) in enumerate(items):
             state.h, state.c = out.h[row], out.c[row]
+            chance = chances[row]
+            if track_id not in present:
+                motion = np.broadcast_to(pair(state.motion), (2, *chance.shape))
+                state.guess = Guess(chance, motion, state.box, state.motion)
+                continue
             scale = flow_scale(model, state.box)
             flow, visible = patches[row, FLOW], patches[row, VISIBLE][0]
             motion = amodal_motion(out.residual[row], flow, visible, state.motion, scale)
-            on = chances[row] > 0.5
+            on = chance > 0.5
             mean = motion[:, on].mean(1) if on.any() else state.motion
-            state.guess = Guess(chances[row], motion, state.box, (float(mean[0]), float(mean[1])))
+            state.guess = Guess(chance, motion, state.box, (float(mean[0]), float(mean[1])))
         clock.stop("warp")
 
     def complete(self, item: Instance, seen: Seen, chosen: bool, clock: StageClock) -> AmodalObject:
@@ -201,9 +208,7 @@ class AmodalStream:
         dx, dy = (float(round(v)) for v in guess.mean_motion)
         box = move(guess.box, dx, dy)
         chance = warp_patch(guess.probability, guess.motion, guess.box, box)
-        held = np.empty_like(guess.motion)
-        held[:] = np.array(guess.mean_motion, np.float32)[:, None, None]
-        state.guess = Guess(chance, held, box, guess.mean_motion)
+        state.guess = Guess(chance, guess.motion, box, guess.mean_motion)
         if state.extent is not None:
             state.extent = move(state.extent, dx, dy)
         clock.stop("warp")

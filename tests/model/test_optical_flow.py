@@ -44,8 +44,8 @@ def test_expected_motion_helps_where_the_object_leaps():
 
 def test_many_boxes_fall_back_to_one_full_frame_call():
     earlier, later, box = moved_object(5.0, 0.0, (160, 100))
-    regions = DisFlow().regions(earlier, later, [box] * 12, [(0.0, 0.0)] * 12)
-    assert len(regions) == 12
+    regions = DisFlow().regions(earlier, later, [box] * 30, [(0.0, 0.0)] * 30)
+    assert len(regions) == 30
     for region in regions:
         assert region is regions[0]
     dx, _ = regions[0].median(Instance("1", box, np.ones((100, 160), np.uint8)))
@@ -80,7 +80,7 @@ def test_large_regions_are_shrunk_and_keep_their_motion():
     shift = np.array([[1, 0, 8], [0, 1, -4]], np.float32)
     moved = cv2.warpAffine(ground, shift, (800, 600), borderMode=cv2.BORDER_REFLECT)
     region = DisFlow().region(ground, moved, Box(100, 50, 740, 550), (0.0, 0.0))
-    assert region.flow.shape[0] * region.flow.shape[1] <= 26_000
+    assert region.flow.shape[0] * region.flow.shape[1] <= 10_000
     item = Instance("1", Box(150, 100, 650, 500), np.ones((400, 500), np.uint8))
     np.testing.assert_allclose(region.median(item), (8, -4), atol=0.5)
 
@@ -94,7 +94,7 @@ def test_large_regions_are_shrunk_and_keep_their_motion():
 )
 def test_patch_of_a_linear_flow_is_exact(x, y, width, height, coarse):
     """A ramp sampled is the ramp at the patch's pixel centres, away from the rim."""
-    grid_y, grid_x = (np.mgrid[0:30, 0:40] + 0.5) * coarse
+    grid_y, grid_x = np.mgrid[0:30, 0:40] + 0.5
     region = FlowRegion(
         Box(0, 0, 40 * coarse, 30 * coarse), np.dstack((grid_x, grid_y)).astype(np.float32)
     )
