@@ -154,8 +154,7 @@ class AmodalStream:
             state.h, state.c = out.h[row], out.c[row]
             chance = chances[row]
             if track_id not in present:
-                motion = np.broadcast_to(pair(state.motion), (2, *chance.shape))
-                state.guess = Guess(chance, motion, state.box, state.motion)
+                state.guess = held(chance, state.box, state.motion)
                 continue
             scale = flow_scale(model, state.box)
             flow, visible = patches[row, FLOW], patches[row, VISIBLE][0]
@@ -177,7 +176,10 @@ class AmodalStream:
         if state is None or guess is None:
             done = copy_visible(item)
         else:
+            if not chosen:  # a speck tells nothing of the extent: the guess keeps its own box
+                box = moved_on(guess)
             warped = warp_patch(guess.probability, guess.motion, guess.box, box)
+            state.guess = held(warped, box, guess.mean_motion)
             clock.stop("warp")
             done = compose(item, warped, box, seen.count, guess.mean_motion, self.compose_config)
         if chosen:
@@ -205,12 +207,11 @@ class AmodalStream:
             return None
         if left_image(state.instance.box, guess.mean_motion, seen.grey.shape):
             return None
-        dx, dy = (float(round(v)) for v in guess.mean_motion)
-        box = move(guess.box, dx, dy)
+        box = moved_on(guess)
         chance = warp_patch(guess.probability, guess.motion, guess.box, box)
-        state.guess = Guess(chance, guess.motion, box, guess.mean_motion)
+        state.guess = held(chance, box, guess.mean_motion)
         if state.extent is not None:
-            state.extent = move(state.extent, dx, dy)
+            state.extent = move(state.extent, box.x0 - guess.box.x0, box.y0 - guess.box.y0)
         clock.stop("warp")
         done = compose_coasted(
             state.instance,
@@ -249,6 +250,16 @@ def to_grey(frame: Frame) -> np.ndarray:
 def calibrated(logits: np.ndarray, temperature: float) -> np.ndarray:
     """Probability of mask logits divided by the fitted temperature."""
     return 1 / (1 + np.exp(-logits / np.float32(temperature)))
+
+
+def held(chance: np.ndarray, box: Box, motion: tuple[float, float]) -> Guess:
+    """A guess that moves on as a whole, for a track that no new observation moves."""
+    return Guess(chance, np.broadcast_to(pair(motion), (2, *chance.shape)), box, motion)
+
+
+def moved_on(guess: Guess) -> Box:
+    """The box of a guess one frame later, on whole pixels."""
+    return move(guess.box, *(float(round(v)) for v in guess.mean_motion))
 
 
 def jumped(state: TrackState, item: Instance) -> bool:

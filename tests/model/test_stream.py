@@ -187,6 +187,24 @@ def test_small_masks_and_tracks_over_the_cap_are_passed_on_and_counted():
     assert len(stream.tracks) == 1
 
 
+def test_track_with_a_mask_too_small_to_observe_moves_on():
+    config = StreamConfig(tracks=TracksConfig(min_mask_px=50))
+    stream = AmodalStream(FullBoxBackend(), config)
+    frames = crossing(8, speed=6)
+    for frame in frames[:4]:
+        stream.step(frame)
+    for frame in frames[4:]:
+        x0, y0, _, _ = (int(v) for v in frame.instances[-1].box)
+        speck = instance("9", rectangle((120, 200), (x0, y0, x0 + 5, y0 + 5)))
+        done = by_id(stream.step(dataclasses.replace(frame, instances=[speck])))["9"]
+        assert done.source == Source.FORWARD
+    guess = stream.tracks.get("9").guess
+    centre = np.average(np.arange(64) + 0.5, weights=guess.probability.sum(0)) / 64
+    moved = guess.box.x0 + centre * guess.box.width
+    # Four frames at 6 px a frame from where the object was seen last, 18 px into its run.
+    assert moved == pytest.approx(40 + 15 + 6 * 7, abs=4)
+
+
 def test_misfitting_instance_is_refused_and_tracks_stay(stream):
     frame = crossing(1)[0]
     stream.step(frame)
