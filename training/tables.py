@@ -13,6 +13,11 @@ def number(value: float | None, digits: int = 4) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def percent(value: float | None) -> str:
+    """Format a mean in per cent with one digit."""
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
@@ -21,30 +26,24 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def fishbowl_tables(metrics: dict, console: Console) -> None:
-    """Print the result of evaluate_fishbowl: by clip (full / occluded), then by method."""
+    """Print the result of evaluate_fishbowl: by clip (full / occluded), then over all clips.
+
+    Methods are columns, so that the tables fit a terminal of 80 columns.
+    """
     methods = metrics["methods"]
-    table = _table("Mean IoU by clip, full / occluded", "clip", "n", *methods)
+    table = _table("Mean IoU by clip [%], full / occluded", "clip", "n", *methods)
     for clip in sorted({clip for report in methods.values() for clip in report["clips"]}):
         rows = [report["clips"].get(clip) for report in methods.values()]
-        cells = [
-            f"{number(row['full'], 3)} / {number(row['occluded'], 3)}" if row else "-"
-            for row in rows
-        ]
-        table.add_row(clip, str(next(row["n"] for row in rows if row)), *cells)
+        cells = [f"{percent(r['full'])}/{percent(r['occluded'])}" if r else "-" for r in rows]
+        count = str(next(row["n"] for row in rows if row))
+        table.add_row(clip.removeprefix("fishbowl_"), count, *cells)
     console.print(table)
-    table = _table(
-        "All clips, mean IoU; occluded also by occlusion rate [%]",
-        "method", "n", "full", "95 %", "occluded", "95 %", "behind", "wrong", "bound. F",
-        *BIN_NAMES,
-    )  # fmt: skip
-    for name, report in methods.items():
-        bins = [number(group["occluded"], 3) for group in report["by_occlusion"].values()]
-        table.add_row(
-            name, str(report["n"]), number(report["full"]), _interval(report["ci95"]["full"]),
-            number(report["occluded"]), _interval(report["ci95"]["occluded"]),
-            number(report["behind_objects"]["occluded"]), number(report["false_completion"], 3),
-            number(report["boundary_f"], 3), *bins,
-        )  # fmt: skip
+    table = _table("All clips, mean IoU", "", *methods)
+    for name, cell in OVERALL.items():
+        table.add_row(name, *(cell(report) for report in methods.values()))
+    for part in BIN_NAMES:
+        cells = (number(r["by_occlusion"][part]["occluded"], 3) for r in methods.values())
+        table.add_row(f"occ. {part} %", *cells)
     console.print(table)
     console.print(
         "behind: occluded IoU of objects partly behind another object (scenery alone hides the "
@@ -53,7 +52,19 @@ def fishbowl_tables(metrics: dict, console: Console) -> None:
 
 
 def _interval(bounds: list[float] | None) -> str:
-    return "-" if bounds is None else f"{bounds[0]:.3f}..{bounds[1]:.3f}"
+    return "-" if bounds is None else f"{bounds[0]:.2f}-{bounds[1]:.2f}"
+
+
+OVERALL = {
+    "objects": lambda report: str(report["n"]),
+    "full": lambda report: number(report["full"]),
+    "  95 %": lambda report: _interval(report["ci95"]["full"]),
+    "occluded": lambda report: number(report["occluded"]),
+    "  95 % ": lambda report: _interval(report["ci95"]["occluded"]),
+    "behind": lambda report: number(report["behind_objects"]["occluded"]),
+    "wrong": lambda report: number(report["false_completion"], 3),
+    "boundary F": lambda report: number(report["boundary_f"], 3),
+}
 
 
 def chewing_gum_table(metrics: dict, console: Console) -> None:
