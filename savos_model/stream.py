@@ -15,7 +15,7 @@ from savos_model.geometry import enlarge, intersect, move, union, warp_patch
 from savos_model.instances import check_instances, occupancy
 from savos_model.layers import FLOW, VISIBLE
 from savos_model.motion import amodal_motion, flow_scale
-from savos_model.optical_flow import DisFlow, TopicFlow, pair
+from savos_model.optical_flow import DisFlow, FlowProvider, TopicFlow, pair
 from savos_model.patches import network_input
 from savos_model.tracks import Guess, TrackState, TrackTable
 from savos_model.types import AmodalObject, Box, Frame, Instance
@@ -64,7 +64,7 @@ class AmodalStream:
         self.compose_config = self.config.compose
         self.tracks = TrackTable(self.config.tracks, backend.model.hidden)
         method = self.config.flow.method
-        self.flow: TopicFlow | DisFlow = TopicFlow() if method == "topic" else DisFlow(method)
+        self.flow: FlowProvider = TopicFlow() if method == "topic" else DisFlow(method)
         self.previous: Seen | None = None
         self.report = StepReport()
 

@@ -105,6 +105,32 @@ def split_clips(stores: list[Path], every: int) -> tuple[list[Clip], list[Clip]]
     return train, held
 
 
+def validation_places(held: list[Clip], config: TrainConfig) -> list[Place]:
+    """At most 256 windows of the held-out clips, the same in every run."""
+    places = list_places(held, config.length, config.min_px)
+    return [places[i] for i in np.random.default_rng(7).permutation(len(places))[:256]]
+
+
+def report(entry: dict[str, float], log: Path) -> None:
+    """Print the figures of one validation and append them to the log, one JSON object a line."""
+    print(json.dumps({k: round(v, 5) for k, v in entry.items()}), flush=True)
+    with log.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(entry) + "\n")
+
+
+def describe(
+    step: int, value: float, config: TrainConfig, augment: AugmentConfig
+) -> dict[str, str]:
+    """What is stored beside weights of one step and validation loss."""
+    return {
+        "step": str(step),
+        "validation_loss": f"{value:.6f}",
+        "seed": str(config.seed),
+        "enlarge": str(augment.enlarge),
+        "train": json.dumps(dataclasses.asdict(config)),
+    }
+
+
 def train(
     stores: list[Path],
     out: Path,
@@ -120,13 +146,11 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     clips, held = split_clips(stores, config.held_out)
     places = list_places(clips, config.length, config.min_px)
-    held_places = list_places(held, config.length, config.min_px)
+    held_places = validation_places(held, config)
     if not places or not held_places:
         raise ValueError(
             f"no windows of {config.length} frames in {stores}: prepare the data first"
         )
-    pick = np.random.default_rng(7).permutation(len(held_places))[:256]
-    held_places = [held_places[i] for i in pick]
     print(f"{len(places)} windows of {len(clips)} clips; {len(held_places)} validation windows")
 
     net = SavosNet(model)
@@ -138,7 +162,6 @@ def train(
     optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
     weights = (config.lambda_mask, config.lambda_consistency, config.lambda_direct)
     best, best_path = math.inf, out / "best.safetensors"
-    log = (out / "log.jsonl").open("a")
     began = time.monotonic()
 
     def make(window: Window, step: int) -> Targets:
@@ -163,28 +186,16 @@ def train(
             checked = validate(averaged, held, held_places, config, augment)
             value = float(total_loss(checked, *weights))
             rate = (step + 1) * config.batch * config.length / (time.monotonic() - began)
-            entry = {
-                "step": step + 1,
-                "train": loss.item(),
-                "val": value,
+            entry = {"step": step + 1, "train": loss.item(), "val": value}
+            entry |= {
                 "object_frames_per_s": rate,
+                **{k: float(v) for k, v in checked._asdict().items()},
             }
-            entry |= {k: float(v) for k, v in checked._asdict().items()}
-            print(json.dumps({k: round(v, 5) for k, v in entry.items()}), flush=True)
-            log.write(json.dumps(entry) + "\n")
-            log.flush()
+            report(entry, out / "log.jsonl")
             if value < best:
                 best = value
                 arrays = {k: v.contiguous().numpy() for k, v in average.items()}
-                info = {
-                    "step": str(step + 1),
-                    "validation_loss": f"{value:.6f}",
-                    "seed": str(config.seed),
-                }
-                info |= {
-                    "enlarge": str(augment.enlarge),
-                    "train": json.dumps(dataclasses.asdict(config)),
-                }
+                info = describe(step + 1, value, config, augment)
                 save_weights(best_path, Weights(name, model, arrays, info))
     return best_path
 
