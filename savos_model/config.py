@@ -28,6 +28,12 @@ class ModelConfig:
     occluder_hint: bool = setting(
         True, "mark other objects' visible pixels as -1 in the mask channel"
     )
+    # The paper's eq. 12 is uniform; hybrid is the released code's (docs/departures.md row 10).
+    motion_base: str = setting(
+        "hybrid",
+        "what the residual motion adds to: flow on V and the base motion elsewhere, or that alone",
+        choices=("hybrid", "uniform"),
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -9,10 +10,27 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from savos_model.geometry_torch import warp_patch
+from savos_model.layers import FLOW, RGB, VISIBLE
 from savos_model.motion_torch import amodal_motion
-from savos_model.network import Prediction
+from savos_model.network import Prediction, SavosNet
+from savos_model.settings import check_settings, setting
 
 PROBABILITY_EPS = 1e-6  # squeezes probabilities before the logarithm, as in the released code
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights and options of the loss; the defaults train both the online and the offline use."""
+
+    mask: float = setting(1.0, "lambda 1, weight of L_M", minimum=0.0)
+    consistency: float = setting(0.1, "lambda 2, weight of L_C", minimum=0.0)
+    direct: float = setting(1.0, "weight of the same-frame term", minimum=0.0)
+    photometric: float = setting(0.0, "weight of the warped colours' term", minimum=0.0)
+    detach_motion: bool = setting(False, "L_C trains no motion, as in the released code")
+    both_directions: bool = setting(True, "train both directions and their merge by alpha")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 class Targets(NamedTuple):
@@ -24,6 +42,8 @@ class Targets(NamedTuple):
         weight: float [B, T, h, w], W of eq. 5: 0 where another object hides the truth.
         boxes: float [B, T, 4] patch boxes [px].
         base: float [B, T, 2] base motion to the next frame [px].
+        flow_back: float [B, T, 2, h, w], flow channels of the backward direction, or None.
+        base_back: float [B, T, 2] base motion to the previous frame [px], or None.
     """
 
     patches: Tensor
@@ -31,14 +51,32 @@ class Targets(NamedTuple):
     weight: Tensor
     boxes: Tensor
     base: Tensor
+    flow_back: Tensor | None = None
+    base_back: Tensor | None = None
+
+    def reversed(self) -> Targets:
+        """The same windows backwards in time; needs `flow_back` and `base_back`."""
+        back = torch.cat((self.patches[:, :, : FLOW.start], self.flow_back), 2)
+        flow = self.patches[:, :, FLOW]
+        parts = (back, self.visible, self.weight, self.boxes, self.base_back, flow, self.base)
+        return Targets(*(part.flip(1) for part in parts))
 
 
 class Losses(NamedTuple):
-    """Means over valid frames: L_M, L_C and the same-frame term."""
+    """Means over valid frames: L_M, L_C, same-frame term, colour term, L_M of the merge."""
 
     mask: Tensor
     consistency: Tensor
     direct: Tensor
+    photometric: Tensor
+    merged: Tensor
+
+
+class Warped(NamedTuple):
+    """Predictions moved into the next frame, [B, T-1, h, w] each: M^ and alpha."""
+
+    mask: Tensor
+    alpha: Tensor
 
 
 def weighted_bce(probability: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -53,39 +91,114 @@ def diff_iou(a: Tensor, b: Tensor) -> Tensor:
     return 1 - both.sum((-2, -1)) / (a + b - both).sum((-2, -1)).clamp_min(PROBABILITY_EPS)
 
 
-def warp_forward(
-    prediction: Prediction, targets: Targets, *, detach_motion: bool = False
-) -> Tensor:
-    """M^ of frames 1..T-1 from M~ of 0..T-2: float [B, T-1, h, w] in the later frames' boxes."""
-    tracks, frames = prediction.mask_logits.shape[:2]
-    mask = prediction.mask_logits[:, :-1].sigmoid().flatten(0, 1)[:, None]
-    motion = amodal_motion(
+def motion_forward(prediction: Prediction, targets: Targets, motion_base: str) -> Tensor:
+    """Amodal motion of frames 0..T-2: float [B, T-1, 2, h, w] [px per frame]."""
+    return amodal_motion(
         prediction.residual[:, :-1],
         targets.patches[:, :-1],
         targets.boxes[:, :-1],
         targets.base[:, :-1],
-    ).flatten(0, 1)
-    if detach_motion:
-        motion = motion.detach()
-    source, target = targets.boxes[:, :-1].flatten(0, 1), targets.boxes[:, 1:].flatten(0, 1)
-    return warp_patch(mask, motion, source, target)[:, 0].unflatten(0, (tracks, frames - 1))
+        motion_base,
+    )
 
 
-def savos_loss(prediction: Prediction, targets: Targets) -> Losses:
+def warp_forward(values: Tensor, motion: Tensor, boxes: Tensor) -> Tensor:
+    """Eq. 2 on whole windows: values of frames 0..T-2 in the boxes of frames 1..T-1.
+
+    Args:
+        values: float [B, T-1, C, h, w].
+        motion: float [B, T-1, 2, h, w] [px per frame].
+        boxes: float [B, T, 4] [px].
+    """
+    source, target = boxes[:, :-1].flatten(0, 1), boxes[:, 1:].flatten(0, 1)
+    flat = warp_patch(values.flatten(0, 1), motion.flatten(0, 1), source, target)
+    return flat.unflatten(0, values.shape[:2])
+
+
+def warp_prediction(prediction: Prediction, motion: Tensor, boxes: Tensor) -> Warped:
+    """M^ and alpha of frames 1..T-1 from M~ of 0..T-2."""
+    values = torch.stack((prediction.mask_logits.sigmoid(), prediction.alpha), 2)[:, :-1]
+    return Warped(*warp_forward(values, motion, boxes).unbind(2))
+
+
+def merge(forward: Warped, backward: Warped) -> Tensor:
+    """Eq. 8: both directions' masks of the same frames, weighted by the softmax of their alphas."""
+    share = torch.sigmoid(forward.alpha - backward.alpha)
+    return share * forward.mask + (1 - share) * backward.mask
+
+
+def merge_windows(warped: Warped) -> Tensor:
+    """Merge a stack of forward windows and the same windows reversed, [2B, T-1, h, w] each.
+
+    The forward half estimates frames 1..T-1, the other half T-2..0; both know frames 1..T-2.
+
+    Returns:
+        float [B, T-2, h, w], frames 1..T-2.
+    """
+    forward, backward = zip(*(part.chunk(2) for part in warped), strict=True)
+    backward = (part.flip(1) for part in backward)  # now frames 0..T-2
+    return merge(Warped(*(f[:, :-1] for f in forward)), Warped(*(b[:, 1:] for b in backward)))
+
+
+def photometric(patches: Tensor, motion: Tensor, boxes: Tensor) -> Tensor:
+    """L1 of warped colours and the next frame's, where the warped V meets the next V: [B, T-1]."""
+    seen = (patches[:, :, VISIBLE] > 0.5).to(patches.dtype)
+    warped = warp_forward(torch.cat((patches[:, :-1, RGB], seen[:, :-1]), 2), motion, boxes)
+    overlap = warped[:, :, 3] * seen[:, 1:, 0]
+    error = (warped[:, :, :3] - patches[:, 1:, RGB]).abs().mean(2)
+    return (error * overlap).sum((-2, -1)) / overlap.sum((-2, -1)).clamp_min(1.0)
+
+
+def savos_losses(
+    net: SavosNet, targets: Targets, config: LossConfig, *, bf16: bool = False
+) -> Losses:
+    """Run the network over windows and compare; the network in bfloat16 if asked for, losses not.
+
+    With both directions each is compared by itself too, as the forward one must stand alone online;
+    the paper compares the merge only.
+    """
+    if config.both_directions:
+        pairs = zip(targets, targets.reversed(), strict=True)
+        targets = Targets(*(torch.cat(pair) for pair in pairs))
+    with torch.autocast(targets.patches.device.type, torch.bfloat16, enabled=bf16):
+        prediction, _ = net.sequence(targets.patches)
+    prediction = Prediction(*(p.float() for p in prediction))
+    return compare(prediction, targets, config, net.config.motion_base)
+
+
+def compare(
+    prediction: Prediction, targets: Targets, config: LossConfig, motion_base: str = "hybrid"
+) -> Losses:
     """L_M on the warped prediction, L_C between M~ and M^ of the same frame, and BCE of M~ itself.
 
     The same-frame term is not in the paper: with occluders pasted over the input it trains
     completion directly; without them it only asks for a copy of V (docs/departures.md row 32).
+    With both directions, `targets` are windows followed by the same windows reversed.
     """
-    warped = warp_forward(prediction, targets)
+    motion = motion_forward(prediction, targets, motion_base)
+    warped = warp_prediction(prediction, motion, targets.boxes)
     completed = prediction.mask_logits.sigmoid()
+    zero = completed.new_zeros(())
+    consistent = warped.mask
+    if config.detach_motion:
+        consistent = warp_prediction(prediction, motion.detach(), targets.boxes).mask
+    merged = colours = zero
+    if config.both_directions:
+        half = len(targets.visible) // 2
+        visible, weight = (part[:half, 1:-1] for part in (targets.visible, targets.weight))
+        merged = weighted_bce(merge_windows(warped), visible, weight).mean()
+    if config.photometric:
+        colours = photometric(targets.patches, motion, targets.boxes).mean()
     return Losses(
-        weighted_bce(warped, targets.visible[:, 1:], targets.weight[:, 1:]).mean(),
-        diff_iou(completed[:, 1:], warped).mean(),
+        weighted_bce(warped.mask, targets.visible[:, 1:], targets.weight[:, 1:]).mean(),
+        diff_iou(completed[:, 1:], consistent).mean(),
         weighted_bce(completed, targets.visible, targets.weight).mean(),
+        colours,
+        merged,
     )
 
 
-def total_loss(losses: Losses, mask: float, consistency: float, direct: float) -> Tensor:
-    """Eq. 7 with the same-frame term: lambda1 L_M + lambda2 L_C + lambda3 L_D."""
-    return torch.stack(list(losses)) @ losses.mask.new_tensor((mask, consistency, direct))
+def total_loss(losses: Losses, config: LossConfig) -> Tensor:
+    """Eq. 7 with our terms: lambda1 (L_M + L_M of the merge) + lambda2 L_C + the other two."""
+    parts = (config.mask, config.consistency, config.direct, config.photometric, config.mask)
+    return torch.stack(list(losses)) @ losses.mask.new_tensor(parts)

@@ -26,6 +26,7 @@ def amodal_motion(
     visible: np.ndarray,
     base: tuple[float, float],
     scale: np.ndarray,
+    motion_base: str = "hybrid",
 ) -> np.ndarray:
     """Dense motion [2, h, w] [image px per frame]: flow on V, base motion elsewhere, plus residual.
 
@@ -35,6 +36,9 @@ def amodal_motion(
         visible: [h, w], above 0.5 on V.
         base: median motion of V (x, y) [image px].
         scale: float32 [2, 1, 1].
+        motion_base: uniform takes the base motion on V too (ModelConfig.motion_base).
     """
     held = np.array(base, np.float32)[:, None, None]
+    if motion_base == "uniform":
+        return held + residual * scale
     return np.where(visible > 0.5, flow * scale, held) + residual * scale

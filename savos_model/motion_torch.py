@@ -13,7 +13,9 @@ def patch_scale(boxes: Tensor, rows: int, cols: int) -> Tensor:
     return (size / size.new_tensor((cols, rows)))[..., None, None]
 
 
-def amodal_motion(residual: Tensor, patches: Tensor, boxes: Tensor, base: Tensor) -> Tensor:
+def amodal_motion(
+    residual: Tensor, patches: Tensor, boxes: Tensor, base: Tensor, motion_base: str = "hybrid"
+) -> Tensor:
     """Dense motion of the amodal mask: flow on V, base motion elsewhere, plus the residual.
 
     Flow and residual are in patch pixels, so that the network sees the same motion at any object
@@ -25,11 +27,14 @@ def amodal_motion(residual: Tensor, patches: Tensor, boxes: Tensor, base: Tensor
         patches: float [..., 6, h, w], the network's input.
         boxes: float [..., 4] [image px].
         base: float [..., 2], median motion of V (x, y) [image px].
+        motion_base: uniform takes the base motion on V too (ModelConfig.motion_base).
 
     Returns:
         float [..., 2, h, w] [image px per frame].
     """
     scale = patch_scale(boxes, *residual.shape[-2:])
+    if motion_base == "uniform":
+        return base[..., None, None] + residual * scale
     visible = (patches[..., VISIBLE, :, :] > 0.5).to(residual.dtype)
     flow = patches[..., FLOW, :, :] * scale
     return visible * flow + (1 - visible) * base[..., None, None] + residual * scale

@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 from savos_model.config import ModelConfig, TracksConfig
 from savos_model.geometry_torch import resample
 from savos_model.losses import Targets
+from savos_model.motion_torch import patch_scale
 from savos_model.settings import check_settings, setting
 
 
@@ -46,7 +47,9 @@ class Window(NamedTuple):
     """A batch of stored windows in context geometry.
 
     Floats: masks and colours in [0, 1], flow and boxes in px.
-    rgb [B, T, 3, H, W], visible and others [B, T, H, W], flow [B, T, 2, H/2, W/2], boxes [B, T, 4].
+    rgb [B, T, 3, H, W], visible and others [B, T, H, W], flow [B, T, 2, H/2, W/2] to the next
+    frame, boxes [B, T, 4]; flow_back like flow, to the previous frame, None for the forward
+    direction alone.
     """
 
     rgb: Tensor
@@ -54,6 +57,7 @@ class Window(NamedTuple):
     others: Tensor
     flow: Tensor
     boxes: Tensor
+    flow_back: Tensor | None = None
 
 
 class Pasted(NamedTuple):
@@ -191,10 +195,6 @@ def make_input(
     rgb = vary_colour(rgb, config, generator)
     seen = noisy_mask(seen, config, generator)
     others = torch.maximum(window.others, cover) * (1 - seen)
-    small_cover = F.max_pool2d(cover, 2)
-    base = median_motion(window.flow, F.avg_pool2d(seen, 2))
-    occluder_flow = (base + pasted.motion[:, None])[..., None, None]
-    flow = torch.where(small_cover[:, :, None] > 0, occluder_flow, window.flow)
 
     def cut(values: Tensor) -> Tensor:
         flat = resample(
@@ -202,17 +202,24 @@ def make_input(
         )
         return flat.unflatten(0, (batch, frames))
 
+    def direction(flow: Tensor, drift: Tensor) -> tuple[Tensor, Tensor]:
+        """Flow channels with the occluder's own motion on it, and the base motion."""
+        base = median_motion(flow, F.avg_pool2d(seen, 2))
+        drift = (base + drift[:, None])[..., None, None]
+        covered = F.max_pool2d(cover, 2)[:, :, None] > 0
+        return cut(torch.where(covered, drift, flow)) / patch_scale(boxes, *model.patch), base
+
+    flow, base = direction(window.flow, pasted.motion)
+    back = (None, None)
+    if window.flow_back is not None:
+        back = direction(window.flow_back, -pasted.motion)
     masks = torch.stack((seen, others, window.visible, window.others, cover), 2)
     seen, others, visible, natural, cover = cut(masks).unbind(2)
-    scale = (boxes[..., 2:] - boxes[..., :2]) / boxes.new_tensor(
-        (model.patch_width, model.patch_height)
-    )
-    flow = cut(flow) / scale[..., None, None]
     channel = seen - others if model.occluder_hint else seen
     patches = torch.cat((cut(rgb), channel[:, :, None], flow), 2)
     weight = (1 - rim(natural)) * (1 + (config.pasted_weight - 1) * cover)
     weight = torch.maximum(weight, visible)  # the own visible mask is always supervised
-    return Targets(patches, visible.clamp(0, 1), weight, boxes, base)
+    return Targets(patches, visible.clamp(0, 1), weight, boxes, base, *back)
 
 
 def rim(others: Tensor) -> Tensor:

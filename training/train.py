@@ -20,13 +20,14 @@ import torch
 from torch import Tensor
 
 from savos_model.config import ModelConfig
-from savos_model.losses import Losses, Targets, savos_loss, total_loss
-from savos_model.network import Prediction, SavosNet
+from savos_model.losses import LossConfig, Losses, Targets, savos_losses, total_loss
+from savos_model.network import SavosNet
 from savos_model.settings import check_settings, setting
 from savos_model.weights import Weights, load_weights, save_weights
 from training.augment import AugmentConfig, Window, make_input
+from training.constraints import PARTS, constrain
 from training.data.store import Clip, open_store
-from training.windows import Place, gather, list_places, random_batches
+from training.windows import Place, StoredWindows, gather, list_places, random_batches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +40,7 @@ class TrainConfig:
     learning_rate: float = setting(1e-3, "peak learning rate of Adam", minimum=0.0, maximum=1.0)
     warmup: int = setting(200, "steps of linear warm-up", minimum=0)
     ema: float = setting(0.999, "decay of the averaged weights", minimum=0.0, maximum=1.0)
-    lambda_mask: float = setting(1.0, "weight of L_M", minimum=0.0)
-    lambda_consistency: float = setting(0.1, "weight of L_C", minimum=0.0)
-    lambda_direct: float = setting(1.0, "weight of the same-frame term", minimum=0.0)
+    without: str = setting("", "part of the network that is switched off", choices=("", *PARTS))
     min_px: int = setting(200, "smallest visible area of a window [px]", minimum=1)
     held_out: int = setting(12, "every n-th clip validates", minimum=2)
     validate_every: int = setting(500, "steps between validations", minimum=1)
@@ -62,11 +61,14 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return config.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
 
-def batch_losses(net: SavosNet, targets: Targets, bf16: bool) -> Losses:
-    """Losses of one batch; the network in bfloat16 where asked for, the losses in float32."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        prediction, _ = net.sequence(targets.patches)
-    return savos_loss(Prediction(*(p.float() for p in prediction)), targets)
+def make_targets(
+    window: Window, model: ModelConfig, config: TrainConfig, augment: AugmentConfig, seed: int
+) -> Targets:
+    """Network input and targets of one batch, random by `seed` only."""
+    if config.without == "flow":
+        still = torch.zeros_like(window.flow)
+        window = window._replace(flow=still, flow_back=still)
+    return make_input(window, model, augment, torch.Generator().manual_seed(seed))
 
 
 def average_into(average: dict[str, Tensor], net: SavosNet, decay: float) -> None:
@@ -82,6 +84,7 @@ def validate(
     places: list[Place],
     config: TrainConfig,
     augment: AugmentConfig,
+    loss: LossConfig,
 ) -> Losses:
     """Mean losses over fixed held-out windows with fixed occluders."""
     rng = np.random.default_rng(12345)
@@ -91,8 +94,8 @@ def validate(
         if len(some) < 2:
             break
         window = gather(clips, some, config.length, rng.random(len(some)) < 0.5)
-        targets = make_input(window, net.config, augment, torch.Generator().manual_seed(i))
-        parts.append(torch.stack(list(batch_losses(net, targets, config.bf16))))
+        targets = make_targets(window, net.config, config, augment, i)
+        parts.append(torch.stack(list(savos_losses(net, targets, loss, bf16=config.bf16))))
     return Losses(*torch.stack(parts).mean(0))
 
 
@@ -119,7 +122,7 @@ def report(entry: dict[str, float], log: Path) -> None:
 
 
 def describe(
-    step: int, value: float, config: TrainConfig, augment: AugmentConfig
+    step: int, value: float, config: TrainConfig, augment: AugmentConfig, loss: LossConfig
 ) -> dict[str, str]:
     """What is stored beside weights of one step and validation loss."""
     return {
@@ -128,6 +131,7 @@ def describe(
         "seed": str(config.seed),
         "enlarge": str(augment.enlarge),
         "train": json.dumps(dataclasses.asdict(config)),
+        "loss": json.dumps(dataclasses.asdict(loss)),
     }
 
 
@@ -137,6 +141,7 @@ def train(
     model: ModelConfig,
     config: TrainConfig,
     augment: AugmentConfig,
+    loss: LossConfig,
     name: str = "trained",
     start: str | None = None,
 ) -> Path:
@@ -157,36 +162,37 @@ def train(
     if start:
         net.load_state_dict({k: torch.from_numpy(v) for k, v in load_weights(start).arrays.items()})
     net = net.to(memory_format=torch.channels_last)
+    constrain(net, config.without)
     average = {name: value.clone() for name, value in net.state_dict().items()}
     averaged = SavosNet(model).to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
-    weights = (config.lambda_mask, config.lambda_consistency, config.lambda_direct)
     best, best_path = math.inf, out / "best.safetensors"
     began = time.monotonic()
 
     def make(window: Window, step: int) -> Targets:
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        return make_input(window, model, augment, generator)
+        return make_targets(window, model, config, augment, config.seed * 1_000_003 + step)
 
     steps = range(config.steps)
-    batches = random_batches(clips, places, config.length, config.batch, config.seed, steps, make)
+    source = StoredWindows(clips, places, config.length)
+    batches = random_batches(source, config.batch, config.seed, steps, make)
     for step, targets in enumerate(batches):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, config)
-        losses = batch_losses(net, targets, config.bf16)
-        loss = total_loss(losses, *weights)
+        losses = savos_losses(net, targets, loss, bf16=config.bf16)
+        total = total_loss(losses, loss)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        total.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
+        constrain(net, config.without)
         average_into(average, net, min(config.ema, (step + 1) / (step + 10)))
 
         if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
             averaged.load_state_dict(average)
-            checked = validate(averaged, held, held_places, config, augment)
-            value = float(total_loss(checked, *weights))
+            checked = validate(averaged, held, held_places, config, augment, loss)
+            value = float(total_loss(checked, loss))
             rate = (step + 1) * config.batch * config.length / (time.monotonic() - began)
-            entry = {"step": step + 1, "train": loss.item(), "val": value}
+            entry = {"step": step + 1, "train": total.item(), "val": value}
             entry |= {
                 "object_frames_per_s": rate,
                 **{k: float(v) for k, v in checked._asdict().items()},
@@ -195,7 +201,7 @@ def train(
             if value < best:
                 best = value
                 arrays = {k: v.contiguous().numpy() for k, v in average.items()}
-                info = describe(step + 1, value, config, augment)
+                info = describe(step + 1, value, config, augment, loss)
                 save_weights(best_path, Weights(name, model, arrays, info))
     return best_path
 
@@ -211,7 +217,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--name", default="trained")
     parser.add_argument("--start", help="weights to go on from")
-    groups = (ModelConfig, TrainConfig, AugmentConfig)
+    groups = (ModelConfig, TrainConfig, AugmentConfig, LossConfig)
     for group in groups:
         for field in dataclasses.fields(group):
             kind = type(field.default)

@@ -1,11 +1,12 @@
-"""Random training windows from stored clips, gathered ahead in a thread."""
+"""Training windows: drawn at random from stored clips or another source, ahead in a thread."""
 
 from __future__ import annotations
 
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ import torch
 from savos_model.losses import Targets
 from training.augment import Window
 from training.data.store import Clip
+
+SHARES = ("rgb", "visible", "others")  # stored as bytes, 0..255 for 0..1
 
 
 class Place(NamedTuple):
@@ -44,30 +47,42 @@ def list_places(clips: list[Clip], length: int, min_px: float) -> list[Place]:
 
 
 def gather(clips: list[Clip], places: list[Place], length: int, reverse: np.ndarray) -> Window:
-    """Read windows into one batch; reversed ones run backwards in time with the backward flow."""
-    fields: dict[str, list[np.ndarray]] = {
-        k: [] for k in ("rgb", "visible", "others", "flow", "boxes")
-    }
+    """Read windows into one batch; reversed ones run backwards in time, their flows swapped."""
+    swapped = {"flow": "flow_back", "flow_back": "flow"}
+    fields: dict[str, list[np.ndarray]] = {name: [] for name in Window._fields}
     for place, back in zip(places, reverse, strict=True):
         arrays, rows = clips[place.clip].arrays, slice(place.row, place.row + length)
         for name, parts in fields.items():
-            stored = "flow_back" if back and name == "flow" else name
-            values = np.asarray(arrays[stored][rows])
+            values = np.asarray(arrays[swapped.get(name, name) if back else name][rows])
             parts.append(values[::-1] if back else values)
-    batch = {name: torch.from_numpy(np.stack(parts)) for name, parts in fields.items()}
-    return Window(
-        batch["rgb"].float() / 255,
-        batch["visible"].float() / 255,
-        batch["others"].float() / 255,
-        batch["flow"].float(),
-        batch["boxes"].float(),
-    )
+    batch = {name: torch.from_numpy(np.stack(parts)).float() for name, parts in fields.items()}
+    return Window(**{k: v / 255 if k in SHARES else v for k, v in batch.items()})
+
+
+class WindowSource(Protocol):
+    """Where training windows come from."""
+
+    def draw(self, size: int, rng: np.random.Generator) -> Window:
+        """A batch of `size` random windows."""
+        ...
+
+
+@dataclass(frozen=True)
+class StoredWindows:
+    """Windows of stored clips, each the right way round or reversed in time at even odds."""
+
+    clips: list[Clip]
+    places: list[Place]
+    length: int
+
+    def draw(self, size: int, rng: np.random.Generator) -> Window:
+        """As WindowSource.draw."""
+        chosen = [self.places[i] for i in rng.integers(len(self.places), size=size)]
+        return gather(self.clips, chosen, self.length, rng.random(size) < 0.5)
 
 
 def random_batches(
-    clips: list[Clip],
-    places: list[Place],
-    length: int,
+    source: WindowSource,
     size: int,
     seed: int,
     steps: range,
@@ -83,9 +98,7 @@ def random_batches(
 
     def fill() -> None:
         for step in steps:
-            rng = np.random.default_rng((seed, step))
-            chosen = [places[i] for i in rng.integers(len(places), size=size)]
-            batch = make(gather(clips, chosen, length, rng.random(size) < 0.5), step)
+            batch = make(source.draw(size, np.random.default_rng((seed, step))), step)
             while not stop.is_set():
                 try:
                     ready.put(batch, timeout=0.2)

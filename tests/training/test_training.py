@@ -7,18 +7,29 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from savos_model.config import ModelConfig
-from savos_model.losses import Losses, Targets, diff_iou, savos_loss, total_loss, weighted_bce
-from savos_model.network import Prediction
+from savos_model.losses import (
+    LossConfig,
+    Losses,
+    Targets,
+    compare,
+    diff_iou,
+    savos_losses,
+    total_loss,
+    weighted_bce,
+)
+from savos_model.network import Prediction, SavosNet
 from savos_model.types import Box
 from savos_model.weights import load_weights
 from tests.model.scenes import crossing
 from training.augment import AugmentConfig, crop_boxes, make_input, median_motion, tight_boxes
 from training.calibrate import Hidden, expected_calibration_error, fit_temperature
+from training.constraints import constrain
 from training.data.store import ClipFrame, open_store, store_clip
 from training.train import TrainConfig, learning_rate, train
-from training.windows import gather, list_places, random_batches
+from training.windows import StoredWindows, gather, list_places, random_batches
 
 MODEL = ModelConfig(width=0.0625)
+FORWARD = LossConfig(both_directions=False)
 
 
 @pytest.fixture(scope="module")
@@ -92,13 +103,13 @@ def test_crop_boxes_are_enlarged_and_remember_the_true_extent():
 
 def test_batches_depend_on_seed_and_step_only(store):
     clips = open_store(store)
-    places = list_places(clips, 4, 50)
+    source = StoredWindows(clips, list_places(clips, 4, 50), 4)
 
     def make(window, step):
         return make_input(window, MODEL, AugmentConfig(), torch.Generator().manual_seed(step))
 
-    whole = list(random_batches(clips, places, 4, 2, 5, range(4), make))
-    resumed = list(random_batches(clips, places, 4, 2, 5, range(2, 4), make))
+    whole = list(random_batches(source, 2, 5, range(4), make))
+    resumed = list(random_batches(source, 2, 5, range(2, 4), make))
     for a, b in zip(whole[2:], resumed, strict=True):
         assert torch.equal(a.patches, b.patches)
     assert not torch.equal(whole[0].patches, whole[1].patches)
@@ -122,11 +133,11 @@ def perfect_square(frames=4, step=2):
 
 def test_losses_vanish_on_perfect_prediction_and_see_a_wrong_motion():
     prediction, targets = perfect_square()
-    right = savos_loss(prediction, targets)
+    right = compare(prediction, targets, FORWARD)
     assert max(right) < 1e-4
     still = targets._replace(patches=targets.patches.clone(), base=targets.base * 0)
     still.patches[:, :, 4] = 0
-    wrong = savos_loss(prediction, still)
+    wrong = compare(prediction, still, FORWARD)
     assert wrong.mask > 0.1 and wrong.consistency > 0.1
     assert wrong.direct == pytest.approx(float(right.direct))
 
@@ -137,10 +148,108 @@ def test_weight_zero_hides_an_error_and_totals_add_up():
     off.mask_logits[..., :4, :] = 20
     blind = targets._replace(weight=targets.weight.clone())
     blind.weight[..., :5, :] = 0
-    assert savos_loss(off, targets).mask > 0.5
-    assert savos_loss(off, blind).mask < 1e-4
-    parts = Losses(*(torch.tensor(v) for v in (1.0, 2.0, 3.0)))
-    assert total_loss(parts, 1.0, 0.5, 2.0) == 8.0
+    assert compare(off, targets, FORWARD).mask > 0.5
+    assert compare(off, blind, FORWARD).mask < 1e-4
+    parts = Losses(*(torch.tensor(v) for v in (1.0, 2.0, 3.0, 4.0, 5.0)))
+    config = LossConfig(mask=1.0, consistency=0.5, direct=2.0, photometric=0.25)
+    assert total_loss(parts, config) == 14.0
+
+
+def both_ways(prediction, targets):
+    """A perfect square and the same reversed, as savos_losses stacks them."""
+    back = targets.visible.flip(1)
+    flow_back = -targets.patches[:, :, 4:]
+    targets = targets._replace(flow_back=flow_back, base_back=-targets.base)
+    pairs = zip(targets, targets.reversed(), strict=True)
+    logits = torch.cat((prediction.mask_logits, (back * 2 - 1) * 20))
+    zeros = torch.zeros_like(logits)
+    residual = torch.zeros(2, *prediction.residual.shape[1:])
+    doubled = Prediction(logits, zeros, residual, zeros[..., 0])
+    return doubled, Targets(*(torch.cat(pair) for pair in pairs))
+
+
+def test_directions_meet_in_the_same_frames():
+    """A moving square: any index shift between the directions would leave an error in the merge."""
+    prediction, targets = both_ways(*perfect_square())
+    assert compare(prediction, targets, LossConfig()).merged < 1e-4
+    # The backward half is now a frame off: only the merge and its own L_M see it.
+    late = prediction._replace(mask_logits=prediction.mask_logits.clone())
+    late.mask_logits[1:] = prediction.mask_logits[1:].roll(1, 1)
+    assert compare(late, targets, LossConfig()).merged > 0.01
+
+
+def test_alpha_chooses_the_direction_that_is_right():
+    prediction, targets = both_ways(*perfect_square())
+    wrong = prediction._replace(
+        mask_logits=prediction.mask_logits.clone(), alpha=prediction.alpha.clone()
+    )
+    wrong.mask_logits[1:] = -20  # the backward direction sees nothing
+    assert compare(wrong, targets, LossConfig()).merged > 0.02
+    wrong.alpha[:1] = 30  # so the forward one is trusted
+    assert compare(wrong, targets, LossConfig()).merged < 1e-3
+
+
+def test_colour_term_sees_a_wrong_motion_only():
+    prediction, targets = perfect_square()
+    rng = np.random.default_rng(0)
+    texture = torch.from_numpy(rng.random((3, 8, 16), np.float32))
+    for t in range(4):
+        targets.patches[0, t, :3, 12:20, 10 + 2 * t : 26 + 2 * t] = texture
+    config = LossConfig(both_directions=False, photometric=1.0)
+    assert compare(prediction, targets, config).photometric < 1e-4
+    pushed = prediction._replace(residual=prediction.residual + 2)
+    assert compare(pushed, targets, config).photometric > 0.05
+
+
+def test_detached_consistency_trains_no_motion():
+    def gradient(detach):
+        prediction, targets = perfect_square()
+        residual = (prediction.residual + 0.5).requires_grad_()
+        config = LossConfig(both_directions=False, detach_motion=detach)
+        consistency = compare(prediction._replace(residual=residual), targets, config).consistency
+        if not consistency.requires_grad:
+            return 0.0
+        (grad,) = torch.autograd.grad(consistency, residual)
+        return grad.abs().sum().item()
+
+    assert gradient(False) > 0
+    assert gradient(True) == 0
+
+
+def test_both_directions_train_and_reversing_twice_changes_nothing(store):
+    _, targets = batch(store)
+    twice = targets.reversed().reversed()
+    for name, a, b in zip(targets._fields, targets, twice, strict=True):
+        assert torch.equal(a, b), name
+    torch.manual_seed(0)
+    net = SavosNet(MODEL)
+    losses = savos_losses(net, targets, LossConfig())
+    total_loss(losses, LossConfig()).backward()
+    alpha_grad = net.mask_decoder.stages[-1][-1].weight.grad[:, 1]
+    assert alpha_grad.abs().sum() > 0, "the merge must train alpha"
+
+
+@pytest.mark.parametrize("part", ["memory", "image", "flow", "residual"])
+def test_a_part_switched_off_changes_nothing_any_more(part):
+    torch.manual_seed(0)
+    net = SavosNet(MODEL).eval()
+    patches = torch.rand(2, 3, 6, 32, 64)
+    other = patches.clone()
+    if part == "memory":
+        other[:, :2] = 0
+    elif part == "image":
+        other[:, :, :3] = 0
+    elif part == "flow":
+        other[:, :, 4:] = 0
+    with torch.no_grad():
+        before = net.sequence(other)[0].mask_logits - net.sequence(patches)[0].mask_logits
+        constrain(net, part)
+        out, same = net.sequence(patches)[0], net.sequence(other)[0]
+    if part == "residual":
+        assert not out.residual.any()
+    else:
+        assert before[:, 2].abs().max() > 1e-4
+        torch.testing.assert_close(out.mask_logits[:, 2], same.mask_logits[:, 2])
 
 
 def test_distances_by_hand():
@@ -172,7 +281,9 @@ def test_training_lowers_the_loss_and_leaves_loadable_weights(store, tmp_path):
         min_px=50,
         ema=0.5,
     )
-    path = train([store], tmp_path / "run", MODEL, config, AugmentConfig(), name="tiny")
+    path = train(
+        [store], tmp_path / "run", MODEL, config, AugmentConfig(), LossConfig(), name="tiny"
+    )
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in log] == [20, 40, 60]
     assert log[-1]["val"] < 0.9 * log[0]["val"]
