@@ -57,6 +57,10 @@ def evaluate_fishbowl(
     ] = "ours,visible,convex,flow3,flow5",
     processes: ProcessesOption = 1,
     seed: SeedOption = 0,
+    subset: Annotated[
+        str, typer.Option(help="Of the released test data: test, test1 to test4.")
+    ] = "",
+    types: Annotated[str, typer.Option(help="Species scored, with commas; none: all.")] = "",
 ) -> None:
     """Mean IoU, whole and occluded, on FISHBOWL clips by the paper's protocol.
 
@@ -64,7 +68,7 @@ def evaluate_fishbowl(
     """
     from training.commands import fishbowl
 
-    raise typer.Exit(fishbowl(data, json, mode, weights, methods, processes, seed))
+    raise typer.Exit(fishbowl(data, json, mode, weights, methods, processes, seed, subset, types))
 
 
 @evaluate.command("chewing-gum")

@@ -57,19 +57,22 @@ def _run(
 
 @app.command("fishbowl")
 def prepare_fishbowl(
-    data: Annotated[Path, typer.Option(help="Folder of NAME.mp4 with NAME.json.gz.")],
+    data: Annotated[
+        Path, typer.Option(help="Folder of NAME.mp4 with NAME.json.gz, or released test data.")
+    ],
     out: OutOption,
+    without: Annotated[str, typer.Option(help="Species left out, such as BigFishB.")] = "",
     patch: PatchOption = 32,
     processes: ProcessesOption = 1,
     flow: FlowOption = "dis",
 ) -> None:
-    """FISHBOWL clips, taken at 30, 15 and 10 Hz in turn.
+    """FISHBOWL clips, taken at 30, 15 and 10 Hz in turn; released test data at 30 Hz.
 
     Example: savos prepare fishbowl --data ../shared/data/fishbowl/train --out data/fishbowl
     """
     from training.prepare import fishbowl_jobs
 
-    _run(lambda model: fishbowl_jobs(data, out, model), out, patch, processes, flow)
+    _run(lambda model: fishbowl_jobs(data, out, model, without), out, patch, processes, flow)
 
 
 @app.command("street")

@@ -23,13 +23,22 @@ def fishbowl(
     methods: str,
     processes: int,
     seed: int,
+    subset: str = "",
+    types: str = "",
 ) -> int:
     """Run `savos evaluate fishbowl`; returns the exit code."""
 
     def run() -> None:
         _check_mode(mode)
         evaluate_fishbowl(
-            data, _names(methods), _backend(weights), out, processes=processes, seed=seed
+            data,
+            _names(methods),
+            _backend(weights),
+            out,
+            processes=processes,
+            seed=seed,
+            subset=subset,
+            types=_names(types),
         )
 
     return reported(run)

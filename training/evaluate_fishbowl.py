@@ -16,7 +16,12 @@ from savos_model.types import Frame, Instance
 from training.baselines.convex_hull import convex_hull
 from training.baselines.flow_aggregation import ANY, HALF, DisPairFlow, aggregate
 from training.boxed import BoxedMask
-from training.data.fishbowl import FishbowlClip, clip_names
+from training.data.fishbowl_released import (
+    clip_paths,
+    is_released,
+    open_fishbowl,
+    read_subset,
+)
 from training.evaluate import Tick, run_jobs
 from training.metrics import PAPER, Masks, ObjectScore, score_frame
 from training.online import open_stream
@@ -33,15 +38,19 @@ class ClipJob:
     """One clip to score.
 
     Attributes:
-        path: common path of the clip's files, without ending.
+        path: of the clip, as clip_paths gives it.
         methods: names as check_methods accepts them.
         backend, stream: settings of our method.
+        subset: of the released test; "" scores every fish that fits the rules.
+        types: species scored; empty for all.
     """
 
     path: Path
     methods: tuple[str, ...]
     backend: BackendConfig
     stream: StreamConfig
+    subset: str = ""
+    types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,13 +103,39 @@ def _area(masks: Masks, name: str) -> int:
     return int(np.count_nonzero(masks[name][1])) if name in masks else 0
 
 
+def clips_to_score(data: Path, subset: str = "") -> list[Path]:
+    """Clips of a folder.
+
+    Raises:
+        ValueError: there are none, or the folder has no such subset.
+        MissingPartError: a part of the released test data is missing.
+    """
+    paths = clip_paths(data)
+    if not paths:
+        raise ValueError(
+            f"{data} holds no FISHBOWL clips (NAME.mp4 with NAME.json.gz): check the folder"
+        )
+    if subset and not is_released(data):
+        raise ValueError(f"subset {subset} is of the released test data, {data} has other clips")
+    if subset:
+        read_subset(data, subset)
+    return paths
+
+
 def evaluate_clip(job: ClipJob, tick: Tick) -> ClipResult:
     """Score one clip with every method; tick(1) after each frame of each method."""
-    clip = FishbowlClip(job.path)
-    given = [clip.instances(index) for index in range(clip.num_frames)]
+    clip = open_fishbowl(job.path)
+    given = [clip.instances(i) + clip.untracked(i) for i in range(clip.num_frames)]
     visible = [_by_id(instances) for instances in given]
-    full = [_by_id(clip.truth(index)) for index in range(clip.num_frames)]
+    truth = [clip.truth(index) for index in range(clip.num_frames)]
+    full = [_by_id(instances) for instances in truth]
     wanted = scored_ids(visible, full)
+    for index, names in enumerate(wanted):
+        if job.subset:
+            listed = read_subset(job.path.parents[1], job.subset)
+            names &= listed.get((int(clip.name), index), frozenset())
+        if job.types:
+            names &= {item.id for item in truth[index] if item.class_id in job.types}
     shape = (clip.height, clip.width)
     images = list(clip.frames()) if set(job.methods) - {"visible", "convex"} else []
     rules = Rules(images, visible, wanted, shape)
@@ -181,17 +216,21 @@ def evaluate_fishbowl(
     *,
     processes: int = 1,
     seed: int = 0,
+    subset: str = "",
+    types: Sequence[str] = (),
     console: Console | None = None,
 ) -> dict:
     """Score all clips of a folder, print the tables and write the results file.
 
     Args:
-        data: folder of clips.
+        data: folder of clips, or of the released test data.
         methods: names as check_methods accepts them.
         backend: weights and engine of our method.
         out: results file; None writes none.
         processes: worker processes.
         seed: of the bootstrap.
+        subset: of the released test: test, or test1 to test4; "" for all that fits the rules.
+        types: species scored; empty for all.
         console: where tables and progress go; standard output when None.
 
     Returns:
@@ -202,16 +241,18 @@ def evaluate_fishbowl(
     """
     console = console or Console()
     names = check_methods(methods)
-    paths = clip_names(data)
-    if not paths:
-        raise ValueError(
-            f"{data} holds no FISHBOWL clips (NAME.mp4 with NAME.json.gz): check the folder"
-        )
-    jobs = [ClipJob(path, names, backend, StreamConfig()) for path in paths]
-    steps = sum(FishbowlClip(path).num_frames for path in paths) * len(names)
+    paths = clips_to_score(data, subset)
+    jobs = [ClipJob(path, names, backend, StreamConfig(), subset, tuple(types)) for path in paths]
+    steps = sum(open_fishbowl(path).num_frames for path in paths) * len(names)
     results = run_jobs(evaluate_clip, jobs, processes, steps, "scoring", console)
     metrics = {
-        "protocol": {"rules": describe(), "mode": "forward", "inner_frames_of_first_run": True},
+        "protocol": {
+            "rules": describe(),
+            "mode": "forward",
+            "inner_frames_of_first_run": True,
+            "subset": subset,
+            "types": list(types),
+        },
         "data": {
             "set": "fishbowl",
             "clips": [result.name for result in results],

@@ -10,12 +10,14 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
+import numpy as np
 from rich.progress import track
 
 from savos_model.config import ModelConfig
 from savos_model.types import Instance
 from training.data.chewing_gum import ChewingGumConfig, videos
-from training.data.fishbowl import FishbowlClip
+from training.data.fishbowl_released import ReleasedClip, clip_paths, is_released, open_fishbowl
+from training.data.flow_files import with_flo
 from training.data.kins_video_car import (
     ReleasedCars,
     TruthSource,
@@ -54,16 +56,23 @@ class Job:
     flow: str = "dis"
 
 
-def fishbowl_frames(path: Path, stride: int) -> Iterator[ClipFrame]:
-    """Every `stride`-th frame of a FISHBOWL clip."""
-    clip = FishbowlClip(path)
-    for index, image in enumerate(clip.frames()):
-        if index % stride:
-            continue
-        visible = {fish.id: fish.visible(index) for fish in clip.objects}
-        full = {fish.id: fish.full(index) for fish in clip.objects}
-        instances = [Instance(i, m.box, m.mask) for i, m in visible.items() if m is not None]
-        yield ClipFrame(image, instances, {i: m for i, m in full.items() if m is not None})
+def fishbowl_frames(path: Path, stride: int = 1, without: str = "") -> Iterator[ClipFrame]:
+    """Every `stride`-th frame of a FISHBOWL clip; with stride 1 it brings the released flow.
+
+    Fish of the species `without` only hide others.
+    """
+    clip = open_fishbowl(path)
+
+    def frame(index: int, image: np.ndarray) -> ClipFrame:
+        found = clip.instances(index)
+        kept = [item for item in found if item.class_id != without]
+        hiding = [item for item in found if item.class_id == without]
+        full = {item.id: (item.box, item.mask) for item in clip.truth(index)}
+        return ClipFrame(image, kept, full, hiding + clip.untracked(index))
+
+    made = (frame(i, image) for i, image in enumerate(clip.frames()) if i % stride == 0)
+    flow = clip.flow if isinstance(clip, ReleasedClip) and stride == 1 else None
+    return with_flo(made, *flow) if flow else made
 
 
 def street_frames(seed: int, frames: int) -> Iterator[ClipFrame]:
@@ -102,17 +111,23 @@ def _released(root: Path, split: str) -> ReleasedCars:
     return ReleasedCars(root, split)
 
 
-def fishbowl_jobs(data: Path, out: Path, model: ModelConfig) -> list[Job]:
-    """One job per clip of a folder with `<clip>.mp4` and `<clip>.json.gz`."""
-    clips = sorted(data.glob("*.mp4"))
+def fishbowl_jobs(data: Path, out: Path, model: ModelConfig, without: str = "") -> list[Job]:
+    """One job per clip of a folder with `<clip>.mp4` and `<clip>.json.gz`, or per released video.
+
+    Released videos keep their rate, for which they bring flow. Fish of the species `without` are
+    left out, for the experiment with an unseen species.
+    """
+    clips = clip_paths(data)
     if not clips:
         raise FileNotFoundError(
             f"no clips (*.mp4 with *.json.gz) in {data}: give the folder that holds them"
         )
-    return [
-        Job(out / path.stem, fishbowl_frames, (path, STRIDES[i % len(STRIDES)]), model.patch)
-        for i, path in enumerate(clips)
-    ]
+    strides = (1,) if is_released(data) else STRIDES
+    jobs = []
+    for i, path in enumerate(clips):
+        arguments = (path, strides[i % len(strides)], without)
+        jobs.append(Job(out / path.name, fishbowl_frames, arguments, model.patch))
+    return jobs
 
 
 def street_jobs(

@@ -181,6 +181,10 @@ class FishbowlClip:
         """Whole masks of a frame under the same ids; fully hidden fish included."""
         return self._instances(frame, FishbowlObject.full)
 
+    def untracked(self, frame: int) -> list[Instance]:
+        """What else may hide fish: nothing, as every fish is an instance."""
+        return []
+
     def _instances(self, frame: int, mask_of: Any) -> list[Instance]:
         found = ((item, mask_of(item, frame)) for item in self.objects)
         return [Instance(item.id, *boxed, item.category) for item, boxed in found if boxed]

@@ -47,6 +47,18 @@ PARTS = {
         "a tracker run over the drives, such as https://github.com/detectRecog/PointTrack",
         f"PointTrack CC BY-NC 4.0; masks of KITTI frames {KITTI_LICENCE}",
     ),
+    "fishbowl_test_data": Part(
+        "the released FISHBOWL test data (test_frames, test_data.pkl, test_flow[_reverse])",
+        "FISHBOWL_test_data.zip, "
+        "https://github.com/amazon-science/self-supervised-amodal-video-object-segmentation",
+        "code MIT-0, none stated for the data; rendered by the Apache-2.0 common-fate-fishbowl",
+    ),
+    "fishbowl_test_files": Part(
+        "the list of the released FISHBOWL test subsets (test_subtest.csv)",
+        "test_files.zip, "
+        "https://github.com/amazon-science/self-supervised-amodal-video-object-segmentation",
+        "code MIT-0, none stated for the list",
+    ),
     "kins_video_car": Part(
         "KINS-Video-Car as released (car_data, Kitti, Kins)",
         "https://github.com/amazon-science/self-supervised-amodal-video-object-segmentation",
