@@ -68,6 +68,7 @@ def compose(
     count: np.ndarray,
     motion: tuple[float, float],
     config: ComposeConfig,
+    source: Source = Source.FORWARD,
 ) -> AmodalObject:
     """V plus the predicted pixels that may be hidden, behind other objects (paper's protocol).
 
@@ -78,6 +79,7 @@ def compose(
         count: uint8 [H, W] from instances.occupancy.
         motion: mean amodal motion (x, y) [px per frame].
         config: where to complete, threshold, margin and kind of mask values.
+        source: where the prediction comes from.
     """
     image = Box(0, 0, count.shape[1], count.shape[0])
     inside = intersect(box, image)
@@ -107,7 +109,7 @@ def compose(
         instance.id,
         instance.class_id,
         instance.score,
-        Source.FORWARD,
+        source,
         move(tight, region.x0, region.y0),
         window(values, tight),
         window(own, tight),

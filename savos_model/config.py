@@ -155,6 +155,22 @@ class FlowConfig:
 
 
 @dataclass(frozen=True)
+class RefineConfig:
+    """The bi-directional pass over the last frames."""
+
+    window: int = setting(12, "frames of one pass", minimum=2, maximum=10_000)
+    stride: int = setting(4, "frames given out by one pass, the oldest ones", minimum=1)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.stride > self.window:
+            raise SettingError(
+                f"stride must be at most window ({self.window}), got {self.stride}: "
+                "a pass cannot give out more frames than it sees"
+            )
+
+
+@dataclass(frozen=True)
 class StreamConfig:
     """All settings of the online loop of one camera."""
 

@@ -120,15 +120,15 @@ def warp_patch(values: np.ndarray, motion: np.ndarray, source: Box, target: Box)
     WARP_ITERATIONS fixed-point steps. (The released code reads dM at x' and is half a pixel off.)
 
     Args:
-        values: float32 [h, w], fills `source`; zero outside.
+        values: float32 [h, w] or [h, w, C], fills `source`; zero outside.
         motion: float32 [2, h, w], (x, y) [image px per frame] of the pixels of `source`.
         source: box of `values` in the earlier frame [px].
         target: box to fill in the later frame [px].
 
     Returns:
-        float32 [h, w] that fills `target`.
+        as `values`, fills `target`.
     """
-    rows, cols = values.shape
+    rows, cols = values.shape[:2]
     # Patch coordinates of `source` seen from the pixel centres of `target`, before any motion.
     at_x = (target.x0 - source.x0 + (np.arange(cols) + 0.5) * target.width / cols) * (
         cols / source.width
@@ -142,4 +142,5 @@ def warp_patch(values: np.ndarray, motion: np.ndarray, source: Box, target: Box)
     for _ in range(WARP_ITERATIONS):
         u = cv2.remap(scaled, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         map_x, map_y = grid_x - u[..., 0], grid_y - u[..., 1]
-    return cv2.remap(values, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    moved = cv2.remap(values, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return moved.reshape(values.shape)  # OpenCV drops an axis of one channel

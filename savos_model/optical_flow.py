@@ -88,6 +88,11 @@ def pair(values: tuple[float, float]) -> np.ndarray:
     return np.array(values, np.float32)[:, None, None]
 
 
+def make_flow(method: str) -> FlowProvider:
+    """The provider of a `flow.method`."""
+    return TopicFlow() if method == "topic" else DisFlow(method)
+
+
 class FlowProvider(Protocol):
     """Gives the motion of the pixels of some boxes from the earlier to the later frame."""
 

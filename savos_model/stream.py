@@ -11,13 +11,12 @@ import numpy as np
 from savos_model.backends.base import Backend
 from savos_model.compose import compose, compose_coasted, copy_visible
 from savos_model.config import ComposeConfig, StreamConfig
-from savos_model.geometry import enlarge, intersect, move, union, warp_patch
+from savos_model.geometry import enlarge, intersect, move, union
+from savos_model.guess import Cue, Seen, held, moved_on, moving, network_inputs, output_values
 from savos_model.instances import check_instances, occupancy
-from savos_model.layers import FLOW, VISIBLE
-from savos_model.motion import amodal_motion, flow_scale
-from savos_model.optical_flow import DisFlow, FlowProvider, TopicFlow, pair
-from savos_model.patches import network_input
-from savos_model.tracks import Guess, TrackState, TrackTable
+from savos_model.optical_flow import TopicFlow, make_flow
+from savos_model.record import Observed, Record
+from savos_model.tracks import TrackState, TrackTable
 from savos_model.types import AmodalObject, Box, Frame, Instance
 
 STAGES = ("flow", "crop", "network", "warp", "compose")
@@ -42,15 +41,6 @@ class StepReport:
     reset: str = ""
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What later steps need of a frame: the image, its grey form and the occupancy of its masks."""
-
-    frame: Frame
-    grey: np.ndarray
-    count: np.ndarray
-
-
 class AmodalStream:
     """SaVos forward in time for one camera.
 
@@ -58,15 +48,18 @@ class AmodalStream:
     ready when frame n arrives, with no frame of delay.
     """
 
-    def __init__(self, backend: Backend, config: StreamConfig | None = None) -> None:
+    def __init__(
+        self, backend: Backend, config: StreamConfig | None = None, *, records: bool = False
+    ) -> None:
+        """`records` keeps a Record of each step for a WindowRefiner."""
         self.config = config or StreamConfig()
         self.backend = backend
         self.compose_config = self.config.compose
         self.tracks = TrackTable(self.config.tracks, backend.model.hidden)
-        method = self.config.flow.method
-        self.flow: FlowProvider = TopicFlow() if method == "topic" else DisFlow(method)
+        self.flow = make_flow(self.config.flow.method)
         self.previous: Seen | None = None
         self.report = StepReport()
+        self.records, self.record = records, None
 
     def set_compose(self, config: ComposeConfig) -> None:
         """Replace the live settings, between two steps."""
@@ -93,6 +86,7 @@ class AmodalStream:
             self.reset()
         clock = StageClock(report.timings_ms)
         seen = Seen(frame, to_grey(frame), occupancy(frame.instances, height, width))
+        self.record = Record(seen, []) if self.records else None
         clock.stop("compose")
 
         # Step n-1 of the network, with the flow n-1 -> n that is known only now.
@@ -108,7 +102,10 @@ class AmodalStream:
         self.tracks.expire(chosen)
         self.previous = seen
         report.tracks = len(self.tracks)
-        return objects + [item for item in coasted if item is not None]
+        objects += [item for item in coasted if item is not None]
+        if self.record is not None:
+            self.record.objects = objects
+        return objects
 
     def reset_reason(self, frame: Frame) -> str:
         """Why the tracks cannot go on into this frame; "" when they can."""
@@ -130,38 +127,30 @@ class AmodalStream:
             return
         if isinstance(self.flow, TopicFlow):
             self.flow.flow = seen.frame.flow
+        last, model = self.previous, self.backend.model
         boxes, shifts = [s.box for _, s in items], [s.motion for _, s in items]
-        regions = self.flow.regions(self.previous.grey, seen.grey, boxes, shifts)
+        regions = self.flow.regions(last.grey, seen.grey, boxes, shifts)
         present = {item.id for item in seen.frame.instances}
         for (track_id, state), region in zip(items, regions, strict=True):
             if track_id in present:  # of an object that vanished, flow sees what covers it
                 state.motion = region.median(state.instance) or state.motion
         clock.stop("flow")
-        model = self.backend.model
-        last = self.previous
-        patches = np.stack(
-            [
-                network_input(last.frame, last.count, state.instance, state.box, region, model)
-                for (_, state), region in zip(items, regions, strict=True)
-            ]
-        )
+        cues = [
+            Cue(state.instance, state.box, region, state.motion)
+            for (_, state), region in zip(items, regions, strict=True)
+        ]
+        patches = network_inputs(last, cues, model)
         h, c = (np.stack([getattr(s, name) for _, s in items]) for name in ("h", "c"))
         clock.stop("crop")
         out = self.backend.step(patches, h, c)
-        chances = calibrated(out.mask_logits, self.backend.weights.temperature)
+        values = output_values(out, self.backend.weights.temperature, self.records)
         clock.stop("network")
         for row, (track_id, state) in enumerate(items):
             state.h, state.c = out.h[row], out.c[row]
-            chance = chances[row]
-            if track_id not in present:
-                state.guess = held(chance, state.box, state.motion)
-                continue
-            scale = flow_scale(model, state.box)
-            flow, visible = patches[row, FLOW], patches[row, VISIBLE][0]
-            motion = amodal_motion(out.residual[row], flow, visible, state.motion, scale)
-            on = chance > 0.5
-            mean = motion[:, on].mean(1) if on.any() else state.motion
-            state.guess = Guess(chance, motion, state.box, (float(mean[0]), float(mean[1])))
+            if track_id in present:
+                state.guess = moving(values[row], out.residual[row], patches[row], cues[row], model)
+            else:
+                state.guess = held(values[row], state.box, state.motion)
         clock.stop("warp")
 
     def complete(self, item: Instance, seen: Seen, chosen: bool, clock: StageClock) -> AmodalObject:
@@ -171,18 +160,23 @@ class AmodalStream:
             self.tracks.forget(item.id)
             self.report.skipped["id jumped"] = self.report.skipped.get("id jumped", 0) + 1
             state = None
-        guess = state.guess if state else None
+        guess, warped = (state.guess if state else None), None
         box = self.crop_box(item, state)
         if state is None or guess is None:
             done = copy_visible(item)
         else:
             if not chosen:  # a speck tells nothing of the extent: the guess keeps its own box
                 box = moved_on(guess)
-            warped = warp_patch(guess.probability, guess.motion, guess.box, box)
+            warped = guess.warped(box)
             state.guess = held(warped, box, guess.mean_motion)
             clock.stop("warp")
-            done = compose(item, warped, box, seen.count, guess.mean_motion, self.compose_config)
+            done = compose(
+                item, warped[..., 0], box, seen.count, guess.mean_motion, self.compose_config
+            )
         if chosen:
+            if self.record is not None:
+                linked = state is not None and state.missing == 0
+                self.record.tracks[item.id] = Observed(item, box, warped, done, linked)
             self.tracks.observe(item, box, done.box)
         clock.stop("compose")
         return done
@@ -208,14 +202,14 @@ class AmodalStream:
         if left_image(state.instance.box, guess.mean_motion, seen.grey.shape):
             return None
         box = moved_on(guess)
-        chance = warp_patch(guess.probability, guess.motion, guess.box, box)
-        state.guess = held(chance, box, guess.mean_motion)
+        warped = guess.warped(box)
+        state.guess = held(warped, box, guess.mean_motion)
         if state.extent is not None:
             state.extent = move(state.extent, box.x0 - guess.box.x0, box.y0 - guess.box.y0)
         clock.stop("warp")
         done = compose_coasted(
             state.instance,
-            chance,
+            warped[..., 0],
             box,
             seen.grey.shape,
             guess.mean_motion,
@@ -245,21 +239,6 @@ def to_grey(frame: Frame) -> np.ndarray:
         return frame.image
     code = cv2.COLOR_BGR2GRAY if frame.order == "bgr" else cv2.COLOR_RGB2GRAY
     return cv2.cvtColor(frame.image, code)
-
-
-def calibrated(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Probability of mask logits divided by the fitted temperature."""
-    return 1 / (1 + np.exp(-logits / np.float32(temperature)))
-
-
-def held(chance: np.ndarray, box: Box, motion: tuple[float, float]) -> Guess:
-    """A guess that moves on as a whole, for a track that no new observation moves."""
-    return Guess(chance, np.broadcast_to(pair(motion), (2, *chance.shape)), box, motion)
-
-
-def moved_on(guess: Guess) -> Box:
-    """The box of a guess one frame later, on whole pixels."""
-    return move(guess.box, *(float(round(v)) for v in guess.mean_motion))
 
 
 def jumped(state: TrackState, item: Instance) -> bool:

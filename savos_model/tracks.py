@@ -8,23 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from savos_model.config import TracksConfig
+from savos_model.guess import Guess
 from savos_model.types import Box, Instance
-
-
-@dataclass
-class Guess:
-    """The amodal mask predicted for a coming frame, before it is moved into that frame's box.
-
-    Attributes:
-        probability: float32 [h, w], calibrated, fills `box`.
-        motion: float32 [2, h, w] motion into the coming frame [px].
-        mean_motion: mean of `motion` over the mask (x, y) [px per frame].
-    """
-
-    probability: np.ndarray
-    motion: np.ndarray
-    box: Box
-    mean_motion: tuple[float, float]
 
 
 @dataclass

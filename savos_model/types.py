@@ -66,6 +66,8 @@ class Frame:
         order: channel order of `image`: "bgr" or "rgb".
         flow: float32 [H, W, 2] motion (x, y) of the previous frame's pixels into this one [px], or
             None.
+        flow_back: float32 [H, W, 2] motion (x, y) of this frame's pixels into the previous one
+            [px], or None; for the bi-directional pass only.
     """
 
     stamp_ns: int
@@ -73,6 +75,7 @@ class Frame:
     instances: list[Instance]
     order: str = "bgr"
     flow: np.ndarray | None = None
+    flow_back: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

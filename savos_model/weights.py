@@ -116,18 +116,23 @@ def model_from_metadata(metadata: Mapping[str, str], path: Path) -> ModelConfig:
 
 
 def save_weights(path: Path, weights: Weights, dtype: str = "float16") -> None:
-    """Write weights atomically (temporary file, then rename)."""
+    """Write weights, whole or not at all."""
     metadata = {
         **weights.info,
         "name": weights.name,
         "model": json.dumps(dataclasses.asdict(weights.model)),
     }
     arrays = {key: np.ascontiguousarray(a, dtype=dtype) for key, a in weights.arrays.items()}
+    save_tensors(path, arrays, metadata)
+
+
+def save_tensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write contiguous arrays and text as safetensors atomically (temporary file, then rename)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
     os.close(handle)
     try:
-        save_file(arrays, temporary, metadata=metadata)
+        save_file(dict(arrays), temporary, metadata=dict(metadata))
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:

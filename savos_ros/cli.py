@@ -44,13 +44,19 @@ JsonOption = Annotated[Path | None, typer.Option("--json", help="Results file to
 WeightsOption = Annotated[str | None, typer.Option(help="Shipped name or .safetensors file.")]
 ProcessesOption = Annotated[int, typer.Option(min=1, help="Worker processes.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the confidence intervals.")]
+ModeOption = Annotated[
+    str, typer.Option(help="forward: online; bidirectional: whole video; lag:N: N frames later.")
+]
+FlowOption = Annotated[
+    str, typer.Option(help="Flow of ours: dis_fast, dis_medium; topic: what the data brings.")
+]
 
 
 @evaluate.command("fishbowl")
 def evaluate_fishbowl(
     data: DataOption,
     json: JsonOption = None,
-    mode: Annotated[str, typer.Option(help="forward: online, no later frames used.")] = "forward",
+    mode: ModeOption = "forward",
     weights: WeightsOption = None,
     methods: Annotated[
         str, typer.Option(help="ours, visible, convex, flowK[_forward|_backward][_any].")
@@ -61,6 +67,7 @@ def evaluate_fishbowl(
         str, typer.Option(help="Of the released test data: test, test1 to test4.")
     ] = "",
     types: Annotated[str, typer.Option(help="Species scored, with commas; none: all.")] = "",
+    flow: FlowOption = "dis_fast",
 ) -> None:
     """Mean IoU, whole and occluded, on FISHBOWL clips by the paper's protocol.
 
@@ -68,7 +75,9 @@ def evaluate_fishbowl(
     """
     from training.commands import fishbowl
 
-    raise typer.Exit(fishbowl(data, json, mode, weights, methods, processes, seed, subset, types))
+    raise typer.Exit(
+        fishbowl(data, json, mode, weights, methods, processes, seed, subset, types, flow)
+    )
 
 
 @evaluate.command("chewing-gum")
@@ -78,13 +87,14 @@ def evaluate_chewing_gum(
         typer.Option(help="npz file, or folder of the released generator; none: generate."),
     ] = None,
     json: JsonOption = None,
-    mode: Annotated[str, typer.Option(help="forward: online, no later frames used.")] = "forward",
+    mode: ModeOption = "forward",
     weights: WeightsOption = None,
     methods: Annotated[str, typer.Option(help="ours, visible, convex.")] = "ours,visible,convex",
     videos: Annotated[int, typer.Option(help="Videos to generate.")] = 1000,
     video_seed: Annotated[int, typer.Option(help="Seed of the generated videos.")] = 1,
     processes: ProcessesOption = 1,
     seed: SeedOption = 0,
+    flow: FlowOption = "dis_fast",
 ) -> None:
     """Mean IoU, whole and occluded, on Chewing Gum videos.
 
@@ -93,7 +103,7 @@ def evaluate_chewing_gum(
     from training.commands import chewing_gum
 
     raise typer.Exit(
-        chewing_gum(data, json, mode, weights, methods, videos, video_seed, processes, seed)
+        chewing_gum(data, json, mode, weights, methods, videos, video_seed, processes, seed, flow)
     )
 
 
@@ -102,8 +112,10 @@ def evaluate_kitti_boxes(
     data: DataOption,
     sequences: Annotated[str, typer.Option(help="Names, separated by commas.")],
     json: JsonOption = None,
+    mode: ModeOption = "forward",
     masks: Annotated[str, typer.Option(help="truth or tracker.")] = "truth",
     weights: WeightsOption = None,
+    flow: FlowOption = "dis_fast",
     methods: Annotated[str, typer.Option(help="ours, visible, convex.")] = "ours,visible,convex",
     processes: ProcessesOption = 1,
     seed: SeedOption = 0,
@@ -114,7 +126,9 @@ def evaluate_kitti_boxes(
     """
     from training.commands import kitti_boxes
 
-    raise typer.Exit(kitti_boxes(data, sequences, json, masks, weights, methods, processes, seed))
+    raise typer.Exit(
+        kitti_boxes(data, sequences, json, mode, masks, weights, flow, methods, processes, seed)
+    )
 
 
 weights_app = typer.Typer(help="Weights of the network.", no_args_is_help=True)

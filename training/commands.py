@@ -7,12 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from savos_model.config import BackendConfig
+from savos_model.config import BackendConfig, FlowConfig, StreamConfig
 from training.evaluate_chewing_gum import evaluate_chewing_gum
 from training.evaluate_fishbowl import evaluate_fishbowl
 from training.evaluate_kitti import evaluate_kitti
-
-MODES = ("forward",)
+from training.online import Setup
 
 
 def fishbowl(
@@ -25,15 +24,15 @@ def fishbowl(
     seed: int,
     subset: str = "",
     types: str = "",
+    flow: str = FlowConfig().method,
 ) -> int:
     """Run `savos evaluate fishbowl`; returns the exit code."""
 
     def run() -> None:
-        _check_mode(mode)
         evaluate_fishbowl(
             data,
             _names(methods),
-            _backend(weights),
+            _ours(weights, mode, flow),
             out,
             processes=processes,
             seed=seed,
@@ -54,15 +53,15 @@ def chewing_gum(
     video_seed: int,
     processes: int,
     seed: int,
+    flow: str = FlowConfig().method,
 ) -> int:
     """Run `savos evaluate chewing-gum`; returns the exit code."""
 
     def run() -> None:
-        _check_mode(mode)
         evaluate_chewing_gum(
             data,
             _names(methods),
-            _backend(weights),
+            _ours(weights, mode, flow),
             out,
             count=videos,
             video_seed=video_seed,
@@ -77,8 +76,10 @@ def kitti_boxes(
     data: Path,
     sequences: str,
     out: Path | None,
+    mode: str,
     masks: str,
     weights: str | None,
+    flow: str,
     methods: str,
     processes: int,
     seed: int,
@@ -90,7 +91,7 @@ def kitti_boxes(
             data,
             _names(sequences),
             masks,
-            _backend(weights),
+            _ours(weights, mode, flow),
             out,
             methods=_names(methods),
             processes=processes,
@@ -100,17 +101,13 @@ def kitti_boxes(
     return reported(run)
 
 
-def _check_mode(mode: str) -> None:
-    if mode not in MODES:
-        raise ValueError(f"--mode must be one of {', '.join(MODES)}, got {mode!r}")
-
-
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _backend(weights: str | None) -> BackendConfig:
-    return BackendConfig() if weights is None else BackendConfig(weights=weights)
+def _ours(weights: str | None, mode: str, flow: str) -> Setup:
+    backend = BackendConfig() if weights is None else BackendConfig(weights=weights)
+    return Setup(backend, StreamConfig(flow=FlowConfig(flow)), mode)
 
 
 def reported(run: Callable[[], None]) -> int:

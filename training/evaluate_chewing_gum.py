@@ -8,7 +8,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from savos_model.config import BackendConfig, StreamConfig
 from savos_model.types import Frame
 from training.baselines.convex_hull import convex_hull
 from training.boxed import BoxedMask
@@ -17,7 +16,7 @@ from training.data.chewing_gum_npz import NpzVideos
 from training.data.chewing_gum_released import ReleasedVideos
 from training.evaluate import Tick, run_jobs
 from training.metrics import Masks, ObjectScore, score_frame, summarise
-from training.online import Stream, open_stream
+from training.online import Online, Setup
 from training.results import write_results
 from training.summary import bootstrap, by_occlusion
 from training.tables import chewing_gum_table
@@ -32,7 +31,6 @@ PROTOCOL = {
     "occluded": "IoU inside the other object's visible mask",
     "lower_object": "the object that another one lies on, in frames where part of it is hidden",
     "all_objects": "every object of a frame, the upper one too, averaged by frame",
-    "mode": "forward",
 }
 
 
@@ -44,8 +42,7 @@ class BlockJob:
     start: int
     stop: int
     methods: tuple[str, ...]
-    backend: BackendConfig
-    stream: StreamConfig
+    ours: Setup
 
 
 @dataclass(frozen=True)
@@ -92,34 +89,32 @@ def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
 
 def evaluate_block(job: BlockJob, tick: Tick) -> BlockResult:
     """Score some videos; tick(1) after each."""
-    stream, model = None, {}
-    if "ours" in job.methods:
-        stream, model = open_stream(job.backend, job.stream)
+    ours = Online(job.ours) if "ours" in job.methods else None
     lower: dict[str, list[ObjectScore]] = {name: [] for name in job.methods}
     everything: dict[str, list[ObjectScore]] = {name: [] for name in job.methods}
     frames = 0
     for video in job.videos.read(job.start, job.stop):
-        if stream is not None:
-            stream.reset()
-        for name, scores in score_video(video, job.methods, stream):
+        for name, scores in score_video(video, job.methods, ours):
             everything[name] += scores
             lower[name] += [s for s in scores if s.id in video.occluded and 0 < s.occlusion < 1]
         frames += len(video.frames)
         tick(1)
-    return BlockResult(lower, everything, frames, model)
+    return BlockResult(lower, everything, frames, ours.model if ours else {})
 
 
 def score_video(
-    video: Video, methods: Sequence[str], stream: Stream | None
+    video: Video, methods: Sequence[str], ours: Online | None
 ) -> Iterator[tuple[str, list[ObjectScore]]]:
-    """Scores of each method in each inner frame; `stream` must be fresh."""
+    """Scores of each method in each inner frame."""
     last = len(video.frames) - 1
-    for index, frame in enumerate(video.clip_frames()):
+    frames = list(video.clip_frames())
+    shown = (Frame(i * PERIOD_NS, f.image, f.instances) for i, f in enumerate(frames))
+    answers = ours.run(shown) if ours else iter(())
+    for index, frame in enumerate(frames):
         visible = {item.id: BoxedMask(item.box, item.mask) for item in frame.instances}
         for name in methods:
-            if stream is not None and name == "ours":
-                step = Frame(index * PERIOD_NS, frame.image, frame.instances)
-                masks: Masks | list = stream.step(step)
+            if name == "ours":
+                masks: Masks | list = next(answers)
             elif name == "convex":
                 masks = {k: convex_hull(mask) for k, mask in visible.items()}
             else:
@@ -142,7 +137,7 @@ def gum_report(scores: Sequence[ObjectScore], seed: int) -> dict:
 def evaluate_chewing_gum(
     data: Path | None,
     methods: Sequence[str],
-    backend: BackendConfig,
+    ours: Setup,
     out: Path | None,
     *,
     count: int = 1000,
@@ -156,7 +151,7 @@ def evaluate_chewing_gum(
     Args:
         data: npz file, folder in the released layout, or None to generate videos.
         methods: of METHODS.
-        backend: weights and engine of our method.
+        ours: how our method runs.
         out: results file; None writes none.
         count: videos to generate.
         video_seed: of the generated videos.
@@ -174,7 +169,7 @@ def evaluate_chewing_gum(
     names = check_methods(methods)
     videos, source = open_videos(data, count, video_seed)
     jobs = [
-        BlockJob(videos, start, min(start + BLOCK, videos.count), names, backend, StreamConfig())
+        BlockJob(videos, start, min(start + BLOCK, videos.count), names, ours)
         for start in range(0, videos.count, BLOCK)
     ]
     results = run_jobs(evaluate_block, jobs, processes, videos.count, "scoring", console)
@@ -188,7 +183,7 @@ def evaluate_chewing_gum(
         }
     frames = sum(result.frames for result in results)
     metrics = {
-        "protocol": PROTOCOL,
+        "protocol": {**PROTOCOL, "mode": ours.mode},
         "data": {"set": "chewing_gum", **source, "videos": videos.count, "frames": frames},
         "model": results[0].model,
         "methods": report,

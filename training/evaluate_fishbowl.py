@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from rich.console import Console
 
-from savos_model.config import BackendConfig, StreamConfig
 from savos_model.types import Frame, Instance
 from training.baselines.convex_hull import convex_hull
 from training.baselines.flow_aggregation import ANY, HALF, DisPairFlow, aggregate
@@ -24,7 +23,7 @@ from training.data.fishbowl_released import (
 )
 from training.evaluate import Tick, run_jobs
 from training.metrics import PAPER, Masks, ObjectScore, score_frame
-from training.online import open_stream
+from training.online import Online, Setup
 from training.results import write_results
 from training.summary import describe, first_run, method_report
 from training.tables import fishbowl_tables
@@ -40,15 +39,14 @@ class ClipJob:
     Attributes:
         path: of the clip, as clip_paths gives it.
         methods: names as check_methods accepts them.
-        backend, stream: settings of our method.
+        ours: how our method runs.
         subset: of the released test; "" scores every fish that fits the rules.
         types: species scored; empty for all.
     """
 
     path: Path
     methods: tuple[str, ...]
-    backend: BackendConfig
-    stream: StreamConfig
+    ours: Setup
     subset: str = ""
     types: tuple[str, ...] = ()
 
@@ -142,9 +140,10 @@ def evaluate_clip(job: ClipJob, tick: Tick) -> ClipResult:
     steps = {name: rules.masks(name) for name in job.methods if name != "ours"}
     model: dict[str, str] = {}
     if "ours" in job.methods:
-        stream, model = open_stream(job.backend, job.stream)
-        steps["ours"] = (
-            stream.step(Frame(clip.stamp_ns(index), image, instances))
+        ours = Online(job.ours)
+        model = ours.model
+        steps["ours"] = ours.run(
+            Frame(clip.stamp_ns(index), image, instances)
             for index, (image, instances) in enumerate(zip(images, given, strict=True))
         )
     scores: dict[str, list[ObjectScore]] = {name: [] for name in job.methods}
@@ -211,7 +210,7 @@ class Rules:
 def evaluate_fishbowl(
     data: Path,
     methods: Sequence[str],
-    backend: BackendConfig,
+    ours: Setup,
     out: Path | None,
     *,
     processes: int = 1,
@@ -225,7 +224,7 @@ def evaluate_fishbowl(
     Args:
         data: folder of clips, or of the released test data.
         methods: names as check_methods accepts them.
-        backend: weights and engine of our method.
+        ours: how our method runs.
         out: results file; None writes none.
         processes: worker processes.
         seed: of the bootstrap.
@@ -242,13 +241,13 @@ def evaluate_fishbowl(
     console = console or Console()
     names = check_methods(methods)
     paths = clips_to_score(data, subset)
-    jobs = [ClipJob(path, names, backend, StreamConfig(), subset, tuple(types)) for path in paths]
+    jobs = [ClipJob(path, names, ours, subset, tuple(types)) for path in paths]
     steps = sum(open_fishbowl(path).num_frames for path in paths) * len(names)
     results = run_jobs(evaluate_clip, jobs, processes, steps, "scoring", console)
     metrics = {
         "protocol": {
             "rules": describe(),
-            "mode": "forward",
+            "mode": ours.mode,
             "inner_frames_of_first_run": True,
             "subset": subset,
             "types": list(types),

@@ -1,32 +1,82 @@
-"""Opens the online stream for an evaluation."""
+"""Runs our method over videos: as a robot does, or with the bi-directional pass."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
-from savos_model.config import BackendConfig, StreamConfig
+from savos_model.config import BackendConfig, RefineConfig, StreamConfig
 from savos_model.types import AmodalObject, Frame
 
-
-class Stream(Protocol):
-    """What evaluations need of the stream."""
-
-    def step(self, frame: Frame) -> list[AmodalObject]:
-        """Complete the objects of the next frame."""
-
-    def reset(self) -> None:
-        """Forget all tracks, before another video."""
+WHOLE = RefineConfig(window=10_000, stride=10_000)  # longer than a video: due at its end
+LAG = re.compile(r"lag:([1-9][0-9]{0,3})")
+MODES = "forward (online), bidirectional (whole video), lag:N (N frames later)"
 
 
-def open_stream(backend: BackendConfig, stream: StreamConfig) -> tuple[Stream, dict[str, str]]:
-    """Build the stream exactly as a robot runs it.
+def refine_config(mode: str) -> RefineConfig | None:
+    """The pass of a mode of MODES, None for forward.
 
-    Returns:
-        The stream, and what runs in it: weights and engine, for result files.
+    Raises:
+        ValueError: no such mode.
     """
-    # Imported here, so that rules alone are scored without a network engine.
-    from savos_model.backends.base import make_backend
-    from savos_model.stream import AmodalStream
+    if mode == "forward":
+        return None
+    if mode == "bidirectional":
+        return WHOLE
+    lag = LAG.fullmatch(mode)
+    if not lag:
+        raise ValueError(f"--mode must be one of {MODES}, got {mode!r}")
+    return RefineConfig(window=int(lag[1]) + 1, stride=1)
 
-    engine = make_backend(backend)
-    return AmodalStream(engine, stream), {"weights": engine.weights_name, "engine": engine.name}
+
+@dataclass(frozen=True)
+class Setup:
+    """How our method runs in an evaluation: weights and engine, stream, and one of MODES."""
+
+    backend: BackendConfig = field(default_factory=BackendConfig)
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    mode: str = "forward"
+
+    def __post_init__(self) -> None:
+        refine_config(self.mode)
+
+
+class Online:
+    """Our method with loaded weights; what runs in it is in `model`, for result files."""
+
+    def __init__(self, setup: Setup) -> None:
+        # Imported here, so that rules alone are scored without a network engine.
+        from savos_model.backends.base import make_backend
+
+        self.refine = refine_config(setup.mode)
+        self.stream = setup.stream
+        self.engine = make_backend(setup.backend)
+        weights = self.engine.weights
+        self.model = {
+            "weights": weights.name,
+            "engine": self.engine.name,
+            "settings": dataclasses.asdict(weights.model),
+            "training": weights.info,
+        }
+
+    def run(self, frames: Iterable[Frame]) -> Iterator[list[AmodalObject]]:
+        """Objects of each frame of one video, in order; `frames` is read no further than needed."""
+        from savos_model.refine import WindowRefiner
+        from savos_model.stream import AmodalStream
+
+        stream = AmodalStream(self.engine, self.stream, records=self.refine is not None)
+        if self.refine is None:
+            for frame in frames:
+                yield stream.step(frame)
+            return
+        refiner = WindowRefiner(self.engine, self.stream, self.refine)
+        for frame in frames:
+            stream.step(frame)
+            if stream.report.reset:
+                yield from (done.objects for done in refiner.flush())
+            refiner.push(stream.record)
+            if refiner.due:
+                yield from (done.objects for done in refiner.refine())
+        yield from (done.objects for done in refiner.flush())

@@ -9,11 +9,11 @@ import tiny_kitti
 from pycocotools import mask as coco
 from rich.console import Console
 
-from savos_model.config import BackendConfig
 from savos_model.types import AmodalObject, Box, Instance, Source
 from training import commands, evaluate_fishbowl, evaluate_kitti
 from training.evaluate import run_jobs
 from training.metrics import ObjectScore
+from training.online import Setup
 from training.results import read_results
 from training.summary import bootstrap, by_occlusion, cluster_interval, first_run, method_report
 
@@ -72,6 +72,16 @@ def clips(tmp_path_factory):
     return folder
 
 
+class FakeOnline:
+    """Stands in for our method: a stream of known answers for each video."""
+
+    def __init__(self, stream, name):
+        self.stream, self.model = stream, {"weights": name}
+
+    def run(self, frames):
+        return map(self.stream().step, frames)
+
+
 class TruthfulStream:
     """Publishes the whole masks of the tiny scenes."""
 
@@ -91,11 +101,11 @@ class TruthfulStream:
 
 def test_fishbowl_protocol_end_to_end(clips, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        evaluate_fishbowl, "open_stream", lambda *_: (TruthfulStream(), {"weights": "truth"})
+        evaluate_fishbowl, "Online", lambda setup: FakeOnline(TruthfulStream, "truth")
     )
     out = tmp_path / "out.json"
     metrics = evaluate_fishbowl.evaluate_fishbowl(
-        clips, ["ours", "visible", "convex"], BackendConfig(), out, console=QUIET
+        clips, ["ours", "visible", "convex"], Setup(), out, console=QUIET
     )
     assert read_results(out)["metrics"] == metrics
     assert metrics["model"] == {"weights": "truth"}
@@ -116,7 +126,7 @@ def test_fishbowl_protocol_end_to_end(clips, tmp_path, monkeypatch):
 def test_shards_give_the_same_numbers(clips):
     one, two = (
         evaluate_fishbowl.evaluate_fishbowl(
-            clips, ["visible", "flow3"], BackendConfig(), None, processes=count, console=QUIET
+            clips, ["visible", "flow3"], Setup(), None, processes=count, console=QUIET
         )
         for count in (1, 2)
     )
@@ -237,12 +247,10 @@ class WideStream:
 
 def test_kitti_boxes_end_to_end(tmp_path, monkeypatch):
     root = tiny_kitti.write_tracking(tmp_path)
-    monkeypatch.setattr(
-        evaluate_kitti, "open_stream", lambda *_: (WideStream(), {"weights": "wide"})
-    )
+    monkeypatch.setattr(evaluate_kitti, "Online", lambda setup: FakeOnline(WideStream, "wide"))
     out = tmp_path / "out.json"
     metrics = evaluate_kitti.evaluate_kitti(
-        root, [tiny_kitti.SEQUENCE], "truth", BackendConfig(), out, console=QUIET
+        root, [tiny_kitti.SEQUENCE], "truth", Setup(), out, console=QUIET
     )
     assert read_results(out)["metrics"] == metrics
     far = [tiny_kitti.masks(frame)["1017"] for frame in tiny_kitti.FRAMES]
@@ -268,7 +276,7 @@ def test_kitti_with_tracker_masks(tmp_path):
         root,
         [tiny_kitti.SEQUENCE],
         "tracker",
-        BackendConfig(),
+        Setup(),
         None,
         methods=["visible"],
         console=QUIET,
@@ -295,7 +303,7 @@ def test_kitti_arguments_are_checked(tmp_path, changes, message):
     } | changes
     with pytest.raises(ValueError, match=message):
         evaluate_kitti.evaluate_kitti(
-            root, arguments["sequences"], arguments["masks"], BackendConfig(), None,
+            root, arguments["sequences"], arguments["masks"], Setup(), None,
             methods=arguments["methods"], console=QUIET,
         )  # fmt: skip
 
@@ -305,14 +313,16 @@ def test_commands_turn_errors_into_one_line(tmp_path, capsys):
     assert "holds no FISHBOWL clips" in capsys.readouterr().err
     assert commands.fishbowl(tmp_path, None, "both", None, "visible", 1, 0) == 2
     assert "--mode must be one of forward" in capsys.readouterr().err
-    assert commands.kitti_boxes(tmp_path, "0001", None, "truth", None, "visible", 1, 0) == 2
+    assert commands.kitti_boxes(
+        tmp_path, "0001", None, "forward", "truth", None, "dis_fast", "visible", 1, 0
+    ) == 2  # fmt: skip
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_convex_hull_anchor_on_recorded_clips(shared_data):
     """The paper has 0.776 / 0.464 on the whole set; a clip or two must come out in that region."""
     job = evaluate_fishbowl.ClipJob(
-        shared_data / "fishbowl" / "val" / "fishbowl_0024", ("convex", "visible"), None, None
+        shared_data / "fishbowl" / "val" / "fishbowl_0024", ("convex", "visible"), None
     )
     result = evaluate_fishbowl.evaluate_clip(job, lambda count: None)
     report = {name: method_report(scores) for name, scores in result.scores.items()}

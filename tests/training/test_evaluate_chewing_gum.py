@@ -5,37 +5,33 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from savos_model.config import BackendConfig
 from savos_model.types import AmodalObject, Box, Source
 from savos_ros.cli import app
 from training import commands, evaluate_chewing_gum
 from training.data.chewing_gum import ChewingGumConfig, GeneratedVideos, Video, videos
 from training.data.chewing_gum_npz import write_npz
 from training.evaluate_chewing_gum import evaluate_chewing_gum as evaluate
+from training.online import Setup
 from training.results import read_results
 
 QUIET = Console(file=io.StringIO())
 
 
-class TruthfulStream:
-    """Publishes the whole masks of one set of videos; counts its resets."""
+class TruthfulOnline:
+    """Publishes the whole masks of one set of videos."""
 
     def __init__(self, made):
-        self.made, self.resets, self.seen = made, 0, 0
+        self.left, self.model = iter(made), {"weights": "truth"}
 
-    def reset(self):
-        self.resets += 1
-        self.seen = 0
-
-    def step(self, frame):
-        full = self.made[self.resets - 1].full[self.seen]
-        self.seen += 1
+    def run(self, frames):
         box = Box(0, 0, 56, 50)
-        return [
-            AmodalObject(item.id, "", 1.0, Source.FORWARD, box, full[int(item.id)] * np.uint8(255),
-                         full[int(item.id)], 0.0, 1.0, (0.0, 0.0))
-            for item in frame.instances
-        ]  # fmt: skip
+        for frame, full in zip(frames, next(self.left).full, strict=True):
+            yield [
+                AmodalObject(item.id, "", 1.0, Source.FORWARD, box,
+                             full[int(item.id)] * np.uint8(255), full[int(item.id)], 0.0, 1.0,
+                             (0.0, 0.0))
+                for item in frame.instances
+            ]  # fmt: skip
 
 
 @pytest.fixture
@@ -46,20 +42,16 @@ def made(tmp_path):
 
 
 def test_protocol_end_to_end(made, tmp_path, monkeypatch):
-    stream = TruthfulStream(made)
-    monkeypatch.setattr(
-        evaluate_chewing_gum, "open_stream", lambda *_: (stream, {"weights": "truth"})
-    )
+    monkeypatch.setattr(evaluate_chewing_gum, "Online", lambda setup: TruthfulOnline(made))
     out = tmp_path / "out.json"
     metrics = evaluate(
-        tmp_path / "gum.npz", ["ours", "visible", "convex"], BackendConfig(), out, console=QUIET
+        tmp_path / "gum.npz", ["ours", "visible", "convex"], Setup(), out, console=QUIET
     )
     assert read_results(out)["metrics"] == metrics
     assert metrics["data"] == {
         "set": "chewing_gum", "source": "gum.npz", "videos": 3, "frames": 120
     }  # fmt: skip
     assert metrics["model"] == {"weights": "truth"}
-    assert stream.resets == 3
     ours, visible = (metrics["methods"][name]["lower_object"] for name in ("ours", "visible"))
     assert ours["n"] == visible["n"] == 3 * 38  # the two ends of each video are not scored
     assert (ours["full"], ours["occluded"]) == (pytest.approx(1), pytest.approx(1))
@@ -76,7 +68,7 @@ def test_generated_videos_in_shards_give_the_same_numbers(monkeypatch):
     monkeypatch.setattr(evaluate_chewing_gum, "BLOCK", 2)
     one, two = (
         evaluate(
-            None, ["convex"], BackendConfig(), None,
+            None, ["convex"], Setup(), None,
             count=3, video_seed=11, processes=processes, console=QUIET,
         )
         for processes in (1, 2)
@@ -100,7 +92,7 @@ def test_frames_that_show_the_whole_lower_object_do_not_count():
         def read(self, start=0, stop=None):
             return iter([video])
 
-    job = evaluate_chewing_gum.BlockJob(One(None, 1), 0, 1, ("visible",), None, None)
+    job = evaluate_chewing_gum.BlockJob(One(None, 1), 0, 1, ("visible",), None)
     result = evaluate_chewing_gum.evaluate_block(job, lambda count: None)
     assert [(s.frame, s.id, s.full) for s in result.lower["visible"]] == [
         (1, "0", pytest.approx(0.5)), (2, "0", pytest.approx(0.5))
@@ -113,7 +105,7 @@ def test_convex_hull_anchor():
 
     The paper has 0.9264 / 0.3182 for all objects of a frame.
     """
-    metrics = evaluate(None, ["convex"], BackendConfig(), None, count=40, console=QUIET)
+    metrics = evaluate(None, ["convex"], Setup(), None, count=40, console=QUIET)
     groups = metrics["methods"]["convex"]
     assert 0.83 < groups["lower_object"]["full"] < 0.89
     assert 0.36 < groups["lower_object"]["occluded"] < 0.50

@@ -10,7 +10,6 @@ from rich.console import Console
 from tiny_released import FAR, FRAMES, NEAR, VIDEOS, scene, seen
 from typer.testing import CliRunner
 
-from savos_model.config import BackendConfig
 from savos_model.types import Box
 from savos_ros.cli import app
 from training.boxed import look_at
@@ -20,6 +19,7 @@ from training.data.provenance import MissingPartError
 from training.data.safe_pickle import UnsafePickleError
 from training.data.store import open_store
 from training.evaluate_fishbowl import evaluate_fishbowl
+from training.online import Setup
 
 WHOLE = Box(0, 0, tiny_released.SIZE[1], tiny_released.SIZE[0])
 QUIET = Console(file=io.StringIO())
@@ -63,7 +63,7 @@ def test_folders_of_clips_still_open(tmp_path):
 
 def test_scores_follow_the_rules_and_the_subset(root, tmp_path):
     def score(**options):
-        return evaluate_fishbowl(root, ["visible"], BackendConfig(), None, console=QUIET, **options)
+        return evaluate_fishbowl(root, ["visible"], Setup(), None, console=QUIET, **options)
 
     # The far fish's run is frames 1..7; its ends are not scored, nor rates outside 10 to 70 %.
     rates = [1 - seen(t)[1].sum() / scene(t)[1].sum() for t in range(FRAMES)]
@@ -126,7 +126,7 @@ def test_a_missing_video_or_list_is_named(root):
 def test_subset_of_other_clips_is_refused(tmp_path):
     tiny_fishbowl.write_clip(tmp_path)
     with pytest.raises(ValueError, match="is of the released test data"):
-        evaluate_fishbowl(tmp_path, ["visible"], BackendConfig(), None, subset="test")
+        evaluate_fishbowl(tmp_path, ["visible"], Setup(), None, subset="test")
 
 
 class Touch:

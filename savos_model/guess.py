@@ -1,0 +1,99 @@
+"""From network output to a mask that moves: the prediction for a neighbouring frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from savos_model.backends.base import StepOutput
+from savos_model.config import ModelConfig
+from savos_model.geometry import move, warp_patch
+from savos_model.layers import FLOW, VISIBLE
+from savos_model.motion import amodal_motion, flow_scale
+from savos_model.optical_flow import FlowRegion, pair
+from savos_model.patches import network_input
+from savos_model.types import Box, Frame, Instance
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What later steps need of a frame: the image, its grey form and the occupancy of its masks."""
+
+    frame: Frame
+    grey: np.ndarray
+    count: np.ndarray
+
+
+@dataclass
+class Guess:
+    """The amodal mask predicted for a neighbouring frame, before it is moved into its box there.
+
+    Attributes:
+        values: float32 [h, w, 1 or 2], fills `box`: calibrated probability and, for the
+            bi-directional merge, alpha.
+        motion: float32 [2, h, w] motion into the neighbouring frame [px].
+        mean_motion: mean of `motion` over the mask (x, y) [px per frame].
+    """
+
+    values: np.ndarray
+    motion: np.ndarray
+    box: Box
+    mean_motion: tuple[float, float]
+
+    @property
+    def probability(self) -> np.ndarray:
+        """float32 [h, w]."""
+        return self.values[..., 0]
+
+    def warped(self, box: Box) -> np.ndarray:
+        """The values in a box of the neighbouring frame (eq. 2)."""
+        return warp_patch(self.values, self.motion, self.box, box)
+
+
+class Cue(NamedTuple):
+    """One object as the network gets it: mask, crop box, flow and base motion (x, y) [px]."""
+
+    instance: Instance
+    box: Box
+    region: FlowRegion
+    base: tuple[float, float]
+
+
+def network_inputs(seen: Seen, cues: list[Cue], model: ModelConfig) -> np.ndarray:
+    """Patches of objects of one frame: float32 [N, 6, h, w]."""
+    return np.stack(
+        [
+            network_input(seen.frame, seen.count, cue.instance, cue.box, cue.region, model)
+            for cue in cues
+        ]
+    )
+
+
+def output_values(out: StepOutput, temperature: float, with_alpha: bool) -> np.ndarray:
+    """Guess.values of N objects: float32 [N, h, w, 1 or 2]."""
+    chances = 1 / (1 + np.exp(-out.mask_logits / np.float32(temperature)))
+    return np.stack((chances, out.alpha) if with_alpha else (chances,), -1)
+
+
+def moving(
+    values: np.ndarray, residual: np.ndarray, patch: np.ndarray, cue: Cue, model: ModelConfig
+) -> Guess:
+    """The guess of an object whose motion is known: residual [2, h, w], patch [6, h, w]."""
+    flow, visible = patch[FLOW], patch[VISIBLE][0]
+    scale = flow_scale(model, cue.box)
+    motion = amodal_motion(residual, flow, visible, cue.base, scale, model.motion_base)
+    on = values[..., 0] > 0.5
+    mean = motion[:, on].mean(1) if on.any() else cue.base
+    return Guess(values, motion, cue.box, (float(mean[0]), float(mean[1])))
+
+
+def held(values: np.ndarray, box: Box, motion: tuple[float, float]) -> Guess:
+    """A guess that moves on as a whole, for a track that no new observation moves."""
+    return Guess(values, np.broadcast_to(pair(motion), (2, *values.shape[:2])), box, motion)
+
+
+def moved_on(guess: Guess) -> Box:
+    """The box of a guess one frame later, on whole pixels."""
+    return move(guess.box, *(float(round(v)) for v in guess.mean_motion))

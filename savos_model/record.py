@@ -1,0 +1,39 @@
+"""What the forward pass leaves behind for the bi-directional one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from savos_model.guess import Seen
+from savos_model.types import AmodalObject, Box, Instance
+
+
+@dataclass
+class Observed:
+    """One track in one frame.
+
+    Attributes:
+        instance: its visible mask.
+        box: its crop box.
+        forward: float32 [h, w, 2], probability and alpha predicted for this frame in `box`; None at
+            a track's birth.
+        object: the object as published.
+        linked: whether the track was observed in the previous frame too.
+    """
+
+    instance: Instance
+    box: Box
+    forward: np.ndarray | None
+    object: AmodalObject
+    linked: bool
+
+
+@dataclass
+class Record:
+    """One frame: what was seen, what was published, and the tracks that the network completed."""
+
+    seen: Seen
+    objects: list[AmodalObject]
+    tracks: dict[str, Observed] = field(default_factory=dict)

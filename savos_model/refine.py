@@ -1,0 +1,160 @@
+"""The bi-directional pass: recorded frames run backwards, both directions merged by alpha (eq. 8).
+
+Over a few of the last frames it is a fixed-lag smoother, over a whole video the paper's offline
+mode: one implementation for both.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+
+from savos_model.backends.base import Backend
+from savos_model.compose import compose
+from savos_model.config import ComposeConfig, RefineConfig, StreamConfig
+from savos_model.guess import Cue, moving, network_inputs, output_values
+from savos_model.optical_flow import FlowRegion, TopicFlow, make_flow
+from savos_model.record import Observed, Record
+from savos_model.types import AmodalObject, Source
+
+
+class Refined(NamedTuple):
+    """A frame's objects after the bi-directional pass, in the order they were published in."""
+
+    stamp_ns: int
+    objects: list[AmodalObject]
+
+
+class Backwards(NamedTuple):
+    """A track's network input in the backward direction: its cue and patch float32 [6, h, w]."""
+
+    cue: Cue
+    patch: np.ndarray
+
+
+class WindowRefiner:
+    """Refines the records of one stream, each frame exactly once and in order."""
+
+    def __init__(self, backend: Backend, stream: StreamConfig, config: RefineConfig) -> None:
+        self.backend, self.config = backend, config
+        self.compose_config = stream.compose
+        self.flow = make_flow(stream.flow.method)
+        self.records: deque[Record] = deque()
+        self.inputs: deque[dict[str, Backwards]] = deque()  # of each record, None of the first
+
+    def set_compose(self, config: ComposeConfig) -> None:
+        """Replace the live settings, between two passes."""
+        self.compose_config = config
+
+    def push(self, record: Record) -> None:
+        """Take the record of the next frame; its backward flow is computed here, once."""
+        self.inputs.append(self.backward_inputs(record) if self.records else {})
+        self.records.append(record)
+
+    @property
+    def due(self) -> bool:
+        """Whether a pass should run now."""
+        return len(self.records) >= self.config.window
+
+    def refine(self) -> list[Refined]:
+        """One pass over the window; gives its oldest frames out and forgets them."""
+        return self.give_out(self.config.stride)
+
+    def flush(self) -> list[Refined]:
+        """The last pass, at the end of a video: gives all remaining frames out."""
+        return self.give_out(len(self.records))
+
+    def give_out(self, count: int) -> list[Refined]:
+        """Run the backward pass and compose the oldest `count` frames."""
+        backward = self.backward_pass()
+        done = [
+            self.compose_frame(record, estimates)
+            for record, estimates in islice(zip(self.records, backward, strict=True), count)
+        ]
+        for _ in done:
+            self.records.popleft()
+            self.inputs.popleft()
+        return done
+
+    def backward_inputs(self, record: Record) -> dict[str, Backwards]:
+        """Inputs of the tracks that the previous frame knows too, with the flow back into it."""
+        before, model = self.records[-1].seen, self.backend.model
+        items = [item for item in record.tracks.values() if item.linked]
+        if not items:
+            return {}
+        if isinstance(self.flow, TopicFlow):
+            self.flow.flow = record.seen.frame.flow_back
+        shifts = [(-item.object.motion[0], -item.object.motion[1]) for item in items]
+        regions = self.flow.regions(
+            record.seen.grey, before.grey, [item.box for item in items], shifts
+        )
+        cues = [
+            backward_cue(item, region, shift)
+            for item, region, shift in zip(items, regions, shifts, strict=True)
+        ]
+        patches = network_inputs(record.seen, cues, model)
+        return {
+            item.instance.id: Backwards(cue, patch)
+            for item, cue, patch in zip(items, cues, patches, strict=True)
+        }
+
+    def backward_pass(self) -> list[dict[str, np.ndarray]]:
+        """What the backward direction says of each record's tracks: float32 [h, w, 2] by id.
+
+        A track's state starts at zero in its last frame of the window; alpha tells how little the
+        first steps know.
+        """
+        model, temperature = self.backend.model, self.backend.weights.temperature
+        estimates: list[dict[str, np.ndarray]] = [{} for _ in self.records]
+        states: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        zeros = np.zeros(model.hidden, np.float32)
+        for index in range(len(self.records) - 1, 0, -1):
+            inputs, before = self.inputs[index], self.records[index - 1]
+            states = {name: states.get(name, (zeros, zeros)) for name in inputs}
+            if not inputs:
+                continue
+            patches = np.stack([given.patch for given in inputs.values()])
+            h, c = (np.stack(parts) for parts in zip(*states.values(), strict=True))
+            out = self.backend.step(patches, h, c)
+            values = output_values(out, temperature, with_alpha=True)
+            for row, (name, given) in enumerate(inputs.items()):
+                states[name] = (out.h[row], out.c[row])
+                guess = moving(values[row], out.residual[row], given.patch, given.cue, model)
+                estimates[index - 1][name] = guess.warped(before.tracks[name].box)
+        return estimates
+
+    def compose_frame(self, record: Record, backward: dict[str, np.ndarray]) -> Refined:
+        """Refined objects where a backward estimate exists, the published ones elsewhere."""
+        better = {
+            name: self.compose_track(record, record.tracks[name], values)
+            for name, values in backward.items()
+        }
+        objects = [better.get(item.id, item) for item in record.objects]
+        return Refined(record.seen.frame.stamp_ns, objects)
+
+    def compose_track(self, record: Record, item: Observed, backward: np.ndarray) -> AmodalObject:
+        """One object of the merged prediction."""
+        chance = merge(item.forward, backward)
+        count, motion = record.seen.count, item.object.motion
+        return compose(
+            item.instance, chance, item.box, count, motion, self.compose_config, Source.REFINED
+        )
+
+
+def backward_cue(item: Observed, region: FlowRegion, shift: tuple[float, float]) -> Cue:
+    """What the backward network gets of a track; where flow misses its mask, `shift` stands in."""
+    return Cue(item.instance, item.box, region, region.median(item.instance) or shift)
+
+
+def merge(forward: np.ndarray | None, backward: np.ndarray) -> np.ndarray:
+    """Eq. 8: probability [h, w] of both directions' values [h, w, 2], shared by softmax of alpha.
+
+    A track's first frame has no forward prediction: the backward one stands alone.
+    """
+    if forward is None:
+        return backward[..., 0]
+    share = 1 / (1 + np.exp(backward[..., 1] - forward[..., 1]))
+    return share * forward[..., 0] + (1 - share) * backward[..., 0]
