@@ -76,6 +76,30 @@ def bootstrap(
     return cluster_interval(means, seed, samples)
 
 
+def paired_gain(
+    before: Iterable[ObjectScore], after: Iterable[ObjectScore], field: str, seed: int = 0
+) -> dict:
+    """Gain of a frame-level mean on the same object-frames, its clips drawn again for the interval.
+
+    Returns:
+        mean and ci95 ([low, high], None with fewer than two clips); mean None of nothing.
+
+    Raises:
+        ValueError: the two were scored on different frames.
+    """
+    first, second = frame_means(before, field), frame_means(after, field)
+    if first.keys() != second.keys():
+        raise ValueError("a gain needs both methods scored on the same frames")
+    gains: dict[str, list[float]] = defaultdict(list)
+    for (clip, frame), value in first.items():
+        gains[clip].append(second[clip, frame] - value)
+    values = [value for clip in gains.values() for value in clip]
+    return {
+        "mean": float(np.mean(values)) if values else None,
+        "ci95": cluster_interval(gains, seed),
+    }
+
+
 def cluster_interval(
     groups: Mapping[str, Sequence[float]], seed: int = 0, samples: int = RESAMPLES
 ) -> list[float] | None:

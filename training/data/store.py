@@ -65,7 +65,7 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class Clip:
-    """Rows of one stored clip; arrays are read-only memory maps (FIELDS has shapes and units)."""
+    """Rows of one clip; arrays are read-only maps where stored (FIELDS has shapes and units)."""
 
     name: str
     arrays: dict[str, np.ndarray]
@@ -250,17 +250,25 @@ def given_patch(
     return values.transpose(2, 0, 1).astype(np.float16)
 
 
+def stack_rows(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Arrays of a clip, as Clip has them, from its rows; without any truth OPTIONAL is left out."""
+    known = any(row["known"] for row in rows)
+    return {
+        name: (np.stack([row[name] for row in rows]) if rows else np.empty(0)).astype(
+            dtype, copy=False
+        )
+        for name, (dtype, _) in FIELDS.items()
+        if known or name not in OPTIONAL
+    }
+
+
 def write_rows(rows: list[dict[str, np.ndarray]], folder: Path) -> None:
     """Write all rows of a clip beside the target, then rename."""
     aside = folder.with_name(folder.name + UNFINISHED)
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    known = any(row["known"] for row in rows)
-    for name, (dtype, _) in FIELDS.items():
-        if name in OPTIONAL and not known:
-            continue
-        values = np.stack([row[name] for row in rows]) if rows else np.empty(0)
-        np.save(aside / f"{name}.npy", values.astype(dtype, copy=False), allow_pickle=False)
+    for name, values in stack_rows(rows).items():
+        np.save(aside / f"{name}.npy", values, allow_pickle=False)
     (aside / "meta.json").write_text(json.dumps({"rows": len(rows), "context": CONTEXT}))
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(aside, folder)
