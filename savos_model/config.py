@@ -28,6 +28,8 @@ class ModelConfig:
     occluder_hint: bool = setting(
         True, "mark other objects' visible pixels as -1 in the mask channel"
     )
+    # Memory in the shape of a mask, beside that in h; docs/departures.md row 39.
+    prior_mask: bool = setting(False, "feed the prediction for this frame back in as a channel")
     # The paper's eq. 12 is uniform; hybrid is the released code's (docs/departures.md row 10).
     motion_base: str = setting(
         "hybrid",
@@ -42,10 +44,11 @@ class ModelConfig:
                 f"patch_width must be twice patch_height ({2 * self.patch_height}), "
                 f"got {self.patch_width}: use 32x64 or 64x128"
             )
-        if self.preset == "official" and (self.occluder_hint or self.patch_height != 64):
+        ours = self.occluder_hint or self.prior_mask or self.motion_base != "hybrid"
+        if self.preset == "official" and (ours or self.patch_height != 64):
             raise SettingError(
-                "preset official needs patch 64x128 and occluder_hint False: "
-                "the released network has no hint"
+                "preset official needs patch 64x128, occluder_hint and prior_mask False and "
+                "motion_base hybrid: the released network has nothing else"
             )
 
     def channels(self, paper_channels: int) -> int:

@@ -62,13 +62,29 @@ class Cue(NamedTuple):
 
 
 def network_inputs(seen: Seen, cues: list[Cue], model: ModelConfig) -> np.ndarray:
-    """Patches of objects of one frame: float32 [N, 6, h, w]."""
+    """Patches of objects of one frame, without prior: float32 [N, 6, h, w]."""
     return np.stack(
         [
             network_input(seen.frame, seen.count, cue.instance, cue.box, cue.region, model)
             for cue in cues
         ]
     )
+
+
+def with_priors(
+    patches: np.ndarray, values: list[np.ndarray | None], model: ModelConfig
+) -> np.ndarray:
+    """Patches [N, 6, h, w] with the masks predicted for their frame, where the network wants them.
+
+    `values` are Guess.values warped into each patch's box; None, where there are none, feeds zeros.
+    """
+    if not model.prior_mask:
+        return patches
+    priors = np.zeros((len(patches), 1, *model.patch), np.float32)
+    for prior, given in zip(priors, values, strict=True):
+        if given is not None:
+            prior[0] = given[..., 0]
+    return np.concatenate((patches, priors), 1)
 
 
 def output_values(out: StepOutput, temperature: float, with_alpha: bool) -> np.ndarray:

@@ -12,6 +12,7 @@ VISIBLE = slice(3, 4)
 FLOW = slice(4, 6)
 FLOW_X = slice(4, 5)
 INPUT_CHANNELS = 6
+PRIOR = slice(6, 7)  # with ModelConfig.prior_mask only
 
 LEAK = 0.01  # negative slope of every LeakyReLU
 NORM_EPS = 1e-5  # of every GroupNorm (one group)
@@ -64,11 +65,27 @@ def decoder_stages(config: ModelConfig) -> list[Stage]:
     return stages
 
 
-ENCODERS = {
-    "embed_encoder": (INPUT_CHANNELS, EMBED_CHANNELS),
-    "mask_encoder": (1, EMBED_CHANNELS),
-    "motion_encoder": (2, MOTION_CHANNELS),
-}
+def input_channels(config: ModelConfig) -> int:
+    """Channels of a patch."""
+    return PRIOR.stop if config.prior_mask else INPUT_CHANNELS
+
+
+def completer_channels(config: ModelConfig) -> list[int]:
+    """Channels that the mask completer reads."""
+    # The released code feeds horizontal flow where the paper says V (its issue 9).
+    first = FLOW_X if config.preset == "official" else VISIBLE
+    return [first.start, PRIOR.start] if config.prior_mask else [first.start]
+
+
+def encoders(config: ModelConfig) -> dict[str, list[Stage]]:
+    """The three encoders' stages by name."""
+    return {
+        "embed_encoder": encoder_stages(config, input_channels(config), EMBED_CHANNELS),
+        "mask_encoder": encoder_stages(config, len(completer_channels(config)), EMBED_CHANNELS),
+        "motion_encoder": encoder_stages(config, 2, MOTION_CHANNELS),
+    }
+
+
 DECODERS = ("mask_decoder", "motion_decoder")
 
 
@@ -80,8 +97,7 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         shapes[f"{name}.weight"], shapes[f"{name}.bias"] = weight, (bias,)
 
     code = config.channels(EMBEDDING)
-    for name, (inputs, channels) in ENCODERS.items():
-        stages = encoder_stages(config, inputs, channels)
+    for name, stages in encoders(config).items():
         for i, s in enumerate(stages):
             affine(f"{name}.stages.{i}.0", (s.outputs, s.inputs, *s.kernel), s.outputs)
             affine(f"{name}.stages.{i}.1", (s.outputs,), s.outputs)

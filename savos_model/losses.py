@@ -160,10 +160,44 @@ def savos_losses(
     if config.both_directions:
         pairs = zip(targets, targets.reversed(), strict=True)
         targets = Targets(*(torch.cat(pair) for pair in pairs))
+    unroll = predict_with_prior if net.config.prior_mask else predict
+    return compare(unroll(net, targets, bf16), targets, config, net.config.motion_base)
+
+
+def predict(net: SavosNet, targets: Targets, bf16: bool = False) -> Prediction:
+    """Run the network over whole windows at once; float32 out."""
     with torch.autocast(targets.patches.device.type, torch.bfloat16, enabled=bf16):
         prediction, _ = net.sequence(targets.patches)
-    prediction = Prediction(*(p.float() for p in prediction))
-    return compare(prediction, targets, config, net.config.motion_base)
+    return Prediction(*(p.float() for p in prediction))
+
+
+def predict_with_prior(net: SavosNet, targets: Targets, bf16: bool = False) -> Prediction:
+    """Run frame by frame, each fed with its warped prediction, through which no gradient flows."""
+    state, steps = net.initial_state(len(targets.patches)), []
+    prior = torch.zeros_like(targets.visible[:, :1])
+    for t in range(targets.patches.shape[1]):
+        now = slice(t, t + 2)
+        patches = torch.cat((targets.patches[:, t : t + 1], prior[:, :, None]), 2)
+        with torch.autocast(targets.patches.device.type, torch.bfloat16, enabled=bf16):
+            prediction, state = net.sequence(patches, state)
+        steps.append(Prediction(*(p.float() for p in prediction)))
+        if t + 1 < targets.patches.shape[1]:
+            prior = next_prior(steps[-1], targets, now, net.config.motion_base)
+    return Prediction(*(torch.cat(parts, 1) for parts in zip(*steps, strict=True)))
+
+
+@torch.no_grad()
+def next_prior(prediction: Prediction, targets: Targets, now: slice, motion_base: str) -> Tensor:
+    """M^ of the later of two frames from M~ of the earlier one: [B, 1, h, w]."""
+    motion = amodal_motion(
+        prediction.residual,
+        targets.patches[:, now][:, :1],
+        targets.boxes[:, now][:, :1],
+        targets.base[:, now][:, :1],
+        motion_base,
+    )
+    mask = prediction.mask_logits.sigmoid()[:, :, None]
+    return warp_forward(mask, motion, targets.boxes[:, now])[:, :, 0]
 
 
 def compare(

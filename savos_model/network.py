@@ -11,15 +11,13 @@ from savos_model.config import ModelConfig
 from savos_model.layers import (
     DECODERS,
     EMBEDDING,
-    ENCODERS,
     FLOW,
-    FLOW_X,
     LEAK,
     NORM_EPS,
-    VISIBLE,
     Stage,
+    completer_channels,
     decoder_stages,
-    encoder_stages,
+    encoders,
 )
 
 
@@ -96,13 +94,12 @@ class SavosNet(nn.Module):
         super().__init__()
         self.config = config
         code = config.channels(EMBEDDING)
-        for name, (inputs, channels) in ENCODERS.items():
-            self.add_module(name, Encoder(encoder_stages(config, inputs, channels), code))
+        for name, stages in encoders(config).items():
+            self.add_module(name, Encoder(stages, code))
         for name in DECODERS:
             self.add_module(name, Decoder(decoder_stages(config), 2 * code))
         self.lstm = nn.LSTM(code, config.hidden, batch_first=True)
-        # The released code feeds horizontal flow where the paper says V (its issue 9).
-        self.completer_input = FLOW_X if config.preset == "official" else VISIBLE
+        self.completer_channels = completer_channels(config)
 
     def initial_state(self, tracks: int) -> StepState:
         """State of tracks that are born now: zeros [N, D]."""
@@ -113,7 +110,8 @@ class SavosNet(nn.Module):
         """One frame of N tracks.
 
         Args:
-            patches: float [N, 6, H, W]: RGB in [0, 1], visible mask, flow (x, y).
+            patches: float [N, 6 or 7, H, W]: RGB in [0, 1], visible mask, flow (x, y) and, with
+                prior_mask, the mask predicted for this frame.
             state: recurrent state after the previous frame.
 
         Returns:
@@ -128,7 +126,7 @@ class SavosNet(nn.Module):
         """T frames of N tracks at once; equals T calls of `step`.
 
         Args:
-            patches: float [N, T, 6, H, W].
+            patches: float [N, T, 6 or 7, H, W].
             state: state before the first frame; zeros when None.
         """
         tracks, frames = patches.shape[:2]
@@ -137,7 +135,7 @@ class SavosNet(nn.Module):
         features = self.embed_encoder(flat).unflatten(0, (tracks, frames))  # eq. 9
         h, (h_last, c_last) = self.lstm(features, (state.h[None], state.c[None]))  # eq. 10
         h_flat = h.flatten(0, 1)
-        mask_code = self.mask_encoder(flat[:, self.completer_input])
+        mask_code = self.mask_encoder(flat[:, self.completer_channels])
         completed = self.mask_decoder(torch.cat([h_flat, mask_code], 1))  # eq. 11
         motion_code = self.motion_encoder(flat[:, FLOW])
         residual = self.motion_decoder(

@@ -15,7 +15,7 @@ import numpy as np
 from savos_model.backends.base import Backend
 from savos_model.compose import compose
 from savos_model.config import ComposeConfig, RefineConfig, StreamConfig
-from savos_model.guess import Cue, moving, network_inputs, output_values
+from savos_model.guess import Cue, moving, network_inputs, output_values, with_priors
 from savos_model.optical_flow import FlowRegion, TopicFlow, make_flow
 from savos_model.record import Observed, Record
 from savos_model.types import AmodalObject, Source
@@ -117,6 +117,7 @@ class WindowRefiner:
             if not inputs:
                 continue
             patches = np.stack([given.patch for given in inputs.values()])
+            patches = with_priors(patches, [estimates[index].get(i) for i in inputs], model)
             h, c = (np.stack(parts) for parts in zip(*states.values(), strict=True))
             out = self.backend.step(patches, h, c)
             values = output_values(out, temperature, with_alpha=True)

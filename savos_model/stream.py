@@ -12,7 +12,16 @@ from savos_model.backends.base import Backend
 from savos_model.compose import compose, compose_coasted, copy_visible
 from savos_model.config import ComposeConfig, StreamConfig
 from savos_model.geometry import enlarge, intersect, move, union
-from savos_model.guess import Cue, Seen, held, moved_on, moving, network_inputs, output_values
+from savos_model.guess import (
+    Cue,
+    Seen,
+    held,
+    moved_on,
+    moving,
+    network_inputs,
+    output_values,
+    with_priors,
+)
 from savos_model.instances import check_instances, occupancy
 from savos_model.optical_flow import TopicFlow, make_flow
 from savos_model.record import Observed, Record
@@ -140,6 +149,7 @@ class AmodalStream:
             for (_, state), region in zip(items, regions, strict=True)
         ]
         patches = network_inputs(last, cues, model)
+        patches = with_priors(patches, [s.prior for _, s in items], model)
         h, c = (np.stack([getattr(s, name) for _, s in items]) for name in ("h", "c"))
         clock.stop("crop")
         out = self.backend.step(patches, h, c)
@@ -177,7 +187,7 @@ class AmodalStream:
             if self.record is not None:
                 linked = state is not None and state.missing == 0
                 self.record.tracks[item.id] = Observed(item, box, warped, done, linked)
-            self.tracks.observe(item, box, done.box)
+            self.tracks.observe(item, box, done.box, warped)
         clock.stop("compose")
         return done
 

@@ -20,6 +20,7 @@ class TrackState:
         h, c: float32 [D], recurrent state.
         instance: last visible mask, box: its crop box.
         motion: last base motion (x, y) [px per frame].
+        prior: values predicted for the last frame in `box`, None at birth.
         guess: prediction held while the track has no new observation.
         extent: box of the last published amodal mask; it keeps the crop around the hidden part.
         missing: frames since the last observation.
@@ -30,6 +31,7 @@ class TrackState:
     instance: Instance
     box: Box
     motion: tuple[float, float] = (0.0, 0.0)
+    prior: np.ndarray | None = None
     guess: Guess | None = None
     extent: Box | None = None
     missing: int = 0
@@ -53,14 +55,14 @@ class TrackTable:
         """Tracks that had a mask in the last frame, in order of birth."""
         return ((i, s) for i, s in self.states.items() if s.missing == 0)
 
-    def observe(self, instance: Instance, box: Box, extent: Box) -> None:
+    def observe(self, instance: Instance, box: Box, extent: Box, prior: np.ndarray | None) -> None:
         """Store this frame's mask of a track; a new id is born with zero state."""
         state = self.states.get(instance.id)
         if state is None:
             zeros = np.zeros(self.hidden, np.float32)
             self.states[instance.id] = TrackState(zeros, zeros, instance, box, extent=extent)
             return
-        state.instance, state.box, state.extent = instance, box, extent
+        state.instance, state.box, state.extent, state.prior = instance, box, extent, prior
         state.missing, state.guess = 0, None
 
     def forget(self, track_id: str) -> None:

@@ -23,10 +23,11 @@ from savos_model.config import ModelConfig
 from savos_model.losses import LossConfig, Losses, Targets, savos_losses, total_loss
 from savos_model.network import SavosNet
 from savos_model.settings import check_settings, setting
-from savos_model.weights import Weights, load_weights, save_weights
+from savos_model.weights import Weights, save_weights
 from training.augment import AugmentConfig, Window, make_input
 from training.constraints import PARTS, constrain
 from training.data.store import Clip, open_store
+from training.start import start_arrays
 from training.windows import Place, StoredWindows, gather, list_places, random_batches
 
 
@@ -160,7 +161,7 @@ def train(
 
     net = SavosNet(model)
     if start:
-        net.load_state_dict({k: torch.from_numpy(v) for k, v in load_weights(start).arrays.items()})
+        net.load_state_dict({k: torch.from_numpy(v) for k, v in start_arrays(start, model).items()})
     net = net.to(memory_format=torch.channels_last)
     constrain(net, config.without)
     average = {name: value.clone() for name, value in net.state_dict().items()}

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from savos_model.config import BackendConfig, ModelConfig
+from savos_model.layers import input_channels
 from savos_model.settings import SettingError
 from savos_model.weights import Weights, load_weights
 
@@ -43,7 +44,7 @@ class Backend(Protocol):
         ...
 
     def step(self, patches: np.ndarray, h: np.ndarray, c: np.ndarray) -> StepOutput:
-        """Run N >= 1 tracks: patches float32 [N, 6, H, W], h and c float32 [N, D]."""
+        """Run N >= 1 tracks: patches float32 [N, 6 or 7, H, W], h and c float32 [N, D]."""
         ...
 
 
@@ -110,7 +111,7 @@ def check_inputs(patches: np.ndarray, h: np.ndarray, c: np.ndarray, model: Model
     """Refuse arrays that do not fit the network, before the engine sees them."""
     tracks = len(patches)
     want = {
-        "patches": (tracks, 6, *model.patch),
+        "patches": (tracks, input_channels(model), *model.patch),
         "h": (tracks, model.hidden),
         "c": (tracks, model.hidden),
     }

@@ -9,15 +9,14 @@ from onnx import TensorProto, helper, numpy_helper
 from savos_model.config import ModelConfig
 from savos_model.layers import (
     DECODERS,
-    ENCODERS,
     FLOW,
-    FLOW_X,
     LEAK,
     NORM_EPS,
-    VISIBLE,
     Stage,
+    completer_channels,
     decoder_stages,
-    encoder_stages,
+    encoders,
+    input_channels,
 )
 from savos_model.weights import Weights
 
@@ -138,14 +137,14 @@ def lstm_cell(graph: Graph, x: str, hidden: int) -> str:
 
 
 def build_step(weights: Weights) -> onnx.ModelProto:
-    """Step network: patches [N, 6, H, W], h, c to mask logits, alpha, residual, h, c; N free."""
+    """Step network: patches [N, C, H, W], h, c to mask logits, alpha, residual, h, c; N free."""
     model, graph = weights.model, Graph(weights.arrays)
     fed = {"embed_encoder": "patches", "motion_encoder": graph.slice("patches", FLOW)}
-    completer = FLOW_X if model.preset == "official" else VISIBLE
-    fed["mask_encoder"] = graph.slice("patches", completer)
+    wanted = graph.constant("completer", np.array(completer_channels(model), np.int64))
+    fed["mask_encoder"] = graph.add("Gather", ["patches", wanted], axis=1)
     codes = {
-        name: encoder(graph, name, fed[name], encoder_stages(model, *ENCODERS[name]), model.patch)
-        for name in ENCODERS
+        name: encoder(graph, name, fed[name], stages, model.patch)
+        for name, stages in encoders(model).items()
     }
     h = lstm_cell(graph, codes["embed_encoder"], model.hidden)
     decoded = {}
@@ -167,7 +166,7 @@ def model_proto(graph: Graph, model: ModelConfig, weights: Weights) -> onnx.Mode
         zip(
             (*INPUTS, *OUTPUTS),
             (
-                ["N", 6, *model.patch],
+                ["N", input_channels(model), *model.patch],
                 state,
                 state,
                 ["N", *model.patch],

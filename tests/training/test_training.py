@@ -1,4 +1,5 @@
 # ruff: noqa: E402  (nothing below imports where torch is absent)
+import dataclasses
 import json
 
 import numpy as np
@@ -13,18 +14,23 @@ from savos_model.losses import (
     Targets,
     compare,
     diff_iou,
+    motion_forward,
+    predict,
+    predict_with_prior,
     savos_losses,
     total_loss,
+    warp_prediction,
     weighted_bce,
 )
 from savos_model.network import Prediction, SavosNet
 from savos_model.types import Box
-from savos_model.weights import load_weights
+from savos_model.weights import Weights, WeightsError, load_weights, save_weights
 from tests.model.scenes import crossing
 from training.augment import AugmentConfig, crop_boxes, make_input, median_motion, tight_boxes
 from training.calibrate import Hidden, expected_calibration_error, fit_temperature
 from training.constraints import constrain
 from training.data.store import ClipFrame, open_store, store_clip
+from training.start import start_arrays
 from training.train import TrainConfig, learning_rate, train
 from training.windows import StoredWindows, gather, list_places, random_batches
 
@@ -214,6 +220,35 @@ def test_detached_consistency_trains_no_motion():
 
     assert gradient(False) > 0
     assert gradient(True) == 0
+
+
+def test_prior_is_the_warped_prediction_and_weights_without_it_start_the_same(store, tmp_path):
+    _, targets = batch(store)
+    torch.manual_seed(0)
+    plain = SavosNet(MODEL)
+    arrays = {k: v.numpy() for k, v in plain.state_dict().items()}
+    save_weights(tmp_path / "plain.safetensors", Weights("plain", MODEL, arrays, {}), "float32")
+    model = dataclasses.replace(MODEL, prior_mask=True)
+    net = SavosNet(model)
+    fitted = start_arrays(str(tmp_path / "plain.safetensors"), model)
+    net.load_state_dict({k: torch.from_numpy(v) for k, v in fitted.items()})
+    with torch.no_grad():
+        before, after = predict(plain, targets), predict_with_prior(net, targets)
+        torch.testing.assert_close(after.mask_logits, before.mask_logits, atol=1e-4, rtol=1e-4)
+        # One step by hand: frame 1 with frame 0's warped mask as its prior.
+        torch.nn.init.normal_(net.mask_encoder.stages[0][0].weight)
+        first = predict_with_prior(net, targets)
+        warped = warp_prediction(
+            first, motion_forward(first, targets, "hybrid"), targets.boxes
+        ).mask
+        _, state = net.step(
+            torch.cat((targets.patches[:, 0], torch.zeros_like(warped[:, :1])), 1),
+            net.initial_state(len(warped)),
+        )
+        by_hand, _ = net.step(torch.cat((targets.patches[:, 1], warped[:, :1]), 1), state)
+        torch.testing.assert_close(by_hand.mask_logits, first.mask_logits[:, 1])
+    with pytest.raises(WeightsError, match="has shape"):
+        start_arrays(str(tmp_path / "plain.safetensors"), ModelConfig(width=0.25))
 
 
 def test_both_directions_train_and_reversing_twice_changes_nothing(store):
