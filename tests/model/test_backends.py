@@ -4,7 +4,7 @@ import pytest
 from savos_model.backends.base import BackendError, check_inputs, choose
 from savos_model.backends.onnx import OnnxBackend
 from savos_model.config import BackendConfig, ModelConfig
-from savos_model.layers import parameter_shapes
+from savos_model.layers import input_channels, parameter_shapes
 from savos_model.settings import SettingError
 from savos_model.weights import Weights
 
@@ -24,6 +24,7 @@ def random_weights(model: ModelConfig, seed: int = 0) -> Weights:
     "model",
     [
         ModelConfig(width=0.25),
+        ModelConfig(width=0.125, prior_mask=True),
         ModelConfig(width=0.125, patch_height=64, patch_width=128),
         ModelConfig(
             width=0.125, patch_height=64, patch_width=128, preset="official", occluder_hint=False
@@ -40,7 +41,7 @@ def test_onnx_equals_torch(model):
     h = c = np.zeros((3, model.hidden), np.float32)
     for tracks in (3, 3, 1, 5):  # the batch size is free
         h, c = np.resize(h, (tracks, model.hidden)), np.resize(c, (tracks, model.hidden))
-        patches = rng.random((tracks, 6, *model.patch), np.float32)
+        patches = rng.random((tracks, input_channels(model), *model.patch), np.float32)
         got, want = ours.step(patches, h, c), reference.step(patches, h, c)
         for name in got._fields:
             np.testing.assert_allclose(
