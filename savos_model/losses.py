@@ -175,14 +175,14 @@ def predict_with_prior(net: SavosNet, targets: Targets, bf16: bool = False) -> P
     """Run frame by frame, each fed with its warped prediction, through which no gradient flows."""
     state, steps = net.initial_state(len(targets.patches)), []
     prior = torch.zeros_like(targets.visible[:, :1])
-    for t in range(targets.patches.shape[1]):
-        now = slice(t, t + 2)
-        patches = torch.cat((targets.patches[:, t : t + 1], prior[:, :, None]), 2)
-        with torch.autocast(targets.patches.device.type, torch.bfloat16, enabled=bf16):
+    # One context around all frames: each entry would cast all weights again.
+    with torch.autocast(targets.patches.device.type, torch.bfloat16, enabled=bf16):
+        for t in range(targets.patches.shape[1]):
+            patches = torch.cat((targets.patches[:, t : t + 1], prior[:, :, None]), 2)
             prediction, state = net.sequence(patches, state)
-        steps.append(Prediction(*(p.float() for p in prediction)))
-        if t + 1 < targets.patches.shape[1]:
-            prior = next_prior(steps[-1], targets, now, net.config.motion_base)
+            steps.append(Prediction(*(p.float() for p in prediction)))
+            if t + 1 < targets.patches.shape[1]:
+                prior = next_prior(steps[-1], targets, slice(t, t + 2), net.config.motion_base)
     return Prediction(*(torch.cat(parts, 1) for parts in zip(*steps, strict=True)))
 
 
