@@ -201,6 +201,23 @@ def bench_node(
     print_json(data=report)
 
 
+@bench.command("train")
+def bench_train(
+    json: JsonOption = None,
+    rounds: Annotated[int, typer.Option(help="Rounds; medians are reported.")] = 5,
+    tracks: Annotated[int, typer.Option(help="Objects in a batch.")] = 4,
+    frames: Annotated[int, typer.Option(help="Frames of each object.")] = 8,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of scene and weights.")] = 0,
+) -> None:
+    """Training speed and memory beside the released design's, re-created, in one run."""
+    from training.bench_train import bench_command
+
+    settings = {"rounds": rounds, "tracks": tracks, "frames": frames, "threads": threads}
+    raise typer.Exit(bench_command(json, device=device, seed=seed, **settings))
+
+
 @app.command()
 def params(
     write: Annotated[
