@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+# Tests are small: a second OpenMP thread costs more than it gains, ten times so on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
