@@ -218,6 +218,23 @@ def bench_train(
     raise typer.Exit(bench_command(json, device=device, seed=seed, **settings))
 
 
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def train(context: typer.Context) -> None:
+    """Train on stored clips or generated videos; --help lists every setting.
+
+    Example: savos train --config config/training/fishbowl.yaml --out runs/fishbowl
+    """
+    try:
+        from training.train import main as train_main
+    except ModuleNotFoundError as error:
+        typer.echo(f"{error.name} is not installed: pip install 'savos_ros[train]'", err=True)
+        raise typer.Exit(2) from error
+    raise typer.Exit(train_main(context.args))
+
+
 @app.command()
 def params(
     write: Annotated[

@@ -34,6 +34,7 @@ class AugmentConfig:
     mask_noise: float = setting(
         0.3, "share of windows with eroded or dilated input masks", minimum=0.0, maximum=1.0
     )
+    colour: float = setting(0.3, "relative spread of the colours", minimum=0.0, maximum=1.0)
     no_colour: float = setting(0.15, "share of windows without image", minimum=0.0, maximum=1.0)
     enlarge: float = setting(
         TracksConfig().enlarge, "crop box over visible box", minimum=1.0, maximum=4.0
@@ -72,25 +73,29 @@ class Pasted(NamedTuple):
 
 
 def uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
-    """Uniform numbers in [low, high)."""
-    return torch.rand(shape, generator=generator) * (high - low) + low
+    """Uniform numbers in [low, high), where the generator lives."""
+    return draw(shape, generator) * (high - low) + low
+
+
+def draw(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Uniform numbers in [0, 1), where the generator lives."""
+    return torch.rand(shape, generator=generator, device=generator.device)
 
 
 def paste_occluder(window: Window, generator: torch.Generator) -> Pasted:
     """Another window of the batch, scaled, placed over the visible mask and drifting through it."""
     batch, frames = window.visible.shape[:2]
-    order = torch.roll(
-        torch.arange(batch), int(torch.randint(1, max(2, batch), (1,), generator=generator))
-    )
+    device = generator.device
+    # By tensors alone: a number read back would make a GPU wait.
+    shift = torch.randint(1, max(2, batch), (1,), generator=generator, device=device)
+    order = (torch.arange(batch, device=device) - shift) % batch
     # Context coordinates in [-1, 1]; the visible mask fills about +-1/CONTEXT = +-0.4.
     scale = torch.exp(uniform((batch, 1, 2), -0.7, 0.5, generator))
     start = uniform((batch, 1, 2), -0.45, 0.45, generator)
-    drift = uniform((batch, 1, 2), -0.06, 0.06, generator) * (
-        torch.rand((batch, 1, 1), generator=generator) < 0.7
-    )
-    offset = start + drift * torch.arange(frames)[None, :, None]
-    theta = torch.zeros(batch, frames, 2, 3)
-    mirror = torch.where(torch.rand((batch, 1), generator=generator) < 0.5, -1.0, 1.0)
+    drift = uniform((batch, 1, 2), -0.06, 0.06, generator) * (draw((batch, 1, 1), generator) < 0.7)
+    offset = start + drift * torch.arange(frames, device=device)[None, :, None]
+    theta = torch.zeros(batch, frames, 2, 3, device=device)
+    mirror = torch.where(draw((batch, 1), generator) < 0.5, -1.0, 1.0)
     theta[..., 0, 0] = mirror / scale[..., 0]
     theta[..., 1, 1] = 1 / scale[..., 1]
     theta[..., 0, 2] = -offset[..., 0] * mirror / scale[..., 0]
@@ -153,7 +158,7 @@ def crop_boxes(
     both = torch.cat(
         (torch.minimum(boxes, remembered)[..., :2], torch.maximum(boxes, remembered)[..., 2:]), -1
     )
-    keep = torch.rand((batch, 1, 1), generator=generator) < config.memory
+    keep = draw((batch, 1, 1), generator) < config.memory
     boxes = torch.where(keep, both, boxes)
     size = (boxes[..., 2:] - boxes[..., :2]).repeat(1, 1, 2)
     shift = uniform((batch, 1, 2), -0.5, 0.5, generator).repeat(1, 1, 2) * config.jitter
@@ -163,7 +168,7 @@ def crop_boxes(
 def noisy_mask(mask: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """Erode or dilate some windows' masks [B, T, H, W] by about one pixel, as trackers do."""
     batch = mask.shape[0]
-    kind = torch.rand((batch, 1, 1, 1), generator=generator)
+    kind = draw((batch, 1, 1, 1), generator)
     grown = F.max_pool2d(mask, 3, 1, 1)
     shrunk = -F.max_pool2d(-mask, 3, 1, 1)
     mask = torch.where(kind < config.mask_noise / 2, grown, mask)
@@ -173,14 +178,17 @@ def noisy_mask(mask: Tensor, config: AugmentConfig, generator: torch.Generator) 
 def make_input(
     window: Window, model: ModelConfig, config: AugmentConfig, generator: torch.Generator
 ) -> Targets:
-    """Network input and targets of a batch of windows; random by `generator` only."""
+    """Network input and targets of a batch of windows; random by `generator` only.
+
+    The generator must live on the windows' device.
+    """
     batch, frames = window.visible.shape[:2]
     pasted = paste_occluder(window, generator)
-    roll = torch.rand((batch, 1, 1, 1), generator=generator)
+    roll = draw((batch, 1, 1, 1), generator)
     in_front = roll < config.paste * (1 - config.behind)
     use = roll < config.paste
     own = (window.visible > 0.5).float()
-    cover = pasted.mask * use * torch.where(in_front, torch.ones(()), 1 - own)
+    cover = pasted.mask * use * torch.where(in_front, 1.0, 1 - own)
     left = (own * (1 - cover)).flatten(2).sum(-1)
     enough = (left > 0.12 * own.flatten(2).sum(-1)) & (
         left > 24
@@ -230,7 +238,7 @@ def rim(others: Tensor) -> Tensor:
 def vary_colour(rgb: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """Random gain, offset and missing image per window: [B, T, 3, H, W]."""
     batch = rgb.shape[0]
-    gain = uniform((batch, 1, 3, 1, 1), 0.7, 1.3, generator)
-    offset = uniform((batch, 1, 1, 1, 1), -0.1, 0.1, generator)
-    keep = (torch.rand((batch, 1, 1, 1, 1), generator=generator) >= config.no_colour).float()
+    gain = uniform((batch, 1, 3, 1, 1), 1 - config.colour, 1 + config.colour, generator)
+    offset = uniform((batch, 1, 1, 1, 1), -config.colour / 3, config.colour / 3, generator)
+    keep = (draw((batch, 1, 1, 1, 1), generator) >= config.no_colour).float()
     return (rgb * gain + offset).clamp(0, 1) * keep

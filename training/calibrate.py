@@ -15,9 +15,9 @@ from scipy.optimize import minimize_scalar
 from savos_model.network import SavosNet
 from savos_model.weights import Weights, load_weights, save_weights
 from training.augment import AugmentConfig, make_input
+from training.config import DataConfig
 from training.data.store import Clip
-from training.train import TrainConfig, split_clips
-from training.windows import Place, gather, list_places
+from training.windows import Place, gather, list_places, split_clips
 
 
 class Hidden(NamedTuple):
@@ -86,8 +86,8 @@ def calibrate(weights: str, stores: list[Path], out: Path, name: str, length: in
     given = load_weights(weights)
     net = SavosNet(given.model).eval()
     net.load_state_dict({k: torch.from_numpy(v) for k, v in given.arrays.items()})
-    _, held = split_clips(stores, TrainConfig().held_out)
-    places = list_places(held, length, TrainConfig().min_px)
+    _, held = split_clips(stores, DataConfig().held_out)
+    places = list_places(held, length, DataConfig().min_px)
     chosen = [places[i] for i in np.random.default_rng(11).permutation(len(places))[:256]]
     hidden = hidden_pixels(net, held, chosen, length, AugmentConfig(behind=0.0, paste=1.0))
     temperature = fit_temperature(hidden)

@@ -1,7 +1,11 @@
-"""Train SaVos on stored clips, self-supervised.
+"""Train SaVos, self-supervised: from one CPU to many GPUs on many machines.
 
-    python -m training.train --data data/fishbowl data/street --out runs/small --steps 20000
-    python -m training.train --data data/fishbowl --out runs/try --steps 20      # dry run
+    savos train --config config/training/fishbowl.yaml --out runs/fishbowl
+    savos train --config config/training/fishbowl.yaml --out runs/fishbowl --resume
+    savos train --data data/fishbowl data/street --out runs/try --steps 20        # dry run
+    torchrun --nproc-per-node 8 -m training.train --config ... --out runs/fishbowl
+    torchrun --nproc-per-node 8 --nnodes 2 --rdzv-backend c10d --rdzv-endpoint HOST:29500
+             -m training.train --config ... --out FOLDER_THAT_ALL_SEE    # one line, on each machine
 
 The weights with the lowest self-supervised loss on held-out clips are kept (never chosen by truth).
 """
@@ -9,49 +13,38 @@ The weights with the lowest self-supervised loss on held-out clips are kept (nev
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import copy
+import functools
 import json
 import math
-import time
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from savos_model.config import ModelConfig
 from savos_model.losses import LossConfig, Losses, Targets, savos_losses, total_loss
 from savos_model.network import SavosNet
-from savos_model.settings import check_settings, setting
 from savos_model.weights import Weights, save_weights
-from training.augment import AugmentConfig, Window, make_input
-from training.constraints import PARTS, constrain
-from training.data.store import Clip, open_store
+from training.augment import Window, make_input
+from training.checkpoint import Learner, Reached, load_checkpoint, save_checkpoint
+from training.config import RunConfig, TrainConfig, add_flags, make_run, write_run
+from training.constraints import constrain
+from training.distributed import Ranks, joined, share, summed
+from training.pictures import contact_sheet
+from training.run_data import RunData, open_data
+from training.run_log import LOG, RunLog
 from training.start import start_arrays
-from training.windows import Place, StoredWindows, gather, list_places, random_batches
+from training.windows import ahead
 
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """One training run."""
-
-    steps: int = setting(20000, "optimiser steps", minimum=1)
-    batch: int = setting(16, "windows per step", minimum=1)
-    length: int = setting(8, "frames per window", minimum=2)
-    learning_rate: float = setting(1e-3, "peak learning rate of Adam", minimum=0.0, maximum=1.0)
-    warmup: int = setting(200, "steps of linear warm-up", minimum=0)
-    ema: float = setting(0.999, "decay of the averaged weights", minimum=0.0, maximum=1.0)
-    without: str = setting("", "part of the network that is switched off", choices=("", *PARTS))
-    min_px: int = setting(200, "smallest visible area of a window [px]", minimum=1)
-    held_out: int = setting(12, "every n-th clip validates", minimum=2)
-    validate_every: int = setting(500, "steps between validations", minimum=1)
-    seed: int = setting(0, "seed of everything", minimum=0)
-    # One thread: under load two OpenMP threads spend their time waiting for each other.
-    threads: int = setting(1, "CPU threads of the network", minimum=1)
-    bf16: bool = setting(True, "bfloat16 convolutions")
-
-    def __post_init__(self) -> None:
-        check_settings(self)
+CHECKPOINT = "checkpoint.safetensors"
+BEST = "best.safetensors"
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -62,181 +55,232 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return config.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
 
-def make_targets(
-    window: Window, model: ModelConfig, config: TrainConfig, augment: AugmentConfig, seed: int
-) -> Targets:
-    """Network input and targets of one batch, random by `seed` only."""
-    if config.without == "flow":
+def make_targets(window: Window, run: RunConfig, seed: int) -> Targets:
+    """Network input and targets of windows, random by `seed` only."""
+    if run.train.without == "flow":
         still = torch.zeros_like(window.flow)
         window = window._replace(flow=still, flow_back=still)
-    return make_input(window, model, augment, torch.Generator().manual_seed(seed))
+    generator = torch.Generator(window.rgb.device).manual_seed(seed)
+    return make_input(window, run.model, run.augment, generator)
 
 
-def average_into(average: dict[str, Tensor], net: SavosNet, decay: float) -> None:
+def make_batch(step: int, run: RunConfig, data: RunData, ranks: Ranks) -> Targets:
+    """This process's part of the batch of one step.
+
+    The batch is made in groups, random by seed, step and their own number alone; pasting pairs
+    windows of one group. So all processes together learn from what one alone would, and none reads
+    or augments the windows of another, as drawing the whole batch in each of them would need.
+    """
+    config, groups = run.train, []
+    for number in share(config.batch // config.group, ranks):
+        rng = np.random.default_rng((config.seed, step, number))
+        window = data.source.draw(config.group, rng)
+        groups.append(make_targets(window, run, int(rng.integers(2**63))))
+    parts = zip(*groups, strict=True)
+    return Targets(*(None if part[0] is None else torch.cat(part) for part in parts))
+
+
+def average_into(average: dict[str, Tensor], net: nn.Module, decay: float) -> None:
     """Exponential moving average of the weights, in place."""
     for name, value in net.state_dict().items():
         average[name].lerp_(value, 1 - decay)
 
 
+class Objective(nn.Module):
+    """The losses as a module, whose backward pass DDP completes with the mean over processes."""
+
+    def __init__(self, net: SavosNet, config: LossConfig, bf16: bool) -> None:
+        super().__init__()
+        self.net, self.config, self.bf16 = net, config, bf16
+
+    def forward(self, targets: Targets) -> Losses:
+        """Mean losses of windows."""
+        return savos_losses(self.net, targets, self.config, bf16=self.bf16)
+
+
+def figures(losses: Losses, config: LossConfig) -> dict[str, float]:
+    """Losses by name, `loss` their weighted sum; raises ValueError when that is not finite."""
+    named = {"loss": total_loss(losses, config), **losses._asdict()}
+    named = {name: float(value) for name, value in named.items()}
+    if not math.isfinite(named["loss"]):
+        raise ValueError(f"loss must be finite, got {named}: lower --learning-rate, or --bf16 no")
+    return named
+
+
 @torch.no_grad()
-def validate(
-    net: SavosNet,
-    clips: list[Clip],
-    places: list[Place],
-    config: TrainConfig,
-    augment: AugmentConfig,
-    loss: LossConfig,
-) -> Losses:
-    """Mean losses over fixed held-out windows with fixed occluders."""
-    rng = np.random.default_rng(12345)
-    parts = []
-    for i in range(0, len(places), config.batch):
-        some = places[i : i + config.batch]
-        if len(some) < 2:
-            break
-        window = gather(clips, some, config.length, rng.random(len(some)) < 0.5)
-        targets = make_targets(window, net.config, config, augment, i)
-        parts.append(torch.stack(list(savos_losses(net, targets, loss, bf16=config.bf16))))
-    return Losses(*torch.stack(parts).mean(0))
+def validate(net: SavosNet, run: RunConfig, data: RunData, ranks: Ranks) -> dict[str, float]:
+    """Mean losses over the fixed held-out windows with fixed occluders, shared by all processes."""
+    sums = torch.zeros(len(Losses._fields) + 1, device=ranks.device)
+    for number in share(data.held_groups, ranks):
+        targets = make_targets(data.held(number), run, number)
+        losses = savos_losses(net, targets, run.loss, bf16=run.train.bf16)
+        sums += len(targets.boxes) * torch.stack([*losses, torch.ones_like(losses.mask)])
+    *losses, count = summed(sums, ranks)
+    return figures(Losses(*(loss / count for loss in losses)), run.loss)
 
 
-def split_clips(stores: list[Path], every: int) -> tuple[list[Clip], list[Clip]]:
-    """Clips to train on and clips to validate on: every n-th of each store."""
-    train, held = [], []
-    for store in stores:
-        for i, clip in enumerate(open_store(store)):
-            (held if i % every == 0 else train).append(clip)
-    return train, held
-
-
-def validation_places(held: list[Clip], config: TrainConfig) -> list[Place]:
-    """At most 256 windows of the held-out clips, the same in every run."""
-    places = list_places(held, config.length, config.min_px)
-    return [places[i] for i in np.random.default_rng(7).permutation(len(places))[:256]]
-
-
-def report(entry: dict[str, float], log: Path) -> None:
-    """Print the figures of one validation and append them to the log, one JSON object a line."""
-    print(json.dumps({k: round(v, 5) for k, v in entry.items()}), flush=True)
-    with log.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
-
-
-def describe(
-    step: int, value: float, config: TrainConfig, augment: AugmentConfig, loss: LossConfig
-) -> dict[str, str]:
-    """What is stored beside weights of one step and validation loss."""
-    return {
-        "step": str(step),
-        "validation_loss": f"{value:.6f}",
-        "seed": str(config.seed),
-        "enlarge": str(augment.enlarge),
-        "train": json.dumps(dataclasses.asdict(config)),
-        "loss": json.dumps(dataclasses.asdict(loss)),
-    }
-
-
-def train(
-    stores: list[Path],
-    out: Path,
-    model: ModelConfig,
-    config: TrainConfig,
-    augment: AugmentConfig,
-    loss: LossConfig,
-    name: str = "trained",
-    start: str | None = None,
-) -> Path:
-    """Run the loop; returns the path of the best weights (float16 safetensors)."""
-    torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
-    out.mkdir(parents=True, exist_ok=True)
-    clips, held = split_clips(stores, config.held_out)
-    places = list_places(clips, config.length, config.min_px)
-    held_places = validation_places(held, config)
-    if not places or not held_places:
-        raise ValueError(
-            f"no windows of {config.length} frames in {stores}: prepare the data first"
-        )
-    print(f"{len(places)} windows of {len(clips)} clips; {len(held_places)} validation windows")
-
-    net = SavosNet(model)
-    if start:
-        net.load_state_dict({k: torch.from_numpy(v) for k, v in start_arrays(start, model).items()})
-    net = net.to(memory_format=torch.channels_last)
-    constrain(net, config.without)
+def new_learner(run: RunConfig, device: torch.device) -> Learner:
+    """Network, averaged weights and optimiser at the start of a run; raises WeightsError."""
+    torch.manual_seed(run.train.seed)
+    net = SavosNet(run.model)
+    if run.train.start:
+        arrays = start_arrays(run.train.start, run.model)
+        net.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    net = net.to(device, memory_format=torch.channels_last)
+    constrain(net, run.train.without)
     average = {name: value.clone() for name, value in net.state_dict().items()}
-    averaged = SavosNet(model).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
-    best, best_path = math.inf, out / "best.safetensors"
-    began = time.monotonic()
-
-    def make(window: Window, step: int) -> Targets:
-        return make_targets(window, model, config, augment, config.seed * 1_000_003 + step)
-
-    steps = range(config.steps)
-    source = StoredWindows(clips, places, config.length)
-    batches = random_batches(source, config.batch, config.seed, steps, make)
-    for step, targets in enumerate(batches):
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, config)
-        losses = savos_losses(net, targets, loss, bf16=config.bf16)
-        total = total_loss(losses, loss)
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        constrain(net, config.without)
-        average_into(average, net, min(config.ema, (step + 1) / (step + 10)))
-
-        if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
-            averaged.load_state_dict(average)
-            checked = validate(averaged, held, held_places, config, augment, loss)
-            value = float(total_loss(checked, loss))
-            rate = (step + 1) * config.batch * config.length / (time.monotonic() - began)
-            entry = {"step": step + 1, "train": total.item(), "val": value}
-            entry |= {
-                "object_frames_per_s": rate,
-                **{k: float(v) for k, v in checked._asdict().items()},
-            }
-            report(entry, out / "log.jsonl")
-            if value < best:
-                best = value
-                arrays = {k: v.contiguous().numpy() for k, v in average.items()}
-                info = describe(step + 1, value, config, augment, loss)
-                save_weights(best_path, Weights(name, model, arrays, info))
-    return best_path
+    return Learner(net, average, torch.optim.Adam(net.parameters(), lr=run.train.learning_rate))
 
 
-def main() -> None:
-    """Command line."""
+def begin(out: Path, resume: bool, learner: Learner, settings: dict) -> Reached:
+    """Go on from the checkpoint in `out` if asked to; never write over another run by mistake."""
+    path = out / CHECKPOINT
+    if resume and path.exists():
+        return load_checkpoint(path, learner, settings)
+    if not resume and (path.exists() or (out / LOG).exists()):
+        raise ValueError(f"--out must be new, {out} holds a run: add --resume, or give another")
+    return Reached(0, math.inf)
+
+
+def check_share(config: TrainConfig, ranks: Ranks) -> None:
+    """Refuse a batch that the processes cannot share out evenly."""
+    groups = config.batch // config.group
+    if groups % ranks.count:
+        raise ValueError(
+            f"batch must be a multiple of group times processes ({config.group} x {ranks.count}), "
+            f"got {config.batch}: change --batch, --group or the number of processes"
+        )
+
+
+def save_best(path: Path, run: RunConfig, average: dict[str, Tensor], reached: Reached) -> None:
+    """Write averaged weights (float16 safetensors) with what they come from."""
+    info = {
+        "step": str(reached.step),
+        "validation_loss": f"{reached.best:.6f}",
+        "seed": str(run.train.seed),
+        "enlarge": str(run.augment.enlarge),
+        "settings": json.dumps(run.learnt_from()),
+    }
+    arrays = {name: value.cpu().numpy() for name, value in average.items()}
+    save_weights(path, Weights(run.train.name, run.model, arrays, info))
+
+
+def mean_losses(losses: Losses, ranks: Ranks) -> Losses:
+    """Losses of a step over all processes."""
+    return Losses(*summed(torch.stack(list(losses)).detach(), ranks) / ranks.count)
+
+
+def is_due(done: int, every: int, steps: int) -> bool:
+    """True every so many steps, and after the last one."""
+    return done % every == 0 or done == steps
+
+
+class Setup(NamedTuple):
+    """What a run begins with; `settings` are those that its checkpoints carry."""
+
+    data: RunData
+    learner: Learner
+    settings: dict[str, dict[str, Any]]
+    reached: Reached
+
+
+def set_up(run: RunConfig, out: Path, resume: bool, ranks: Ranks) -> Setup:
+    """Open the data, build the network and go on where the run was; errors as `train`."""
+    torch.set_num_threads(run.machine.threads)
+    check_share(run.train, ranks)
+    data = open_data(run, ranks.device)
+    settings = run.learnt_from()
+    settings["data"]["windows"] = data.windows  # a store that grew gives other batches
+    learner = new_learner(run, ranks.device)
+    reached = begin(out, resume, learner, settings)
+    if ranks.first:
+        out.mkdir(parents=True, exist_ok=True)
+        write_run(out / "run.yaml", run)
+    return Setup(data, learner, settings, reached)
+
+
+def train(run: RunConfig, out: Path, *, resume: bool = False) -> Path:
+    """Train as a run's settings say; returns the path of the best weights (float16 safetensors).
+
+    Args:
+        run: all settings.
+        out: folder of the run, seen by all machines.
+        resume: go on from the checkpoint in `out`, where there is one.
+
+    Raises:
+        ValueError: settings do not fit each other, the data, the processes or the checkpoint.
+    """
+    config, machine = run.train, run.machine
+    with joined(machine.device) as ranks:
+        data, learner, settings, (begun, best) = set_up(run, out, resume, ranks)
+        net, average, optimiser = learner
+        averaged, objective = copy.deepcopy(net), Objective(net, run.loss, config.bf16)
+        fixed = make_targets(data.held(0), run, 0)  # shown in pictures
+        if ranks.count > 1:
+            objective = DistributedDataParallel(objective)
+        steps = range(begun, config.steps)
+        make = functools.partial(make_batch, run=run, data=data, ranks=ranks)
+        batches = ahead(make, steps, machine.workers, ranks.device)
+        with RunLog(out, run, begun, speaks=ranks.first) as log, closing(batches):
+            log.say(f"{data.text}; {ranks.count} x {ranks.device.type}, {len(steps)} steps to go")
+            for done, targets in enumerate(batches, begun + 1):
+                rate = learning_rate(done - 1, config)
+                for group in optimiser.param_groups:
+                    group["lr"] = rate
+                losses = objective(targets)
+                optimiser.zero_grad(set_to_none=True)
+                total_loss(losses, run.loss).backward()
+                norm = nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+                optimiser.step()
+                constrain(net, config.without)
+                average_into(average, net, min(config.ema, done / (done + 9)))
+
+                log.stepped(done)
+                validates = is_due(done, config.validate_every, config.steps)
+                if validates or is_due(done, machine.log_every, config.steps):
+                    now = figures(mean_losses(losses, ranks), run.loss)
+                    log.figures({**now, "learning_rate": rate, "grad_norm": float(norm)})
+                if validates:
+                    averaged.load_state_dict(average)
+                    value = validate(averaged, run, data, ranks)
+                    log.validated(now["loss"], value, lambda: contact_sheet(averaged, fixed))
+                    if value["loss"] < best and ranks.first:
+                        save_best(out / BEST, run, average, Reached(done, value["loss"]))
+                    best = min(best, value["loss"])
+                if is_due(done, machine.checkpoint_every, config.steps) and ranks.first:
+                    save_checkpoint(out / CHECKPOINT, learner, Reached(done, best), settings)
+    return out / BEST
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        usage="savos train [--config FILE] --out FOLDER [--resume] [--SETTING VALUE ...]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,  # a flag that is not given overrides nothing
+        allow_abbrev=False,
     )
     parser.add_argument(
-        "--data", nargs="+", type=Path, required=True, help="stores made by the prepare commands"
+        "--config", type=Path, default=None, help="YAML file of settings; flags override it"
     )
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--name", default="trained")
-    parser.add_argument("--start", help="weights to go on from")
-    groups = (ModelConfig, TrainConfig, AugmentConfig, LossConfig)
-    for group in groups:
-        for field in dataclasses.fields(group):
-            kind = type(field.default)
-            convert = (lambda s: s.lower() in ("1", "true", "yes")) if kind is bool else kind
-            parser.add_argument(
-                "--" + field.name.replace("_", "-"),
-                type=convert,
-                default=field.default,
-                help=field.metadata["text"],
-            )
-    options = vars(parser.parse_args())
-    configs = [g(**{f.name: options[f.name] for f in dataclasses.fields(g)}) for g in groups]
-    print(
-        train(
-            options["data"], options["out"], *configs, name=options["name"], start=options["start"]
-        )
-    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--resume", action="store_true", default=False, help="go on from --out")
+    add_flags(parser)
+    flags = vars(parser.parse_args(arguments))
+    config, out, resume = (flags.pop(name) for name in ("config", "out", "resume"))
+    try:
+        best = train(make_run(config, flags), out, resume=resume)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"stopped: go on with --out {out} --resume", file=sys.stderr)
+        return 130
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(best)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from savos_model.losses import Targets
 from training.augment import Window
-from training.data.store import Clip
+from training.data.store import Clip, open_store
 
+Made = TypeVar("Made")
+AHEAD = 3  # batches that wait for the network, besides those being made
 SHARES = ("rgb", "visible", "others")  # stored as bytes, 0..255 for 0..1
 
 
@@ -23,6 +26,15 @@ class Place(NamedTuple):
 
     clip: int
     row: int
+
+
+def split_clips(stores: list[Path], every: int) -> tuple[list[Clip], list[Clip]]:
+    """Clips to train on and clips to validate on: every n-th of each store."""
+    train, held = [], []
+    for store in stores:
+        for i, clip in enumerate(open_store(store)):
+            (held if i % every == 0 else train).append(clip)
+    return train, held
 
 
 def visible_area(clip: Clip) -> np.ndarray:
@@ -46,7 +58,13 @@ def list_places(clips: list[Clip], length: int, min_px: float) -> list[Place]:
     return places
 
 
-def gather(clips: list[Clip], places: list[Place], length: int, reverse: np.ndarray) -> Window:
+def gather(
+    clips: list[Clip],
+    places: list[Place],
+    length: int,
+    reverse: np.ndarray,
+    device: torch.device | str = "cpu",
+) -> Window:
     """Read windows into one batch; reversed ones run backwards in time, their flows swapped."""
     swapped = {"flow": "flow_back", "flow_back": "flow"}
     fields: dict[str, list[np.ndarray]] = {name: [] for name in Window._fields}
@@ -55,8 +73,16 @@ def gather(clips: list[Clip], places: list[Place], length: int, reverse: np.ndar
         for name, parts in fields.items():
             values = np.asarray(arrays[swapped.get(name, name) if back else name][rows])
             parts.append(values[::-1] if back else values)
-    batch = {name: torch.from_numpy(np.stack(parts)).float() for name, parts in fields.items()}
+    batch = {name: moved(np.stack(parts), device).float() for name, parts in fields.items()}
     return Window(**{k: v / 255 if k in SHARES else v for k, v in batch.items()})
+
+
+def moved(values: np.ndarray, device: torch.device | str) -> Tensor:
+    """An array as stored on a device; through pinned memory, so that nobody waits for the copy."""
+    tensor = torch.from_numpy(values)
+    if torch.device(device).type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 class WindowSource(Protocol):
@@ -74,11 +100,12 @@ class StoredWindows:
     clips: list[Clip]
     places: list[Place]
     length: int
+    device: torch.device | str = "cpu"
 
     def draw(self, size: int, rng: np.random.Generator) -> Window:
         """As WindowSource.draw."""
         chosen = [self.places[i] for i in rng.integers(len(self.places), size=size)]
-        return gather(self.clips, chosen, self.length, rng.random(size) < 0.5)
+        return gather(self.clips, chosen, self.length, rng.random(size) < 0.5, self.device)
 
 
 def random_batches(
@@ -86,33 +113,47 @@ def random_batches(
     size: int,
     seed: int,
     steps: range,
-    make: Callable[[Window, int], Targets],
-) -> Iterator[Targets]:
+    make: Callable[[Window, int], Made],
+) -> Iterator[Made]:
     """One batch per step, made ahead in a thread.
 
-    Step i is the same whatever came before, so that a run can resume: `make` gets the windows and
-    the number of the step, which seeds whatever it draws.
+    Step i is the same whatever came before: `make` gets the windows and the number of the step,
+    which seeds whatever it draws.
     """
-    ready: queue.Queue[Targets] = queue.Queue(maxsize=4)
-    stop = threading.Event()
 
-    def fill() -> None:
-        for step in steps:
-            batch = make(source.draw(size, np.random.default_rng((seed, step))), step)
-            while not stop.is_set():
-                try:
-                    ready.put(batch, timeout=0.2)
-                    break
-                except queue.Full:
-                    continue
-            if stop.is_set():
-                return
+    def batch(step: int) -> Made:
+        return make(source.draw(size, np.random.default_rng((seed, step))), step)
 
-    thread = threading.Thread(target=fill, name="batches", daemon=True)
-    thread.start()
+    return ahead(batch, steps)
+
+
+def ahead(
+    make: Callable[[int], Made],
+    steps: range,
+    workers: int = 1,
+    device: torch.device | None = None,
+) -> Iterator[Made]:
+    """What `make` makes of each step, in order, made ahead in threads; its errors come out here.
+
+    Args:
+        make: called with the number of the step, in any thread.
+        steps: numbers of the steps.
+        workers: threads.
+        device: GPU of the threads, for what `make` allocates without naming one.
+    """
+
+    def use_device() -> None:
+        if device is not None and device.type == "cuda":
+            torch.cuda.set_device(device)  # else a thread pins memory through the first GPU
+
+    pool = ThreadPoolExecutor(workers, "batches", use_device)
+    waiting: deque[Future[Made]] = deque()
     try:
-        for _ in steps:
-            yield ready.get()
+        for step in steps:
+            waiting.append(pool.submit(make, step))
+            if len(waiting) > workers + AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
-        stop.set()
-        thread.join()
+        pool.shutdown(cancel_futures=True)

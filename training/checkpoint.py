@@ -1,0 +1,139 @@
+"""The file from which an interrupted training run goes on.
+
+One safetensors file: tensors as they are, everything else as JSON in its header. Unlike torch.save
+no pickle is involved, even with weights_only, and names and shapes are checked before memory is
+taken; being one file, it is replaced at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam keeps of a parameter
+
+
+class CheckpointError(ValueError):
+    """A run cannot go on from this file; the text says why and what to do."""
+
+
+class Learner(NamedTuple):
+    """What changes while training: network, averaged weights by name, and the optimiser."""
+
+    net: nn.Module
+    average: dict[str, Tensor]
+    optimiser: torch.optim.Adam
+
+
+class Reached(NamedTuple):
+    """How far a run is: steps done, and the lowest validation loss so far (inf: none yet)."""
+
+    step: int
+    best: float
+
+
+def save_checkpoint(
+    path: Path, learner: Learner, reached: Reached, settings: dict[str, Any]
+) -> None:
+    """Write a checkpoint beside its place, then rename.
+
+    Args:
+        path: target file.
+        learner: what is stored.
+        reached: stored with it.
+        settings: JSON values by group and field, compared when the run goes on.
+    """
+    tensors = {f"net/{name}": value for name, value in learner.net.state_dict().items()}
+    tensors |= {f"average/{name}": value for name, value in learner.average.items()}
+    for name, parameter in learner.net.named_parameters():
+        # A parameter that no loss reaches has no moments.
+        for key, value in learner.optimiser.state.get(parameter, {}).items():
+            tensors[f"adam/{key}/{name}"] = value
+    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    metadata = {"reached": json.dumps(reached._asdict()), "settings": json.dumps(settings)}
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    os.close(handle)
+    try:
+        save_file(tensors, temporary, metadata=metadata)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_checkpoint(path: Path, learner: Learner, settings: dict[str, Any]) -> Reached:
+    """Put a checkpoint's values into the learner, bit by bit as they were.
+
+    Raises:
+        CheckpointError: unreadable, of another network, or begun with other settings.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            reached = Reached(**json.loads(metadata["reached"]))
+            check_same(json.loads(metadata["settings"]), settings, path)
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+            check_shapes(shapes, learner, path)
+            with torch.no_grad():
+                restore(learner, {key: file.get_tensor(key) for key in shapes})
+    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise CheckpointError(
+            f"resume: cannot go on from {path}: {error!r}. Begin again with another --out"
+        ) from error
+    return reached
+
+
+def restore(learner: Learner, tensors: dict[str, Tensor]) -> None:
+    """Copy values into the tensors that live, whose memory layout stays.
+
+    Adam's moments get the layout of their parameters: another one could round otherwise.
+    """
+    learner.net.load_state_dict(
+        {key.removeprefix("net/"): v for key, v in tensors.items() if key.startswith("net/")}
+    )
+    for name, value in learner.average.items():
+        value.copy_(tensors[f"average/{name}"])
+    for name, parameter in learner.net.named_parameters():
+        if f"adam/step/{name}" in tensors:
+            step, *moments = (tensors[f"adam/{key}/{name}"] for key in MOMENTS)
+            learner.optimiser.state[parameter] = {"step": step} | {
+                key: torch.empty_like(parameter).copy_(value)
+                for key, value in zip(MOMENTS[1:], moments, strict=True)
+            }
+
+
+def check_shapes(shapes: dict[str, tuple[int, ...]], learner: Learner, path: Path) -> None:
+    """Refuse tensors that do not fit the network, before any is read."""
+    parameters = {name: tuple(p.shape) for name, p in learner.net.state_dict().items()}
+    needed = {f"{kind}/{n}": s for kind in ("net", "average") for n, s in parameters.items()}
+    trained = [n for n in parameters if f"adam/step/{n}" in shapes]
+    for name in trained:
+        needed |= {f"adam/{key}/{name}": parameters[name] for key in MOMENTS}
+        needed[f"adam/step/{name}"] = ()
+    for key in sorted(needed.keys() | shapes.keys()):
+        if needed.get(key) != shapes.get(key):
+            raise CheckpointError(
+                f"resume: {path}: {key} must have shape {needed.get(key)}, got {shapes.get(key)}: "
+                "the file is of another network; begin again with another --out"
+            )
+
+
+def check_same(begun: dict[str, Any], now: dict[str, Any], path: Path) -> None:
+    """Refuse to go on with other settings than a run was begun with: its steps depend on them."""
+    for group in sorted(begun.keys() | now.keys()):
+        old, new = begun.get(group, {}), now.get(group, {})
+        for field in sorted(old.keys() | new.keys()):
+            if old.get(field) != new.get(field):
+                raise CheckpointError(
+                    f"resume: {group}.{field} was {old.get(field)!r} when {path} was begun and is "
+                    f"{new.get(field)!r} now: give the same, or begin again with another --out"
+                )
