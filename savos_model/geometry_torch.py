@@ -41,10 +41,11 @@ def warp_patch(values: Tensor, motion: Tensor, source: Tensor, target: Tensor) -
         source: float [N, 4], boxes of `values` in the earlier frame [px].
         target: float [N, 4], boxes to fill in the later frame [px].
     """
-    points = patch_centres(target, values.shape[-2:])
-    u = torch.zeros_like(points)
+    # All in the coordinates of grid_sample: one subtraction a step.
+    base = normalise(patch_centres(target, values.shape[-2:]), source)
+    motion = motion * (2 / (source[:, 2:] - source[:, :2]))[..., None, None]
+    grid = base
     for _ in range(WARP_ITERATIONS):
-        grid = normalise(points - u, source)
         u = F.grid_sample(motion, grid, padding_mode="border", align_corners=False)
-        u = u.permute(0, 2, 3, 1)
-    return F.grid_sample(values, normalise(points - u, source), align_corners=False)
+        grid = base - u.permute(0, 2, 3, 1)
+    return F.grid_sample(values, grid, align_corners=False)

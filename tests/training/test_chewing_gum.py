@@ -122,3 +122,17 @@ def test_clip_frames_give_masks_and_truth():
                 canvas = np.zeros((50, 56), np.uint8)
                 canvas[box.y0 : box.y1, box.x0 : box.x1] = mask
                 np.testing.assert_array_equal(canvas, truth)
+
+
+def test_flow_moves_the_upper_polygon_and_nothing_else():
+    video = next(gum.videos(ChewingGumConfig(seed=8)))
+    frames = list(video.clip_frames())
+    for t in range(1, 40):
+        ahead, back, upper = frames[t - 1].flow, frames[t].flow_back, video.full[:, 1]
+        (move,) = np.unique(ahead[upper[t - 1]], axis=0)
+        assert np.abs(move).sum() == gum.STEP
+        rolled = np.roll(upper[t - 1], (int(move[1]), int(move[0])), (0, 1))
+        np.testing.assert_array_equal(rolled, upper[t])
+        assert (ahead[~upper[t - 1]] == 0).all() and (back[~upper[t]] == 0).all()
+        assert (back[upper[t]] == -move).all()
+    assert not frames[-1].flow.any() and not frames[0].flow_back.any()

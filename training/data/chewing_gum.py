@@ -54,6 +54,8 @@ class Video:
         frames: uint8 [T, H, W, 3], RGB.
         full, visible: bool [T, K, H, W].
         order: int [K], objects from the bottom one up.
+        motion: int [T-1, K, 2], motion (x, y) of each object to the next frame [px], the ground
+            rests; None where unknown.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Video:
     full: np.ndarray
     visible: np.ndarray
     order: np.ndarray
+    motion: np.ndarray | None = None
 
     @property
     def occluded(self) -> list[str]:
@@ -68,15 +71,32 @@ class Video:
         return [str(k) for k in self.order[:-1]]
 
     def clip_frames(self) -> Iterator[ClipFrame]:
-        """The frames as stored and evaluated; ids are the object numbers as text."""
-        for image, full, visible in zip(self.frames, self.full, self.visible, strict=True):
+        """The frames as stored and evaluated; ids are the object numbers as text.
+
+        With known motion they carry exact flow, zero where there is no next or previous frame.
+        """
+        for t, (image, full, visible) in enumerate(
+            zip(self.frames, self.full, self.visible, strict=True)
+        ):
             instances = [
                 Instance(str(k), *from_image(mask.astype(np.uint8)))
                 for k, mask in enumerate(visible)
                 if mask.any()
             ]
             whole = {str(k): from_image(mask.astype(np.uint8)) for k, mask in enumerate(full)}
-            yield ClipFrame(np.ascontiguousarray(image[..., ::-1]), instances, whole)
+            flows = (self.flow(t, 0), self.flow(t, -1))
+            yield ClipFrame(np.ascontiguousarray(image[..., ::-1]), instances, whole, (), *flows)
+
+    def flow(self, t: int, step: int) -> np.ndarray | None:
+        """Exact flow of frame t, float32 [H, W, 2]: to the next (0) or the previous frame (-1)."""
+        if self.motion is None:
+            return None
+        flow = np.zeros((*self.frames.shape[1:3], 2), np.float32)
+        if 0 <= t + step < len(self.motion):
+            sign = 1 if step == 0 else -1
+            for mask, motion in zip(self.visible[t], self.motion[t + step], strict=True):
+                flow[mask] = sign * motion
+        return flow
 
 
 @dataclass(frozen=True)
@@ -200,9 +220,13 @@ def videos(config: ChewingGumConfig, start: int = 0, count: int | None = None) -
         size = BATCH if stop is None else min(BATCH, stop - first)
         if size <= 0:
             return
-        frames, full, visible = render(draw_recipes(config, first, size))
+        recipes = draw_recipes(config, first, size)
+        frames, full, visible = render(recipes)
+        motion = np.diff(recipes.offsets, axis=1)
+        motion = np.stack((np.zeros_like(motion), motion), 2)  # the lower polygon rests
         for i in range(size):
-            yield Video(f"{first + i:06d}", frames[i], full[i], visible[i], np.array([0, 1]))
+            shown = frames[i], full[i], visible[i]
+            yield Video(f"{first + i:06d}", *shown, np.array([0, 1]), motion[i])
 
 
 class GeneratedVideos:
