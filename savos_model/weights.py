@@ -122,17 +122,19 @@ def save_weights(path: Path, weights: Weights, dtype: str = "float16") -> None:
         "name": weights.name,
         "model": json.dumps(dataclasses.asdict(weights.model)),
     }
-    arrays = {key: np.ascontiguousarray(a, dtype=dtype) for key, a in weights.arrays.items()}
+    arrays = {key: a.astype(dtype) for key, a in weights.arrays.items()}
     save_tensors(path, arrays, metadata)
 
 
 def save_tensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write contiguous arrays and text as safetensors atomically (temporary file, then rename)."""
+    """Write arrays and text as safetensors atomically (temporary file, then rename)."""
+    # The library writes an array's memory as it lies, so a transposed one would come back mixed up.
+    whole = {key: np.ascontiguousarray(a) for key, a in arrays.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
     os.close(handle)
     try:
-        save_file(dict(arrays), temporary, metadata=dict(metadata))
+        save_file(whole, temporary, metadata=dict(metadata))
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,15 @@ from training.data.fishbowl_released import (
     read_subset,
 )
 from training.evaluate import Tick, run_jobs
+from training.methods import (
+    HELP,
+    Scene,
+    describe_methods,
+    from_files,
+    label,
+    masks_from_files,
+    with_missing,
+)
 from training.metrics import PAPER, Masks, ObjectScore, score_frame
 from training.online import Online, Setup
 from training.results import write_results
@@ -53,12 +63,16 @@ class ClipJob:
 
 @dataclass(frozen=True)
 class ClipResult:
-    """Scores of one clip by method, and what our method ran on (empty without it)."""
+    """Scores of one clip by method, and what our method ran on (empty without it).
+
+    `missing` counts by method the scored objects without a result, which kept their visible mask.
+    """
 
     name: str
     frames: int
     scores: dict[str, list[ObjectScore]]
     model: dict[str, str]
+    missing: dict[str, int]
 
 
 def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
@@ -68,10 +82,11 @@ def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
         ValueError: names the method and the possible ones.
     """
     for name in methods:
-        if name not in ("ours", "visible", "convex") and not FLOW_METHOD.fullmatch(name):
+        known = name in ("ours", "visible", "convex") or from_files(name)
+        if not known and not FLOW_METHOD.fullmatch(name):
             raise ValueError(
                 f"methods must be of {', '.join(METHODS)}, or flowK with K from 1 to 19, then "
-                f"_forward or _backward, then _any, as wished; got {name!r}"
+                f"_forward or _backward, then _any, as wished; or {HELP}; got {name!r}"
             )
     if len(set(methods)) != len(methods) or not methods:
         raise ValueError(f"methods must be named once each, got {','.join(methods) or 'none'}")
@@ -99,6 +114,17 @@ def scored_ids(visible: Sequence[Masks], full: Sequence[Masks]) -> list[set[str]
 
 def _area(masks: Masks, name: str) -> int:
     return int(np.count_nonzero(masks[name][1])) if name in masks else 0
+
+
+def protocol(mode: str, subset: str, types: Sequence[str]) -> dict:
+    """The rules of a run, for result files."""
+    return {
+        "rules": describe(),
+        "mode": mode,
+        "inner_frames_of_first_run": True,
+        "subset": subset,
+        "types": list(types),
+    }
 
 
 def clips_to_score(data: Path, subset: str = "") -> list[Path]:
@@ -137,7 +163,15 @@ def evaluate_clip(job: ClipJob, tick: Tick) -> ClipResult:
     shape = (clip.height, clip.width)
     images = list(clip.frames()) if set(job.methods) - {"visible", "convex"} else []
     rules = Rules(images, visible, wanted, shape)
-    steps = {name: rules.masks(name) for name in job.methods if name != "ours"}
+    missing: Counter[str] = Counter()
+    scene = Scene(clip.name, lambda: zip(range(clip.num_frames), images, given, strict=True))
+    steps = {
+        name: masks_from_files(name, scene, missing, wanted)
+        if from_files(name)
+        else rules.masks(name)
+        for name in job.methods
+        if name != "ours"
+    }
     model: dict[str, str] = {}
     if "ours" in job.methods:
         ours = Online(job.ours)
@@ -161,7 +195,7 @@ def evaluate_clip(job: ClipJob, tick: Tick) -> ClipResult:
                 frame=index,
             )
             tick(1)
-    return ClipResult(clip.name, clip.num_frames, scores, model)
+    return ClipResult(clip.name, clip.num_frames, scores, model, missing)
 
 
 def _by_id(instances: Sequence[Instance]) -> dict[str, BoxedMask]:
@@ -233,35 +267,25 @@ def evaluate_fishbowl(
         console: where tables and progress go; standard output when None.
 
     Returns:
-        The metrics: protocol, data, model, methods.
+        The metrics: protocol, data, model, files (of methods read from files), methods.
 
     Raises:
         ValueError: no clips, or bad arguments.
     """
     console = console or Console()
-    names = check_methods(methods)
+    names, files = check_methods(methods), describe_methods(methods)
     paths = clips_to_score(data, subset)
     jobs = [ClipJob(path, names, ours, subset, tuple(types)) for path in paths]
     steps = sum(open_fishbowl(path).num_frames for path in paths) * len(names)
     results = run_jobs(evaluate_clip, jobs, processes, steps, "scoring", console)
+    frames = sum(result.frames for result in results)
     metrics = {
-        "protocol": {
-            "rules": describe(),
-            "mode": ours.mode,
-            "inner_frames_of_first_run": True,
-            "subset": subset,
-            "types": list(types),
-        },
-        "data": {
-            "set": "fishbowl",
-            "clips": [result.name for result in results],
-            "frames": sum(result.frames for result in results),
-        },
+        "protocol": protocol(ours.mode, subset, types),
+        "data": {"set": "fishbowl", "clips": [r.name for r in results], "frames": frames},
         "model": results[0].model,
+        "files": with_missing(files, names, [result.missing for result in results]),
         "methods": {
-            name: method_report(
-                (score for result in results for score in result.scores[name]), seed
-            )
+            label(name): method_report((s for r in results for s in r.scores[name]), seed)
             for name in names
         },
     }

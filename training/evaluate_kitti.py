@@ -16,7 +16,16 @@ from training.boxed import tighten
 from training.data.kitti_mots import KittiClip, KittiLabel, open_tracking
 from training.evaluate import Tick, run_jobs
 from training.matching import match
-from training.metrics import published_masks
+from training.methods import (
+    HELP,
+    Scene,
+    describe_methods,
+    from_files,
+    label,
+    masks_from_files,
+    with_missing,
+)
+from training.metrics import Masks, published_masks
 from training.online import Online, Setup
 from training.results import write_results
 from training.summary import cluster_interval
@@ -83,14 +92,20 @@ def evaluate_sequence(
     ours = Online(job.ours) if "ours" in job.methods else None
     seen: deque[Frame] = deque()  # frames that our method has read but not answered yet
 
-    def frames() -> Iterator[Frame]:
+    def read() -> Iterator[tuple[int, np.ndarray, list[Instance]]]:
         for frame in clip.frames:
             image = clip.image(frame)
-            seen.append(Frame(clip.stamp_ns(frame), image, clip.instances(frame, image.shape[:2])))
+            yield frame, image, clip.instances(frame, image.shape[:2])
+
+    def frames() -> Iterator[Frame]:
+        for frame, image, given in read():
+            seen.append(Frame(clip.stamp_ns(frame), image, given))
             yield seen[-1]
 
     scores: list[BoxScore] = []
     counts: Counter = Counter()
+    scene = Scene(job.sequence, read)
+    files = {m: masks_from_files(m, scene, counts) for m in job.methods if from_files(m)}
     answers = ours.run(frames()) if ours else (None for _ in frames())
     for frame, objects in zip(clip.frames, answers, strict=True):
         shown = seen.popleft()
@@ -102,6 +117,7 @@ def evaluate_sequence(
         )
         counts["unmatched"] += len(truth) - len(pairs)
         masks = _masks_by_method(given, objects, job.methods)
+        masks |= {label(name): _by_id(next(answer)) for name, answer in files.items()}
         scores += _frame_scores(truth_clip, frame, pairs, masks, counts)
         tick(1)
     return scores, counts, ours.model if ours else {}
@@ -126,7 +142,11 @@ def _masks_by_method(
         "convex": {name: convex_hull(mask) for name, mask in visible.items()},
         "ours": published_masks(objects or []),
     }
-    return {name: masks[name] for name in methods}
+    return {name: masks[name] for name in methods if name in masks}
+
+
+def _by_id(found: Masks | list[AmodalObject]) -> Masks:
+    return published_masks(found) if isinstance(found, list) else found
 
 
 def _frame_scores(
@@ -217,7 +237,7 @@ def evaluate_kitti(
         masks: "truth" (MOTS annotation) or "tracker" (predicted masks).
         ours: how our method runs.
         out: results file; None writes none.
-        methods: of METHODS.
+        methods: of METHODS or read from files.
         processes: worker processes.
         seed: of the bootstrap.
         console: where table and progress go; standard output when None.
@@ -228,11 +248,12 @@ def evaluate_kitti(
     console = console or Console()
     if masks not in ("truth", "tracker"):
         raise ValueError(f"masks must be truth or tracker, got {masks!r}")
-    unknown = sorted(set(methods) - set(METHODS))
+    unknown = sorted(m for m in methods if m not in METHODS and not from_files(m))
     if unknown or not methods or not sequences:
         raise ValueError(
-            f"methods must be of {', '.join(METHODS)} and sequences named, got {unknown}"
+            f"methods must be of {', '.join(METHODS)}, {HELP}, and sequences named, got {unknown}"
         )
+    files = describe_methods(methods)
     jobs = [SequenceJob(data, name, masks, tuple(methods), ours) for name in sequences]
     steps = sum(len(open_tracking(data, name, "none").frames) for name in sequences)
     results = run_jobs(evaluate_sequence, jobs, processes, steps, "scoring", console)
@@ -242,7 +263,8 @@ def evaluate_kitti(
         "mode": ours.mode,
         "answered": {name: sum(counts[name] for _, counts, _ in results) for name in COUNTS},
         "model": results[0][2],
-        "levels": summarise_levels(scores, methods, seed),
+        "files": with_missing(files, methods, [counts for _, counts, _ in results]),
+        "levels": summarise_levels(scores, [label(name) for name in methods], seed),
     }
     kitti_table(metrics, console)
     if out is not None:

@@ -1,0 +1,84 @@
+"""Self-supervised partial completion of one frame: PCNet-M of Self-Deocclusion (Zhan et al. 2020).
+
+Another object's mask, the eraser, is laid over the visible mask. In front of it, it hides a part
+that has to be recovered; behind it, it hides nothing and the mask has to stay as it is. The numbers
+are those of the published code (XiaohangZhan/deocclusion, experiments/KINS/pcnet_m).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+
+from savos_model.instances import occupancy
+from savos_model.types import Instance
+from training.augment import AugmentConfig, Window, make_input
+from training.baselines.unet import BEHIND_WEIGHT, Batch, UNet, UNetConfig, network_input, unet_loss
+from training.data.store import Clip, ClipFrame, context_row, stack_rows
+from training.windows import StoredWindows, list_places
+
+ERASER_BEHIND = 0.2  # share of erasers that lie behind the object
+MIN_PX = 64  # smaller visible masks are not learnt from
+
+
+def deocclusion_batch(window: Window, config: UNetConfig, generator: torch.Generator) -> Batch:
+    """Erased masks and what they were, of windows of one frame; random by `generator` only.
+
+    The other objects of the frame are left out, as published: the pasted one alone is the eraser,
+    which with AugmentConfig's weights gives exactly the published weighting.
+    """
+    augment = AugmentConfig(
+        paste=1.0,
+        behind=ERASER_BEHIND,
+        pasted_weight=BEHIND_WEIGHT,
+        memory=0.0,  # without a track there is no memory of the box either
+        enlarge=config.enlarge,
+    )
+    alone = window._replace(others=torch.zeros_like(window.others))
+    made = make_input(alone, config.model, augment, generator)
+    rgb, signed = made.patches[:, 0, :3], made.patches[:, 0, 3]
+    inputs = network_input(rgb, signed, "deocclusion")
+    return Batch(inputs, made.visible[:, 0], made.weight[:, 0])
+
+
+def clip_rows(frames: Iterable[tuple[np.ndarray, list[Instance]]], patch: tuple[int, int]) -> Clip:
+    """Rows of a video (BGR image and visible masks of each frame) in memory, without any truth."""
+    rows = []
+    for image, instances in frames:
+        count = occupancy(instances, *image.shape[:2])
+        frame = ClipFrame(image, instances)
+        kept = [item for item in instances if int(item.mask.sum()) >= MIN_PX]
+        rows += [context_row(frame, item, count, patch) for item in kept]
+    return Clip("video", stack_rows(rows))
+
+
+def adapt_unet(
+    net: UNet, rows: Clip, iterations: int, learning_rate: float, *, batch: int = 32, seed: int = 0
+) -> UNet:
+    """Go on with the training on the visible masks of one video; `net` itself stays as it is.
+
+    Args:
+        net: trained for deocclusion.
+        rows: of clip_rows; without any the network comes back unchanged.
+        iterations: optimiser steps.
+        learning_rate: of Adam.
+        batch: masks of a step.
+        seed: of the erasers.
+    """
+    adapted = copy.deepcopy(net)
+    source = StoredWindows([rows], list_places([rows], 1, MIN_PX), 1)
+    if not source.places:
+        return adapted
+    adapted.train()
+    optimiser = torch.optim.Adam(adapted.parameters(), lr=learning_rate)
+    for step in range(iterations):
+        window = source.draw(batch, np.random.default_rng((seed, step)))
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        loss = unet_loss(adapted, deocclusion_batch(window, net.config, generator))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+    return adapted.eval()

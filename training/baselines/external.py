@@ -1,0 +1,117 @@
+"""Reads amodal masks that another program has written; docs/evaluation.md has the layout."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from training.boxed import BoxedMask, from_image
+from training.data.rle import RleError, decode
+
+MAX_JSON_BYTES = 256 << 20  # unpacked; a FISHBOWL clip takes about 5 MB
+MAX_PNG_BYTES = 64 << 20
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+class ExternalError(ValueError):
+    """Results that cannot be read; the text names the file, the rule and the value found."""
+
+
+class ExternalClip:
+    """The results of one clip: `<clip>.json.gz`, `<clip>.json`, or PNG files under `<clip>/`."""
+
+    def __init__(self, folder: Path, clip: str) -> None:
+        """Open the results of a clip.
+
+        Raises:
+            ExternalError: there are none, or the file is damaged.
+        """
+        _check_name(clip, "clip")
+        files = [
+            path for end in (".json.gz", ".json") if (path := folder / f"{clip}{end}").exists()
+        ]
+        self.path = files[0] if files else folder / clip
+        self._frames = _read_frames(self.path) if files else None
+        if not files and not self.path.is_dir():
+            raise ExternalError(
+                f"{folder} has no results of clip {clip}: {clip}.json.gz, {clip}.json "
+                f"or a folder {clip} is needed"
+            )
+
+    def mask(self, frame: int, name: str, shape: tuple[int, int]) -> BoxedMask | None:
+        """The whole mask of an object, None where the results have none.
+
+        Args:
+            frame: number of the frame in its clip.
+            name: id of the object, as the visible masks have it.
+            shape: rows and columns of the image.
+
+        Raises:
+            ExternalError: the mask is damaged or of another size.
+        """
+        if self._frames is None:
+            _check_name(name, "object")
+            path = self.path / name / f"{frame:06d}.png"
+            return _read_png(path, shape) if path.exists() else None
+        runs = self._frames.get(str(frame), {}).get(name)
+        if runs is None:
+            return None
+        try:
+            if runs["size"] != list(shape):
+                raise RleError(f"size {runs['size']} is not the image's {list(shape)}")
+            return decode(runs["counts"], *shape)
+        except (RleError, KeyError, TypeError, AttributeError) as error:
+            what = f"lacks {error}" if isinstance(error, KeyError) else error
+            raise ExternalError(f"{self.path}: frame {frame}, object {name}: {what}") from None
+
+
+def _check_name(name: str, what: str) -> None:
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise ExternalError(f"{what} {name!r} is no file name, so no results can be read for it")
+
+
+def _read_frames(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            data = file.read(MAX_JSON_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ExternalError(f"{path} cannot be read ({error}): write it again") from None
+    if len(data) > MAX_JSON_BYTES:
+        raise ExternalError(f"{path} holds more than {MAX_JSON_BYTES >> 20} MiB: split the clip")
+    try:
+        frames = json.loads(data)["frames"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ExternalError(f'{path} is not JSON with the key "frames": {error!r}') from None
+    if not isinstance(frames, dict) or not all(isinstance(f, dict) for f in frames.values()):
+        raise ExternalError(f'{path}: "frames" must map frame numbers to objects')
+    bad = [number for number in frames if not number.isdecimal() or number != str(int(number))]
+    if bad:
+        raise ExternalError(f"{path}: frame number {bad[0]!r} must be written as 0, 1, 2, ...")
+    return frames
+
+
+def _read_png(path: Path, shape: tuple[int, int]) -> BoxedMask:
+    try:
+        size = path.stat().st_size
+        data = path.read_bytes() if size <= MAX_PNG_BYTES else b""
+    except OSError as error:
+        raise ExternalError(f"{path} cannot be read ({error}): write it again") from None
+    # The header tells the size, so that nothing larger than the image is ever decoded.
+    found = int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
+    if not data.startswith(PNG) or found != shape:
+        raise ExternalError(
+            f"{path} must be a PNG of {shape[1]}x{shape[0]}, got {found[1]}x{found[0]}"
+        )
+    mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
+        raise ExternalError(f"{path} must be an undamaged 8-bit grey PNG")
+    values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+    if not set(values.tolist()) <= {0, 255}:
+        raise ExternalError(f"{path} must hold 0 and 255 alone, got {values[:4].tolist()}")
+    return from_image(mask != 0)

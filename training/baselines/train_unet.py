@@ -1,0 +1,184 @@
+"""Train the U-Net of the image-level baselines on stored clips.
+
+    python -m training.baselines.train_unet --task deocclusion --data data/fishbowl --out runs/pcnet
+    python -m training.baselines.train_unet --task oracle --data data/fishbowl --out runs/oracle
+
+The weights with the lowest loss on held-out clips are kept: the self-supervised one for
+deocclusion, so that truth never chooses, the supervised one for the oracle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from savos_model.settings import check_settings, setting
+from training.baselines.deocclusion import deocclusion_batch
+from training.baselines.oracle import KnownWindows, known_places, oracle_batch
+from training.baselines.unet import Batch, UNet, UNetConfig, save_unet, unet_loss
+from training.data.store import Clip
+from training.windows import (
+    Place,
+    StoredWindows,
+    gather,
+    list_places,
+    random_batches,
+    split_clips,
+)
+
+VALIDATED = 512  # rows of the held-out clips, the same in every run
+
+
+@dataclasses.dataclass(frozen=True)
+class UNetTraining:
+    """One training run."""
+
+    steps: int = setting(20000, "optimiser steps", minimum=1)
+    batch: int = setting(64, "objects per step", minimum=2)
+    learning_rate: float = setting(1e-3, "peak learning rate of Adam", minimum=0.0, maximum=1.0)
+    warmup: float = setting(0.05, "share of steps of warm-up", minimum=0.0, maximum=1.0)
+    ema: float = setting(0.995, "decay of the averaged weights", minimum=0.0, maximum=1.0)
+    min_px: int = setting(200, "smallest visible area of an object [px]", minimum=1)
+    held_out: int = setting(12, "every n-th clip validates", minimum=2)
+    validate_every: int = setting(250, "steps between validations", minimum=1)
+    seed: int = setting(0, "seed of everything", minimum=0)
+    threads: int = setting(1, "CPU threads of the network", minimum=1)
+    bf16: bool = setting(True, "bfloat16 convolutions")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+def stored_patch(clips: list[Clip]) -> tuple[int, int]:
+    """Rows and columns of the patch that clips were prepared for."""
+    sizes = {clip.arrays["visible"].shape[1:] for clip in clips if len(clip.arrays["visible"])}
+    if len(sizes) != 1:
+        raise ValueError(f"clips must be of one patch size, got {sorted(sizes)}: prepare the data")
+    rows, cols = sizes.pop()
+    return rows // 2, cols // 2
+
+
+def list_rows(clips: list[Clip], task: str, min_px: int) -> list[Place]:
+    """Rows to learn from: large enough, and with known truth for the oracle."""
+    places = list_places(clips, 1, min_px)
+    if task == "oracle":
+        places = known_places(clips, places)
+    if not places:
+        raise ValueError(
+            f"no stored objects of at least {min_px} px for the task {task}: prepare more clips "
+            f"(one of 12 is held out){', with truth' if task == 'oracle' else ''}"
+        )
+    return places
+
+
+@torch.no_grad()
+def validate(net: UNet, clips: list[Clip], places: list[Place], config: UNetTraining) -> float:
+    """Mean loss over fixed held-out objects with fixed erasers."""
+    losses, sizes = [], []
+    for start in range(0, len(places), config.batch):
+        some = places[start : start + config.batch]
+        generator = torch.Generator().manual_seed(start)
+        if net.config.task == "oracle":
+            batch = oracle_batch(KnownWindows(clips, some).read(some), net.config, generator)
+        else:
+            window = gather(clips, some, 1, np.zeros(len(some), bool))
+            batch = deocclusion_batch(window, net.config, generator)
+        losses.append(float(unet_loss(net, batch, bf16=config.bf16)))
+        sizes.append(len(some))
+    return float(np.average(losses, weights=sizes))
+
+
+def train_unet(stores: list[Path], out: Path, model: UNetConfig, config: UNetTraining) -> Path:
+    """Run the loop; returns the path of the best weights (float16 safetensors)."""
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    clips, held = split_clips(stores, config.held_out)
+    rows, cols = stored_patch(clips + held)
+    model = dataclasses.replace(model, patch_height=rows, patch_width=cols)
+    places = list_rows(clips, model.task, config.min_px)
+    held_places = list_rows(held, model.task, config.min_px)
+    order = np.random.default_rng(7).permutation(len(held_places))[:VALIDATED]
+    held_places = [held_places[i] for i in order]
+    net = UNet(model).to(memory_format=torch.channels_last)
+    average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+    optimiser = torch.optim.Adam(net.parameters())
+    schedule = OneCycleLR(
+        optimiser,
+        config.learning_rate,
+        config.steps,
+        pct_start=config.warmup,
+        cycle_momentum=False,
+    )
+    oracle = model.task == "oracle"
+    source = KnownWindows(clips, places) if oracle else StoredWindows(clips, places, 1)
+
+    def make(drawn, step: int) -> Batch:
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+        return (oracle_batch if oracle else deocclusion_batch)(drawn, model, generator)
+
+    best, best_path, began = math.inf, out / "best.safetensors", time.monotonic()
+    batches = random_batches(source, config.batch, config.seed, range(config.steps), make)
+    print(f"{len(places)} objects of {len(clips)} clips; {len(held_places)} to validate")
+    with (out / "log.jsonl").open("w", buffering=1, encoding="utf-8") as log:
+        for step, batch in enumerate(track(batches, model.task, config.steps), start=1):
+            loss = unet_loss(net, batch, bf16=config.bf16)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            average.update_parameters(net)
+            if step % config.validate_every == 0 or step == config.steps:
+                value = validate(average.module, held, held_places, config)
+                rate = step * config.batch / (time.monotonic() - began)
+                entry = {"step": step, "train": loss.item(), "val": value}
+                log.write(json.dumps(entry | {"object_frames_per_s": rate}) + "\n")
+                if value < best:
+                    best = value
+                    save_unet(best_path, average.module, describe(step, value, stores, config))
+    return best_path
+
+
+def describe(step: int, loss: float, stores: list[Path], config: UNetTraining) -> dict[str, str]:
+    """What is stored beside the weights of a step with its validation loss."""
+    return {
+        "step": str(step),
+        "validation_loss": f"{loss:.6f}",
+        "stores": ",".join(store.name for store in stores),
+        "train": json.dumps(dataclasses.asdict(config)),
+    }
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--task", choices=("deocclusion", "oracle"), required=True)
+    parser.add_argument("--data", nargs="+", type=Path, required=True, help="stored clips")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--width", type=float, default=UNetConfig.width)
+    for field in dataclasses.fields(UNetTraining):
+        kind = type(field.default)
+        convert = (lambda s: s.lower() in ("1", "true", "yes")) if kind is bool else kind
+        name, text = "--" + field.name.replace("_", "-"), field.metadata["text"]
+        parser.add_argument(name, type=convert, default=field.default, help=text)
+    options = vars(parser.parse_args())
+    data, out = options.pop("data"), options.pop("out")
+    model = UNetConfig(task=options.pop("task"), width=options.pop("width"))
+    print(train_unet(data, out, model, UNetTraining(**options)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""The U-Net of the image-level baselines, with its weights as safetensors."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from savos_model.config import ModelConfig, TracksConfig
+from savos_model.settings import SettingError, check_settings, setting
+from savos_model.weights import MAX_BYTES, WeightsError, save_tensors
+
+TASKS = ("deocclusion", "oracle")
+BEHIND_WEIGHT = 5.0  # of the loss inside the eraser or the others' masks; 1 elsewhere
+INPUTS = 5  # colours, own visible mask, mask of the eraser or of all other objects
+
+
+@dataclasses.dataclass(frozen=True)
+class UNetConfig:
+    """Shape and task of one U-Net; stored in the metadata of its weights."""
+
+    task: str = setting(
+        "deocclusion",
+        "deocclusion: self-supervised partial completion; oracle: trained on amodal truth",
+        choices=TASKS,
+    )
+    width: float = setting(
+        0.5, "channel multiplier; 1.0 is the published PCNet-M", minimum=0.125, maximum=2.0
+    )
+    patch_height: int = setting(32, "patch rows [px]", choices=(32, 64))
+    patch_width: int = setting(64, "patch columns [px]", choices=(64, 128))
+    enlarge: float = setting(
+        TracksConfig().enlarge, "crop box over visible box", minimum=1.0, maximum=2.5
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        _ = self.model  # checks the patch
+
+    @property
+    def model(self) -> ModelConfig:
+        """Patch and mask channel as SaVos with the occluder hint gets them."""
+        return ModelConfig(patch_height=self.patch_height, patch_width=self.patch_width)
+
+    @property
+    def channels(self) -> list[int]:
+        """Channels of the five levels, finest first: multiples of 8."""
+        return [max(8, round(c * self.width / 8) * 8) for c in (32, 64, 128, 256, 256)]
+
+
+class Batch(NamedTuple):
+    """Patches to train on: inputs [B, 5, h, w]; target in [0, 1] and weight [B, h, w]."""
+
+    inputs: Tensor
+    target: Tensor
+    weight: Tensor
+
+
+class UNet(nn.Module):
+    """Ronneberger et al. 2015, four levels down, padded convolutions, bilinear upsampling.
+
+    Groups of 8 channels are normalised instead of batches, so that nothing depends on the batch
+    when a single video is adapted to.
+    """
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        sizes = config.channels
+        self.enter = double(INPUTS, sizes[0])
+        self.down = nn.ModuleList(double(a, b) for a, b in pairwise(sizes))
+        # Each level up takes the level below and the skip, and leaves the channels of the next one.
+        outs = [*sizes[:1], *sizes[:-2]]
+        self.up = nn.ModuleList(
+            double(2 * skip, out) for skip, out in zip(sizes[-2::-1], outs[::-1], strict=True)
+        )
+        self.leave = nn.Conv2d(sizes[0], 1, 1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Patches [B, 5, h, w] to logits of the whole object's mask [B, h, w]."""
+        values, skips = self.enter(inputs), []
+        for level in self.down:
+            skips.append(values)
+            values = level(F.max_pool2d(values, 2))
+        for level, skip in zip(self.up, reversed(skips), strict=True):
+            wide = F.interpolate(values, scale_factor=2, mode="bilinear", align_corners=False)
+            values = level(torch.cat((skip, wide), 1))
+        return self.leave(values)[:, 0]
+
+
+def double(inputs: int, outputs: int) -> nn.Sequential:
+    """Two 3x3 convolutions, each normalised and rectified."""
+    layers: list[nn.Module] = []
+    for channels in (inputs, outputs):
+        layers += [
+            nn.Conv2d(channels, outputs, 3, padding=1, bias=False),
+            nn.GroupNorm(outputs // 8, outputs),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers)
+
+
+def network_input(rgb: Tensor, signed: Tensor, task: str) -> Tensor:
+    """Input [B, 5, h, w] of colours [B, 3, h, w] and the signed mask channel [B, h, w].
+
+    The channel holds V minus the eraser (deocclusion) or minus the others' visible masks (oracle).
+    Partial completion never sees the eraser's colours, as published.
+    """
+    seen, others = signed.clamp(min=0)[:, None], (-signed).clamp(min=0)[:, None]
+    if task == "deocclusion":
+        rgb = rgb * (1 - others)
+    return torch.cat((rgb, seen, others), 1)
+
+
+def unet_loss(net: UNet, batch: Batch, *, bf16: bool = False) -> Tensor:
+    """Weighted BCE, mean over pixels; the network in bfloat16 if asked for, the loss not."""
+    with torch.autocast(batch.inputs.device.type, torch.bfloat16, enabled=bf16):
+        logits = net(batch.inputs)
+    return F.binary_cross_entropy_with_logits(logits.float(), batch.target, batch.weight)
+
+
+def save_unet(path: Path, net: UNet, info: dict[str, str]) -> None:
+    """Write weights (float16) with the network's settings and `info`, whole or not at all."""
+    metadata = {**info, "unet": json.dumps(dataclasses.asdict(net.config))}
+    arrays = {name: value.half().numpy() for name, value in net.state_dict().items()}
+    save_tensors(path, arrays, metadata)
+
+
+def load_unet(path: Path) -> tuple[UNet, dict[str, str]]:
+    """Read weights in evaluation mode and what is stored beside them; no code in them is run.
+
+    Raises:
+        WeightsError: missing, unreadable, too large, or not such a U-Net.
+    """
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:
+        raise WeightsError(f"{path} is no file of at most {MAX_BYTES} bytes: train a U-Net first")
+    try:
+        with safe_open(path, framework="pt") as file:
+            info = dict(file.metadata() or {})
+            net = UNet(UNetConfig(**json.loads(info.pop("unet", "null"))))
+            wanted = {name: list(value.shape) for name, value in net.state_dict().items()}
+            found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+            if found != wanted:
+                names = sorted(n for n in wanted | found if wanted.get(n) != found.get(n))
+                raise WeightsError(f"{path}: {names[0]} does not fit {net.config}: train again")
+            arrays = {name: file.get_tensor(name).float() for name in wanted}
+    except (SafetensorError, SettingError, TypeError, ValueError, OSError) as error:
+        if isinstance(error, WeightsError):
+            raise
+        raise WeightsError(
+            f"{path} is not a U-Net of training.baselines.train_unet: {error}"
+        ) from error
+    bad = [name for name, value in arrays.items() if not torch.isfinite(value).all()]
+    if bad:
+        raise WeightsError(f"{path}: {bad[0]} has values that are not finite: train again")
+    net.load_state_dict(arrays)
+    return net.eval(), info

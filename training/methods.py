@@ -1,0 +1,133 @@
+"""Methods that an evaluation reads from files: trained U-Nets and results of other programs."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from savos_model.types import AmodalObject, Instance
+from training.baselines.external import ExternalClip
+from training.metrics import Masks
+
+if TYPE_CHECKING:
+    from training.baselines.unet import UNet
+
+TTA = "deocclusion+tta"  # partial completion, adapted to each video before it is scored
+KINDS = ("deocclusion", TTA, "oracle", "external")
+HELP = "deocclusion:FILE, deocclusion+tta:FILE, oracle:FILE (weights), external:FOLDER"
+TTA_ITERATIONS, TTA_RATE = 50, 1e-4
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One video: its name, and a call that yields number, BGR image and visible masks by frame."""
+
+    name: str
+    frames: Callable[[], Iterable[tuple[int, np.ndarray, list[Instance]]]]
+
+
+def from_files(method: str) -> bool:
+    """Whether a method is one of HELP."""
+    return method.partition(":")[0] in KINDS and ":" in method
+
+
+def label(method: str) -> str:
+    """Name in tables and result files: that of the kind; of external ones with their folder."""
+    kind, _, path = method.partition(":")
+    return f"external:{Path(path).name}" if kind == "external" else kind
+
+
+def describe_methods(methods: Sequence[str]) -> dict[str, dict]:
+    """What the methods of HELP among `methods` are, by label, for result files.
+
+    Raises:
+        ValueError: a file or folder is not there or not fit, or two methods have one label.
+    """
+    names = [label(method) for method in methods]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"method {twice[0]} comes twice: score it in two runs")
+    return {label(method): _describe(method) for method in methods if from_files(method)}
+
+
+def _describe(method: str) -> dict:
+    kind, _, path = method.partition(":")
+    if kind == "external":
+        if not Path(path).is_dir():
+            raise ValueError(f"{method}: {path} must be a folder of results")
+        return {"folder": Path(path).name}
+    from dataclasses import asdict
+
+    net, info = _opened(Path(path))
+    if net.config.task != kind.partition("+")[0]:
+        raise ValueError(f"{method}: {path} was trained for {net.config.task}")
+    adapted = {"iterations": TTA_ITERATIONS, "learning_rate": TTA_RATE} if kind == TTA else None
+    return {"file": Path(path).name, "settings": asdict(net.config), "training": info} | (
+        {"adaptation": adapted} if adapted else {}
+    )
+
+
+def with_missing(
+    described: dict[str, dict], methods: Sequence[str], counts: Iterable[Mapping[str, int]]
+) -> dict[str, dict]:
+    """Descriptions, those of external methods with the objects that kept their visible mask."""
+    total: Counter[str] = sum(map(Counter, counts), Counter())
+    external = {label(m): total[m] for m in methods if m.startswith("external:")}
+    return described | {
+        name: described[name] | {"missing": count} for name, count in external.items()
+    }
+
+
+@functools.lru_cache(maxsize=4)
+def _opened(path: Path) -> tuple[UNet, dict[str, str]]:
+    # Imported here, so that rules and results of others are scored without PyTorch.
+    import torch
+
+    from training.baselines.unet import load_unet
+
+    torch.set_num_threads(1)  # the processes share the cores already
+    return load_unet(path)
+
+
+def masks_from_files(
+    method: str,
+    scene: Scene,
+    missing: Counter[str],
+    wanted: Iterable[Collection[str] | None] = repeat(None),
+) -> Iterator[Masks | list[AmodalObject]]:
+    """Masks by one method of HELP, frame by frame.
+
+    Args:
+        method: kind and path.
+        scene: the video.
+        missing: counts under `method` the objects without a result, which keep their visible mask.
+        wanted: ids to complete in each frame; None for all.
+    """
+    kind, _, path = method.partition(":")
+    if kind == "external":
+        results = ExternalClip(Path(path), scene.name)
+        for (number, image, instances), ids in zip(scene.frames(), wanted, strict=False):
+            masks = {}
+            for item in instances:
+                if ids is None or item.id in ids:
+                    found = results.mask(number, item.id, image.shape[:2])
+                    missing[method] += found is None
+                    masks[item.id] = found or (item.box, item.mask)
+            yield masks
+        return
+    from training.baselines.deocclusion import adapt_unet, clip_rows
+    from training.baselines.unet_frames import complete_frame
+
+    net, _ = _opened(Path(path))
+    if kind == TTA:
+        seen = ((image, instances) for _, image, instances in scene.frames())
+        net = adapt_unet(net, clip_rows(seen, net.config.model.patch), TTA_ITERATIONS, TTA_RATE)
+    for (_, image, instances), ids in zip(scene.frames(), wanted, strict=False):
+        yield complete_frame(net, image, instances, ids)
