@@ -161,7 +161,10 @@ class FlowConfig:
 class RefineConfig:
     """The bi-directional pass over the last frames."""
 
-    window: int = setting(12, "frames of one pass", minimum=2, maximum=10_000)
+    enabled: bool = setting(False, "publish refined masks on `~/masks_refined`", live=True)
+    window: int = setting(
+        12, "frames of one pass, kept in memory with their images", minimum=2, maximum=10_000
+    )
     stride: int = setting(4, "frames given out by one pass, the oldest ones", minimum=1)
 
     def __post_init__(self) -> None:

@@ -18,9 +18,10 @@ class Observed:
         instance: its visible mask.
         box: its crop box.
         forward: float32 [h, w, 2], probability and alpha predicted for this frame in `box`; None at
-            a track's birth.
+            a track's birth, and until alpha was kept all along.
         object: the object as published.
         linked: whether the track was observed in the previous frame too.
+        age: observations since the track's birth.
     """
 
     instance: Instance
@@ -28,6 +29,12 @@ class Observed:
     forward: np.ndarray | None
     object: AmodalObject
     linked: bool
+    age: int
+
+    @property
+    def need(self) -> float:
+        """How much later frames may tell, 0..1: of a young track, or one with much hidden."""
+        return max(self.object.occlusion, 1 / (1 + self.age))
 
 
 @dataclass

@@ -7,7 +7,8 @@ mode: one implementation for both.
 from __future__ import annotations
 
 from collections import deque
-from itertools import islice
+from collections.abc import Callable, Collection, Iterator
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from savos_model.backends.base import Backend
 from savos_model.compose import compose
 from savos_model.config import ComposeConfig, RefineConfig, StreamConfig
-from savos_model.guess import Cue, moving, network_inputs, output_values, with_priors
+from savos_model.guess import Cue, Seen, moving, network_inputs, output_values, with_priors
 from savos_model.optical_flow import FlowRegion, TopicFlow, make_flow
 from savos_model.record import Observed, Record
 from savos_model.types import AmodalObject, Source
@@ -36,23 +37,49 @@ class Backwards(NamedTuple):
 
 
 class WindowRefiner:
-    """Refines the records of one stream, each frame exactly once and in order."""
+    """Refines the records of one stream, each frame exactly once and in order.
 
-    def __init__(self, backend: Backend, stream: StreamConfig, config: RefineConfig) -> None:
-        self.backend, self.config = backend, config
+    Args:
+        backend: an engine with the weights of the stream.
+        stream: settings of the stream.
+        config: window and stride.
+        pause: called before each piece of work; what it raises ends the pass, which may then be
+            run again.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        stream: StreamConfig,
+        config: RefineConfig,
+        pause: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.backend, self.config, self.pause = backend, config, pause
         self.compose_config = stream.compose
         self.flow = make_flow(stream.flow.method)
         self.records: deque[Record] = deque()
-        self.inputs: deque[dict[str, Backwards]] = deque()  # of each record, None of the first
+        self.inputs: deque[dict[str, Backwards]] = deque()  # of each record, as far as worked out
 
     def set_compose(self, config: ComposeConfig) -> None:
         """Replace the live settings, between two passes."""
         self.compose_config = config
 
+    def feed(self, record: Record, fresh: bool) -> Iterator[Refined]:
+        """Take the record of the next frame; yields what is refined by now.
+
+        `fresh` says that the tracks started anew with this frame: the frames before it get no more
+        from later ones.
+        """
+        if fresh:
+            yield from self.flush()
+        self.push(record)
+        if self.due:
+            yield from self.refine()
+
     def push(self, record: Record) -> None:
-        """Take the record of the next frame; its backward flow is computed here, once."""
-        self.inputs.append(self.backward_inputs(record) if self.records else {})
+        """Take the record of the next frame."""
         self.records.append(record)
+        self.inputs.append({})
 
     @property
     def due(self) -> bool:
@@ -67,9 +94,20 @@ class WindowRefiner:
         """The last pass, at the end of a video: gives all remaining frames out."""
         return self.give_out(len(self.records))
 
-    def give_out(self, count: int) -> list[Refined]:
-        """Run the backward pass and compose the oldest `count` frames."""
-        backward = self.backward_pass()
+    def needy(self, count: int) -> list[str]:
+        """Ids of the tracks that a pass can refine in the oldest `count` frames, neediest first."""
+        need: dict[str, float] = {}
+        for before, record in islice(pairwise(self.records), count):
+            for name in linked(record):
+                need[name] = max(need.get(name, 0.0), before.tracks[name].need)
+        return sorted(need, key=lambda name: -need[name])
+
+    def give_out(self, count: int, names: Collection[str] | None = None) -> list[Refined]:
+        """Give the oldest `count` frames out, the tracks of `names` (None: all) refined in them.
+
+        All other objects are those that were published.
+        """
+        backward = self.backward_pass(self.needy(count) if names is None else names)
         done = [
             self.compose_frame(record, estimates)
             for record, estimates in islice(zip(self.records, backward, strict=True), count)
@@ -79,29 +117,34 @@ class WindowRefiner:
             self.inputs.popleft()
         return done
 
-    def backward_inputs(self, record: Record) -> dict[str, Backwards]:
-        """Inputs of the tracks that the previous frame knows too, with the flow back into it."""
-        before, model = self.records[-1].seen, self.backend.model
-        items = [item for item in record.tracks.values() if item.linked]
-        if not items:
-            return {}
-        if isinstance(self.flow, TopicFlow):
-            self.flow.flow = record.seen.frame.flow_back
-        shifts = [(-item.object.motion[0], -item.object.motion[1]) for item in items]
-        regions = self.flow.regions(
-            record.seen.grey, before.grey, [item.box for item in items], shifts
-        )
-        cues = [
-            backward_cue(item, region, shift)
-            for item, region, shift in zip(items, regions, shifts, strict=True)
-        ]
-        patches = network_inputs(record.seen, cues, model)
-        return {
-            item.instance.id: Backwards(cue, patch)
-            for item, cue, patch in zip(items, cues, patches, strict=True)
-        }
+    def backward_inputs(self, index: int, names: Collection[str]) -> dict[str, Backwards]:
+        """Inputs of those of `names` that record `index` and the one before know; worked out once.
 
-    def backward_pass(self) -> list[dict[str, np.ndarray]]:
+        Passes overlap: most of it is there from the last one.
+        """
+        record, known = self.records[index], self.inputs[index]
+        wanted = [name for name in linked(record) if name in names]
+        missing = [record.tracks[name] for name in wanted if name not in known]
+        if missing:
+            self.pause()
+            known.update(self.work_out(record.seen, self.records[index - 1].seen, missing))
+        return {name: known[name] for name in wanted}
+
+    def work_out(self, seen: Seen, before: Seen, items: list[Observed]) -> dict[str, Backwards]:
+        """Inputs of tracks of a frame, with the flow into the frame `before` it."""
+        if isinstance(self.flow, TopicFlow):
+            self.flow.flow = seen.frame.flow_back
+        shifts = [(-item.object.motion[0], -item.object.motion[1]) for item in items]
+        regions = self.flow.regions(seen.grey, before.grey, [item.box for item in items], shifts)
+        inputs = {}
+        for item, region, shift in zip(items, regions, shifts, strict=True):
+            self.pause()
+            cue = backward_cue(item, region, shift)
+            patch = network_inputs(seen, [cue], self.backend.model)[0]
+            inputs[item.instance.id] = Backwards(cue, patch)
+        return inputs
+
+    def backward_pass(self, names: Collection[str]) -> list[dict[str, np.ndarray]]:
         """What the backward direction says of each record's tracks: float32 [h, w, 2] by id.
 
         A track's state starts at zero in its last frame of the window; alpha tells how little the
@@ -112,16 +155,18 @@ class WindowRefiner:
         states: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         zeros = np.zeros(model.hidden, np.float32)
         for index in range(len(self.records) - 1, 0, -1):
-            inputs, before = self.inputs[index], self.records[index - 1]
+            inputs, before = self.backward_inputs(index, names), self.records[index - 1]
             states = {name: states.get(name, (zeros, zeros)) for name in inputs}
             if not inputs:
                 continue
+            self.pause()
             patches = np.stack([given.patch for given in inputs.values()])
             patches = with_priors(patches, [estimates[index].get(i) for i in inputs], model)
             h, c = (np.stack(parts) for parts in zip(*states.values(), strict=True))
             out = self.backend.step(patches, h, c)
             values = output_values(out, temperature, with_alpha=True)
             for row, (name, given) in enumerate(inputs.items()):
+                self.pause()
                 states[name] = (out.h[row], out.c[row])
                 guess = moving(values[row], out.residual[row], given.patch, given.cue, model)
                 estimates[index - 1][name] = guess.warped(before.tracks[name].box)
@@ -140,9 +185,15 @@ class WindowRefiner:
         """One object of the merged prediction."""
         chance = merge(item.forward, backward)
         count, motion = record.seen.count, item.object.motion
+        self.pause()
         return compose(
             item.instance, chance, item.box, count, motion, self.compose_config, Source.REFINED
         )
+
+
+def linked(record: Record) -> Iterator[str]:
+    """Ids of the tracks that the frame before knows too."""
+    return (name for name, item in record.tracks.items() if item.linked)
 
 
 def backward_cue(item: Observed, region: FlowRegion, shift: tuple[float, float]) -> Cue:
@@ -153,7 +204,7 @@ def backward_cue(item: Observed, region: FlowRegion, shift: tuple[float, float])
 def merge(forward: np.ndarray | None, backward: np.ndarray) -> np.ndarray:
     """Eq. 8: probability [h, w] of both directions' values [h, w, 2], shared by softmax of alpha.
 
-    A track's first frame has no forward prediction: the backward one stands alone.
+    Without a forward prediction, as in a track's first frame, the backward one stands alone.
     """
     if forward is None:
         return backward[..., 0]

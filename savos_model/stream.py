@@ -60,7 +60,7 @@ class AmodalStream:
     def __init__(
         self, backend: Backend, config: StreamConfig | None = None, *, records: bool = False
     ) -> None:
-        """`records` keeps a Record of each step for a WindowRefiner."""
+        """`records` keeps a Record of each step for a WindowRefiner; it may change between two."""
         self.config = config or StreamConfig()
         self.backend = backend
         self.compose_config = self.config.compose
@@ -185,8 +185,7 @@ class AmodalStream:
             )
         if chosen:
             if self.record is not None:
-                linked = state is not None and state.missing == 0
-                self.record.tracks[item.id] = Observed(item, box, warped, done, linked)
+                self.record.tracks[item.id] = observed(item, box, warped, done, state)
             self.tracks.observe(item, box, done.box, warped)
         clock.stop("compose")
         return done
@@ -249,6 +248,21 @@ def to_grey(frame: Frame) -> np.ndarray:
         return frame.image
     code = cv2.COLOR_BGR2GRAY if frame.order == "bgr" else cv2.COLOR_RGB2GRAY
     return cv2.cvtColor(frame.image, code)
+
+
+def observed(
+    item: Instance,
+    box: Box,
+    warped: np.ndarray | None,
+    done: AmodalObject,
+    state: TrackState | None,
+) -> Observed:
+    """The record of a track that is about to be observed; `warped` are Guess.values in `box`."""
+    if warped is not None and warped.shape[-1] == 1:
+        warped = None  # held since before records were kept: it has no alpha
+    if state is None:
+        return Observed(item, box, warped, done, linked=False, age=0)
+    return Observed(item, box, warped, done, state.missing == 0, state.age + 1)
 
 
 def jumped(state: TrackState, item: Instance) -> bool:

@@ -24,6 +24,7 @@ class TrackState:
         guess: prediction held while the track has no new observation.
         extent: box of the last published amodal mask; it keeps the crop around the hidden part.
         missing: frames since the last observation.
+        age: observations since birth.
     """
 
     h: np.ndarray
@@ -35,6 +36,7 @@ class TrackState:
     guess: Guess | None = None
     extent: Box | None = None
     missing: int = 0
+    age: int = 0
 
 
 class TrackTable:
@@ -64,6 +66,7 @@ class TrackTable:
             return
         state.instance, state.box, state.extent, state.prior = instance, box, extent, prior
         state.missing, state.guess = 0, None
+        state.age += 1
 
     def forget(self, track_id: str) -> None:
         """End one track."""

@@ -35,6 +35,7 @@ class BenchOptions:
     tracks: int = setting(10, "masks per frame", minimum=1, maximum=40)
     seed: int = setting(3, "number that fixes the scene", minimum=0, maximum=2**31 - 1)
     weights: str = setting("", "weights of the node; empty for its default")
+    refine: bool = setting(False, "with refined masks, which a subscriber takes")
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -43,12 +44,20 @@ class BenchOptions:
 class CountingRecorder(Recorder):
     """Counts masks instead of keeping them: a long run must not measure its own memory."""
 
-    count = 0
-    objects = 0
+    count = refined = 0
+
+    def __enter__(self) -> CountingRecorder:
+        """Connect and start to listen, to the refined masks too."""
+        super().__enter__()
+        self.subscribe("masks_refined", self._on_refined)
+        return self
 
     def _on_masks(self, data: bytes) -> None:
         self.count += 1
         self._last_s = time.monotonic()
+
+    def _on_refined(self, data: bytes) -> None:
+        self.refined += 1
 
 
 def frames_with(tracks: int, seed: int) -> Iterator[SourceFrame]:
@@ -72,8 +81,9 @@ def bench_node(options: BenchOptions, out: Path | None) -> dict:
 
     Returns:
         tracks_per_frame, seconds, frames_in, frames_out, drops by reason, rate_hz, latency_ms by
-        stage ("stamp": image stamp to published masks), other_share (of the work on a
-        frame that is not the network), rss_mb after one minute and at the end, cpu_cores used.
+        stage ("stamp": image stamp to published masks), refine (counts of the pass), other_share
+        (of the work on a frame that is not the network), rss_mb after one minute and at the end,
+        cpu_cores used.
 
     Raises:
         DemoError: the node did not start, died, or did not end cleanly.
@@ -95,7 +105,7 @@ def bench_node(options: BenchOptions, out: Path | None) -> dict:
 
 def run(bag: Path, log: Path, options: BenchOptions) -> dict:
     """Start node and player, watch for the asked time, and collect the figures."""
-    parameters = {"diagnostics.window": "100000"}
+    parameters = {"diagnostics.window": "100000", "refine.enabled": str(options.refine).lower()}
     if options.weights:
         parameters["model.weights"] = options.weights
     player = [sys.executable, "-m", "savos_ros.cli", "play", str(bag), "--loop", "--restamp"]
@@ -111,12 +121,13 @@ def run(bag: Path, log: Path, options: BenchOptions) -> dict:
                 playing.send_signal(signal.SIGINT)
                 playing.wait(20)
             recorder.wait_until_quiet(sys.maxsize, node.check)
-            values, received = recorder.values, recorder.count
+            values, received, refined = recorder.values, recorder.count, recorder.refined
             cores = (sum(process.cpu_times()[:2]) - begun_cpu) / options.seconds
         node.stop()
     return {
         "seconds": options.seconds,
         "received": received,
+        "received_refined": refined,
         **figures(values),
         "rss_mb": memory,
         "cpu_cores": cores,
@@ -150,6 +161,7 @@ def figures(values: dict[str, str]) -> dict:
         "frames_in": int(values["frames_in"]),
         "frames_out": int(values["frames_out"]),
         "drops": {k.removeprefix("drops."): int(v) for k, v in values.items() if k[:6] == "drops."},
+        "refine": {k[7:]: int(v) for k, v in values.items() if k.startswith("refine.")},
         "latency_ms": latency,
         "other_share": 1 - work["network"] / sum(work.values()),
         "backend": values["backend"],

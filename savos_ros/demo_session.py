@@ -171,27 +171,27 @@ class Recorder:
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
 
-        from savos_ros.msg import AmodalMaskArray
-        from savos_ros.qos import profile
-
         self._context = rclpy.Context()
         rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self._node = rclpy.create_node("savos_demo", context=self._context)
         events = SubscriptionEventCallbacks(matched=self._count_match)
-        self._node.create_subscription(
-            AmodalMaskArray,
-            f"{NODE}/masks",
-            self._on_masks,
-            profile(READER_DEPTH),
-            event_callbacks=events,
-            raw=True,
-        )
+        self.subscribe("masks", self._on_masks, events)
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._executor.spin, name="savos_recorder")
         self._thread.start()
         return self
+
+    def subscribe(self, topic: str, callback: Callable[[bytes], None], events: Any = None) -> None:
+        """Hand a topic of masks of the node over as the bytes that come in."""
+        from savos_ros.msg import AmodalMaskArray
+        from savos_ros.qos import profile
+
+        name, qos = f"{NODE}/{topic}", profile(READER_DEPTH)
+        self._node.create_subscription(
+            AmodalMaskArray, name, callback, qos, event_callbacks=events, raw=True
+        )
 
     def wait_for_node(self, check: Callable[[], None]) -> None:
         """Wait until the node is active and connected; `check` raises when it has died."""

@@ -14,6 +14,14 @@ LOG_EVERY_S = 5.0
 # Beyond this the image stamp is of another clock (a bag without /clock): no latency.
 OTHER_CLOCK_MS = 60_000.0
 FAILURES = ("step_failed", "callback_failed")
+REFINE_COUNTS = (
+    "frames_out",
+    "passes",
+    "windows_skipped",
+    "tracks_refined",
+    "tracks_left_out",
+    "dropped",
+)
 
 
 class Health:
@@ -32,6 +40,7 @@ class Health:
         self._skipped: Counter = Counter()
         self._reported: Counter = Counter()
         self._said: dict[str, tuple[float, int]] = {}
+        self._refine = Counter(dict.fromkeys(REFINE_COUNTS, 0))
         self.frames_in = 0
         self.frames_out = 0
         self.tracks = 0
@@ -59,10 +68,20 @@ class Health:
             self.tracks = tracks
             self.stream_resets += reset
             self._times.append(now_s)
+        self.timed(stages_ms)
+
+    def timed(self, stages_ms: Mapping[str, float]) -> None:
+        """Note durations by stage [ms]."""
+        with self._lock:
             for stage, value in stages_ms.items():
                 if stage == "stamp" and not 0 <= value < OTHER_CLOCK_MS:
                     continue
                 self._stages.setdefault(stage, deque(maxlen=self._window)).append(value)
+
+    def count_refine(self, **counts: int) -> None:
+        """Count what the bi-directional pass did, by REFINE_COUNTS."""
+        with self._lock:
+            self._refine.update(counts)
 
     def drop(self, reason: str, text: str, now_s: float, count: int = 1) -> str:
         """Count a loss; return a line to log, empty while this reason was logged a moment ago."""
@@ -116,7 +135,7 @@ class Health:
         """
         rate, stages = self.rate_hz(now_s), self.percentiles()
         with self._lock:
-            skipped = dict(self._skipped)
+            skipped, refine = dict(self._skipped), dict(self._refine)
             drops = self._drops + Counter(joiner_losses)
             new = drops - self._reported
             self._reported = drops
@@ -130,6 +149,8 @@ class Health:
         }
         values |= {f"drops.{reason}": str(count) for reason, count in sorted(drops.items())}
         values |= {f"masks.{reason}": str(count) for reason, count in sorted(skipped.items())}
+        if any(refine.values()):
+            values |= {f"refine.{name}": str(count) for name, count in refine.items()}
         for stage, numbers in stages.items():
             for name, value in zip(("p50", "p95", "p99"), numbers, strict=True):
                 values[f"latency_ms.{stage}.{name}"] = f"{value:.3f}"

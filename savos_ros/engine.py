@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from savos_model.backends.base import make_backend
+from savos_model.backends.base import Backend, make_backend
 from savos_model.stream import AmodalStream
 from savos_ros.settings import NodeSettings
 
@@ -41,6 +41,19 @@ def load_engine(settings: NodeSettings) -> Engine:
     backend = make_backend(settings.model)
     stream = AmodalStream(backend, settings.stream)
     return Engine(stream, backend.weights.name, backend.name, backend.reason)
+
+
+def background(backend: Backend) -> Backend:
+    """An engine of the same weights for a thread beside the stream's.
+
+    On ONNX Runtime one that runs in the calling thread, with its priority: threads shared with the
+    stream's engine would take the stream's turn.
+    """
+    if backend.name != "onnx":
+        return backend
+    from savos_model.backends.onnx import OnnxBackend
+
+    return OnnxBackend(backend.weights, 1, backend.reason)
 
 
 @contextmanager

@@ -20,15 +20,14 @@ from std_srvs.srv import Trigger
 from savos_model.backends.base import BackendError
 from savos_model.settings import SettingError
 from savos_model.weights import WeightsError
+from savos_ros.activation import Activation, connect
 from savos_ros.diagnostics import Health
 from savos_ros.engine import Engine, load_engine, progress
-from savos_ros.inputs import Inputs, message_classes
-from savos_ros.outputs import Outputs
+from savos_ros.inputs import message_classes
 from savos_ros.parameters import NodeParameters
-from savos_ros.pipeline import Job, Pipeline
+from savos_ros.pipeline import Job
 from savos_ros.settings import NodeSettings
 from savos_ros.status import status_message
-from savos_ros.worker import Worker
 
 NODE_NAME = "savos"
 WATCH_PERIOD_S = 0.5
@@ -56,7 +55,7 @@ class AmodalNode(LifecycleNode):
         super().__init__(NODE_NAME, **options)
         self._load = load
         self._engine: Engine | None = None
-        self._active: tuple[Inputs, Outputs, Pipeline, Worker[Job]] | None = None
+        self._active: Activation | None = None
         self._health = Health(1)
         try:
             self._declared = NodeParameters(self, self._settings_changed)
@@ -108,20 +107,15 @@ class AmodalNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Connect the topics and start the worker."""
-        engine, settings = self._engine, self.settings
         try:
-            outputs = Outputs(self, settings.overlay)
-            pipeline = Pipeline(
-                engine, settings.input, outputs, self._health, self.get_logger(), self._now_ns
+            self._active = connect(
+                self, self._engine, self.settings, self._health, self._on_set, self._on_lost
             )
-            depth = settings.input.queue_depth
-            worker = Worker(pipeline.work, depth, pipeline.dropped, pipeline.failed)
-            inputs = Inputs(self, settings, self._on_set, self._on_lost)
         except Exception:
             self.get_logger().error(f"cannot activate:\n{traceback.format_exc()}")
             return ERROR
-        self._active = inputs, outputs, pipeline, worker
-        topics = ", ".join(f"{n} = {s.topic}" for n, s in inputs.subscriptions.items())
+        subscriptions = self._active.inputs.subscriptions
+        topics = ", ".join(f"{n} = {s.topic}" for n, s in subscriptions.items())
         self.get_logger().info(
             f"active: {topics} -> {self.resolve_topic_name('~/masks')}, ~/overlay"
         )
@@ -170,27 +164,20 @@ class AmodalNode(LifecycleNode):
     def _disconnect(self) -> None:
         if self._active is None:
             return
-        inputs, outputs, _, worker = self._active
-        self._active = None
-        inputs.destroy()
-        if not worker.stop():
+        active, self._active = self._active, None
+        if not active.disconnect():
             self.get_logger().error("a frame is still in work after 30 s: restart the node")
-        inputs.joiner.clear()
-        outputs.destroy()
 
     def _free(self) -> None:
         self._disconnect()
         self._engine = None
         self._declared.locked = False
 
-    def _now_ns(self) -> int:
-        return self.get_clock().now().nanoseconds
-
     def _on_set(self, messages: tuple[Any, ...]) -> None:
         """Hand a joined set to the worker; runs in the executor's thread and never computes."""
         if self._active is not None:
             self._health.joined()
-            self._active[3].put(Job(messages, time.monotonic()))
+            self._active.worker.put(Job(messages, time.monotonic()))
 
     def _on_lost(self, reason: str, count: int) -> None:
         text = f"{count} lost before they came here: see QoS and config/fastdds.xml"
@@ -203,29 +190,29 @@ class AmodalNode(LifecycleNode):
         if self._active is None:
             response.message = "nothing to reset: the node is not active"
         else:
-            self._active[2].reset()
+            self._active.pipeline.reset()
             response.message = "all tracks are forgotten before the next frame"
         return response
 
     def _settings_changed(self, settings: NodeSettings) -> None:
         if self._active is not None:
-            _, outputs, pipeline, _ = self._active
-            outputs.set_overlay(settings.overlay)
-            pipeline.set_compose(settings.compose)
+            self._active.apply(settings)
         elif self._engine is not None:
             self._engine.stream.set_compose(settings.compose)
 
     def _watch(self) -> None:
         if self._active is not None:
-            self._active[0].watch()
+            self._active.inputs.watch()
 
     def _report(self) -> None:
         """Publish one message on /diagnostics."""
-        inputs = self._active[0] if self._active else None
+        inputs = self._active.inputs if self._active else None
         idle = inputs is not None and inputs.idle_s >= self.settings.diagnostics.waiting_after_s
         losses = inputs.joiner.losses if inputs else {}
         level, message, values = self._health.report(time.monotonic(), losses, idle)
-        facts = {"state": self.state, "queue": str(self._active[3].waiting if self._active else 0)}
+        queue = self._active.worker.waiting if self._active else 0
+        refine = "on" if self.settings.refine.enabled else "off"
+        facts = {"state": self.state, "queue": str(queue), "refine": refine}
         if inputs is not None:
             facts["restarts"] = str(inputs.joiner.restarts)
         if self._engine is not None:

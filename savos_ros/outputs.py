@@ -23,14 +23,17 @@ class Outputs:
     Args:
         node: the node that publishes.
         overlay: how to draw; `set_overlay` changes it.
+        burst: most refined results that come at once.
     """
 
-    def __init__(self, node: Node, overlay: OverlayConfig) -> None:
+    def __init__(self, node: Node, overlay: OverlayConfig, burst: int) -> None:
         self._node, self._overlay = node, overlay
         self._kit = message_kit.RosKit()
         self._vision = extras.optional("vision_msgs")
         self._foxglove = extras.optional("foxglove_msgs")
         self._masks = self._create(AmodalMaskArray, "~/masks")
+        depth = max(OUTPUT_DEPTH, burst)
+        self._refined = self._create(AmodalMaskArray, "~/masks_refined", depth)
         self._picture = self._create(Image, "~/overlay")
         self._jpeg = self._create(CompressedImage, "~/overlay/compressed")
         self._detections = self._annotations = None
@@ -55,6 +58,12 @@ class Outputs:
             objects: completed objects.
         """
         self._masks.publish(message_kit.amodal_array(self._kit, header, shape, objects, model))
+
+    def publish_refined(
+        self, header: Any, shape: tuple[int, int], model: str, objects: list[AmodalObject]
+    ) -> None:
+        """Publish the refined masks of an earlier image, as `publish_masks`; for any one thread."""
+        self._refined.publish(message_kit.amodal_array(self._kit, header, shape, objects, model))
 
     def publish_extras(
         self, header: Any, image: np.ndarray, order: str, objects: list[AmodalObject]
@@ -85,9 +94,10 @@ class Outputs:
             self._jpeg.publish(message_kit.compressed_image(self._kit, header, data, "jpeg"))
 
     def destroy(self) -> None:
-        """Leave all topics; the worker must have stopped."""
+        """Leave all topics; the threads that publish must have stopped."""
         for publisher in (
             self._masks,
+            self._refined,
             self._picture,
             self._jpeg,
             self._detections,
@@ -96,7 +106,6 @@ class Outputs:
             if publisher is not None:
                 self._node.destroy_publisher(publisher)
 
-    def _create(self, kind: type, topic: str) -> Any:
-        return self._node.create_publisher(
-            kind, topic, profile(OUTPUT_DEPTH), event_callbacks=output_events(self._node, topic)
-        )
+    def _create(self, kind: type, topic: str, depth: int = OUTPUT_DEPTH) -> Any:
+        events = output_events(self._node, topic)
+        return self._node.create_publisher(kind, topic, profile(depth), event_callbacks=events)

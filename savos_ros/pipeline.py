@@ -17,6 +17,7 @@ from savos_ros.conversions import ConversionError, stamp_ns
 from savos_ros.diagnostics import Health
 from savos_ros.engine import Engine
 from savos_ros.frames import decode
+from savos_ros.refinement import Answered, Refinement
 from savos_ros.settings import InputConfig
 
 
@@ -59,6 +60,7 @@ class Pipeline:
         engine: the loaded stream.
         config: input settings.
         publisher: where results go.
+        refinement: takes the records of answered frames while it is switched on.
         health: where everything is counted.
         log: where losses are told, at most every few seconds per reason.
         clock_ns: the clock of the image stamps [ns].
@@ -69,20 +71,28 @@ class Pipeline:
         engine: Engine,
         config: InputConfig,
         publisher: Publisher,
+        refinement: Refinement,
         health: Health,
         log: Log,
         clock_ns: Callable[[], int],
     ) -> None:
         self._engine, self._config, self._publisher = engine, config, publisher
+        self._refinement = refinement
         self._health, self._log, self._clock_ns = health, log, clock_ns
         self._lock = threading.Lock()
         self._compose: ComposeConfig | None = None
-        self._reset = False
+        self._reset = self._refine = False
+        self._fresh = True  # the next frame's past is not known to the refinement
 
     def set_compose(self, config: ComposeConfig) -> None:
         """Use other live settings from the next frame on."""
         with self._lock:
             self._compose = config
+
+    def set_refine(self, enabled: bool) -> None:
+        """Switch the refinement on or off from the next frame on."""
+        with self._lock:
+            self._refine = enabled
 
     def reset(self) -> None:
         """Forget all tracks before the next frame."""
@@ -110,11 +120,14 @@ class Pipeline:
         report = stream.report
         stepped = time.perf_counter()
 
-        # The answer goes out first; pictures must not delay it.
+        # The answer goes out first; pictures and refinement must not delay it.
         self._publisher.publish_masks(
             image.header, frame.image.shape[:2], self._engine.model, objects
         )
         published = time.perf_counter()
+        if stream.record is not None:
+            fresh, self._fresh = self._fresh or bool(report.reset), False
+            self._refinement.put(Answered(stream.record, image.header, job.joined_s, fresh))
         age_ms = (self._clock_ns() - frame.stamp_ns) / 1e6
         self._publisher.publish_extras(image.header, frame.image, frame.order, objects)
 
@@ -138,7 +151,7 @@ class Pipeline:
         if isinstance(error, ConversionError):
             self._warn(error.reason, f"{error} {at}")
             return
-        self._engine.stream.reset()  # whatever state it was left in
+        self._start_anew()  # whatever state it was left in
         trace = "".join(traceback.format_exception(error)).rstrip()
         line = self._health.drop(
             "step_failed", f"{error} {at}: tracks start anew\n{trace}", time.monotonic()
@@ -158,10 +171,19 @@ class Pipeline:
         with self._lock:
             compose, self._compose = self._compose, None
             reset, self._reset = self._reset, False
+            refine = self._refine
+        stream = self._engine.stream
         if compose is not None:
-            self._engine.stream.set_compose(compose)
+            stream.set_compose(compose)
+            self._refinement.set_compose(compose)
+        if refine != stream.records:
+            stream.records, self._fresh = refine, True
         if reset:
-            self._engine.stream.reset()
+            self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._engine.stream.reset()
+        self._fresh = True
 
     def _warn(self, reason: str, text: str, count: int = 1) -> None:
         line = self._health.drop(reason, text, time.monotonic(), count)

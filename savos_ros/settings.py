@@ -7,7 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from savos_model.config import BackendConfig, ComposeConfig, FlowConfig, StreamConfig, TracksConfig
+from savos_model.config import (
+    BackendConfig,
+    ComposeConfig,
+    FlowConfig,
+    RefineConfig,
+    StreamConfig,
+    TracksConfig,
+)
 from savos_model.settings import SettingError, bounds_text, check_settings, check_value, setting
 
 
@@ -116,6 +123,7 @@ class NodeSettings:
     tracks: TracksConfig = dataclasses.field(default_factory=TracksConfig)
     compose: ComposeConfig = dataclasses.field(default_factory=ComposeConfig)
     flow: FlowConfig = dataclasses.field(default_factory=FlowConfig)
+    refine: RefineConfig = dataclasses.field(default_factory=RefineConfig)
     overlay: OverlayConfig = dataclasses.field(default_factory=OverlayConfig)
     diagnostics: DiagnosticsConfig = dataclasses.field(default_factory=DiagnosticsConfig)
 

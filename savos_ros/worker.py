@@ -18,6 +18,7 @@ class Worker(Generic[T]):
         depth: entries that may wait; one more drops the oldest, so that the newest is never late.
         on_drop: called with each dropped entry, in the thread of `put`.
         on_error: called in the thread with the error and its entry; the thread goes on.
+        idle: set by the worker while no entry waits or is in work.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class Worker(Generic[T]):
         depth: int,
         on_drop: Callable[[T], None],
         on_error: Callable[[Exception, T], None],
+        idle: threading.Event | None = None,
     ) -> None:
         if depth < 1:
             raise ValueError(
@@ -33,6 +35,7 @@ class Worker(Generic[T]):
             )
         self._work, self._depth = work, depth
         self._on_drop, self._on_error = on_drop, on_error
+        self._idle = idle or threading.Event()
         self._entries: deque[T] = deque()
         self._ready = threading.Condition()
         self._stopping = False
@@ -49,6 +52,7 @@ class Worker(Generic[T]):
                 if len(self._entries) >= self._depth:
                     dropped = self._entries.popleft()
                 self._entries.append(entry)
+                self._idle.clear()
                 self._ready.notify()
         if dropped is not None:
             self._on_drop(dropped)
@@ -78,8 +82,10 @@ class Worker(Generic[T]):
         while True:
             with self._ready:
                 while not self._entries and not self._stopping:
+                    self._idle.set()
                     self._ready.wait()
                 if self._stopping:
+                    self._idle.set()
                     return
                 entry = self._entries.popleft()
             try:

@@ -192,6 +192,11 @@ def run(
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")] = None,
     max_frames: Annotated[int, typer.Option(help="Stop after so many; 0 for all.", min=0)] = 0,
     video: Annotated[bool, typer.Option(help="Write the overlay video.")] = True,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Also refine with later frames: /savos/masks_refined.")
+    ] = False,
+    window: Annotated[int | None, typer.Option(help="Frames of one pass of --refine.")] = None,
+    stride: Annotated[int | None, typer.Option(help="Frames that a pass gives out.")] = None,
     image: Annotated[str, typer.Option(help="Image topic, if not a usual one.")] = "",
     instances: Annotated[str, typer.Option(help="Topic of the masks, if not a usual one.")] = "",
     truth: Annotated[str, typer.Option(help="Topic of whole objects, if not a usual one.")] = "",
@@ -199,14 +204,17 @@ def run(
 ) -> None:
     """Complete the masks of a bag without ROS: result bag, overlay video, scores, summary."""
     with clear_errors():
-        from savos_model.config import BackendConfig
+        from savos_model.config import BackendConfig, RefineConfig
         from savos_ros.bags.reader import Topics
         from savos_ros.bags.run import RunOptions, run_bag
 
         given = {"weights": weights, "backend": backend, "device": device}
         config = BackendConfig(**{key: value for key, value in given.items() if value is not None})
+        given = {"window": window, "stride": stride}
+        given = {key: value for key, value in given.items() if value is not None}
         options = RunOptions(
             config,
+            refine=RefineConfig(enabled=refine, **given),
             topics=Topics(image, instances, truth),
             max_frames=max_frames,
             video=video,

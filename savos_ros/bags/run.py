@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,8 +15,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from savos_model.config import BackendConfig, StreamConfig
+from savos_model.config import BackendConfig, RefineConfig, StreamConfig
 from savos_model.instances import InstanceError
+from savos_model.record import Record
+from savos_model.refine import Refined, WindowRefiner
 from savos_model.types import AmodalObject
 from savos_ros import message_kit
 from savos_ros.bags.progress import progress
@@ -27,7 +30,7 @@ from savos_ros.bags.writer import BagWriter
 from savos_ros.overlay import draw
 from savos_ros.settings import InputConfig, OverlayConfig
 
-MASKS_TOPIC = "/savos/masks"
+MASKS_TOPIC, REFINED_TOPIC = "/savos/masks", "/savos/masks_refined"
 RESULT_BAG = "result"
 OVERLAY = "overlay.mp4"
 SUMMARY = "summary.json"
@@ -39,7 +42,7 @@ class RunOptions:
     """How a bag is run.
 
     Attributes:
-        backend, stream, input, overlay: settings of the parts.
+        backend, stream, refine, input, overlay: settings of the parts.
         topics: topics to read.
         max_frames: stop after so many frames; 0 for all.
         video: whether the overlay video is written.
@@ -48,6 +51,7 @@ class RunOptions:
 
     backend: BackendConfig = field(default_factory=BackendConfig)
     stream: StreamConfig = field(default_factory=StreamConfig)
+    refine: RefineConfig = field(default_factory=RefineConfig)
     input: InputConfig = field(default_factory=InputConfig)
     overlay: OverlayConfig = field(default_factory=OverlayConfig)
     topics: Topics = field(default_factory=Topics)
@@ -67,13 +71,15 @@ class _Tally:
     resets: Counter[str] = field(default_factory=Counter)
     times_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     scores: BagScores = field(default_factory=BagScores)
+    refined: BagScores = field(default_factory=BagScores)
 
 
 def run_bag(path: str | Path, out: str | Path, options: RunOptions, backend: Any = None) -> dict:
     """Complete the masks of every frame of a bag.
 
-    Leaves in `out`: result/ (a bag with /savos/masks, equal from run to run), overlay.mp4 and
-    summary.json.
+    Leaves in `out`: result/ (a bag with /savos/masks and, with `refine.enabled`,
+    /savos/masks_refined; equal from run to run), overlay.mp4 and summary.json. Refined masks lie in
+    the bag where they came, with the header of their image; no window is skipped.
 
     Args:
         path: the bag.
@@ -84,7 +90,7 @@ def run_bag(path: str | Path, out: str | Path, options: RunOptions, backend: Any
     Returns:
         The summary: bag, topics, model, backend, frames_in, frames_out, masks_in, objects_out (by
         source), refused, masks_skipped, not_completed, resets (counts by reason), damage, time_ms
-        (by stage, p50, p95, p99), miou (by method; None without truth).
+        (by stage, p50, p95, p99), miou (by method, `refined` where it is on; None without truth).
 
     Raises:
         BagError: the bag is no use, or results are there already.
@@ -100,6 +106,10 @@ def run_bag(path: str | Path, out: str | Path, options: RunOptions, backend: Any
         out.mkdir(parents=True, exist_ok=True)
         result = stack.enter_context(BagWriter(out / RESULT_BAG, force=options.force))
         result.add_topic(MASKS_TOPIC, "savos_ros/AmodalMaskArray")
+        smoother = _Smoother(WindowRefiner(backend, options.stream, options.refine), result, tally)
+        if options.refine.enabled:
+            stream.records = True
+            result.add_topic(REFINED_TOPIC, "savos_ros/AmodalMaskArray")
         video = stack.enter_context(VideoWriter(out / OVERLAY)) if options.video else None
         total = min(bag.expected, options.max_frames or bag.expected)
         frames = islice(bag, options.max_frames or None)
@@ -111,9 +121,12 @@ def run_bag(path: str | Path, out: str | Path, options: RunOptions, backend: Any
                 bag.refuse("instances", str(error))
                 continue
             _count(tally, item, objects, stream.report, 1000 * (time.perf_counter() - started))
-            _store(result, item, objects, backend.weights_name)
+            _store(result, MASKS_TOPIC, item, objects, backend.weights_name)
+            if stream.record is not None:
+                smoother.take(item, stream.record, bool(stream.report.reset))
             if video is not None:
                 video.write(item.frame.stamp_ns, draw(_bgr(item), objects, options.overlay))
+        smoother.finish()
     summary = _summary(bag, tally, backend, total)
     _write_json(out / SUMMARY, summary)
     return summary
@@ -140,17 +153,51 @@ def _count(
         tally.resets[report.reset] += 1
     for stage, value in {**report.timings_ms, "step": step_ms}.items():
         tally.times_ms[stage].append(value)
-    if item.truth is not None:
-        shape = item.frame.image.shape[:2]
-        tally.scores.add(objects, item.frame.instances, item.truth, shape)
+    _score(tally.scores, item, objects)
 
 
-def _store(result: BagWriter, item: BagFrame, objects: list[AmodalObject], model: str) -> None:
+@dataclass
+class _Smoother:
+    """Writes the refined masks of a run behind the others."""
+
+    refiner: WindowRefiner
+    result: BagWriter
+    tally: _Tally
+    held: deque[BagFrame] = field(default_factory=deque)
+
+    def take(self, item: BagFrame, record: Record, fresh: bool) -> None:
+        """Take the next frame; `fresh` when its tracks started anew."""
+        self.held.append(item)
+        self.write(self.refiner.feed(record, fresh))
+
+    def finish(self) -> None:
+        """Write all that is left."""
+        self.write(self.refiner.flush())
+
+    def write(self, refined: Iterable[Refined]) -> None:
+        """Write and score frames, which come in the order they were taken in."""
+        model = self.refiner.backend.weights_name
+        for done in refined:
+            item = self.held.popleft()
+            _store(self.result, REFINED_TOPIC, item, done.objects, model)
+            _score(self.tally.refined, item, done.objects)
+
+
+def _store(
+    result: BagWriter, topic: str, item: BagFrame, objects: list[AmodalObject], model: str
+) -> None:
     kit, frame = BagKit(), item.frame
     head = message_kit.header(kit, frame.stamp_ns, item.frame_id)
     message = message_kit.amodal_array(kit, head, frame.image.shape[:2], objects, model)
-    # A recording that starts again falls back in time; the bag's own time cannot.
-    result.write(MASKS_TOPIC, max(frame.stamp_ns, result.next_stamp(MASKS_TOPIC)), message)
+    # In the bag, time cannot fall back: not in a recording that starts again, and refined masks
+    # come with the frame that completed their window.
+    now = max(frame.stamp_ns, result.next_stamp(MASKS_TOPIC) - 1)
+    result.write(topic, max(now, result.next_stamp(topic)), message)
+
+
+def _score(scores: BagScores, item: BagFrame, objects: list[AmodalObject]) -> None:
+    if item.truth is not None:
+        scores.add(objects, item.frame.instances, item.truth, item.frame.image.shape[:2])
 
 
 def _bgr(item: BagFrame) -> np.ndarray:
@@ -161,7 +208,11 @@ def _bgr(item: BagFrame) -> np.ndarray:
 
 
 def _summary(bag: BagFrames, tally: _Tally, backend: Any, total: int) -> dict:
-    report = bag.report
+    report, miou = bag.report, None
+    if tally.scores.frames:
+        miou = tally.scores.summary()
+        if tally.refined.frames:
+            miou["refined"] = tally.refined.summary()["ours"]
     return {
         "bag": bag.path.name,
         "topics": bag.topics,
@@ -177,7 +228,7 @@ def _summary(bag: BagFrames, tally: _Tally, backend: Any, total: int) -> dict:
         "resets": dict(sorted(tally.resets.items())),
         "damage": report.damage,
         "time_ms": {stage: _percentiles(values) for stage, values in tally.times_ms.items()},
-        "miou": tally.scores.summary() if tally.scores.frames else None,
+        "miou": miou,
     }
 
 

@@ -1,4 +1,6 @@
 # ruff: noqa: E402  (nothing below imports where torch is absent)
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -70,7 +72,7 @@ def test_whole_window_equals_the_training_code(backend):
         stream.step(frame)
         refiner.push(stream.record)
     records = list(refiner.records)
-    estimates = refiner.backward_pass()
+    estimates = refiner.backward_pass({"7", "9"})
     net = SavosNet(MODEL)
     net.load_state_dict({k: torch.from_numpy(v) for k, v in backend.weights.arrays.items()})
     for name in ("7", "9"):
@@ -117,6 +119,101 @@ def test_a_gap_breaks_the_chain(backend):
     assert by_frame[2]["7"] == Source.FORWARD  # nothing behind it to come back from
     assert by_frame[3]["7"] == Source.COASTED
     assert by_frame[4]["7"] == Source.REFINED
+
+
+def recorded(backend, frames, config, pause=lambda: None):
+    """A refiner that holds the records of all frames."""
+    stream = AmodalStream(backend, StreamConfig(), records=True)
+    refiner = WindowRefiner(backend, StreamConfig(), config, pause)
+    for frame in frames:
+        stream.step(frame)
+        refiner.push(stream.record)
+    return refiner
+
+
+def test_young_and_heavily_occluded_tracks_come_first(backend):
+    refiner = recorded(backend, crossing(9), RefineConfig(window=9, stride=3))
+    assert [record.tracks["7"].age for record in refiner.records] == list(range(9))
+
+    def given(occlusion_7, age_7, occlusion_9, age_9):
+        for record in refiner.records:
+            for name, hidden, age in (("7", occlusion_7, age_7), ("9", occlusion_9, age_9)):
+                item = record.tracks[name]
+                item.age = age
+                item.object = dataclasses.replace(item.object, occlusion=hidden)
+        return refiner.needy(3)
+
+    assert given(0.6, 50, 0.1, 50) == ["7", "9"]
+    assert given(0.1, 50, 0.6, 50) == ["9", "7"]
+    assert given(0.3, 50, 0.0, 1) == ["9", "7"]
+    assert given(0.3, 50, 0.0, 9) == ["7", "9"]
+    refiner.records[4].tracks["9"].age = 0  # young only later: that is for the next pass
+    assert refiner.needy(3) == ["7", "9"]
+    assert refiner.needy(5) == ["9", "7"]
+
+
+def test_a_track_without_a_later_frame_is_not_offered(backend):
+    frames = crossing(5)
+    frames[3] = dataclasses.replace(frames[3], instances=frames[3].instances[1:])
+    refiner = recorded(backend, frames, RefineConfig(window=5, stride=5))
+    for record in list(refiner.records)[:2]:
+        record.tracks.pop("7")
+    refiner.records[2].tracks["7"].linked = False
+    assert refiner.needy(5) == ["9"]
+
+
+def test_tracks_left_out_keep_what_was_published(backend):
+    config = RefineConfig(window=8, stride=4)
+    whole = recorded(backend, crossing(8), config).refine()
+    refiner = recorded(backend, crossing(8), config)
+    published = [record.objects for record in refiner.records]
+    part = refiner.give_out(4, ["7"])
+    for full, some, before in zip(whole, part, published, strict=False):
+        (first, second), (wanted, _) = some.objects, full.objects
+        assert first.source == Source.REFINED
+        np.testing.assert_array_equal(first.mask, wanted.mask)
+        assert second is before[1]
+    assert len(refiner.records) == 4
+    assert [item.objects for item in refiner.give_out(4, ())] == published[4:]
+
+
+def test_a_pass_that_was_stopped_can_be_run_again(backend):
+    left = [7]
+
+    def pause():
+        left[0] -= 1
+        if left[0] == 0:
+            raise TimeoutError
+
+    config = RefineConfig(window=6, stride=6)
+    refiner = recorded(backend, crossing(6), config, pause)
+    with pytest.raises(TimeoutError):
+        refiner.refine()
+    assert len(refiner.records) == 6
+    for again, wanted in zip(
+        refiner.refine(), recorded(backend, crossing(6), config).refine(), strict=True
+    ):
+        assert again.stamp_ns == wanted.stamp_ns
+        for ours, theirs in zip(again.objects, wanted.objects, strict=True):
+            np.testing.assert_array_equal(ours.mask, theirs.mask)
+
+
+def test_records_may_begin_while_a_track_is_away(backend):
+    """Its held prediction has no alpha then; the backward direction stands alone."""
+    frames = crossing(7)
+    for index in (2, 3):
+        frames[index] = dataclasses.replace(frames[index], instances=frames[index].instances[1:])
+    stream = AmodalStream(backend, StreamConfig())
+    refiner = WindowRefiner(backend, StreamConfig(), RefineConfig(window=9, stride=1))
+    for index, frame in enumerate(frames):
+        stream.records = index >= 3
+        stream.step(frame)
+        assert (stream.record is None) == (index < 3)
+        if stream.record is not None:
+            refiner.push(stream.record)
+    assert refiner.records[1].tracks["7"].forward is None
+    assert refiner.records[2].tracks["7"].forward.shape[-1] == 2
+    assert [item.objects[0].source for item in refiner.flush()][1] == Source.REFINED
 
 
 def test_stride_longer_than_the_window_is_refused():

@@ -54,7 +54,7 @@ class Rig:
         )
         self.helper = rclpy.create_node("helper", context=self.context)
         self.kit = message_kit.RosKit()
-        self.masks, self.statuses = [], []
+        self.masks, self.refined, self.statuses = [], [], []
         self.executors = [SingleThreadedExecutor(context=self.context) for _ in range(2)]
         self.executors[0].add_node(self.node)
         self.executors[1].add_node(self.helper)
@@ -66,6 +66,9 @@ class Rig:
             thread.start()
         self.helper.create_subscription(
             AmodalMaskArray, f"{namespace}/savos/masks", self.masks.append, profile(100)
+        )
+        self.helper.create_subscription(
+            AmodalMaskArray, f"{namespace}/savos/masks_refined", self.refined.append, profile(100)
         )
         self.helper.create_subscription(DiagnosticArray, "/diagnostics", self.statuses.append, 10)
         self.publishers = {}
@@ -98,7 +101,9 @@ class Rig:
 
     def activate(self):
         assert self.do(self.node.autostart)
-        wait_for(self.node._active[1]._masks.get_subscription_count, what="a reader of masks")
+        outputs = self.node._active.outputs
+        wait_for(outputs._masks.get_subscription_count, what="a reader of masks")
+        wait_for(outputs._refined.get_subscription_count, what="a reader of refined masks")
         return self
 
     def publisher(self, kind, topic, qos=None):
@@ -129,10 +134,10 @@ class Rig:
         kind = type(labels) if labels is not None else Image
         self.publisher(kind, "instances").publish(labels or self.labels(index))
 
-    def stamps(self):
-        """Indices of the frames that were answered."""
+    def stamps(self, messages=None):
+        """Indices of the frames that were answered, or of other messages."""
         found = []
-        for message in list(self.masks):
+        for message in list(self.masks if messages is None else messages):
             ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
             found.append((ns - START_NS) // PERIOD_NS)
         return found

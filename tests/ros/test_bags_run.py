@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 import tiny_scene as scene
 from rosbags.highlevel import AnyReader
+from tiny_weights import save_random
 
-from savos_model.config import BackendConfig, ModelConfig
-from savos_model.layers import parameter_shapes
-from savos_model.weights import Weights, save_weights
+from savos_model.config import BackendConfig, ComposeConfig, RefineConfig, StreamConfig
+from savos_model.types import Frame, Source
 from savos_ros.bags.recording import RecordOptions, SourceFrame, record
 from savos_ros.bags.run import RunOptions, run_bag
 from savos_ros.bags.types import BagError
 from savos_ros.bags.video import VideoWriter
+from training.online import Online, Setup
+
+WHOLE_RUN = RefineConfig(enabled=True, window=100, stride=4)
 
 
 def make(path, count=12, **options):
@@ -24,11 +27,17 @@ def make(path, count=12, **options):
     return path
 
 
-def results(path):
+def results(path, topic="/savos/masks"):
     with AnyReader([path / "result"]) as reader:
         return [
-            reader.deserialize(raw, connection.msgtype) for connection, _, raw in reader.messages()
+            reader.deserialize(raw, connection.msgtype)
+            for connection, _, raw in reader.messages()
+            if connection.topic == topic
         ]
+
+
+def stamps(messages):
+    return [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in messages]
 
 
 @pytest.fixture
@@ -61,18 +70,61 @@ def test_two_runs_are_equal_to_the_bit(bag, tmp_path):
 
 
 def test_the_shipped_engine_is_equal_from_run_to_run_too(bag, tmp_path):
-    rng = np.random.default_rng(5)
-    model = ModelConfig(width=0.25)
-    shapes = parameter_shapes(model)
-    arrays = {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
-    save_weights(tmp_path / "w.safetensors", Weights("random", model, arrays, {}))
-    options = RunOptions(BackendConfig(str(tmp_path / "w.safetensors"), "onnx"), video=False)
+    weights = save_random(tmp_path / "w.safetensors")
+    options = RunOptions(BackendConfig(str(weights), "onnx"), video=False, refine=WHOLE_RUN)
     for name in ("a", "b"):
         summary = run_bag(bag, tmp_path / name, options)
     assert (summary["backend"], summary["frames_out"]) == ("onnx", 12)
     assert summary["objects_out"]["forward"] > 0
     first, second = ((tmp_path / n / "result" / "result.mcap").read_bytes() for n in ("a", "b"))
     assert first == second
+
+
+def test_refined_masks_come_once_per_frame_in_order(bag, tmp_path):
+    refine = RefineConfig(enabled=True, window=5, stride=2)
+    summary = run_bag(bag, tmp_path / "out", RunOptions(refine=refine), scene.EchoBackend())
+    messages = results(tmp_path / "out", "/savos/masks_refined")
+    assert stamps(messages) == stamps(results(tmp_path / "out"))
+    sources = [{item.source for item in message.masks} for message in messages]
+    assert sources[:-1] == [{Source.REFINED}] * 11 and Source.REFINED not in sources[-1]
+    with AnyReader([tmp_path / "out" / "result"]) as reader:
+        came = [(c.topic[-7:], t) for c, t, _ in reader.messages()]
+    first = [topic for topic, _ in came].index("refined")
+    assert first == 5 and came[first][1] >= came[4][1], "it comes with the frame it waited for"
+    assert set(summary["miou"]) == {"ours", "visible", "convex", "refined"}
+    plain = run_bag(bag, tmp_path / "plain", RunOptions(), scene.EchoBackend())
+    assert plain["miou"]["ours"] == summary["miou"]["ours"], "the forward result is as ever"
+
+
+def test_refined_masks_do_not_cross_a_restart(tmp_path):
+    given = [(5.0, 0), (5.1, 1), (1.0, 2), (1.1, 3)]
+    frames = [scene.frame(index) for _, index in given]
+    moved = [
+        SourceFrame(round(stamp * 1e9), item.image, item.instances)
+        for (stamp, _), item in zip(given, frames, strict=True)
+    ]
+    write_with_log_times(tmp_path / "bag", moved)
+    run_bag(tmp_path / "bag", tmp_path / "out", RunOptions(refine=WHOLE_RUN), scene.EchoBackend())
+    messages = results(tmp_path / "out", "/savos/masks_refined")
+    assert stamps(messages) == [round(stamp * 1e9) for stamp, _ in given]
+    sources = [Source.REFINED in {item.source for item in message.masks} for message in messages]
+    assert sources == [True, False, True, False]
+
+
+def test_a_window_over_the_whole_bag_equals_the_offline_evaluation(bag, tmp_path):
+    weights = BackendConfig(str(save_random(tmp_path / "w.safetensors")), "onnx")
+    stream = StreamConfig(compose=ComposeConfig(mask_values="probability"))
+    run_bag(bag, tmp_path / "out", RunOptions(weights, stream, WHOLE_RUN, video=False))
+    offline = Online(Setup(weights, stream, "bidirectional")).run(
+        Frame(item.stamp_ns, item.image, item.instances) for item in scene.frames(12)
+    )
+    messages = results(tmp_path / "out", "/savos/masks_refined")
+    for message, objects in zip(messages, offline, strict=True):
+        for mask, wanted in zip(message.masks, objects, strict=True):
+            assert (mask.id, mask.source) == (wanted.id, wanted.source)
+            values = mask.mask.data.reshape(wanted.mask.shape).astype(int)
+            assert np.abs(values - wanted.mask).max() <= 1  # of 255, by rounding
+            assert mask.occlusion == pytest.approx(wanted.occlusion, abs=1e-5)
 
 
 def test_bags_need_neither_ros_nor_torch(bag, tmp_path):

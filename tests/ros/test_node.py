@@ -95,7 +95,7 @@ def test_overlay_is_drawn_only_when_asked_for(rig, monkeypatch):
     rig.helper.create_subscription(
         CompressedImage, "/savos/overlay/compressed", jpegs.append, profile(10)
     )
-    outputs_of_node = rig.node._active[1]
+    outputs_of_node = rig.node._active.outputs
     wait_for(outputs_of_node._picture.get_subscription_count)
     wait_for(outputs_of_node._jpeg.get_subscription_count)
     rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -115,7 +115,7 @@ def test_overlay_is_drawn_only_when_asked_for(rig, monkeypatch):
 def test_instance_masks_and_compressed_images():
     rig = Rig(input__mask_source="instance_masks", input__image_transport="compressed").activate()
     try:
-        assert rig.node._active[0].subscriptions["image"].topic == "/image/compressed"
+        assert rig.node._active.inputs.subscriptions["image"].topic == "/image/compressed"
         data = cv2.imencode(".jpg", np.full((HEIGHT, WIDTH, 3), 90, np.uint8))[1].tobytes()
         image = message_kit.compressed_image(rig.kit, rig.head(0), data, "jpeg")
         from tests.tiny_scene import Box, Instance
@@ -256,7 +256,7 @@ def test_two_cameras_in_namespaces_share_nothing_but_diagnostics():
 
         wait_for(lambda: "/front/savos/masks" in own())
         assert all(name.startswith("/front/savos/") for name in own())
-        inputs = rig.node._active[0].subscriptions
+        inputs = rig.node._active.inputs.subscriptions
         assert {s.topic for s in inputs.values()} == {"/front/image", "/front/instances"}
     finally:
         rig.close()

@@ -34,7 +34,7 @@ def test_ten_rounds_leave_nothing_behind():
         engines.append(weakref.ref(engine.stream))
         return engine
 
-    rig = Rig(load)
+    rig = Rig(load, refine__enabled=True)
     try:
         node, process = rig.node, psutil.Process()
         names, threads, descriptors = topics(node), None, None

@@ -64,6 +64,7 @@ def test_live_settings_are_those_of_the_interface():
         "compose.threshold",
         "compose.mask_values",
         "compose.occluder_margin_px",
+        "refine.enabled",
     }
 
 

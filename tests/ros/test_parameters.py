@@ -76,7 +76,7 @@ def test_a_parameter_that_is_not_live_is_refused_with_the_way_to_set_it(rig, nod
 
 def test_live_parameters_reach_the_stream_and_the_overlay(rig, node):
     rig.activate()
-    engine, outputs = node._engine, node._active[1]
+    engine, outputs = node._engine, node._active.outputs
     assert change(rig, compose__threshold=0.25, overlay__alpha=0.9).successful
     assert outputs._overlay.alpha == 0.9
     rig.send(0)

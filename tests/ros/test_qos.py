@@ -19,7 +19,7 @@ def rig():
 
 
 def test_a_best_effort_publisher_is_followed_and_named(rig, capfd):
-    image = rig.node._active[0].subscriptions["image"]
+    image = rig.node._active.inputs.subscriptions["image"]
     assert image.reliable
     rig.publisher(Image, "image", profile(10, reliable=False))
     wait_for(lambda: not image.reliable)
@@ -32,7 +32,7 @@ def test_a_best_effort_publisher_is_followed_and_named(rig, capfd):
 
 
 def test_mixed_publishers_mean_best_effort_and_reliable_comes_back(rig):
-    image = rig.node._active[0].subscriptions["image"]
+    image = rig.node._active.inputs.subscriptions["image"]
     rig.publisher(Image, "image")
     loose = rig.helper.create_publisher(Image, "image", profile(10, reliable=False))
     wait_for(lambda: not image.reliable)
@@ -51,7 +51,7 @@ def test_a_publisher_that_was_there_first_is_followed_without_a_warning(capfd):
         rig.helper.create_publisher(Image, "image", profile(10, reliable=False))
         wait_for(lambda: rig.node.get_publishers_info_by_topic("/image"))
         rig.activate()
-        assert not rig.node._active[0].subscriptions["image"].reliable
+        assert not rig.node._active.inputs.subscriptions["image"].reliable
         assert "QoS does not fit" not in capfd.readouterr().err
     finally:
         rig.close()

@@ -1,0 +1,82 @@
+"""What one activation of the node consists of: topics, worker and refinement."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from rclpy.node import Node
+
+from savos_ros.diagnostics import Health
+from savos_ros.engine import Engine
+from savos_ros.inputs import Inputs
+from savos_ros.outputs import Outputs
+from savos_ros.pipeline import Job, Pipeline
+from savos_ros.refinement import Refinement
+from savos_ros.settings import NodeSettings
+from savos_ros.worker import Worker
+
+
+class Activation(NamedTuple):
+    """The connected parts; `disconnect` ends them."""
+
+    inputs: Inputs
+    outputs: Outputs
+    pipeline: Pipeline
+    worker: Worker[Job]
+    refinement: Refinement
+
+    def apply(self, settings: NodeSettings) -> None:
+        """Use other live settings."""
+        self.outputs.set_overlay(settings.overlay)
+        self.pipeline.set_compose(settings.compose)
+        self.pipeline.set_refine(settings.refine.enabled)
+
+    def disconnect(self) -> bool:
+        """Leave all topics and end the threads; False when one is still at work after 30 s."""
+        self.inputs.destroy()
+        stopped = self.worker.stop()
+        ended = self.refinement.stop() and stopped
+        self.inputs.joiner.clear()
+        self.outputs.destroy()
+        return ended
+
+
+def connect(
+    node: Node,
+    engine: Engine,
+    settings: NodeSettings,
+    health: Health,
+    on_set: Callable[[tuple[Any, ...]], None],
+    on_lost: Callable[[str, int], None],
+) -> Activation:
+    """Connect a node's topics and start the worker.
+
+    Args:
+        node: it logs and tells the time too.
+        engine: what answers.
+        settings: of the node.
+        health: where everything is counted.
+        on_set: called with each joined set, in the executor's thread.
+        on_lost: called with reason and number of messages lost on the way.
+    """
+    log, idle = node.get_logger(), threading.Event()
+    outputs = Outputs(node, settings.overlay, settings.refine.window)
+    refinement = Refinement(engine, settings, outputs, health, log, idle)
+    if settings.refine.enabled:
+        _ = refinement.refiner  # made before the first frame, which it would delay
+    pipeline = Pipeline(
+        engine,
+        settings.input,
+        outputs,
+        refinement,
+        health,
+        log,
+        lambda: node.get_clock().now().nanoseconds,
+    )
+    pipeline.set_refine(settings.refine.enabled)
+    depth = settings.input.queue_depth
+    worker = Worker(pipeline.work, depth, pipeline.dropped, pipeline.failed, idle)
+    inputs = Inputs(node, settings, on_set, on_lost)
+    return Activation(inputs, outputs, pipeline, worker, refinement)
