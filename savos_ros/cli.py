@@ -184,6 +184,7 @@ def bench_node(
     tracks: Annotated[int, typer.Option(help="Masks per frame.")] = 10,
     seed: SeedOption = 3,
     weights: Annotated[str, typer.Option(help="Weights of the node; empty: its default.")] = "",
+    refine: Annotated[bool, typer.Option("--refine", help="With refined masks.")] = False,
     json: JsonOption = None,
 ) -> None:
     """Latency, drops and memory of the node on a street played over DDS at 10 Hz."""
@@ -194,7 +195,7 @@ def bench_node(
     from savos_ros.demo_session import DemoError
 
     try:
-        report = bench_node(BenchOptions(seconds, tracks, seed, weights), json)
+        report = bench_node(BenchOptions(seconds, tracks, seed, weights, refine), json)
     except (DemoError, SettingError) as error:
         typer.echo(f"savos bench node: {error}", err=True)
         raise typer.Exit(1) from error
