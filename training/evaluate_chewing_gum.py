@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,17 @@ from training.boxed import BoxedMask
 from training.data.chewing_gum import ChewingGumConfig, GeneratedVideos, Video
 from training.data.chewing_gum_npz import NpzVideos
 from training.data.chewing_gum_released import ReleasedVideos
+from training.data.store import ClipFrame
 from training.evaluate import Tick, run_jobs
+from training.methods import (
+    HELP,
+    Scene,
+    describe_methods,
+    from_files,
+    label,
+    masks_from_files,
+    with_missing,
+)
 from training.metrics import Masks, ObjectScore, score_frame, summarise
 from training.online import Online, Setup
 from training.results import write_results
@@ -33,6 +44,8 @@ PROTOCOL = {
     "all_objects": "every object of a frame, the upper one too, averaged by frame",
 }
 
+FLOWS = {"topic": "exact: the motion that the videos were drawn with"}
+
 
 @dataclass(frozen=True)
 class BlockJob:
@@ -47,11 +60,15 @@ class BlockJob:
 
 @dataclass(frozen=True)
 class BlockResult:
-    """Scores of some videos by method; of the lower objects alone and of all."""
+    """Scores of some videos by method; of the lower objects alone and of all.
+
+    `missing` counts by method the objects without a result, which kept their visible mask.
+    """
 
     lower: dict[str, list[ObjectScore]]
     everything: dict[str, list[ObjectScore]]
     frames: int
+    missing: dict[str, int]
     model: dict[str, str]
 
 
@@ -80,9 +97,11 @@ def open_videos(data: Path | None, count: int, video_seed: int) -> tuple[Videos,
 
 def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
     """Refuse unknown or repeated methods."""
-    if not methods or set(methods) - set(METHODS) or len(set(methods)) != len(methods):
+    unknown = {name for name in methods if name not in METHODS and not from_files(name)}
+    if not methods or unknown or len(set(methods)) != len(methods):
         raise ValueError(
-            f"methods must be of {', '.join(METHODS)}, once each, got {','.join(methods) or 'none'}"
+            f"methods must be of {', '.join(METHODS)}, {HELP}, once each, "
+            f"got {','.join(methods) or 'none'}"
         )
     return tuple(methods)
 
@@ -92,29 +111,30 @@ def evaluate_block(job: BlockJob, tick: Tick) -> BlockResult:
     ours = Online(job.ours) if "ours" in job.methods else None
     lower: dict[str, list[ObjectScore]] = {name: [] for name in job.methods}
     everything: dict[str, list[ObjectScore]] = {name: [] for name in job.methods}
-    frames = 0
+    frames, missing = 0, Counter()
     for video in job.videos.read(job.start, job.stop):
-        for name, scores in score_video(video, job.methods, ours):
+        for name, scores in score_video(video, job.methods, ours, missing):
             everything[name] += scores
             lower[name] += [s for s in scores if s.id in video.occluded and 0 < s.occlusion < 1]
         frames += len(video.frames)
         tick(1)
-    return BlockResult(lower, everything, frames, ours.model if ours else {})
+    return BlockResult(lower, everything, frames, missing, ours.model if ours else {})
 
 
 def score_video(
-    video: Video, methods: Sequence[str], ours: Online | None
+    video: Video, methods: Sequence[str], ours: Online | None, missing: Counter[str]
 ) -> Iterator[tuple[str, list[ObjectScore]]]:
     """Scores of each method in each inner frame."""
     last = len(video.frames) - 1
     frames = list(video.clip_frames())
-    shown = (Frame(i * PERIOD_NS, f.image, f.instances) for i, f in enumerate(frames))
-    answers = ours.run(shown) if ours else iter(())
+    answers = {"ours": ours.run(stream_frames(frames))} if ours else {}
+    scene = Scene(video.name, lambda: ((i, f.image, f.instances) for i, f in enumerate(frames)))
+    answers |= {m: masks_from_files(m, scene, missing) for m in methods if from_files(m)}
     for index, frame in enumerate(frames):
         visible = {item.id: BoxedMask(item.box, item.mask) for item in frame.instances}
         for name in methods:
-            if name == "ours":
-                masks: Masks | list = next(answers)
+            if name in answers:
+                masks: Masks | list = next(answers[name])
             elif name == "convex":
                 masks = {k: convex_hull(mask) for k, mask in visible.items()}
             else:
@@ -123,6 +143,15 @@ def score_video(
                 shape = frame.image.shape[:2]
                 where = {"clip": video.name, "frame": index}
                 yield name, score_frame(masks, frame.full or {}, visible, shape, **where)
+
+
+def stream_frames(frames: Sequence[ClipFrame]) -> Iterator[Frame]:
+    """Frames as the stream takes them; each carries the flow into it, where the video has flow."""
+    ahead = None
+    for index, frame in enumerate(frames):
+        stamp = index * PERIOD_NS
+        yield Frame(stamp, frame.image, frame.instances, flow=ahead, flow_back=frame.flow_back)
+        ahead = frame.flow
 
 
 def gum_report(scores: Sequence[ObjectScore], seed: int) -> dict:
@@ -150,7 +179,7 @@ def evaluate_chewing_gum(
 
     Args:
         data: npz file, folder in the released layout, or None to generate videos.
-        methods: of METHODS.
+        methods: of METHODS or read from files.
         ours: how our method runs.
         out: results file; None writes none.
         count: videos to generate.
@@ -160,13 +189,18 @@ def evaluate_chewing_gum(
         console: where table and progress go; standard output when None.
 
     Returns:
-        The metrics: protocol, data, model, methods {name: {lower_object, all_objects}}.
+        The metrics: protocol, data, model, files, methods {name: {lower_object, all_objects}}.
 
     Raises:
         ValueError: unreadable videos or bad arguments.
     """
-    console = console or Console()
-    names = check_methods(methods)
+    console, method = console or Console(), ours.stream.flow.method
+    names, files = check_methods(methods), describe_methods(methods)
+    if method == "topic" and data is not None:
+        raise ValueError(
+            "--flow topic needs videos of known motion, which files do not hold: leave --data out, "
+            "or take --flow dis_fast"
+        )
     videos, source = open_videos(data, count, video_seed)
     jobs = [
         BlockJob(videos, start, min(start + BLOCK, videos.count), names, ours)
@@ -177,15 +211,16 @@ def evaluate_chewing_gum(
     for name in names:
         lower = [score for result in results for score in result.lower[name]]
         everything = [score for result in results for score in result.everything[name]]
-        report[name] = {
+        report[label(name)] = {
             "lower_object": gum_report(lower, seed),
             "all_objects": gum_report(everything, seed),
         }
     frames = sum(result.frames for result in results)
     metrics = {
-        "protocol": {**PROTOCOL, "mode": ours.mode},
+        "protocol": {**PROTOCOL, "mode": ours.mode, "flow": FLOWS.get(method, method)},
         "data": {"set": "chewing_gum", **source, "videos": videos.count, "frames": frames},
         "model": results[0].model,
+        "files": with_missing(files, names, [result.missing for result in results]),
         "methods": report,
     }
     chewing_gum_table(metrics, console)

@@ -102,7 +102,7 @@ def test_a_store_that_grew_is_refused(tmp_path, monkeypatch):
 
 def test_machine_settings_may_change(store, straight):
     run = tiny_run(store, bf16=True)
-    other = dataclasses.replace(run.machine, threads=2, workers=2, checkpoint_every=100)
+    other = dataclasses.replace(run.machine, workers=2, checkpoint_every=100)
     train(dataclasses.replace(run, machine=other), straight, resume=True)
 
 

@@ -28,7 +28,7 @@ from savos_model.weights import Weights, WeightsError, load_weights, save_weight
 from tests.model.scenes import crossing
 from training.augment import AugmentConfig, crop_boxes, make_input, median_motion, tight_boxes
 from training.calibrate import Hidden, expected_calibration_error, fit_temperature
-from training.config import DataConfig, RunConfig, TrainConfig
+from training.config import DataConfig, MachineConfig, RunConfig, TrainConfig
 from training.constraints import constrain
 from training.data.store import ClipFrame, open_store, store_clip
 from training.start import start_arrays
@@ -318,7 +318,8 @@ def test_training_lowers_the_loss_and_leaves_loadable_weights(store, tmp_path):
         name="tiny",
     )
     data = DataConfig(stores=(str(store),), held_out=4, min_px=50)
-    path = train(RunConfig(data, MODEL, config), tmp_path / "run")
+    machine = MachineConfig(device="cpu", tensorboard=False)
+    path = train(RunConfig(data, MODEL, config, machine=machine), tmp_path / "run")
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in log] == [20, 40, 60]
     assert log[-1]["val"] < 0.9 * log[0]["val"]
