@@ -113,6 +113,16 @@ def test_convex_hull_anchor():
     assert 0.21 < groups["all_objects"]["occluded"] < 0.34
 
 
+def test_exact_flow_reaches_the_stream_both_ways():
+    video = next(videos(ChewingGumConfig(seed=2), count=1))
+    frames = list(video.clip_frames())
+    shown = list(evaluate_chewing_gum.stream_frames(frames))
+    assert shown[0].flow is None
+    for before, frame, given in zip(frames, frames[1:], shown[1:], strict=False):
+        assert given.flow is before.flow and given.flow_back is frame.flow_back
+        assert abs(given.flow).max() == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -120,6 +130,7 @@ def test_convex_hull_anchor():
         (["--methods", "visible,visible"], "once each"),
         (["--mode", "both"], "--mode must be one of forward"),
         (["--videos", "0", "--methods", "visible"], "--videos must be at least 1"),
+        (["--data", "nowhere.npz", "--flow", "topic"], "--flow topic needs videos of known motion"),
         (["--data", "nowhere.npz", "--methods", "visible"], "nowhere.npz cannot be read"),
     ],
 )
