@@ -17,14 +17,16 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from savos_model.config import ModelConfig
-from savos_model.losses import LossConfig, Targets, savos_losses, total_loss
+from savos_model.losses import LossConfig, Targets, total_loss
 from savos_model.network import SavosNet
 from savos_model.official import OFFICIAL_MODEL
 from savos_model.settings import check_settings, setting
 from training.augment import AugmentConfig, make_input
+from training.checkpoint import Learner
+from training.config import RunConfig, TrainConfig
 from training.data.store import open_clip
 from training.released_design import Batch, read_batch, released_loss
-from training.train import average_into
+from training.train import Objective, average_into, new_learner
 from training.windows import gather, list_places
 
 PAPER = ModelConfig(width=1.0, patch_height=64, patch_width=128)
@@ -134,12 +136,13 @@ def make_batch(name: str, folder: Path, config: BenchTrainConfig) -> Batch | Tar
 
 def make_step(name: str, folder: Path, config: BenchTrainConfig) -> Callable[[], Tensor]:
     """A function that trains one step on one fixed batch and returns its loss."""
-    variant = VARIANTS[name]
-    net = SavosNet(variant.model).to(config.device)
-    batch = make_batch(name, folder, config)
+    variant, batch = VARIANTS[name], make_batch(name, folder, config)
     if isinstance(batch, Batch):
+        net = SavosNet(variant.model).to(config.device)
         return released_step(net, batch, colours=variant.image == "fishbowl")
-    return our_step(net, batch, bf16=variant.bf16)
+    train = TrainConfig(bf16=variant.bf16, seed=config.seed)
+    run = RunConfig(model=variant.model, train=train, loss=LossConfig(both_directions=True))
+    return our_step(new_learner(run, torch.device(config.device)), batch, run)
 
 
 def released_step(net: SavosNet, batch: Batch, *, colours: bool) -> Callable[[], Tensor]:
@@ -156,20 +159,18 @@ def released_step(net: SavosNet, batch: Batch, *, colours: bool) -> Callable[[],
     return step
 
 
-def our_step(net: SavosNet, targets: Targets, *, bf16: bool) -> Callable[[], Tensor]:
+def our_step(learner: Learner, targets: Targets, run: RunConfig) -> Callable[[], Tensor]:
     """A step of training/train.py."""
-    net = net.to(memory_format=torch.channels_last)
-    optimiser = torch.optim.Adam(net.parameters(), lr=1e-4)
-    average = {name: value.clone() for name, value in net.state_dict().items()}
-    config = LossConfig(both_directions=True)
+    net, average, optimiser = learner
+    objective = Objective(net, run.loss, run.train.bf16)
 
     def step() -> Tensor:
-        loss = total_loss(savos_losses(net, targets, config, bf16=bf16), config)
+        loss = total_loss(objective(targets), run.loss)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
-        average_into(average, net, 0.999)
+        average_into(average, net, run.train.ema)
         return loss.detach()
 
     return step
