@@ -208,5 +208,10 @@ def merge(forward: np.ndarray | None, backward: np.ndarray) -> np.ndarray:
     """
     if forward is None:
         return backward[..., 0]
-    share = 1 / (1 + np.exp(backward[..., 1] - forward[..., 1]))
+    share = forward_share(forward, backward)
     return share * forward[..., 0] + (1 - share) * backward[..., 0]
+
+
+def forward_share(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:
+    """Weight of the forward direction in eq. 8, float32 [h, w], 0..1."""
+    return 1 / (1 + np.exp(backward[..., 1] - forward[..., 1]))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from savos_ros import prepare_commands
+from savos_ros import prepare_commands, report_commands
 from savos_ros.bags import commands as bag_commands
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 bag_commands.register(app)
 app.add_typer(prepare_commands.app, name="prepare")
+app.add_typer(report_commands.app, name="report")
 
 
 @app.callback()

@@ -1,0 +1,166 @@
+# ruff: noqa: E402  (nothing below imports where matplotlib is absent)
+import json
+import re
+import shlex
+
+import pytest
+import typer
+
+pytest.importorskip("matplotlib")
+
+from training.report.build import build_report
+from training.report.cells import Absent, Pooled, Results, Source, lookup, setting
+from training.report.gains import Comparison, Scored, gain
+from training.report.paper import PAPER, TYPES
+from training.report.producers import MODES, ablation_file, commands, unseen_file
+from training.report.tables import KITTI_ROWS, OURS, cells_of
+from training.results import ResultsError, write_results
+
+SMALL = {
+    "weights": "tiny",
+    "engine": "onnx",
+    "settings": {"width": 0.25, "patch_height": 32, "patch_width": 64},
+    "training": {"step": "900", "train": json.dumps({"steps": 1000, "batch": 16, "length": 8})},
+}
+
+
+def method(value, clips=("a", "b")):
+    """A method's report whose means are all different, and below 1."""
+    return {
+        "n": 20, "frames": 10 * len(clips), "full": value, "occluded": value / 2,
+        "full_object": value - 0.01, "occluded_object": value / 2 - 0.01,
+        "ci95": {"full": [value - 0.1, value + 0.1], "occluded": None},
+        "clips": {
+            name: {"frames": 10, "full": value + 0.01 * k, "occluded": value / 2 + 0.01 * k}
+            for k, name in enumerate(clips)
+        },
+    }  # fmt: skip
+
+
+def write(folder, name, methods, model=SMALL, **more):
+    metrics = {"protocol": {"mode": "bidirectional"}, "model": model, "methods": methods, **more}
+    write_results(folder / name, metrics, seed=7, command=f"measure {name}")
+
+
+def test_paper_figures_are_those_of_the_paper():
+    rows = {key: table.rows for key, table in PAPER.items()}
+    assert rows["1"]["Convex"] == (0.7761, 0.4638, 0.7862, 0.0829, 0.9264, 0.3182)
+    assert rows["1"]["SaVos"][4:] == (0.9746, 0.8046)
+    assert rows["1"]["Supervised oracle"] == (0.9162, 0.75, 0.8551, 0.4883, 0.9613, 0.3321)
+    assert rows["2"]["SaVos with TTA"] == (0.5464, 0.7147, 0.7080, 0.7151, 0.6230, 0.8663, 0.6886)
+    assert rows["2"]["Self-Deocclusion"][4] == 0.5709
+    assert rows["3"]["SaVos, FISHBOWL, adapted"] == (0.8235, 0.2976)
+    assert rows["S1"]["without bi-directional prediction"] == (0.8749, 0.6849, 0.8231, 0.2962)
+    assert rows["S2"]["SaVos architecture, Self-Deocclusion loss"][1] == 0.6826
+    assert rows["S3"]["without flow"] == (0.8508, 0.6188, 0.7922, 0.1525)
+    assert rows["S4"]["aggregation by rule, k = 3"] == (0.3937, 0.1522)
+    assert rows["S5"]["SaVos, occluded"] == (0.3132, 0.3104, 0.3250)
+    assert rows["S8"]["SaVos"] == (0.8843, 0.7111, 0.8063, 0.3312)
+    assert list(PAPER) == ["1", "2", "3", "S1", "S2", "S3", "S4", "S5", "S7", "S8"]
+
+
+def test_every_row_has_a_cell_per_column():
+    for key, table in PAPER.items():
+        assert set(OURS.get(key, {})) <= set(table.rows)
+        for row, figures in table.rows.items():
+            assert len(figures) == len(cells_of(key, row)) == len(table.columns)
+
+
+def test_every_cell_has_a_command_that_exists():
+    from savos_ros.cli import app
+
+    known, root = commands(), typer.main.get_command(app)
+    tables = [cells_of(key, row) for key, table in PAPER.items() for row in table.rows]
+    for cell in (cell for row in [*tables, *KITTI_ROWS.values()] for cell in row):
+        files = {Absent: (), Source: (getattr(cell, "file", ""),)}.get(type(cell))
+        for name in cell.files if isinstance(cell, Pooled) else files:
+            assert name in known
+    for command in known.values():
+        words, group, context = shlex.split(command)[1:], root, None
+        while hasattr(group, "commands"):
+            assert words and words[0] in group.commands, f"{command} names no command"
+            group, name = group.commands[words[0]], words.pop(0)
+            # Refuses unknown, missing and ill-typed options.
+            context = group.make_context(name, list(words), parent=context)
+
+
+def test_report_without_any_results_says_what_to_run(tmp_path):
+    page = build_report(tmp_path / "none", tmp_path / "out").read_text()
+    for table in PAPER.values():
+        assert table.title in page
+        for figures in table.rows.values():
+            assert all(f"paper {value:.4f}" in page for value in figures)
+    for command in commands().values():
+        assert f"run: `{command}`" in page
+    assert "**0." not in page and "instances_train.json" in page
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md"]
+
+
+def test_figures_stand_beside_the_papers(tmp_path):
+    write(tmp_path, "fishbowl_bidirectional.json", {"ours": method(0.876543)})
+    write(tmp_path, "fishbowl_baselines.json", {"convex": method(0.75)}, model={})
+    page = build_report(tmp_path, tmp_path / "out").read_text()
+    row = next(line for line in page.splitlines() if line.startswith("| SaVos |"))
+    cells = row.split(" | ")
+    assert cells[1].startswith("**0.8765** (0.777 to 0.977) <sup>")
+    assert re.fullmatch(r"\*\*0\.4383\*\* <sup>\d+r</sup><br>paper 0\.7155", cells[2])
+    rules = next(line for line in page.splitlines() if line.startswith("| Convex |"))
+    assert re.search(r"\*\*0\.7500\*\* \(0\.650 to 0\.850\) <sup>\d+</sup><br>paper 0\.7761", rules)
+    assert "`fishbowl_bidirectional.json`: seed 7" in page
+    assert "`measure fishbowl_bidirectional.json`" in page
+    assert "reduced: width 0.25, 32x64 patches (paper: width 1, 64x128)" in page
+    assert "900 steps of 16 windows of 8 frames" in page
+    objects = page[page.index("Supplement, table 8") :]
+    assert "**0.8665**" in next(x for x in objects.splitlines() if x.startswith("| SaVos |"))
+
+
+def test_types_are_pooled_by_frames(tmp_path):
+    for k, name in enumerate(TYPES):
+        clips = tuple("abcde"[: k + 1])
+        methods = {"base": method(0.5, clips), "adapted": method(0.5 + 0.05 * k, clips)}
+        write(tmp_path, unseen_file(name), methods)
+    results = Results(tmp_path, commands())
+    whole = results.figure(Pooled(tuple(map(unseen_file, TYPES)), "methods.adapted.full"))
+    assert whole.value == pytest.approx(sum((k + 1) * (0.5 + 0.05 * k) for k in range(5)) / 15)
+    (tmp_path / unseen_file(TYPES[2])).unlink()
+    gone = Results(tmp_path, commands()).figure(
+        Pooled(tuple(map(unseen_file, TYPES)), "methods.adapted.full")
+    )
+    assert gone.value is None and TYPES[2] in gone.note
+
+
+def test_gain_weights_clips_by_frames_and_needs_the_same_frames(tmp_path):
+    before, after = method(0.5), method(0.6)
+    after["clips"]["b"]["frames"] = before["clips"]["b"]["frames"] = 30
+    after["clips"]["b"]["full"] += 0.1
+    names = [ablation_file("full", mode) for mode in MODES]
+    for name, report in zip(names, (before, after), strict=True):
+        write(tmp_path, name, {"ours": report})
+    pair = (Scored(names[0]), Scored(names[1]))
+    found = gain(Results(tmp_path, {}), Comparison("x", (pair,)), "full")
+    assert found.value == pytest.approx((10 * 0.1 + 30 * 0.2) / 40)
+    assert found.interval == pytest.approx((0.1, 0.2))
+    after["clips"]["b"]["frames"] = 29
+    write(tmp_path, names[1], {"ours": after})
+    other = gain(Results(tmp_path, {}), Comparison("x", (pair,)), "full")
+    assert other.value is None and "different frames" in other.note
+
+
+def test_broken_files_are_named_not_blank(tmp_path):
+    write(tmp_path, "fishbowl_val.json", {"ours": {"full": "high"}})
+    with pytest.raises(ResultsError, match="a number is expected"):
+        Results(tmp_path, {}).figure(Source("fishbowl_val.json", "methods.ours.full"))
+    lacking = Results(tmp_path, {"fishbowl_val.json": "go"}).figure(
+        Source("fishbowl_val.json", "methods.ours.occluded")
+    )
+    assert lacking.value is None and lacking.note.endswith("run: `go`")
+
+
+def test_setting_names_what_ran():
+    assert setting({}) == "rules, nothing learned"
+    large = {"width": 1.0, "patch_height": 64, "patch_width": 128}
+    text = setting({"mode": "forward", "model": {"weights": "big", "settings": large}})
+    assert text == "mode forward; weights big, width 1, 64x128 patches"
+    files = {"oracle": {"file": "net.safetensors", "settings": {**large, "width": 0.5}}}
+    assert setting({"files": files}).startswith("oracle net.safetensors, reduced: width 0.5")
+    assert lookup({"a": {"b": 1}}, "a.c") is None

@@ -1,0 +1,1 @@
+"""Rebuilds the tables and figures of the paper out of results files."""

@@ -1,0 +1,131 @@
+"""Draws the paper's plots out of results files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from training.report.paper import TYPES
+from training.report.plotting import BLUE, GREEN, GREY, ORANGE, OTHERS, RED, drawing
+
+
+def alpha_plot(metrics: dict, path: Path) -> None:
+    """Mean weight of each direction over the frames (supplement, figure 1a).
+
+    Args:
+        metrics: of alpha.json, as collect.alpha_metrics writes them.
+        path: PNG file.
+    """
+    curves = {name: np.array(metrics[name], float) for name in ("forward", "backward")}
+    with drawing(path, 6.4, 3.4) as (_, axes):
+        # Named where they differ most, so that the names stand apart.
+        place = int(np.nanargmax(np.abs(curves["forward"] - 0.5)))
+        for (name, values), colour in zip(curves.items(), (BLUE, ORANGE), strict=True):
+            axes.plot(values, color=colour, linewidth=1.8)
+            above = values[place] >= 0.5
+            axes.annotate(
+                name, (place, values[place]), xytext=(0, 6 if above else -6), color=colour,
+                textcoords="offset points", ha="center", va="bottom" if above else "top",
+            )  # fmt: skip
+        half = max(0.1, 1.25 * float(np.nanmax(np.abs(curves["forward"] - 0.5))))
+        axes.set_ylim(0.5 - half, 0.5 + half)
+        axes.set_xlabel("frame of the clip")
+        axes.set_ylabel("mean weight (softmax of alpha)")
+        axes.margins(x=0.02)
+
+
+def label_end(axes: Axes, at: Sequence[int], values: np.ndarray, text: str, colour: str) -> None:
+    """Write a curve's name behind its last point."""
+    known = np.flatnonzero(np.isfinite(values))
+    if len(known):
+        end = (at[known[-1]], values[known[-1]])
+        axes.annotate(
+            text, end, xytext=(5, 0), textcoords="offset points", color=colour, va="center"
+        )
+
+
+def tsne_plot(metrics: dict, path: Path) -> None:
+    """Embeddings h in two dimensions, coloured by type (supplement, figure 1b).
+
+    Args:
+        metrics: of tsne.json, as collect.tsne_metrics writes them.
+        path: PNG file.
+    """
+    points = metrics["points"]
+    names = sorted({p["type"] for p in points}, key=lambda n: (n not in TYPES, n))
+    with drawing(path, 6.4, 4.8) as (_, axes):
+        for index, name in enumerate(names):
+            places = np.array([(p["x"], p["y"]) for p in points if p["type"] == name])
+            colour = OTHERS[index % len(OTHERS)]
+            axes.scatter(*places.T, s=22, marker="osD^vP"[index % 6], color=colour, label=name)
+        axes.legend(
+            loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, handletextpad=0.1
+        )  # fmt: skip
+        axes.set_xticks([])
+        axes.set_yticks([])
+
+
+def adapt_plot(metrics: dict, path: Path) -> None:
+    """Loss and IoU over the iterations of one adaptation (figure 5a).
+
+    Args:
+        metrics: of adapt_curve.json, as adapt_fishbowl.adapt_curve writes them.
+        path: PNG file.
+    """
+    steps = metrics["iterations"]
+    curves = {
+        "visible": ("visible_iou", GREY),
+        "full": ("full", BLUE),
+        "occluded": ("occluded", RED),
+    }
+    with drawing(path, 6.4, 3.8) as (_, axes):
+        for text, (name, colour) in curves.items():
+            values = np.array(metrics[name], float)
+            axes.plot(steps, values, color=colour, linewidth=1.8)
+            label_end(axes, steps, values, text, colour)
+        axes.set_xlabel("iteration")
+        axes.set_ylabel("mean IoU")
+        loss = axes.twinx()
+        loss.plot(steps, metrics["loss"], color=GREEN, linewidth=1.2, linestyle="--")
+        loss.set_ylabel("self-supervised loss (dashed)", color=GREEN, labelpad=48)
+        loss.set_yticks([])
+        if metrics["stop"] is not None:
+            axes.axvline(metrics["stop"], color="black", linewidth=0.8, linestyle=":")
+            axes.annotate(
+                " early stop", (metrics["stop"], 0.02), xycoords=("data", "axes fraction")
+            )  # fmt: skip
+
+
+def bars(
+    path: Path,
+    title: str,
+    groups: Sequence[str],
+    series: dict[str, Sequence[float | None]],
+    colours: dict[str, str],
+) -> None:
+    """Grouped bars of mean IoU.
+
+    Args:
+        path: PNG file.
+        title: of the plot.
+        groups: names along the axis.
+        series: by name, one value per group; None leaves a gap.
+        colours: by name.
+    """
+    width = 0.8 / max(len(series), 1)
+    wide = min(10.0, max(6.4, 0.25 * len(groups) * len(series) + 1.5))
+    with drawing(path, wide, 3.6) as (_, axes):
+        for index, (name, values) in enumerate(series.items()):
+            at = np.arange(len(groups)) + (index - (len(series) - 1) / 2) * width
+            heights = [np.nan if value is None else value for value in values]
+            axes.bar(at, heights, width * 0.92, color=colours[name], label=name)
+        axes.set_xticks(range(len(groups)), groups)
+        axes.set_ylim(0, 1)
+        axes.set_ylabel("mean IoU")
+        axes.set_title(title)
+        axes.legend(
+            loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, handlelength=1.0
+        )  # fmt: skip

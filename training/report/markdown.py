@@ -1,0 +1,137 @@
+"""Writes tables with numbered notes as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from training.report.cells import REDUCED, Figure, Results
+from training.report.gains import COMPARISONS, MODES, PARTS, ablation_comparisons, gain
+from training.report.paper import PAPER
+from training.report.producers import ABLATIONS, ablation_file
+from training.report.tables import Cell, cells_of, pair
+
+DASH = "–"
+
+
+class Notes:
+    """Remarks of one table, each text numbered once."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def mark(self, text: str) -> str:
+        """The mark of a remark, with r for a reduced setting; "" for none."""
+        if not text:
+            return ""
+        number = self._numbers.setdefault(text, len(self._numbers) + 1)
+        return f" <sup>{number}{'r' if REDUCED in text else ''}</sup>"
+
+    def lines(self) -> list[str]:
+        """All remarks in order."""
+        return [f"{number}. {text}" for text, number in self._numbers.items()]
+
+
+def number(figure: Figure, notes: Notes, signed: bool = False) -> str:
+    """A figure with its interval and mark, a dash where there is none."""
+    mark = notes.mark(figure.note)
+    if figure.value is None:
+        return f"{DASH}{mark}"
+    sign = "+" if signed else ""
+    text = f"**{figure.value:{sign}.4f}**"
+    if figure.interval is not None:
+        low, high = figure.interval
+        text += f" ({low:{sign}.3f} to {high:{sign}.3f})"
+    return text + mark
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table."""
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def paper_table(key: str, results: Results) -> str:
+    """A table of the paper: ours, then the paper's figure, in each cell."""
+    published, notes = PAPER[key], Notes()
+    rows = []
+    for name, figures in published.rows.items():
+        cells = [name]
+        for ours, theirs in zip(cells_of(key, name), figures, strict=True):
+            paper = DASH if theirs is None else f"{theirs:.4f}"
+            cells.append(f"{number(results.figure(ours), notes)}<br>paper {paper}")
+        rows.append(cells)
+    name = f"Supplement, table {key[1:]}" if key.startswith("S") else f"Table {key}"
+    lines = [f"### {name}: {published.title}", "", *table(["", *published.columns], rows)]
+    return "\n".join([*lines, "", *notes.lines(), ""])
+
+
+def figures_table(
+    title: str, heads: Sequence[str], rows: Iterable[tuple[str, Sequence[Cell]]], results: Results
+) -> str:
+    """A table of our own, without figures of the paper."""
+    notes = Notes()
+    body = [[name, *(number(results.figure(c), notes) for c in cells)] for name, cells in rows]
+    return "\n".join([f"### {title}", "", *table(["", *heads], body), "", *notes.lines(), ""])
+
+
+def gains_table(results: Results) -> str:
+    """Differences with their intervals."""
+    notes = Notes()
+    rows = [
+        [item.name, *(number(gain(results, item, part), notes, signed=True) for part in PARTS)]
+        for item in COMPARISONS
+    ]
+    lines = ["### Gains over the same frames, 95 % interval over clips", ""]
+    return "\n".join([*lines, *table(["", *PARTS], rows), "", *notes.lines(), ""])
+
+
+def ablations_table(results: Results) -> str:
+    """Every ablation in both modes, and what it changes."""
+    notes, changes = Notes(), {}
+    for mode in MODES:
+        for item in ablation_comparisons(mode):
+            changes[item.name, mode] = number(
+                gain(results, item, "occluded")._replace(note=""), notes, signed=True
+            )
+    rows = []
+    for name, text in ABLATIONS.items():
+        cells = [text]
+        for mode in MODES:
+            figures = (results.figure(cell) for cell in pair(ablation_file(name, mode)))
+            cells += [number(figure, notes) for figure in figures]
+            cells.append(changes.get((text, mode), ""))
+        rows.append(cells)
+    heads = [f"{mode} {part}" for mode in MODES for part in (*PARTS, "change of occluded")]
+    lines = ["### All ablations of ours, in both modes", "", *table(["", *heads], rows)]
+    return "\n".join([*lines, "", *notes.lines(), ""])
+
+
+def speed_table(results: Results) -> str:
+    """Object-frames per second of training, and how many times better than the released design."""
+    file = "train_bench.json"
+    metrics = results.metrics(file)
+    if metrics is None:
+        return f"{results.to_run(file)}\n"
+    variants = metrics["variants"]
+    rows = [
+        [row["text"], f"{row['object_frames_per_s']:.1f}",
+         f"{row['object_frames_per_s_with_data']:.1f}", f"{row['peak_mib']:.0f}"]
+        for row in variants.values()
+    ]  # fmt: skip
+    heads = ["", "object-frames per s", "with making the batch", "peak memory [MiB]"]
+    keys = {
+        "step": "step",
+        "with_data": "with making the batch",
+        "cpu": "CPU time",
+        "memory": "memory",
+    }
+    better = [
+        [f"{variants[ours]['text']} over {variants[peer]['text']}",
+         *(f"{ratio[key]:.1f}" for key in keys)]
+        for ours, peers in metrics["ratios"].items() for peer, ratio in peers.items()
+    ]  # fmt: skip
+    settings = ", ".join(f"{name} {value}" for name, value in metrics["settings"].items())
+    return "\n".join(
+        [*table(heads, rows), "", *table(["times better", *keys.values()], better), "",
+         metrics["note"], "", f"{results.source(file)}; {settings}", ""]
+    )  # fmt: skip

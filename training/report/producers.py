@@ -1,0 +1,82 @@
+"""The command that writes each results file of the report."""
+
+from __future__ import annotations
+
+from training.report.paper import TYPES
+
+VAL = "--data ../shared/data/fishbowl/val"
+FISHBOWL = f"savos evaluate fishbowl {VAL}"
+ABLATIONS = {
+    "full": "everything",
+    "no_consistency": "without consistency loss",
+    "forward_only": "trained forward only",
+    "no_memory": "without temporal embedding",
+    "no_flow": "without flow",
+    "no_image": "without image",
+    "no_paste": "without pasted occluders",
+    "detach": "consistency loss trains no motion",
+    "photometric": "with photometric loss",
+    "uniform_motion": "base motion everywhere, no flow per pixel",
+    "deocclusion_loss": "Self-Deocclusion's loss",
+}
+MODES = ("forward", "bidirectional")
+
+
+def ablation_file(name: str, mode: str) -> str:
+    """Results file of one ablation, scored in one mode."""
+    return f"ablations/{name}_{mode}.json"
+
+
+def unseen_file(fish: str, method: str = "adapted") -> str:
+    """Results file of weights that never saw this type of fish, scored on it.
+
+    `adapted` holds SaVos before and after adaptation, `deocclusion` the baseline.
+    """
+    return f"unseen_{fish}_{method}.json"
+
+
+def seen_file(fish: str) -> str:
+    """Results file of weights that saw all types, scored on this one."""
+    return f"seen_{fish}.json"
+
+
+def commands() -> dict[str, str]:
+    """Command of each results file, by its name below the folder of results."""
+    kitti = "kitti-boxes --data ../shared/data/kitti_mots --sequences 0000,0001"
+    runs = {
+        "fishbowl_val.json": FISHBOWL,
+        "fishbowl_bidirectional.json": f"{FISHBOWL} --mode bidirectional",
+        "fishbowl_baselines.json": f"{FISHBOWL} --methods visible,convex,flow3,flow5,"
+        "flow3_any,flow5_any",
+        "chewing_gum.json": "savos evaluate chewing-gum --mode bidirectional",
+        "chewing_gum_baselines.json": "savos evaluate chewing-gum --methods "
+        "deocclusion:runs/gum_deocclusion/best.safetensors,"
+        "oracle:runs/gum_oracle/best.safetensors",
+        "kitti_boxes.json": f"savos evaluate {kitti}",
+        "kitti_boxes_adapted.json": f"savos adapt {kitti}",
+        "train_bench.json": "savos bench train",
+        "adapt_curve.json": "savos adapt curve --clip ../shared/data/fishbowl/val/fishbowl_0024 "
+        "--types BigFishB --weights runs/unseen/BigFishB/best.safetensors",
+    }
+    for name in ("deocclusion", "oracle"):
+        method = f"--methods {name}:runs/{name}/best.safetensors"
+        runs[f"fishbowl_{name}.json"] = f"{FISHBOWL} {method}"
+    for name in ABLATIONS:
+        for mode in MODES:
+            weights = f"--weights runs/ablations/{name}/best.safetensors"
+            runs[ablation_file(name, mode)] = f"{FISHBOWL} --methods ours --mode {mode} {weights}"
+    for fish in TYPES:
+        scored = f"fishbowl {VAL} --types {fish}"
+        weights = "--mode bidirectional --weights runs/{}/best.safetensors"
+        runs[seen_file(fish)] = (
+            f"savos evaluate {scored} --methods ours {weights.format('ablations/full')}"
+        )
+        runs[unseen_file(fish)] = f"savos adapt {scored} {weights.format(f'unseen/{fish}')}"
+        net = f"runs/unseen/{fish}/deocclusion.safetensors"
+        runs[unseen_file(fish, "deocclusion")] = (
+            f"savos evaluate {scored} --methods deocclusion:{net},deocclusion+tta:{net}"
+        )
+    done = {name: f"{run} --json docs/results/{name}" for name, run in runs.items()}
+    collected = f"savos report collect {VAL} --out docs/results"
+    strips = f"savos report strips {VAL} --clips fishbowl_0022,fishbowl_0029 --gum 0 --street 5"
+    return done | dict.fromkeys(("alpha.json", "tsne.json"), collected) | {"strips.json": strips}

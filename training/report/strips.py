@@ -1,0 +1,213 @@
+"""Pictures of completed objects: rows are frames, columns are methods (figures 3 and 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib import pyplot as plt
+from rich.console import Console
+
+from savos_model.types import Box, Frame
+from training.baselines.convex_hull import convex_hull
+from training.boxed import BoxedMask, box_around, look_at, slices, tighten
+from training.data.store import ClipFrame
+from training.metrics import Masks, ObjectScore, published_masks, score_frame
+from training.online import Online, Setup
+from training.report.plotting import BLUE, GREEN, GREY, ORANGE, RED, STYLE, save
+from training.report.scenes import Scene
+from training.results import write_results
+
+PERIOD_NS = 33_333_333
+ROWS = 4
+RATES = (0.1, 0.7)  # occlusion rates that the paper scores
+COLOURS = {
+    "visible": GREY, "ours, forward": BLUE, "ours, both directions": GREEN, "convex": ORANGE,
+    "truth": RED,
+}  # fmt: skip
+MODES = {"ours, forward": "forward", "ours, both directions": "bidirectional"}
+MARGIN = 1.15  # shown window over the largest box of the object
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What one strip shows: `masks` by column and frame number, and scores by column."""
+
+    scene: Scene
+    object: str
+    frames: list[int]
+    images: list[np.ndarray]
+    masks: dict[str, list[BoxedMask]]
+    scores: dict[str, list[ObjectScore]]
+
+
+def by_id(frame: ClipFrame) -> dict[str, BoxedMask]:
+    """Visible masks of a frame."""
+    return {item.id: BoxedMask(item.box, item.mask) for item in frame.instances}
+
+
+def choose(frames: Sequence[ClipFrame]) -> tuple[str, list[int]]:
+    """The object that is partly hidden for longest, and ROWS frames spread over that time.
+
+    Raises:
+        ValueError: no object is partly hidden in ROWS frames.
+    """
+    hidden: dict[str, list[int]] = {}
+    for index, frame in enumerate(frames[1:-1], 1):
+        shape = frame.image.shape[:2]
+        seen = by_id(frame)
+        for score in score_frame(seen, frame.full or {}, seen, shape, frame=index):
+            inside = RATES[0] < score.occlusion < RATES[1] and score.hidden_px > 0
+            if inside and score.border_px > 0:
+                hidden.setdefault(score.id, []).append(index)
+    name = max(hidden, key=lambda key: len(hidden[key]), default=None)
+    if name is None or len(hidden[name]) < ROWS:
+        raise ValueError(f"no object is partly hidden in {ROWS} frames: choose another clip")
+    places = np.linspace(0, len(hidden[name]) - 1, ROWS).round().astype(int)
+    return name, [hidden[name][place] for place in places]
+
+
+def complete(scene: Scene, ours: Setup, console: Console) -> Picture:
+    """Run every method over a scene and keep what the strip shows."""
+    frames = list(scene.frames())
+    name, rows = choose(frames)
+    found: dict[str, list[Masks]] = {
+        "visible": [by_id(frame) for frame in frames],
+        "convex": [{k: convex_hull(m) for k, m in by_id(frame).items()} for frame in frames],
+    }
+    for column, mode in MODES.items():
+        online = Online(Setup(ours.backend, ours.stream, mode))
+        steps = (Frame(i * PERIOD_NS, f.image, f.instances) for i, f in enumerate(frames))
+        found[column] = [published_masks(objects) for objects in online.run(steps)]
+        console.print(f"{scene.set} {scene.name}: {column}")
+    masks = {
+        column: [BoxedMask(*found[column][row][name]) for row in rows]
+        for column in COLOURS
+        if column != "truth"
+    }
+    masks["truth"] = [BoxedMask(*(frames[row].full or {})[name]) for row in rows]
+    scores = {
+        column: [score(frames, row, name, found[column][row]) for row in rows] for column in found
+    }
+    return Picture(scene, name, rows, [frames[row].image for row in rows], masks, scores)
+
+
+def score(frames: Sequence[ClipFrame], row: int, name: str, masks: Masks) -> ObjectScore:
+    """Score of one object in one frame."""
+    frame = frames[row]
+    shape = frame.image.shape[:2]
+    return score_frame(masks, frame.full or {}, by_id(frame), shape, ids=[name], frame=row)[0]
+
+
+def views(picture: Picture) -> list[Box]:
+    """Windows of one size around the object in each frame, inside the image where it fits."""
+    around = [
+        box_around([tighten(masks[k]).box for masks in picture.masks.values()])
+        for k in range(len(picture.frames))
+    ]
+    rows, columns = picture.images[0].shape[:2]
+    width = round(MARGIN * max(max(box.width, 1.6 * box.height) for box in around))
+    height = round(MARGIN * max(max(box.height, 0.4 * box.width) for box in around))
+
+    def first(low: float, high: float, size: int, limit: int) -> int:
+        return min(max(round((low + high - size) / 2), 0), max(limit - size, 0))
+
+    corners = [(first(b.x0, b.x1, width, columns), first(b.y0, b.y1, height, rows)) for b in around]
+    return [Box(x, y, x + width, y + height) for x, y in corners]
+
+
+def cut(image: np.ndarray, view: Box) -> np.ndarray:
+    """A window of a BGR image as RGB, black behind the image's end."""
+    part = image[slices(view)]
+    right, bottom = int(view.width) - part.shape[1], int(view.height) - part.shape[0]
+    return cv2.copyMakeBorder(part, 0, bottom, 0, right, cv2.BORDER_CONSTANT)[..., ::-1]
+
+
+def tinted(image: np.ndarray, mask: np.ndarray, colour: str) -> np.ndarray:
+    """A darkened grey image with the mask in colour."""
+    grey = np.repeat(image.mean(-1, keepdims=True), 3, -1) * 0.45
+    rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], float)
+    return np.where(mask[..., None], 0.35 * grey + 0.8 * rgb, grey).clip(0, 255).astype(np.uint8)
+
+
+def draw(picture: Picture, path: Path) -> None:
+    """Write a strip; the occluded IoU stands in each panel."""
+    boxes = views(picture)
+    columns = ["image", *COLOURS]
+    width = 1.5
+    height = width * boxes[0].height / boxes[0].width
+    size = (width * len(columns) + 0.6, height * len(boxes) + 0.35)
+    with plt.rc_context({**STYLE, "font.size": 9, "axes.titlesize": 9}):
+        figure, axes = plt.subplots(
+            len(boxes), len(columns), figsize=size, layout="constrained", squeeze=False
+        )
+        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+        for row, (image, view) in enumerate(zip(picture.images, boxes, strict=True)):
+            shown = cut(image, view)
+            for panel, column in zip(axes[row], columns, strict=True):
+                draw_panel(panel, picture, shown, view, row, column)
+                if row == 0:
+                    panel.set_title(column, loc="center", pad=3)
+            rate = picture.scores["visible"][row].occlusion
+            axes[row][0].set_ylabel(f"frame {picture.frames[row]}\n{rate:.0%} hidden")
+        save(figure, path)
+        plt.close(figure)
+
+
+def draw_panel(
+    panel: plt.Axes, picture: Picture, shown: np.ndarray, view: Box, row: int, column: str
+) -> None:
+    """One frame by one method."""
+    if column != "image":
+        shown = tinted(shown, look_at(picture.masks[column][row], view), COLOURS[column])
+    panel.imshow(shown, interpolation="nearest" if min(shown.shape[:2]) < 60 else "antialiased")
+    panel.set_xticks([])
+    panel.set_yticks([])
+    if column in picture.scores:
+        value = picture.scores[column][row].occluded
+        panel.text(
+            0.97, 0.04, f"{value:.2f}", transform=panel.transAxes, ha="right", color="white"
+        )  # fmt: skip
+
+
+def write_strips(
+    scenes: Sequence[Scene], ours: Setup, out: Path, results: Path, console: Console | None = None
+) -> list[Path]:
+    """Draw a strip of each scene and write strips.json, which says what they show.
+
+    Args:
+        scenes: videos with truth.
+        ours: weights and engine of our method; every mode of MODES is run.
+        out: folder of the pictures.
+        results: folder of strips.json.
+        console: where messages go; standard output when None.
+
+    Raises:
+        ValueError: a scene without an object that is partly hidden.
+    """
+    console = console or Console()
+    if not scenes:
+        raise ValueError("nothing to draw: give --data with --clips, --gum or --street")
+    entries, paths = [], []
+    for scene in scenes:
+        picture = complete(scene, ours, console)
+        path = out / f"strip_{scene.set}_{scene.name}.png"
+        draw(picture, path)
+        paths.append(path)
+        entries.append(
+            {
+                "file": path.name, "set": scene.set, "name": scene.name, "object": picture.object,
+                "frames": picture.frames,
+                "occlusion": [score.occlusion for score in picture.scores["visible"]],
+                "occluded": {
+                    column: [score.occluded for score in scores]
+                    for column, scores in picture.scores.items()
+                },
+            }
+        )  # fmt: skip
+    metrics = {"model": Online(ours).model, "pictures": entries}
+    write_results(results / "strips.json", metrics, seed=0)
+    return paths
