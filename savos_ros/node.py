@@ -246,11 +246,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="savos_node", description="Amodal masks of one camera.")
     text = "configure and activate at once, without a launch system"
     parser.add_argument("--autostart", action="store_true", help=text)
-    node = None
-    executor = None
+    node = executor = None
+    begun = False
     try:
         options = parser.parse_args(remove_ros_args(argv)[1:])
         rclpy.init(args=argv)
+        begun = True
         node = AmodalNode()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
@@ -262,10 +263,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingError as error:
         return _refuse(f"{error}\nSet it on the command line (-p name:=value) or in the file")
     except RuntimeError as error:
-        if node is not None and rclpy.ok():
-            raise
-        if node is not None:
+        if begun and not rclpy.ok():
             return 0  # a signal came while it started
+        if node is not None:
+            raise
         # rcl gives no finer type for a parameter file that is missing or malformed.
         return _refuse(f"{error}\nCheck the arguments after --ros-args and the --params-file")
     finally:
