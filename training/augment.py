@@ -14,6 +14,7 @@ from savos_model.geometry_torch import resample
 from savos_model.losses import Targets
 from savos_model.motion_torch import patch_scale
 from savos_model.settings import check_settings, setting
+from training.hindsight import extent_so_far, with_hindsight
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class AugmentConfig:
     )
     colour: float = setting(0.3, "relative spread of the colours", minimum=0.0, maximum=1.0)
     no_colour: float = setting(0.15, "share of windows without image", minimum=0.0, maximum=1.0)
+    hindsight: bool = setting(
+        False, "targets know what other frames show of the hidden part, boxes what earlier ones do"
+    )
     enlarge: float = setting(
         TracksConfig().enlarge, "crop box over visible box", minimum=1.0, maximum=4.0
     )
@@ -167,12 +171,30 @@ def crop_boxes(
 
 def noisy_mask(mask: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """Erode or dilate some windows' masks [B, T, H, W] by about one pixel, as trackers do."""
+    if not config.mask_noise:
+        return mask
     batch = mask.shape[0]
     kind = draw((batch, 1, 1, 1), generator)
     grown = F.max_pool2d(mask, 3, 1, 1)
     shrunk = -F.max_pool2d(-mask, 3, 1, 1)
     mask = torch.where(kind < config.mask_noise / 2, grown, mask)
     return torch.where(kind > 1 - config.mask_noise / 2, shrunk, mask)
+
+
+def choose_cover(
+    mask: Tensor, own: Tensor, config: AugmentConfig, generator: torch.Generator
+) -> Tensor:
+    """Pasted occluders' masks [B, T, H, W] where and as far as they are used: in front or behind.
+
+    `own` are the objects' masks [B, T, H, W].
+    """
+    roll = draw((len(mask), 1, 1, 1), generator)
+    in_front = roll < config.paste * (1 - config.behind)
+    cover = mask * (roll < config.paste) * torch.where(in_front, 1.0, 1 - own)
+    left = (own * (1 - cover)).flatten(2).sum(-1)
+    # An object that vanished teaches nothing.
+    enough = (left > 0.12 * own.flatten(2).sum(-1)) & (left > 24)
+    return cover * enough.all(1)[:, None, None, None]
 
 
 def make_input(
@@ -183,23 +205,18 @@ def make_input(
     The generator must live on the windows' device.
     """
     batch, frames = window.visible.shape[:2]
-    pasted = paste_occluder(window, generator)
-    roll = draw((batch, 1, 1, 1), generator)
-    in_front = roll < config.paste * (1 - config.behind)
-    use = roll < config.paste
     own = (window.visible > 0.5).float()
-    cover = pasted.mask * use * torch.where(in_front, 1.0, 1 - own)
-    left = (own * (1 - cover)).flatten(2).sum(-1)
-    enough = (left > 0.12 * own.flatten(2).sum(-1)) & (
-        left > 24
-    )  # an object that vanished teaches nothing
-    cover = cover * enough.all(1)[:, None, None, None]
+    rgb, cover, drift = window.rgb, torch.zeros_like(own), own.new_zeros(batch, 2)
+    if config.paste:
+        pasted = paste_occluder(window, generator)
+        cover, drift = choose_cover(pasted.mask, own, config, generator), pasted.motion
+        rgb = torch.where(cover[:, :, None] > 0, pasted.rgb, rgb)
     seen = window.visible * (1 - cover)
-    boxes = crop_boxes(
-        tight_boxes(seen, window.boxes), tight_boxes(own, window.boxes), config, generator
-    )
+    extent = tight_boxes(own, window.boxes)
+    if config.hindsight:
+        extent = extent_so_far(extent, median_motion(window.flow, F.avg_pool2d(own, 2)))
+    boxes = crop_boxes(tight_boxes(seen, window.boxes), extent, config, generator)
 
-    rgb = torch.where(cover[:, :, None] > 0, pasted.rgb, window.rgb)
     rgb = vary_colour(rgb, config, generator)
     seen = noisy_mask(seen, config, generator)
     others = torch.maximum(window.others, cover) * (1 - seen)
@@ -217,16 +234,18 @@ def make_input(
         covered = F.max_pool2d(cover, 2)[:, :, None] > 0
         return cut(torch.where(covered, drift, flow)) / patch_scale(boxes, *model.patch), base
 
-    flow, base = direction(window.flow, pasted.motion)
+    flow, base = direction(window.flow, drift)
     back = (None, None)
     if window.flow_back is not None:
-        back = direction(window.flow_back, -pasted.motion)
+        back = direction(window.flow_back, -drift)
     masks = torch.stack((seen, others, window.visible, window.others, cover), 2)
     seen, others, visible, natural, cover = cut(masks).unbind(2)
     channel = seen - others if model.occluder_hint else seen
     patches = torch.cat((cut(rgb), channel[:, :, None], flow), 2)
     weight = (1 - rim(natural)) * (1 + (config.pasted_weight - 1) * cover)
     weight = torch.maximum(weight, visible)  # the own visible mask is always supervised
+    if config.hindsight:
+        visible, weight = with_hindsight(visible, weight, boxes, base)
     return Targets(patches, visible.clamp(0, 1), weight, boxes, base, *back)
 
 
@@ -237,6 +256,8 @@ def rim(others: Tensor) -> Tensor:
 
 def vary_colour(rgb: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """Random gain, offset and missing image per window: [B, T, 3, H, W]."""
+    if not config.colour and not config.no_colour:
+        return rgb
     batch = rgb.shape[0]
     gain = uniform((batch, 1, 3, 1, 1), 1 - config.colour, 1 + config.colour, generator)
     offset = uniform((batch, 1, 1, 1, 1), -config.colour / 3, config.colour / 3, generator)
