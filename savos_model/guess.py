@@ -10,7 +10,7 @@ import numpy as np
 from savos_model.backends.base import StepOutput
 from savos_model.config import ModelConfig
 from savos_model.geometry import move, warp_patch
-from savos_model.layers import FLOW, VISIBLE
+from savos_model.layers import FLOW, UNKNOWN, VISIBLE
 from savos_model.motion import amodal_motion, flow_scale
 from savos_model.optical_flow import FlowRegion, pair
 from savos_model.patches import network_input
@@ -76,11 +76,11 @@ def with_priors(
 ) -> np.ndarray:
     """Patches [N, 6, h, w] with the masks predicted for their frame, where the network wants them.
 
-    `values` are Guess.values warped into each patch's box; None, where there are none, feeds zeros.
+    `values` are Guess.values warped into each patch's box; None stands for a track's birth.
     """
     if not model.prior_mask:
         return patches
-    priors = np.zeros((len(patches), 1, *model.patch), np.float32)
+    priors = np.full((len(patches), 1, *model.patch), UNKNOWN, np.float32)
     for prior, given in zip(priors, values, strict=True):
         if given is not None:
             prior[0] = given[..., 0]

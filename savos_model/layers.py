@@ -13,6 +13,11 @@ FLOW = slice(4, 6)
 FLOW_X = slice(4, 5)
 INPUT_CHANNELS = 6
 PRIOR = slice(6, 7)  # with ModelConfig.prior_mask only
+UNKNOWN = 0.5  # prior at a track's birth
+# Logits that a certain prior adds per unit of the learnt `prior_gain`: the scale lets that one
+# number move as fast as it must at the learning rate of all others.
+PRIOR_SCALE = 4.0
+PRIOR_GAIN = 0.25  # where training begins
 
 LEAK = 0.01  # negative slope of every LeakyReLU
 NORM_EPS = 1e-5  # of every GroupNorm (one group)
@@ -112,4 +117,6 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     for kind in ("ih", "hh"):
         shapes[f"lstm.weight_{kind}_l0"] = (4 * config.hidden, config.hidden)
         shapes[f"lstm.bias_{kind}_l0"] = (4 * config.hidden,)
+    if config.prior_mask:
+        shapes["prior_gain"] = (1,)
     return shapes

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from savos_model.geometry_torch import warp_patch
-from savos_model.layers import FLOW, RGB, VISIBLE
+from savos_model.layers import FLOW, RGB, UNKNOWN, VISIBLE
 from savos_model.motion_torch import amodal_motion
 from savos_model.network import Prediction, SavosNet
 from savos_model.settings import check_settings, setting
@@ -174,7 +174,7 @@ def predict(net: SavosNet, targets: Targets, bf16: bool = False) -> Prediction:
 def predict_with_prior(net: SavosNet, targets: Targets, bf16: bool = False) -> Prediction:
     """Run frame by frame, each fed with its warped prediction, through which no gradient flows."""
     state, steps = net.initial_state(len(targets.patches)), []
-    prior = torch.zeros_like(targets.visible[:, :1])
+    prior = torch.full_like(targets.visible[:, :1], UNKNOWN)
     # One context around all frames: each entry would cast all weights again.
     with torch.autocast(targets.patches.device.type, torch.bfloat16, enabled=bf16):
         for t in range(targets.patches.shape[1]):

@@ -14,6 +14,9 @@ from savos_model.layers import (
     FLOW,
     LEAK,
     NORM_EPS,
+    PRIOR,
+    PRIOR_GAIN,
+    PRIOR_SCALE,
     Stage,
     completer_channels,
     decoder_stages,
@@ -100,6 +103,8 @@ class SavosNet(nn.Module):
             self.add_module(name, Decoder(decoder_stages(config), 2 * code))
         self.lstm = nn.LSTM(code, config.hidden, batch_first=True)
         self.completer_channels = completer_channels(config)
+        if config.prior_mask:
+            self.prior_gain = nn.Parameter(torch.full((1,), PRIOR_GAIN))
 
     def initial_state(self, tracks: int) -> StepState:
         """State of tracks that are born now: zeros [N, D]."""
@@ -141,9 +146,14 @@ class SavosNet(nn.Module):
         residual = self.motion_decoder(
             torch.cat([h_flat, motion_code], 1)
         )  # eq. 12, without its base
+        mask_logits = completed[:, 0]
+        if self.config.prior_mask:  # evidence of this frame on top of what was believed before
+            mask_logits = mask_logits + PRIOR_SCALE * self.prior_gain * (
+                2 * flat[:, PRIOR][:, 0] - 1
+            )
         split = (tracks, frames)
         prediction = Prediction(
-            completed[:, 0].unflatten(0, split),
+            mask_logits.unflatten(0, split),
             completed[:, 1].unflatten(0, split),
             residual.unflatten(0, split),
             h,

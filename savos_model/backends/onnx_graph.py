@@ -12,6 +12,8 @@ from savos_model.layers import (
     FLOW,
     LEAK,
     NORM_EPS,
+    PRIOR,
+    PRIOR_SCALE,
     Stage,
     completer_channels,
     decoder_stages,
@@ -152,9 +154,13 @@ def build_step(weights: Weights) -> onnx.ModelProto:
         joined = graph.add("Concat", [h, codes[code]], axis=1)
         decoded[name] = decoder(graph, name, joined, decoder_stages(model))
     axis = graph.constant("axis1", np.array([1], np.int64))
-    for k, output in enumerate(("mask_logits", "alpha")):
-        part = graph.slice(decoded["mask_decoder"], slice(k, k + 1))
-        graph.add("Squeeze", [part, axis], output)
+    mask, alpha = (graph.slice(decoded["mask_decoder"], slice(k, k + 1)) for k in range(2))
+    if model.prior_mask:
+        gain = PRIOR_SCALE * graph.arrays["prior_gain"]
+        prior = graph.add("Mul", [graph.slice("patches", PRIOR), graph.constant("gain2", 2 * gain)])
+        mask = graph.add("Add", [mask, graph.add("Sub", [prior, graph.constant("gain", gain)])])
+    graph.add("Squeeze", [mask, axis], "mask_logits")
+    graph.add("Squeeze", [alpha, axis], "alpha")
     graph.add("Identity", [decoded["motion_decoder"]], "residual")
     return model_proto(graph, model, weights)
 

@@ -223,7 +223,27 @@ def test_detached_consistency_trains_no_motion():
     assert gradient(True) == 0
 
 
-def test_prior_is_the_warped_prediction_and_weights_without_it_start_the_same(store, tmp_path):
+def test_prior_is_the_warped_prediction_and_adds_to_this_frames_evidence(store):
+    _, targets = batch(store)
+    torch.manual_seed(0)
+    net = SavosNet(dataclasses.replace(MODEL, prior_mask=True))
+    with torch.no_grad():
+        out = predict_with_prior(net, targets)
+        warped = warp_prediction(out, motion_forward(out, targets, "hybrid"), targets.boxes).mask
+        unknown = torch.full_like(warped[:, :1], 0.5)
+        start = net.initial_state(len(warped))
+        _, state = net.step(torch.cat((targets.patches[:, 0], unknown), 1), start)
+        by_hand, _ = net.step(torch.cat((targets.patches[:, 1], warped[:, :1]), 1), state)
+        torch.testing.assert_close(by_hand.mask_logits, out.mask_logits[:, 1])
+        net.mask_encoder.stages[0][0].weight.zero_()
+        net.embed_encoder.stages[0][0].weight.zero_()  # now nothing but the gain sees the prior
+        sure = torch.cat((targets.patches[:, 0], torch.ones_like(unknown)), 1)
+        unsure = torch.cat((targets.patches[:, 0], unknown), 1)
+        gained = net.step(sure, start)[0].mask_logits - net.step(unsure, start)[0].mask_logits
+        torch.testing.assert_close(gained, torch.full_like(gained, 4 * net.prior_gain.item()))
+
+
+def test_a_network_with_prior_starts_from_weights_without(store, tmp_path):
     _, targets = batch(store)
     torch.manual_seed(0)
     plain = SavosNet(MODEL)
@@ -233,21 +253,10 @@ def test_prior_is_the_warped_prediction_and_weights_without_it_start_the_same(st
     net = SavosNet(model)
     fitted = start_arrays(str(tmp_path / "plain.safetensors"), model)
     net.load_state_dict({k: torch.from_numpy(v) for k, v in fitted.items()})
-    with torch.no_grad():
-        before, after = predict(plain, targets), predict_with_prior(net, targets)
-        torch.testing.assert_close(after.mask_logits, before.mask_logits, atol=1e-4, rtol=1e-4)
-        # One step by hand: frame 1 with frame 0's warped mask as its prior.
-        torch.nn.init.normal_(net.mask_encoder.stages[0][0].weight)
-        first = predict_with_prior(net, targets)
-        warped = warp_prediction(
-            first, motion_forward(first, targets, "hybrid"), targets.boxes
-        ).mask
-        _, state = net.step(
-            torch.cat((targets.patches[:, 0], torch.zeros_like(warped[:, :1])), 1),
-            net.initial_state(len(warped)),
-        )
-        by_hand, _ = net.step(torch.cat((targets.patches[:, 1], warped[:, :1]), 1), state)
-        torch.testing.assert_close(by_hand.mask_logits, first.mask_logits[:, 1])
+    with torch.no_grad():  # the first frame's prior is unknown: it adds nothing
+        first = predict_with_prior(net, targets).mask_logits[:, 0]
+        assert net.mask_encoder.stages[0][0].weight[:, 1].abs().max() == 0
+        torch.testing.assert_close(first, predict(plain, targets).mask_logits[:, 0])
     with pytest.raises(WeightsError, match="has shape"):
         start_arrays(str(tmp_path / "plain.safetensors"), ModelConfig(width=0.25))
 
