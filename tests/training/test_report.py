@@ -163,4 +163,6 @@ def test_setting_names_what_ran():
     assert text == "mode forward; weights big, width 1, 64x128 patches"
     files = {"oracle": {"file": "net.safetensors", "settings": {**large, "width": 0.5}}}
     assert setting({"files": files}).startswith("oracle net.safetensors, reduced: width 0.5")
+    adapt = {"batch": 8, "learning_rate": 1e-4, "seed": 0}
+    assert setting({"adapt": adapt}) == "adapted to each video: batch 8, learning_rate 0.0001"
     assert lookup({"a": {"b": 1}}, "a.c") is None

@@ -12,6 +12,8 @@ from training.results import ResultsError, read_results
 REDUCED = "reduced"  # in the note of whatever was measured with less than the paper's network
 PAPER_NETWORK = {"width": 1.0, "patch_height": 64, "patch_width": 128}
 
+ADAPTED_BY = ("max_iterations", "batch", "length", "learning_rate")
+
 
 class Source(NamedTuple):
     """A figure in one results file: its name and the dotted path below `metrics`."""
@@ -149,12 +151,10 @@ def setting(metrics: Mapping) -> str:
         )
     for name, file in (metrics.get("files") or {}).items():
         parts.append(", ".join([f"{name} {file.get('file', '')}".strip(), *weights_text(file)]))
-    if metrics.get("adapt"):
-        adapt = metrics["adapt"]
-        parts.append(
-            f"adapted to each video: at most {adapt['max_iterations']} iterations of "
-            f"{adapt['batch']} windows, rate {adapt['learning_rate']:g}"
-        )
+    adapt = metrics.get("adapt") or {}
+    settings = [f"{name} {adapt[name]}" for name in ADAPTED_BY if name in adapt]
+    if settings:
+        parts.append(f"adapted to each video: {', '.join(settings)}")
     return "; ".join(parts) or "rules, nothing learned"
 
 
