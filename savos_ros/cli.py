@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from savos_ros import prepare_commands, report_commands
+from savos_ros import adapt_commands, prepare_commands, report_commands
 from savos_ros.bags import commands as bag_commands
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 bag_commands.register(app)
 app.add_typer(prepare_commands.app, name="prepare")
 app.add_typer(report_commands.app, name="report")
+app.add_typer(adapt_commands.app, name="adapt")
 
 
 @app.callback()
@@ -48,6 +49,7 @@ SeedOption = Annotated[int, typer.Option(help="Seed of the confidence intervals.
 ModeOption = Annotated[
     str, typer.Option(help="forward: online; bidirectional: whole video; lag:N: N frames later.")
 ]
+FILES = "deocclusion:FILE, deocclusion+tta:FILE, oracle:FILE, external:FOLDER"
 FlowOption = Annotated[
     str, typer.Option(help="Flow of ours: dis_fast, dis_medium; topic: what the data brings.")
 ]
@@ -60,7 +62,8 @@ def evaluate_fishbowl(
     mode: ModeOption = "forward",
     weights: WeightsOption = None,
     methods: Annotated[
-        str, typer.Option(help="ours, visible, convex, flowK[_forward|_backward][_any].")
+        str,
+        typer.Option(help=f"ours, visible, convex, flowK[_forward|_backward][_any], {FILES}."),
     ] = "ours,visible,convex,flow3,flow5",
     processes: ProcessesOption = 1,
     seed: SeedOption = 0,
@@ -90,7 +93,9 @@ def evaluate_chewing_gum(
     json: JsonOption = None,
     mode: ModeOption = "forward",
     weights: WeightsOption = None,
-    methods: Annotated[str, typer.Option(help="ours, visible, convex.")] = "ours,visible,convex",
+    methods: Annotated[
+        str, typer.Option(help=f"ours, visible, convex, {FILES}.")
+    ] = "ours,visible,convex",
     videos: Annotated[int, typer.Option(help="Videos to generate.")] = 1000,
     video_seed: Annotated[int, typer.Option(help="Seed of the generated videos.")] = 1,
     processes: ProcessesOption = 1,
@@ -117,7 +122,9 @@ def evaluate_kitti_boxes(
     masks: Annotated[str, typer.Option(help="truth or tracker.")] = "truth",
     weights: WeightsOption = None,
     flow: FlowOption = "dis_fast",
-    methods: Annotated[str, typer.Option(help="ours, visible, convex.")] = "ours,visible,convex",
+    methods: Annotated[
+        str, typer.Option(help=f"ours, visible, convex, {FILES}.")
+    ] = "ours,visible,convex",
     processes: ProcessesOption = 1,
     seed: SeedOption = 0,
 ) -> None:

@@ -31,13 +31,13 @@ def fishbowl(
     def run() -> None:
         evaluate_fishbowl(
             data,
-            _names(methods),
-            _ours(weights, mode, flow),
+            names_of(methods),
+            ours_of(weights, mode, flow),
             out,
             processes=processes,
             seed=seed,
             subset=subset,
-            types=_names(types),
+            types=names_of(types),
         )
 
     return reported(run)
@@ -60,8 +60,8 @@ def chewing_gum(
     def run() -> None:
         evaluate_chewing_gum(
             data,
-            _names(methods),
-            _ours(weights, mode, flow),
+            names_of(methods),
+            ours_of(weights, mode, flow),
             out,
             count=videos,
             video_seed=video_seed,
@@ -89,11 +89,11 @@ def kitti_boxes(
     def run() -> None:
         evaluate_kitti(
             data,
-            _names(sequences),
+            names_of(sequences),
             masks,
-            _ours(weights, mode, flow),
+            ours_of(weights, mode, flow),
             out,
-            methods=_names(methods),
+            methods=names_of(methods),
             processes=processes,
             seed=seed,
         )
@@ -101,11 +101,13 @@ def kitti_boxes(
     return reported(run)
 
 
-def _names(text: str) -> list[str]:
+def names_of(text: str) -> list[str]:
+    """Names out of a text with commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _ours(weights: str | None, mode: str, flow: str) -> Setup:
+def ours_of(weights: str | None, mode: str, flow: str = FlowConfig().method) -> Setup:
+    """How our method runs, by the options of a command."""
     backend = BackendConfig() if weights is None else BackendConfig(weights=weights)
     return Setup(backend, StreamConfig(flow=FlowConfig(flow)), mode)
 

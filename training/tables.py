@@ -83,6 +83,21 @@ def chewing_gum_table(metrics: dict, console: Console) -> None:
     console.print(table)
 
 
+def adapt_table(metrics: dict, console: Console) -> None:
+    """Print the gain by adaptation, and how it went, of adapt_fishbowl's result."""
+    table = _table("Adapted - base", "mean IoU", "gain", "95 %")
+    for field, row in metrics["gain"].items():
+        interval = "-" if row["ci95"] is None else "{:+.4f} to {:+.4f}".format(*row["ci95"])
+        table.add_row(field, "-" if row["mean"] is None else f"{row['mean']:+.4f}", interval)
+    console.print(table)
+    table = _table("Adaptation", "clip", "iterations", "visible IoU")
+    for name, row in metrics["videos"].items():
+        values = row["visible_iou"] or [None]  # nothing was measured without any window
+        ends = f"{number(values[0], 3)} to {number(values[-1], 3)}"
+        table.add_row(name.removeprefix("fishbowl_"), str(row["iterations"]), ends)
+    console.print(table)
+
+
 def kitti_table(metrics: dict, console: Console) -> None:
     """Print the result of evaluate_kitti: box IoU by occlusion level."""
     table = _table(

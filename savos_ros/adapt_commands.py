@@ -1,0 +1,159 @@
+"""The `savos adapt` commands: test-time adaptation, scored before and after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from training.adapt import AdaptConfig
+
+app = typer.Typer(no_args_is_help=True, help="Adapt weights to one video each, and score the gain.")
+
+JsonOption = Annotated[Path | None, typer.Option("--json", help="Results file to write.")]
+OutOption = Annotated[
+    Path | None, typer.Option(help="Folder of the adapted weights; none: not kept.")
+]
+WeightsOption = Annotated[str | None, typer.Option(help="Shipped name or .safetensors file.")]
+ModeOption = Annotated[
+    str, typer.Option(help="forward: online; bidirectional: whole video; lag:N: N frames later.")
+]
+TypesOption = Annotated[str, typer.Option(help="Species scored, with commas; none: all.")]
+IterationsOption = Annotated[int | None, typer.Option(help="Most iterations.")]
+RateOption = Annotated[float | None, typer.Option(help="Learning rate of Adam.")]
+GainOption = Annotated[
+    float | None, typer.Option(help="Stop when the visible IoU gained less in 10 iterations.")
+]
+BatchOption = Annotated[int | None, typer.Option(help="Windows per iteration.")]
+LengthOption = Annotated[int | None, typer.Option(help="Frames per window.")]
+DeviceOption = Annotated[str | None, typer.Option(help="Of the adaptation: cpu, cuda or cuda:N.")]
+ProcessesOption = Annotated[int, typer.Option(min=1, help="Worker processes.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of windows and intervals.")]
+
+
+def _config(**options: Any) -> AdaptConfig:
+    """Settings out of the options that were given."""
+    from training.adapt import AdaptConfig
+
+    return AdaptConfig(**{name: value for name, value in options.items() if value is not None})
+
+
+@app.command("fishbowl")
+def adapt_fishbowl(
+    data: Annotated[Path, typer.Option(help="Folder of clips, or the released test data.")],
+    weights: WeightsOption = None,
+    out: OutOption = None,
+    json: JsonOption = None,
+    mode: ModeOption = "forward",
+    types: TypesOption = "",
+    subset: Annotated[str, typer.Option(help="Of the released test data.")] = "",
+    iterations: IterationsOption = None,
+    learning_rate: RateOption = None,
+    stop_gain: GainOption = None,
+    batch: BatchOption = None,
+    length: LengthOption = None,
+    device: DeviceOption = None,
+    processes: ProcessesOption = 1,
+    seed: SeedOption = 0,
+) -> None:
+    """Adapt to each FISHBOWL clip on its visible masks; mean IoU before and after.
+
+    Example: savos adapt fishbowl --data ../shared/data/fishbowl/val --types BigFishB
+    --weights runs/unseen/best.safetensors --json docs/results/adapt_BigFishB.json
+    """
+    from training.commands import names_of, ours_of, reported
+
+    def run() -> None:
+        from training.adapt_fishbowl import adapt_fishbowl
+
+        config = _config(
+            learning_rate=learning_rate, max_iterations=iterations, stop_gain=stop_gain,
+            batch=batch, length=length, seed=seed, device=device,
+        )  # fmt: skip
+        adapt_fishbowl(
+            data, ours_of(weights, mode), config, json, out,
+            types=names_of(types), subset=subset, processes=processes, seed=seed,
+        )  # fmt: skip
+
+    raise typer.Exit(reported(run))
+
+
+@app.command("kitti-boxes")
+def adapt_kitti_boxes(
+    data: Annotated[Path, typer.Option(help="Folder of KITTI MOTS.")],
+    sequences: Annotated[str, typer.Option(help="Names, separated by commas.")],
+    weights: WeightsOption = None,
+    out: OutOption = None,
+    json: JsonOption = None,
+    mode: ModeOption = "forward",
+    masks: Annotated[str, typer.Option(help="truth or tracker.")] = "truth",
+    iterations: IterationsOption = None,
+    learning_rate: RateOption = None,
+    stop_gain: GainOption = None,
+    batch: BatchOption = None,
+    length: LengthOption = None,
+    device: DeviceOption = None,
+    processes: ProcessesOption = 1,
+    seed: SeedOption = 0,
+) -> None:
+    """Adapt to each KITTI sequence on its visible masks; box IoU before and after.
+
+    KITTI is CC BY-NC-SA 3.0: weights adapted to it must not be shipped under other terms.
+
+    Example: savos adapt kitti-boxes --data ../shared/data/kitti_mots --sequences 0000,0001
+    """
+    from training.commands import names_of, ours_of, reported
+
+    def run() -> None:
+        from training.adapt_kitti import adapt_kitti
+
+        config = _config(
+            learning_rate=learning_rate, max_iterations=iterations, stop_gain=stop_gain,
+            batch=batch, length=length, seed=seed, device=device,
+        )  # fmt: skip
+        adapt_kitti(
+            data, names_of(sequences), masks, ours_of(weights, mode), config, json, out,
+            processes=processes, seed=seed,
+        )  # fmt: skip
+
+    raise typer.Exit(reported(run))
+
+
+@app.command("curve")
+def adapt_curve(
+    clip: Annotated[Path, typer.Option(help="A FISHBOWL clip, path without ending.")],
+    weights: WeightsOption = None,
+    json: JsonOption = None,
+    mode: ModeOption = "forward",
+    types: TypesOption = "",
+    iterations: IterationsOption = None,
+    every: Annotated[
+        int | None, typer.Option(help="Iterations between scores: 1, 2, 5 or 10.")
+    ] = None,
+    learning_rate: RateOption = None,
+    batch: BatchOption = None,
+    length: LengthOption = None,
+    device: DeviceOption = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Learning curve of the adaptation to one clip, without early stopping (figure 5 a).
+
+    Example: savos adapt curve --clip ../shared/data/fishbowl/val/fishbowl_0024 --types BigFishB
+    --weights runs/unseen/best.safetensors --json docs/results/adapt_curve.json
+    """
+    from training.commands import names_of, ours_of, reported
+
+    def run() -> None:
+        from training.adapt_curve import adapt_curve
+        from training.evaluate_fishbowl import ClipJob
+
+        config = _config(
+            learning_rate=learning_rate, max_iterations=iterations, measure_every=every,
+            batch=batch, length=length, seed=seed, device=device,
+        )  # fmt: skip
+        job = ClipJob(clip, ("ours",), ours_of(weights, mode), types=tuple(names_of(types)))
+        adapt_curve(job, config, json, seed=seed)
+
+    raise typer.Exit(reported(run))

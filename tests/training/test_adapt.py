@@ -1,0 +1,250 @@
+# ruff: noqa: E402  (nothing below imports where torch is absent)
+import json
+
+import numpy as np
+import pytest
+import tiny_kitti
+import tiny_released
+from typer.testing import CliRunner
+
+torch = pytest.importorskip("torch")
+
+from savos_model.config import ModelConfig
+from savos_model.losses import LossConfig, Losses, Targets
+from savos_model.network import Prediction, SavosNet
+from savos_model.settings import SettingError
+from savos_model.weights import Weights, WeightsError, load_weights, save_weights
+from savos_ros.cli import app
+from tests.model.scenes import crossing
+from training.adapt import (
+    AdaptConfig,
+    adapt,
+    distance,
+    finished,
+    learnt_with,
+    network,
+    visible_clip,
+    visible_iou,
+)
+from training.augment import AugmentConfig
+from training.data.store import ClipFrame
+from training.results import read_results
+
+MODEL = ModelConfig(width=0.0625)
+SHORT = {"batch": 4, "length": 4, "min_px": 50, "checked": 6, "bf16": False}
+
+
+def fresh(seed=0, **info):
+    torch.manual_seed(seed)
+    arrays = {name: value.numpy() for name, value in SavosNet(MODEL).state_dict().items()}
+    return Weights("fresh", MODEL, arrays, info)
+
+
+@pytest.fixture(scope="module")
+def clip():
+    frames = (ClipFrame(f.image, f.instances, full={}) for f in crossing(8, speed=4))
+    return visible_clip("crossing", frames, MODEL)
+
+
+def test_adaptation_raises_the_visible_iou_and_lowers_the_loss(clip):
+    weights = fresh()
+    kept = {name: array.copy() for name, array in weights.arrays.items()}
+    config = AdaptConfig(learning_rate=1e-2, max_iterations=15, stop_gain=-1.0, **SHORT)
+    result = adapt(weights, clip, config)
+    first, last = result.history[0], result.history[-1]
+    assert (first["iteration"], result.iterations) == (0, 15)
+    assert last["visible_iou"] > first["visible_iou"] + 0.3
+    assert last["loss"] < 0.8 * first["loss"]
+    assert set(first) == {"iteration", "visible_iou", "loss", *Losses._fields}
+    for name, array in kept.items():  # the given weights stay as they were
+        np.testing.assert_array_equal(weights.arrays[name], array)
+    assert result.weights.name == "fresh+crossing"
+    assert result.weights.info["iterations"] == "15"
+
+
+def test_same_seed_same_weights_and_pull_keeps_them_near(clip):
+    weights = fresh()
+    options = {"learning_rate": 1e-3, "max_iterations": 4, "stop_window": 4, "measure_every": 2}
+    one, two = (adapt(weights, clip, AdaptConfig(**options, **SHORT)) for _ in range(2))
+    assert one.history == two.history
+    for name, array in one.weights.arrays.items():
+        np.testing.assert_array_equal(array, two.weights.arrays[name])
+    pulled = adapt(weights, clip, AdaptConfig(pull=1000.0, **options, **SHORT))
+    far, near = (
+        distance(network(result.weights, "cpu"), network(weights, "cpu")).item()
+        for result in (one, pulled)
+    )
+    assert 0 < near < far
+    other = adapt(weights, clip, AdaptConfig(seed=1, **options, **SHORT))
+    assert other.history != one.history
+
+
+def entries(values, every=5):
+    return [{"iteration": i * every, "visible_iou": value} for i, value in enumerate(values)]
+
+
+@pytest.mark.parametrize(
+    ("values", "stop"),
+    [
+        ([0.5, 0.5], False),  # five iterations tell nothing of ten
+        ([0.5, 0.5, 0.509], True),
+        ([0.5, 0.5, 0.511], False),
+        ([0.5, 0.6, 0.7, 0.71, 0.709], True),
+        ([0.1, 0.2, 0.15, 0.3], False),
+    ],
+)
+def test_rule_of_section_4_3(values, stop):
+    assert finished(entries(values), AdaptConfig()) is stop
+
+
+def test_stops_by_the_rule_or_at_the_limit(clip):
+    seen = []
+    options = {"stop_window": 4, "measure_every": 2, **SHORT}
+    by_rule = adapt(
+        fresh(),
+        clip,
+        AdaptConfig(learning_rate=0.0, max_iterations=50, **options),
+        watch=lambda iteration, net: seen.append(iteration),
+    )
+    assert (by_rule.iterations, by_rule.stopped) == (4, "gain")
+    assert seen == [0, 2, 4]
+    limited = adapt(fresh(), clip, AdaptConfig(max_iterations=3, stop_gain=-1.0, **options))
+    assert (limited.iterations, limited.stopped) == (3, "max_iterations")
+
+
+def test_unused_frames_can_measure(clip):
+    config = AdaptConfig(max_iterations=2, stop_window=2, measure_every=2, **SHORT)
+    other = visible_clip(
+        "other", (ClipFrame(f.image, f.instances) for f in crossing(6, speed=2)), MODEL
+    )
+    own, held = adapt(fresh(), clip, config), adapt(fresh(), clip, config, held=other)
+    for name, array in own.weights.arrays.items():
+        np.testing.assert_array_equal(array, held.weights.arrays[name])
+    assert own.history[0]["visible_iou"] != held.history[0]["visible_iou"]
+
+
+def test_nothing_to_adapt_to_gives_the_weights_back(clip):
+    weights = fresh()
+    result = adapt(weights, clip, AdaptConfig(length=9))  # the clip has 8 frames
+    assert result.weights is weights and result.iterations == 0
+    assert "9 frames" in result.stopped
+
+
+def test_settings_are_checked():
+    with pytest.raises(SettingError, match="stop_window must be a multiple of measure_every"):
+        AdaptConfig(measure_every=3)
+
+
+def test_loss_and_crop_are_those_of_the_training():
+    loss, augment = {"consistency": 0.7, "both_directions": False}, {"paste": 0.5, "enlarge": 1.5}
+    expected = LossConfig(**loss), AugmentConfig(**augment)
+    assert learnt_with(fresh(settings=json.dumps({"loss": loss, "augment": augment}))) == expected
+    first = learnt_with(fresh(loss=json.dumps(loss), enlarge="1.5"))
+    assert first == (expected[0], AugmentConfig(enlarge=1.5))
+    assert learnt_with(fresh()) == (LossConfig(), AugmentConfig())
+    for wrong in ('{"loss": {"magic": 1}}', "[]", "{"):
+        with pytest.raises(WeightsError, match="the stored settings cannot be read"):
+            learnt_with(fresh(settings=wrong))
+
+
+class Known:
+    """A network that says a fixed mask, and that nothing moves beyond its base motion."""
+
+    config = MODEL
+
+    def __init__(self, mask):
+        zeros = torch.zeros_like(mask)
+        residual = torch.zeros(*mask.shape[:2], 2, *mask.shape[2:])
+        self.said = Prediction((mask * 2 - 1) * 20, zeros, residual, zeros[..., 0])
+
+    def sequence(self, patches):
+        return self.said, None
+
+
+def test_visible_iou_counts_inside_the_weight_only():
+    visible = torch.zeros(1, 3, 32, 64)
+    visible[..., 8:24, 20:40] = 1
+    patches = torch.zeros(1, 3, 6, 32, 64)
+    patches[:, :, 3] = visible
+    boxes = torch.tensor([0.0, 0.0, 64.0, 32.0]).expand(1, 3, 4)
+    targets = Targets(patches, visible, torch.ones_like(visible), boxes, torch.zeros(1, 3, 2))
+    assert visible_iou(Known(visible), [targets], False) == pytest.approx(1)
+    wider = visible.clone()
+    wider[..., 8:24, 40:60] = 1  # twice as wide
+    assert visible_iou(Known(wider), [targets], False) == pytest.approx(0.5)
+    hidden = targets.weight.clone()
+    hidden[..., 40:60] = 0
+    behind = targets._replace(weight=hidden)
+    assert visible_iou(Known(wider), [behind], False) == pytest.approx(1)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    path = tmp_path / "base.safetensors"
+    save_weights(path, fresh())
+    return path
+
+
+QUICK = ["--iterations", "2", "--batch", "2", "--length", "3", "--learning-rate", "0.001"]
+
+
+def savos(*arguments):
+    result = CliRunner().invoke(app, ["adapt", *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_fishbowl_before_and_after(tmp_path, weights):
+    root, out = tiny_released.write_released(tmp_path / "data"), tmp_path / "out.json"
+    text = savos(
+        "fishbowl", "--data", root, "--weights", weights, "--json", out, "--out", tmp_path / "kept",
+        "--types", "SmallFishA", "--mode", "bidirectional", *QUICK,
+    )  # fmt: skip
+    assert "Adapted - base" in text
+    metrics = read_results(out)["metrics"]
+    assert metrics["protocol"]["mode"] == "bidirectional"
+    assert metrics["protocol"]["types"] == ["SmallFishA"]
+    base, adapted = metrics["methods"]["base"], metrics["methods"]["adapted"]
+    assert base["n"] == adapted["n"] > 0
+    for field, row in metrics["gain"].items():
+        assert row["mean"] == pytest.approx(adapted[field] - base[field])
+        assert row["ci95"][0] <= row["mean"] <= row["ci95"][1]
+    kept = sorted(path.name for path in (tmp_path / "kept").iterdir())
+    assert kept == [f"{video}.safetensors" for video in tiny_released.VIDEOS]
+    first = load_weights(str(tmp_path / "kept" / kept[0]))
+    assert first.info["adapted_from"] == "fresh" and first.info["iterations"] == "2"
+    assert any((first.arrays[k] != a).any() for k, a in load_weights(str(weights)).arrays.items())
+    assert [video["iterations"] for video in metrics["videos"].values()] == [2, 2]
+
+
+def test_curve_has_lists_of_one_length(tmp_path, weights):
+    root, out = tiny_released.write_released(tmp_path / "data"), tmp_path / "curve.json"
+    clip = root / "test_frames" / tiny_released.VIDEOS[0]
+    savos(
+        "curve", "--clip", clip, "--weights", weights, "--json", out, "--every", "1", *QUICK
+    )  # fmt: skip
+    metrics = read_results(out)["metrics"]
+    assert metrics["iterations"] == [0, 1, 2]
+    assert {len(metrics[k]) for k in ("loss", "visible_iou", "full", "occluded")} == {3}
+    assert metrics["stop"] is None  # two iterations are too few for the rule
+
+
+def test_kitti_before_and_after(tmp_path, weights):
+    root, out = tiny_kitti.write_tracking(tmp_path / "kitti"), tmp_path / "out.json"
+    savos(
+        "kitti-boxes", "--data", root, "--sequences", tiny_kitti.SEQUENCE, "--weights", weights,
+        "--json", out, "--out", tmp_path / "kept", *QUICK,
+    )  # fmt: skip
+    metrics = read_results(out)["metrics"]
+    level = metrics["levels"]["2"]
+    means = {name: row["iou_mean"] for name, row in level["methods"].items()}
+    assert set(means) == {"visible", "ours", "adapted"}
+    assert metrics["gain"]["2"]["mean"] == pytest.approx(means["adapted"] - means["ours"])
+    assert metrics["sequences"][tiny_kitti.SEQUENCE]["iterations"] == 2
+    kept = load_weights(str(tmp_path / "kept" / f"{tiny_kitti.SEQUENCE}.safetensors"))
+    assert "CC BY-NC-SA" in kept.info["licence"]
+
+
+def test_wrong_arguments_become_one_line(tmp_path):
+    result = CliRunner().invoke(app, ["adapt", "fishbowl", "--data", str(tmp_path)])
+    assert result.exit_code == 2 and "holds no FISHBOWL clips" in result.stderr

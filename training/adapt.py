@@ -1,0 +1,263 @@
+"""Adapts weights to one video by the training loss unchanged, with early stopping (section 4.3)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from savos_model.config import ModelConfig
+from savos_model.losses import (
+    LossConfig,
+    Targets,
+    motion_forward,
+    predict,
+    predict_with_prior,
+    savos_losses,
+    total_loss,
+    warp_prediction,
+)
+from savos_model.network import SavosNet
+from savos_model.settings import SettingError, check_settings, setting
+from savos_model.weights import Weights, WeightsError
+from training.augment import AugmentConfig, make_input
+from training.data.store import Clip, ClipFrame, collect_rows, stack_rows
+from training.windows import StoredWindows, gather, list_places
+
+PLAIN = AugmentConfig(paste=0.0, memory=0.0, jitter=0.0, mask_noise=0.0, colour=0.0, no_colour=0.0)
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """One adaptation; an iteration is an optimiser step on windows drawn from the whole video."""
+
+    learning_rate: float = setting(1e-4, "learning rate of Adam", minimum=0.0, maximum=1.0)
+    max_iterations: int = setting(100, "most iterations", minimum=1)
+    stop_gain: float = setting(
+        0.01, "stop when the visible IoU gained less", minimum=-1.0, maximum=1.0
+    )
+    stop_window: int = setting(10, "over so many iterations", minimum=1)
+    measure_every: int = setting(5, "iterations between measurements", minimum=1)
+    batch: int = setting(16, "windows per iteration", minimum=2)
+    length: int = setting(8, "frames per window", minimum=3)
+    checked: int = setting(48, "windows that measure the visible IoU", minimum=1)
+    min_px: int = setting(100, "smallest visible area of a window [px]", minimum=1)
+    pull: float = setting(0.0, "weight of the squared distance to the given weights", minimum=0.0)
+    seed: int = setting(0, "seed of everything", minimum=0)
+    device: str = setting("cpu", "cpu, cuda or cuda:N")
+    bf16: bool = setting(True, "bfloat16 convolutions")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.stop_window % self.measure_every:
+            raise SettingError(
+                f"stop_window must be a multiple of measure_every, got {self.stop_window} and "
+                f"{self.measure_every}: the rule compares measurements {self.stop_window} apart"
+            )
+
+
+@dataclass(frozen=True)
+class AdaptResult:
+    """What an adaptation led to.
+
+    Attributes:
+        weights: the adapted ones; those given when the video has no window.
+        history: one entry per measurement: iteration, visible_iou, loss and its terms; these are
+            means over the iterations since the entry before, in the first one those of its weights.
+        stopped: why it ended.
+    """
+
+    weights: Weights
+    history: list[dict[str, float]]
+    stopped: str
+
+    @property
+    def iterations(self) -> int:
+        """Iterations made."""
+        return int(self.history[-1]["iteration"]) if self.history else 0
+
+
+Watch = Callable[[int, SavosNet], None]
+
+
+def visible_clip(
+    name: str, frames: Iterable[ClipFrame], model: ModelConfig, min_px: int = 64
+) -> Clip:
+    """Rows of a video in memory, without the amodal truth that its frames may bring."""
+    blind = (dataclasses.replace(frame, full=None) for frame in frames)
+    return Clip(name, stack_rows(collect_rows(blind, model.patch, min_px)))
+
+
+def adapt(
+    weights: Weights,
+    clip: Clip,
+    config: AdaptConfig,
+    *,
+    loss: LossConfig | None = None,
+    augment: AugmentConfig | None = None,
+    held: Clip | None = None,
+    watch: Watch | None = None,
+) -> AdaptResult:
+    """Train a copy of weights on the visible masks of one video.
+
+    Args:
+        weights: where it starts.
+        clip: rows of the video; only what can be seen is read.
+        config: the adaptation.
+        loss: that of the training; the one stored with the weights when None.
+        augment: likewise.
+        held: rows that measure the visible IoU instead of `clip`, to check on unused frames.
+        watch: called with the iteration and the network at every measurement, also before the first
+            iteration; it must leave the network as it is.
+
+    Raises:
+        WeightsError: the settings stored with the weights cannot be read.
+    """
+    stored = learnt_with(weights)
+    loss, augment = loss or stored[0], augment or stored[1]
+    places = list_places([clip], config.length, config.min_px)
+    if not places:
+        return AdaptResult(weights, [], f"no track is seen for {config.length} frames")
+    source = StoredWindows([clip], places, config.length, config.device)
+    net, start = network(weights, config.device), network(weights, config.device)
+    checks = check_batches(held or clip, weights.model, config, augment.enlarge)
+    optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
+    history = [{"iteration": 0, "visible_iou": visible_iou(net, checks, config.bf16)}]
+    if watch:
+        watch(0, net)
+    parts: list[dict[str, float]] = []
+    for iteration in range(1, config.max_iterations + 1):
+        window = source.draw(config.batch, np.random.default_rng((config.seed, iteration)))
+        generator = seeded(config.seed * 1_000_003 + iteration, config.device)
+        targets = make_input(window, weights.model, augment, generator)
+        losses = savos_losses(net, targets, loss, bf16=config.bf16)
+        total = total_loss(losses, loss)
+        learn(net, optimiser, total + config.pull * distance(net, start) if config.pull else total)
+        terms = {"loss": total, **losses._asdict()}
+        parts.append({name: value.item() for name, value in terms.items()})
+        if iteration == 1:
+            history[0] |= parts[0]  # the loss of the given weights, before any step
+
+        if iteration % config.measure_every == 0 or iteration == config.max_iterations:
+            value = visible_iou(net, checks, config.bf16)
+            history.append({"iteration": iteration, "visible_iou": value, **means(parts)})
+            parts.clear()
+            if watch:
+                watch(iteration, net)
+            if finished(history, config):
+                break
+    stopped = "gain" if finished(history, config) else "max_iterations"
+    return AdaptResult(taken(weights, clip.name, net, config, history), history, stopped)
+
+
+def learn(net: SavosNet, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step down the gradient, clipped as in training."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    optimiser.step()
+
+
+def means(parts: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Mean of every figure over some iterations."""
+    return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
+
+
+def finished(history: Sequence[dict[str, float]], config: AdaptConfig) -> bool:
+    """Whether the visible IoU gained less than stop_gain over the last stop_window iterations."""
+    values = {entry["iteration"]: entry["visible_iou"] for entry in history}
+    now = history[-1]["iteration"]
+    earlier = values.get(now - config.stop_window)
+    return earlier is not None and values[now] - earlier < config.stop_gain
+
+
+def check_batches(
+    clip: Clip, model: ModelConfig, config: AdaptConfig, enlarge: float
+) -> list[Targets]:
+    """Fixed windows without augmentation, spread evenly over a video."""
+    places = list_places([clip], config.length, config.min_px)
+    count = min(config.checked, len(places))
+    chosen = [places[i] for i in np.linspace(0, len(places) - 1, count).round().astype(int)]
+    plain = dataclasses.replace(PLAIN, enlarge=enlarge)
+    batches = []
+    for i in range(0, count, config.batch):
+        some = chosen[i : i + config.batch]
+        window = gather([clip], some, config.length, np.zeros(len(some), bool), config.device)
+        batches.append(make_input(window, model, plain, seeded(i, config.device)))
+    return batches
+
+
+@torch.no_grad()
+def visible_iou(net: SavosNet, batches: Sequence[Targets], bf16: bool) -> float:
+    """Mean IoU of M^ with V inside W over all frames but the first of each window, 0..1."""
+    found = []
+    for targets in batches:
+        unroll = predict_with_prior if net.config.prior_mask else predict
+        prediction = unroll(net, targets, bf16)
+        motion = motion_forward(prediction, targets, net.config.motion_base)
+        known = targets.weight[:, 1:] > 0.5
+        said = (warp_prediction(prediction, motion, targets.boxes).mask > 0.5) & known
+        seen = (targets.visible[:, 1:] > 0.5) & known
+        both, either = (part.sum((-2, -1)) for part in (said & seen, said | seen))
+        found.append((both / either.clamp_min(1)).flatten())
+    return float(torch.cat(found).mean()) if found else 0.0
+
+
+def distance(net: SavosNet, start: SavosNet) -> Tensor:
+    """Squared distance of two networks' parameters."""
+    pairs = zip(net.parameters(), start.parameters(), strict=True)
+    return torch.stack([(a - b.detach()).square().sum() for a, b in pairs]).sum()
+
+
+def network(weights: Weights, device: str) -> SavosNet:
+    """A network of its own with these weights."""
+    net = SavosNet(weights.model)
+    net.load_state_dict({name: torch.from_numpy(a) for name, a in weights.arrays.items()})
+    return net.to(device, memory_format=torch.channels_last)
+
+
+def taken(
+    weights: Weights,
+    name: str,
+    net: SavosNet,
+    config: AdaptConfig,
+    history: Sequence[dict[str, float]],
+) -> Weights:
+    """The network's parameters as weights that say what they were adapted to."""
+    arrays = {k: v.detach().cpu().contiguous().numpy() for k, v in net.state_dict().items()}
+    info = {
+        **weights.info,
+        "adapted_to": name,
+        "adapted_from": weights.name,
+        "adapt": json.dumps(dataclasses.asdict(config)),
+        "iterations": str(history[-1]["iteration"]),
+    }
+    return Weights(f"{weights.name}+{name}", weights.model, arrays, info)
+
+
+def seeded(seed: int, device: str) -> torch.Generator:
+    """A generator of its own on a device."""
+    return torch.Generator(device).manual_seed(seed)
+
+
+def learnt_with(weights: Weights) -> tuple[LossConfig, AugmentConfig]:
+    """Loss and augmentation that weights were trained with; defaults for what they do not say.
+
+    Raises:
+        WeightsError: what they say cannot be read.
+    """
+    info = weights.info
+    try:
+        groups = json.loads(info.get("settings", "{}"))
+        loss = groups.get("loss") or json.loads(info.get("loss", "{}"))
+        crop = {"enlarge": float(info["enlarge"])} if "enlarge" in info else {}
+        return LossConfig(**loss), AugmentConfig(**(groups.get("augment") or crop))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{weights.name}: the stored settings cannot be read ({error}): train again"
+        ) from error

@@ -1,0 +1,88 @@
+"""Learning curve of the adaptation to one FISHBOWL clip, as figure 5 a of the paper."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from savos_model.network import SavosNet
+from savos_model.weights import load_weights
+from training.adapt import AdaptConfig, adapt, finished, taken, visible_clip
+from training.adapt_fishbowl import FIELDS, saved, with_weights
+from training.data.fishbowl_released import open_fishbowl
+from training.evaluate_fishbowl import ClipJob, evaluate_clip
+from training.metrics import summarise
+from training.prepare import fishbowl_frames
+from training.results import write_results
+
+
+def adapt_curve(
+    clip: ClipJob,
+    config: AdaptConfig,
+    out: Path | None,
+    *,
+    seed: int = 0,
+    console: Console | None = None,
+) -> dict:
+    """Learning curve on one clip, without early stopping, as figure 5 a of the paper.
+
+    Args:
+        clip: how it is scored; its setup names the weights to start from.
+        config: the adaptation; scores are taken every measure_every iterations.
+        out: results file; None writes none.
+        seed: noted in the results file.
+        console: where messages go; standard output when None.
+
+    Returns:
+        The metrics: clip, model, adapt, iterations, loss, visible_iou, full, occluded (lists of one
+        length) and stop: the iteration at which the rule of section 4.3 ends, None when never.
+
+    Raises:
+        ValueError: no window to adapt to, or nothing to score in the clip.
+    """
+    console = console or Console()
+    torch.set_num_threads(1)
+    weights = load_weights(clip.ours.backend.weights)
+    name = open_fishbowl(clip.path).name
+    endless = dataclasses.replace(config, stop_gain=-1.0)  # IoU never falls by more
+    scores: list[dict] = []
+
+    def watch(iteration: int, net: SavosNet) -> None:
+        now = taken(weights, name, net, config, [{"iteration": iteration}])
+        with saved(now, None, name) as path:
+            setup = with_weights(clip.ours, path)
+            result = evaluate_clip(dataclasses.replace(clip, ours=setup), lambda _: None)
+        scores.append(summarise(result.scores["ours"]))
+        shown = ", ".join(f"{field} {scores[-1][field] or 0:.4f}" for field in FIELDS)
+        console.print(f"iteration {iteration}: {shown}")
+
+    rows = visible_clip(name, fishbowl_frames(clip.path), weights.model)
+    result = adapt(weights, rows, endless, watch=watch)
+    if not result.history or not scores[0]["n"]:
+        raise ValueError(f"{name} has nothing to score or adapt to: choose another clip")
+    metrics = {
+        "clip": name,
+        "types": list(clip.types),
+        "mode": clip.ours.mode,
+        "model": {"weights": weights.name, "training": weights.info},
+        "adapt": dataclasses.asdict(config),
+        "stop": stop(result.history, config),
+        "iterations": [int(entry["iteration"]) for entry in result.history],
+        "loss": [entry["loss"] for entry in result.history],
+        "visible_iou": [entry["visible_iou"] for entry in result.history],
+        **{field: [score[field] for score in scores] for field in FIELDS},
+    }
+    if out is not None:
+        write_results(out, metrics, seed=seed)
+        console.print(f"written: {out}")
+    return metrics
+
+
+def stop(history: Sequence[dict[str, float]], config: AdaptConfig) -> int | None:
+    """Iteration at which the rule of section 4.3 ends an adaptation, None when it never does."""
+    parts = (history[:n] for n in range(1, len(history) + 1))
+    return next((int(part[-1]["iteration"]) for part in parts if finished(part, config)), None)
