@@ -177,16 +177,18 @@ class Refinement:
         needy = refiner.needy(count)
         names = needy[: self._affordable()] if hurry else needy
         try:
-            done = refiner.give_out(count, names)
+            done, late = refiner.give_out(count, names), False
         except LateError:
             if self._stopping.is_set():
                 return
-            # It would have taken as long again at least.
-            self._learn(2 * (time.monotonic() - begun), names)
-            names = []
-            done = refiner.give_out(count, names)
-        else:
-            self._learn(time.monotonic() - begun, names)
+            late = True
+        seconds = time.monotonic() - begun
+        if names:  # what was given up had a part to come that is not known: as much again
+            self._budget.took(seconds * (1 + late), len(names), len(self._held))
+        if late:
+            names, done = [], refiner.give_out(count, ())
+        elif names:
+            self._health.timed({"refine_pass": seconds * 1e3})
         self._health.count_refine(
             passes=bool(names),
             windows_skipped=bool(needy) and not names,
@@ -203,13 +205,9 @@ class Refinement:
         period_s = (held[-1].joined_s - held[0].joined_s) / max(1, len(held) - 1)
         return self._budget.tracks(len(held), (stride - behind) * period_s)
 
-    def _learn(self, seconds: float, names: list[str]) -> None:
-        if names:
-            self._budget.took(seconds, len(names), len(self._held))
-            self._health.timed({"refine_pass": seconds * 1e3})
-
     def _publish(self, done: list[Refined]) -> None:
         for item in done:
+            self._idle.wait(POLL_S)
             frame = self._held.popleft()
             shape = frame.record.seen.grey.shape
             self._publisher.publish_refined(frame.header, shape, self._engine.model, item.objects)

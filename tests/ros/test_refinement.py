@@ -60,13 +60,16 @@ class Bench:
         self.lines.append(text)
 
     def send(self, count, start=0, fresh=()):
-        """Frames at a pace; the refinement is told a slower or faster one."""
+        """Frames in a burst; the refinement is told the pace of `period_s`."""
+        answered = []
         for index in range(start, start + count):
             item = scene_frame(index % 28)
             stamp_ns = START_NS + index * PERIOD_NS
             self.stream.step(Frame(stamp_ns, item.image, item.instances))
             joined = index * self.period_s if self.period_s else time.monotonic()
-            self.refinement.put(Answered(self.stream.record, index, joined, index in fresh))
+            answered.append(Answered(self.stream.record, index, joined, index in fresh))
+        for frame in answered:
+            self.refinement.put(frame)
         return self
 
     def wait(self, count):
