@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from savos_model.config import ModelConfig, TracksConfig
+from savos_model.geometry import MIN_BOX_PX
 from savos_model.geometry_torch import resample
 from savos_model.losses import Targets
 from savos_model.motion_torch import patch_scale
@@ -138,10 +139,10 @@ def tight_boxes(visible: Tensor, boxes: Tensor) -> Tensor:
     return torch.cat((low, high), -1)
 
 
-def grow(boxes: Tensor, factor: float | Tensor) -> Tensor:
-    """Boxes [..., 4] grown about their centres."""
+def grow(boxes: Tensor, factor: float | Tensor, least: float = 0.0) -> Tensor:
+    """Boxes [..., 4] grown about their centres, to sides of `least` px or more."""
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
-    half = (boxes[..., 2:] - boxes[..., :2]) / 2 * factor
+    half = ((boxes[..., 2:] - boxes[..., :2]) * factor).clamp(min=least) / 2
     return torch.cat((centre - half, centre + half), -1)
 
 
@@ -157,6 +158,7 @@ def crop_boxes(
         occluded,
         config.enlarge
         * torch.exp(uniform((batch, 1, 2), -config.jitter, config.jitter, generator)),
+        MIN_BOX_PX,
     )
     remembered = grow(true, uniform((batch, 1, 1), 1.0, 1.35, generator))
     both = torch.cat(

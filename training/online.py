@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from savos_model.config import BackendConfig, RefineConfig, StreamConfig
@@ -43,6 +43,14 @@ class Setup:
         refine_config(self.mode)
 
 
+def cropped_as_learnt(stream: StreamConfig, info: Mapping[str, str]) -> StreamConfig:
+    """The stream with the crop factor that weights were trained for, where their `info` says so."""
+    if "enlarge" not in info:
+        return stream
+    tracks = dataclasses.replace(stream.tracks, enlarge=float(info["enlarge"]))
+    return dataclasses.replace(stream, tracks=tracks)
+
+
 class Online:
     """Our method with loaded weights; what runs in it is in `model`, for result files."""
 
@@ -51,9 +59,9 @@ class Online:
         from savos_model.backends.base import make_backend
 
         self.refine = refine_config(setup.mode)
-        self.stream = setup.stream
         self.engine = make_backend(setup.backend)
         weights = self.engine.weights
+        self.stream = cropped_as_learnt(setup.stream, weights.info)
         self.model = {
             "weights": weights.name,
             "engine": self.engine.name,

@@ -106,6 +106,9 @@ def test_crop_boxes_are_enlarged_and_remember_the_true_extent():
     torch.testing.assert_close(bare[0, 0], torch.tensor([5.0, 5.0, 25.0, 25.0]))
     kept = crop_boxes(occluded, true, AugmentConfig(memory=1.0, jitter=0.0), generator)
     assert (kept[..., 2] >= 60).all()
+    speck = torch.tensor([[[30.0, 30.0, 34.0, 50.0]]])
+    box = crop_boxes(speck, speck, AugmentConfig(memory=0.0, jitter=0.0), generator)
+    torch.testing.assert_close(box[0, 0], torch.tensor([24.0, 20.0, 40.0, 60.0]))  # 16 px wide
 
 
 def test_batches_depend_on_seed_and_step_only(store):

@@ -34,7 +34,7 @@ class GumConfig:
 
     length: int = setting(40, "frames per window", minimum=2, maximum=VIDEO)
     lower: float = setting(
-        0.75,
+        0.5,
         "share of windows that show the lower polygon, the one with hidden parts",
         minimum=0.0,
         maximum=1.0,
