@@ -18,6 +18,8 @@ UNKNOWN = 0.5  # prior at a track's birth
 # number move as fast as it must at the learning rate of all others.
 PRIOR_SCALE = 4.0
 PRIOR_GAIN = 0.25  # where training begins
+# Of alpha in the softmax of eq. 8: as an output like the others it would need ten times the steps.
+ALPHA_SCALE = 10.0
 
 LEAK = 0.01  # negative slope of every LeakyReLU
 NORM_EPS = 1e-5  # of every GroupNorm (one group)

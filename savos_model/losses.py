@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from savos_model.geometry_torch import warp_patch
-from savos_model.layers import FLOW, RGB, UNKNOWN, VISIBLE
+from savos_model.layers import ALPHA_SCALE, FLOW, RGB, UNKNOWN, VISIBLE
 from savos_model.motion_torch import amodal_motion
 from savos_model.network import Prediction, SavosNet
 from savos_model.settings import check_settings, setting
@@ -123,7 +123,7 @@ def warp_prediction(prediction: Prediction, motion: Tensor, boxes: Tensor) -> Wa
 
 def merge(forward: Warped, backward: Warped) -> Tensor:
     """Eq. 8: both directions' masks of the same frames, weighted by the softmax of their alphas."""
-    share = torch.sigmoid(forward.alpha - backward.alpha)
+    share = torch.sigmoid(ALPHA_SCALE * (forward.alpha - backward.alpha))
     return share * forward.mask + (1 - share) * backward.mask
 
 

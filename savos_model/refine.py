@@ -17,6 +17,7 @@ from savos_model.backends.base import Backend
 from savos_model.compose import compose
 from savos_model.config import ComposeConfig, RefineConfig, StreamConfig
 from savos_model.guess import Cue, Seen, moving, network_inputs, output_values, with_priors
+from savos_model.layers import ALPHA_SCALE
 from savos_model.optical_flow import FlowRegion, TopicFlow, make_flow
 from savos_model.record import Observed, Record
 from savos_model.types import AmodalObject, Source
@@ -214,4 +215,4 @@ def merge(forward: np.ndarray | None, backward: np.ndarray) -> np.ndarray:
 
 def forward_share(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:
     """Weight of the forward direction in eq. 8, float32 [h, w], 0..1."""
-    return 1 / (1 + np.exp(backward[..., 1] - forward[..., 1]))
+    return 1 / (1 + np.exp(ALPHA_SCALE * (backward[..., 1] - forward[..., 1])))
