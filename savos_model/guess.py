@@ -31,8 +31,8 @@ class Guess:
     """The amodal mask predicted for a neighbouring frame, before it is moved into its box there.
 
     Attributes:
-        values: float32 [h, w, 1 or 2], fills `box`: calibrated probability and, for the
-            bi-directional merge, alpha.
+        values: float32 [h, w, 1 or 2], fills `box`: probability and, for the bi-directional merge,
+            alpha.
         motion: float32 [2, h, w] motion into the neighbouring frame [px].
         mean_motion: mean of `motion` over the mask (x, y) [px per frame].
     """
@@ -87,10 +87,22 @@ def with_priors(
     return np.concatenate((patches, priors), 1)
 
 
-def output_values(out: StepOutput, temperature: float, with_alpha: bool) -> np.ndarray:
+def output_values(out: StepOutput, with_alpha: bool) -> np.ndarray:
     """Guess.values of N objects: float32 [N, h, w, 1 or 2]."""
-    chances = 1 / (1 + np.exp(-out.mask_logits / np.float32(temperature)))
+    chances = 1 / (1 + np.exp(-out.mask_logits))
     return np.stack((chances, out.alpha) if with_alpha else (chances,), -1)
+
+
+def calibrated(chance: np.ndarray, temperature: float) -> np.ndarray:
+    """Sigmoid of the logit of a probability divided by the temperature; 0.5 stays 0.5.
+
+    For what is published only: a prior or a merge must see what training saw.
+    """
+    if temperature == 1.0:
+        return chance
+    power = 1 / np.float32(temperature)
+    sure, unsure = chance**power, (1 - chance) ** power
+    return sure / (sure + unsure)
 
 
 def moving(

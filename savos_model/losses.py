@@ -160,12 +160,13 @@ def savos_losses(
     if config.both_directions:
         pairs = zip(targets, targets.reversed(), strict=True)
         targets = Targets(*(torch.cat(pair) for pair in pairs))
-    unroll = predict_with_prior if net.config.prior_mask else predict
-    return compare(unroll(net, targets, bf16), targets, config, net.config.motion_base)
+    return compare(predict(net, targets, bf16), targets, config, net.config.motion_base)
 
 
 def predict(net: SavosNet, targets: Targets, bf16: bool = False) -> Prediction:
-    """Run the network over whole windows at once; float32 out."""
+    """Run the network over whole windows; float32 out."""
+    if net.config.prior_mask:
+        return predict_with_prior(net, targets, bf16)
     with torch.autocast(targets.patches.device.type, torch.bfloat16, enabled=bf16):
         prediction, _ = net.sequence(targets.patches)
     return Prediction(*(p.float() for p in prediction))

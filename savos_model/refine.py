@@ -16,7 +16,15 @@ import numpy as np
 from savos_model.backends.base import Backend
 from savos_model.compose import compose
 from savos_model.config import ComposeConfig, RefineConfig, StreamConfig
-from savos_model.guess import Cue, Seen, moving, network_inputs, output_values, with_priors
+from savos_model.guess import (
+    Cue,
+    Seen,
+    calibrated,
+    moving,
+    network_inputs,
+    output_values,
+    with_priors,
+)
 from savos_model.layers import ALPHA_SCALE
 from savos_model.optical_flow import FlowRegion, TopicFlow, make_flow
 from savos_model.record import Observed, Record
@@ -151,7 +159,7 @@ class WindowRefiner:
         A track's state starts at zero in its last frame of the window; alpha tells how little the
         first steps know.
         """
-        model, temperature = self.backend.model, self.backend.weights.temperature
+        model = self.backend.model
         estimates: list[dict[str, np.ndarray]] = [{} for _ in self.records]
         states: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         zeros = np.zeros(model.hidden, np.float32)
@@ -165,7 +173,7 @@ class WindowRefiner:
             patches = with_priors(patches, [estimates[index].get(i) for i in inputs], model)
             h, c = (np.stack(parts) for parts in zip(*states.values(), strict=True))
             out = self.backend.step(patches, h, c)
-            values = output_values(out, temperature, with_alpha=True)
+            values = output_values(out, with_alpha=True)
             for row, (name, given) in enumerate(inputs.items()):
                 self.pause()
                 states[name] = (out.h[row], out.c[row])
@@ -184,7 +192,7 @@ class WindowRefiner:
 
     def compose_track(self, record: Record, item: Observed, backward: np.ndarray) -> AmodalObject:
         """One object of the merged prediction."""
-        chance = merge(item.forward, backward)
+        chance = calibrated(merge(item.forward, backward), self.backend.weights.temperature)
         count, motion = record.seen.count, item.object.motion
         self.pause()
         return compose(

@@ -15,6 +15,7 @@ from savos_model.geometry import enlarge, intersect, move, union
 from savos_model.guess import (
     Cue,
     Seen,
+    calibrated,
     held,
     moved_on,
     moving,
@@ -153,7 +154,7 @@ class AmodalStream:
         h, c = (np.stack([getattr(s, name) for _, s in items]) for name in ("h", "c"))
         clock.stop("crop")
         out = self.backend.step(patches, h, c)
-        values = output_values(out, self.backend.weights.temperature, self.records)
+        values = output_values(out, self.records)
         clock.stop("network")
         for row, (track_id, state) in enumerate(items):
             state.h, state.c = out.h[row], out.c[row]
@@ -180,9 +181,8 @@ class AmodalStream:
             warped = guess.warped(box)
             state.guess = held(warped, box, guess.mean_motion)
             clock.stop("warp")
-            done = compose(
-                item, warped[..., 0], box, seen.count, guess.mean_motion, self.compose_config
-            )
+            chance = calibrated(warped[..., 0], self.backend.weights.temperature)
+            done = compose(item, chance, box, seen.count, guess.mean_motion, self.compose_config)
         if chosen:
             if self.record is not None:
                 self.record.tracks[item.id] = observed(item, box, warped, done, state)
@@ -218,7 +218,7 @@ class AmodalStream:
         clock.stop("warp")
         done = compose_coasted(
             state.instance,
-            warped[..., 0],
+            calibrated(warped[..., 0], self.backend.weights.temperature),
             box,
             seen.grey.shape,
             guess.mean_motion,

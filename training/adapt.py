@@ -17,7 +17,6 @@ from savos_model.losses import (
     Targets,
     motion_forward,
     predict,
-    predict_with_prior,
     savos_losses,
     total_loss,
     warp_prediction,
@@ -197,8 +196,7 @@ def visible_iou(net: SavosNet, batches: Sequence[Targets], bf16: bool) -> float:
     """Mean IoU of M^ with V inside W over all frames but the first of each window, 0..1."""
     found = []
     for targets in batches:
-        unroll = predict_with_prior if net.config.prior_mask else predict
-        prediction = unroll(net, targets, bf16)
+        prediction = predict(net, targets, bf16)
         motion = motion_forward(prediction, targets, net.config.motion_base)
         known = targets.weight[:, 1:] > 0.5
         said = (warp_prediction(prediction, motion, targets.boxes).mask > 0.5) & known

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 
+from savos_model.losses import predict
 from savos_model.network import SavosNet
 from savos_model.weights import Weights, load_weights, save_weights
 from training.augment import AugmentConfig, make_input
@@ -42,7 +43,7 @@ def hidden_pixels(
         some = list(places[i : i + batch])
         window = gather(clips, some, length, np.zeros(len(some), bool))
         targets = make_input(window, net.config, augment, torch.Generator().manual_seed(i))
-        out, _ = net.sequence(targets.patches)
+        out = predict(net, targets)
         # More than the plain weight of 1 marks pixels under a pasted occluder.
         pasted = targets.weight > (1 + augment.pasted_weight) / 2
         logits.append(out.mask_logits[pasted].numpy())

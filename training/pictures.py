@@ -11,7 +11,6 @@ from savos_model.losses import (
     Targets,
     motion_forward,
     predict,
-    predict_with_prior,
     warp_prediction,
 )
 from savos_model.network import SavosNet
@@ -31,7 +30,7 @@ def contact_sheet(net: SavosNet, targets: Targets) -> np.ndarray:
         uint8 [H, W, 3], RGB.
     """
     some = Targets(*(None if part is None else part[:ROWS] for part in targets))
-    prediction = (predict_with_prior if net.config.prior_mask else predict)(net, some)
+    prediction = predict(net, some)
     motion = motion_forward(prediction, some, net.config.motion_base)
     warped = warp_prediction(prediction, motion, some.boxes).mask[:, -1]
     image, given = some.patches[:, -1, RGB], some.patches[:, -1, VISIBLE]

@@ -5,6 +5,7 @@ import pytest
 
 from savos_model.backends.base import StepOutput
 from savos_model.config import ComposeConfig, ModelConfig, StreamConfig, TracksConfig
+from savos_model.guess import calibrated
 from savos_model.instances import InstanceError
 from savos_model.stream import AmodalStream
 from savos_model.types import Box, Frame, Instance, Source
@@ -252,6 +253,14 @@ def test_hundreds_of_ids_and_border_masks_survive(stream):
         objects = stream.step(Frame(t * 100_000_000, image, masks))
         assert len(objects) == 200
     assert stream.report.skipped == {"over max_tracks": 136}
+
+
+def test_calibration_divides_the_logit_and_keeps_one_half():
+    logits = np.linspace(-6, 6, 25, dtype=np.float32)
+    chance = 1 / (1 + np.exp(-logits))
+    np.testing.assert_allclose(calibrated(chance, 1.7), 1 / (1 + np.exp(-logits / 1.7)), rtol=1e-4)
+    assert calibrated(chance, 1.0) is chance
+    assert calibrated(np.array([0.0, 0.5, 1.0], np.float32), 0.6).tolist() == [0, 0.5, 1]
 
 
 def test_topic_flow_moves_the_track():
