@@ -14,10 +14,10 @@ FLOW_X = slice(4, 5)
 INPUT_CHANNELS = 6
 PRIOR = slice(6, 7)  # with ModelConfig.prior_mask only
 UNKNOWN = 0.5  # prior at a track's birth
-# Logits that a certain prior adds per unit of the learnt `prior_gain`: the scale lets that one
-# number move as fast as it must at the learning rate of all others.
-PRIOR_SCALE = 4.0
-PRIOR_GAIN = 0.25  # where training begins
+# Logits that certain evidence adds per unit of the two learnt gains, of V and of the prior: the
+# scale lets these numbers move as fast as they must at the learning rate of all others.
+GAIN_SCALE = 4.0
+GAIN_START = 0.25
 # Of alpha in the softmax of eq. 8: as an output like the others it would need ten times the steps.
 ALPHA_SCALE = 10.0
 
@@ -120,5 +120,5 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         shapes[f"lstm.weight_{kind}_l0"] = (4 * config.hidden, config.hidden)
         shapes[f"lstm.bias_{kind}_l0"] = (4 * config.hidden,)
     if config.prior_mask:
-        shapes["prior_gain"] = (1,)
+        shapes["evidence_gain"] = (2,)
     return shapes

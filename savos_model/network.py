@@ -12,11 +12,12 @@ from savos_model.layers import (
     DECODERS,
     EMBEDDING,
     FLOW,
+    GAIN_SCALE,
+    GAIN_START,
     LEAK,
     NORM_EPS,
     PRIOR,
-    PRIOR_GAIN,
-    PRIOR_SCALE,
+    VISIBLE,
     Stage,
     completer_channels,
     decoder_stages,
@@ -104,7 +105,19 @@ class SavosNet(nn.Module):
         self.lstm = nn.LSTM(code, config.hidden, batch_first=True)
         self.completer_channels = completer_channels(config)
         if config.prior_mask:
-            self.prior_gain = nn.Parameter(torch.full((1,), PRIOR_GAIN))
+            self.evidence_gain = nn.Parameter(torch.full((2,), GAIN_START))
+
+    def evidence(self, patches: Tensor) -> Tensor:
+        """Logits [N, H, W] that V and the prior add by themselves.
+
+        The code of a whole mask in one vector cannot keep its outline to the pixel. V says yes,
+        ground no, and where others are seen it says nothing.
+        """
+        visible, prior = patches[:, VISIBLE][:, 0], patches[:, PRIOR][:, 0]
+        others = -1 - visible if self.config.occluder_hint else torch.zeros_like(visible)
+        seen = torch.maximum(2 * visible - 1, others)
+        for_visible, for_prior = GAIN_SCALE * self.evidence_gain
+        return for_visible * seen + for_prior * (2 * prior - 1)
 
     def initial_state(self, tracks: int) -> StepState:
         """State of tracks that are born now: zeros [N, D]."""
@@ -147,10 +160,8 @@ class SavosNet(nn.Module):
             torch.cat([h_flat, motion_code], 1)
         )  # eq. 12, without its base
         mask_logits = completed[:, 0]
-        if self.config.prior_mask:  # evidence of this frame on top of what was believed before
-            mask_logits = mask_logits + PRIOR_SCALE * self.prior_gain * (
-                2 * flat[:, PRIOR][:, 0] - 1
-            )
+        if self.config.prior_mask:
+            mask_logits = mask_logits + self.evidence(flat)
         split = (tracks, frames)
         prediction = Prediction(
             mask_logits.unflatten(0, split),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from savos_model.config import ModelConfig
-from savos_model.layers import PRIOR_GAIN, parameter_shapes
+from savos_model.layers import GAIN_START, parameter_shapes
 from savos_model.weights import WeightsError, load_weights
 
 
@@ -19,7 +19,7 @@ def start_arrays(name_or_path: str, model: ModelConfig) -> dict[str, np.ndarray]
     """
     given, fitted = load_weights(name_or_path), {}
     for key, shape in parameter_shapes(model).items():
-        array = given.arrays.get(key, np.full(1, PRIOR_GAIN, np.float32))
+        array = given.arrays.get(key, np.full(shape, GAIN_START, np.float32))
         if model.prior_mask and not given.model.prior_mask and len(shape) == 4:
             array = np.pad(array, [(0, 0), (0, shape[1] - array.shape[1]), (0, 0), (0, 0)])
         if array.shape != shape:

@@ -10,10 +10,11 @@ from savos_model.config import ModelConfig
 from savos_model.layers import (
     DECODERS,
     FLOW,
+    GAIN_SCALE,
     LEAK,
     NORM_EPS,
     PRIOR,
-    PRIOR_SCALE,
+    VISIBLE,
     Stage,
     completer_channels,
     decoder_stages,
@@ -156,13 +157,32 @@ def build_step(weights: Weights) -> onnx.ModelProto:
     axis = graph.constant("axis1", np.array([1], np.int64))
     mask, alpha = (graph.slice(decoded["mask_decoder"], slice(k, k + 1)) for k in range(2))
     if model.prior_mask:
-        gain = PRIOR_SCALE * graph.arrays["prior_gain"]
-        prior = graph.add("Mul", [graph.slice("patches", PRIOR), graph.constant("gain2", 2 * gain)])
-        mask = graph.add("Add", [mask, graph.add("Sub", [prior, graph.constant("gain", gain)])])
+        mask = graph.add("Add", [mask, evidence(graph, model)])
     graph.add("Squeeze", [mask, axis], "mask_logits")
     graph.add("Squeeze", [alpha, axis], "alpha")
     graph.add("Identity", [decoded["motion_decoder"]], "residual")
     return model_proto(graph, model, weights)
+
+
+def evidence(graph: Graph, model: ModelConfig) -> str:
+    """As SavosNet.evidence; returns the name of the logits [N, 1, H, W]."""
+    gains = GAIN_SCALE * graph.arrays["evidence_gain"]
+    one, two = (graph.constant(name, np.float32([v])) for name, v in (("one", 1), ("two", 2)))
+
+    def signed(x: str) -> str:
+        return graph.add("Sub", [graph.add("Mul", [x, two]), one])
+
+    visible = graph.slice("patches", VISIBLE)
+    others = graph.constant("zero", np.float32([0]))
+    if model.occluder_hint:
+        others = graph.add("Neg", [graph.add("Add", [visible, one])])
+    seen = graph.add("Max", [signed(visible), others])
+    believed = signed(graph.slice("patches", PRIOR))
+    parts = [
+        graph.add("Mul", [x, graph.constant(f"gain{k}", gains[k : k + 1])])
+        for k, x in enumerate((seen, believed))
+    ]
+    return graph.add("Add", parts)
 
 
 def model_proto(graph: Graph, model: ModelConfig, weights: Weights) -> onnx.ModelProto:
