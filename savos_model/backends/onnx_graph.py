@@ -173,9 +173,10 @@ def evidence(graph: Graph, model: ModelConfig) -> str:
         return graph.add("Sub", [graph.add("Mul", [x, two]), one])
 
     visible = graph.slice("patches", VISIBLE)
-    others = graph.constant("zero", np.float32([0]))
     if model.occluder_hint:
         others = graph.add("Neg", [graph.add("Add", [visible, one])])
+    else:
+        others = graph.constant("zero", np.float32([0]))
     seen = graph.add("Max", [signed(visible), others])
     believed = signed(graph.slice("patches", PRIOR))
     parts = [
