@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from savos_model.backends.base import make_backend
 from savos_model.config import BackendConfig, ModelConfig, StreamConfig
+from savos_model.layers import ALPHA_SCALE
 from savos_model.record import Record
 from savos_model.stream import AmodalStream
 from savos_model.weights import save_weights
@@ -51,7 +52,7 @@ def test_shares_are_those_of_the_merged_mask(setup):
     item = next(iter(stream.record.tracks.values()))
     values = np.zeros((8, 8, 2), np.float32)
     values[:4, :, 0] = 1  # the upper half is the object
-    values[..., 1] = np.where(values[..., 0] > 0, 2.0, -50.0)
+    values[..., 1] = np.where(values[..., 0] > 0, 2.0, -5.0) / ALPHA_SCALE
     back = values.copy()
     back[..., 1] = 0
     box = item.box._replace(x1=item.box.x0 + 8, y1=item.box.y0 + 8)
@@ -93,6 +94,7 @@ def traces(count=8):
     return made
 
 
+@pytest.mark.timeout(400)  # loading scikit-learn takes minutes on a busy machine
 def test_alpha_and_tsne_figures_are_those_of_the_traces(tmp_path):
     pytest.importorskip("sklearn")
     alpha = collect.alpha_metrics(traces())
