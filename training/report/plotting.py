@@ -65,7 +65,11 @@ def save(figure: Figure, path: Path) -> None:
     figure.savefig(buffer, format="png", metadata={"Software": None})
     if buffer.tell() > MAX_BYTES:
         buffer.seek(0)
-        reduced = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        reduced = (
+            Image.open(buffer)
+            .convert("RGB")
+            .quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        )
         buffer = io.BytesIO()
         reduced.save(buffer, format="png", optimize=True)
     write_file(path, buffer.getvalue())

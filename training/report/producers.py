@@ -18,6 +18,7 @@ ABLATIONS = {
     "photometric": "with photometric loss",
     "uniform_motion": "base motion everywhere, no flow per pixel",
     "deocclusion_loss": "Self-Deocclusion's loss",
+    "prior_mask": "with prior mask (our default)",
 }
 MODES = ("forward", "bidirectional")
 
@@ -48,18 +49,19 @@ def commands() -> dict[str, str]:
         "fishbowl_bidirectional.json": f"{FISHBOWL} --mode bidirectional",
         "fishbowl_baselines.json": f"{FISHBOWL} --methods visible,convex,flow3,flow5,"
         "flow3_any,flow5_any",
-        "chewing_gum.json": "savos evaluate chewing-gum --mode bidirectional",
+        "chewing_gum.json": "savos evaluate chewing-gum --mode bidirectional "
+        "--weights runs/gum/best.safetensors",
         "chewing_gum_baselines.json": "savos evaluate chewing-gum --methods "
-        "deocclusion:runs/gum_deocclusion/best.safetensors,"
+        "deocclusion:runs/gum_pcnet/best.safetensors,"
         "oracle:runs/gum_oracle/best.safetensors",
         "kitti_boxes.json": f"savos evaluate {kitti}",
         "kitti_boxes_adapted.json": f"savos adapt {kitti}",
         "train_bench.json": "savos bench train",
         "adapt_curve.json": "savos adapt curve --clip ../shared/data/fishbowl/val/fishbowl_0024 "
-        "--types BigFishB --weights runs/unseen/BigFishB/best.safetensors",
+        "--types BigFishB --weights runs/no_BigFishB/best.safetensors",
     }
-    for name in ("deocclusion", "oracle"):
-        method = f"--methods {name}:runs/{name}/best.safetensors"
+    for name, folder in (("deocclusion", "pcnet"), ("oracle", "oracle")):
+        method = f"--methods {name}:runs/{folder}/best.safetensors"
         runs[f"fishbowl_{name}.json"] = f"{FISHBOWL} {method}"
     for name in ABLATIONS:
         for mode in MODES:
@@ -71,8 +73,8 @@ def commands() -> dict[str, str]:
         runs[seen_file(fish)] = (
             f"savos evaluate {scored} --methods ours {weights.format('ablations/full')}"
         )
-        runs[unseen_file(fish)] = f"savos adapt {scored} {weights.format(f'unseen/{fish}')}"
-        net = f"runs/unseen/{fish}/deocclusion.safetensors"
+        runs[unseen_file(fish)] = f"savos adapt {scored} {weights.format(f'no_{fish}')}"
+        net = f"runs/pcnet_no_{fish}/best.safetensors"
         runs[unseen_file(fish, "deocclusion")] = (
             f"savos evaluate {scored} --methods deocclusion:{net},deocclusion+tta:{net}"
         )

@@ -109,8 +109,8 @@ def views(picture: Picture) -> list[Box]:
         for k in range(len(picture.frames))
     ]
     rows, columns = picture.images[0].shape[:2]
-    width = round(MARGIN * max(max(box.width, 1.6 * box.height) for box in around))
-    height = round(MARGIN * max(max(box.height, 0.4 * box.width) for box in around))
+    width = round(MARGIN * max(max(box.width, 1.5 * box.height) for box in around))
+    height = round(MARGIN * max(max(box.height, 0.6 * box.width) for box in around))
 
     def first(low: float, high: float, size: int, limit: int) -> int:
         return min(max(round((low + high - size) / 2), 0), max(limit - size, 0))
