@@ -71,7 +71,7 @@ def test_trace_takes_h_where_an_object_is_most_hidden(tmp_path, setup):
     best = max((k for k, rate in rates.items() if rate is not None), key=rates.get)
     rate, frame, h = trace.objects["1"]
     assert (rate, frame) == (rates[best], best) and rate > 0.1
-    stream = AmodalStream(make_backend(setup.backend), StreamConfig())
+    stream = AmodalStream(make_backend(setup.backend), StreamConfig(), records=True)
     for index, given in enumerate(collect.frames_of(clip)):
         stream.step(given)
         if index == frame + 1:
