@@ -29,7 +29,7 @@ class ModelConfig:
         True, "mark other objects' visible pixels as -1 in the mask channel"
     )
     # Memory in the shape of a mask, beside that in h; docs/departures.md row 39.
-    prior_mask: bool = setting(False, "feed the prediction for this frame back in as a channel")
+    prior_mask: bool = setting(True, "feed the prediction for this frame back in as a channel")
     # The paper's eq. 12 is uniform; hybrid is the released code's (docs/departures.md row 10).
     motion_base: str = setting(
         "hybrid",

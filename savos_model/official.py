@@ -11,7 +11,12 @@ from savos_model.config import ModelConfig
 from savos_model.weights import Weights, WeightsError, check_shapes
 
 OFFICIAL_MODEL = ModelConfig(
-    width=1.0, patch_height=64, patch_width=128, preset="official", occluder_hint=False
+    width=1.0,
+    patch_height=64,
+    patch_width=128,
+    preset="official",
+    occluder_hint=False,
+    prior_mask=False,
 )
 # `st_encoder`, `mask_decoder.down_networks` and `flow_decoder.last_flow_encoder` are the encoders
 # (docs/departures.md row 38).

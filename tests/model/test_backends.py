@@ -24,10 +24,15 @@ def random_weights(model: ModelConfig, seed: int = 0) -> Weights:
     "model",
     [
         ModelConfig(width=0.25),
-        ModelConfig(width=0.125, prior_mask=True),
+        ModelConfig(width=0.125, prior_mask=False),
         ModelConfig(width=0.125, patch_height=64, patch_width=128),
         ModelConfig(
-            width=0.125, patch_height=64, patch_width=128, preset="official", occluder_hint=False
+            width=0.125,
+            patch_height=64,
+            patch_width=128,
+            preset="official",
+            occluder_hint=False,
+            prior_mask=False,
         ),
     ],
 )
@@ -56,7 +61,7 @@ def test_wrong_arrays_are_refused_by_name():
     with pytest.raises(SettingError, match="patches must be float32"):
         check_inputs(np.zeros((2, 6, 8, 8), np.float32), h, h, model)
     with pytest.raises(SettingError, match="c must be float32"):
-        check_inputs(np.zeros((2, 6, 32, 64), np.float32), h, h[:1], model)
+        check_inputs(np.zeros((2, 7, 32, 64), np.float32), h, h[:1], model)
 
 
 def test_auto_prefers_onnx_on_a_cpu_and_says_why():

@@ -20,7 +20,7 @@ from savos_model.types import Source
 from savos_model.weights import Weights
 from tests.model.scenes import crossing
 
-MODEL = ModelConfig(width=0.0625)
+MODEL = ModelConfig(width=0.0625, prior_mask=False)
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,8 @@ from training.augment import AugmentConfig
 from training.data.store import ClipFrame
 from training.results import read_results
 
-MODEL = ModelConfig(width=0.0625)
+# Without the prior mask, so that fresh weights know nothing of V yet.
+MODEL = ModelConfig(width=0.0625, prior_mask=False)
 SHORT = {"batch": 4, "length": 4, "min_px": 50, "checked": 6, "bf16": False}
 
 

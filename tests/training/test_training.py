@@ -35,7 +35,7 @@ from training.start import start_arrays
 from training.train import learning_rate, train
 from training.windows import StoredWindows, gather, list_places, random_batches
 
-MODEL = ModelConfig(width=0.0625)
+MODEL = ModelConfig(width=0.0625, prior_mask=False)
 FORWARD = LossConfig(both_directions=False)
 
 
