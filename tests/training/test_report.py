@@ -98,7 +98,7 @@ def test_report_without_any_results_says_what_to_run(tmp_path):
 
 def test_figures_stand_beside_the_papers(tmp_path):
     write(tmp_path, "fishbowl_bidirectional.json", {"ours": method(0.876543)})
-    write(tmp_path, "fishbowl_baselines.json", {"convex": method(0.75)}, model={})
+    write(tmp_path, "fishbowl_baselines.json", {"convex": method(0.75), "ours": method(0.8)})
     page = build_report(tmp_path, tmp_path / "out").read_text()
     row = next(line for line in page.splitlines() if line.startswith("| SaVos |"))
     cells = row.split(" | ")

@@ -30,9 +30,13 @@ brackets the 95 % interval with the clips drawn again; below it the paper's figu
 leads to setting, seed, commit and command, or to what is missing.
 
 **r** marks a reduced setting, a smaller network or smaller patches than the paper's: not like for
-like with the paper; the note says how small and how long it was trained. No clip is the paper's: it
-tests on FISHBOWL's 1,000 validation and test videos, we on held-out clips made with the data set's
-public generator.
+like with the paper; the note says how small and how long it was trained.
+
+No clip is the paper's. It tests on FISHBOWL's 1,000 validation and test videos, we on held-out
+clips made with the data set's public generator. Chewing Gum videos come from a generator of our own
+after the paper's description: the rows of the convex hull, which learns nothing, tell how far its
+videos are from the paper's. `--flow topic` in a command: the generator's exact motion was given in
+place of estimated flow.
 """
 ABOUT = {
     "alpha": "Supplement, figure 1a: mean weight of each direction in an object's merged mask",

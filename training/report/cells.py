@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from training.results import ResultsError, read_results
 REDUCED = "reduced"  # in the note of whatever was measured with less than the paper's network
 PAPER_NETWORK = {"width": 1.0, "patch_height": 64, "patch_width": 128}
 
+RULE = re.compile(r"methods\.(visible|convex|flow\d+\w*)\.")  # nothing learned: no setting
 ADAPTED_BY = ("max_iterations", "batch", "length", "learning_rate")
 
 
@@ -87,7 +89,9 @@ class Results:
         if isinstance(cell, Source):
             metrics = self.metrics(cell.file)
             value = checked(lookup(metrics, cell.path), cell)
-            return Figure(value, interval(metrics, cell.path), self.origin(cell.file))
+            rule = RULE.search(cell.path) is not None
+            origin = self.source(cell.file) if rule else self.origin(cell.file)
+            return Figure(value, interval(metrics, cell.path), origin)
         group = cell.path.rpartition(".")[0]
         counts = [lookup(self.metrics(name), f"{group}.frames") for name in files]
         values = [checked(lookup(self.metrics(name), cell.path), cell) for name in files]
