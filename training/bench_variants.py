@@ -72,12 +72,12 @@ class Variant(NamedTuple):
 
 
 VARIANTS = {
-    "released_fishbowl": Variant("released, 480x320", OFFICIAL_MODEL, "fishbowl"),
-    "released_kitti": Variant("released, 1242x375", OFFICIAL_MODEL, "kitti"),
-    "paper_fp32": Variant("ours, paper's size, fp32", PAPER),
-    "paper_bf16": Variant("ours, paper's size, bf16", PAPER, bf16=True),
-    "small_bf16": Variant("ours, half of it, bf16", ModelConfig(prior_mask=False), bf16=True),
-    "default": Variant("ours, default: and prior mask", ModelConfig(), bf16=True),
+    "released_fishbowl": Variant("released 480x320", OFFICIAL_MODEL, "fishbowl"),
+    "released_kitti": Variant("released 1242x375", OFFICIAL_MODEL, "kitti"),
+    "paper_fp32": Variant("ours 64x128, fp32", PAPER),
+    "paper_bf16": Variant("ours 64x128, bf16", PAPER, bf16=True),
+    "small_bf16": Variant("ours 32x64, bf16", ModelConfig(prior_mask=False), bf16=True),
+    "default": Variant("ours default", ModelConfig(), bf16=True),
 }
 
 
