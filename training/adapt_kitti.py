@@ -138,7 +138,8 @@ def adapt_kitti(
     }
     kitti_table(metrics, console)
     for name, row in metrics["gain"].items():
-        console.print(f"level {name}, adapted - ours: {row['mean']:+.4f}, 95 % {row['ci95']}")
+        bounds = row["ci95"] and f", 95 % {row['ci95'][0]:+.4f} to {row['ci95'][1]:+.4f}"
+        console.print(f"level {name}, adapted - ours: {row['mean']:+.4f}{bounds or ''}")
     if out is not None:
         write_results(out, metrics, seed=seed)
         console.print(f"written: {out}")
