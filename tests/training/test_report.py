@@ -166,3 +166,9 @@ def test_setting_names_what_ran():
     adapt = {"batch": 8, "learning_rate": 1e-4, "seed": 0}
     assert setting({"adapt": adapt}) == "adapted to each video: batch 8, learning_rate 0.0001"
     assert lookup({"a": {"b": 1}}, "a.c") is None
+
+
+def test_a_network_of_single_frames_names_its_steps():
+    trained = {"train": json.dumps({"steps": 900, "batch": 64}), "step": "700"}
+    text = setting({"files": {"oracle": {"file": "best.safetensors", "training": trained}}})
+    assert "700 steps of 64 frames" in text

@@ -182,4 +182,6 @@ def training_text(training: Mapping[str, str]) -> list[str]:
         return []
     run = json.loads(training["train"])
     steps = training.get("step", run.get("steps"))
-    return [f"{steps} steps of {run['batch']} windows of {run['length']} frames"]
+    # The U-Nets see single frames, so they store no length.
+    frames = f"windows of {run['length']} frames" if "length" in run else "frames"
+    return [f"{steps} steps of {run['batch']} {frames}"]
