@@ -12,6 +12,7 @@ from itertools import islice, pairwise
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import expit
 
 from savos_model.backends.base import Backend
 from savos_model.compose import compose
@@ -223,4 +224,4 @@ def merge(forward: np.ndarray | None, backward: np.ndarray) -> np.ndarray:
 
 def forward_share(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:
     """Weight of the forward direction in eq. 8, float32 [h, w], 0..1."""
-    return 1 / (1 + np.exp(ALPHA_SCALE * (backward[..., 1] - forward[..., 1])))
+    return expit(ALPHA_SCALE * (forward[..., 1] - backward[..., 1]))
