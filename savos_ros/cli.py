@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from savos_model.config import FlowConfig
 from savos_ros import adapt_commands, prepare_commands, report_commands
 from savos_ros.bags import commands as bag_commands
 
@@ -50,6 +51,7 @@ ModeOption = Annotated[
     str, typer.Option(help="forward: online; bidirectional: whole video; lag:N: N frames later.")
 ]
 FILES = "deocclusion:FILE, deocclusion+tta:FILE, oracle:FILE, external:FOLDER"
+FLOW = FlowConfig().method
 FlowOption = Annotated[
     str, typer.Option(help="Flow of ours: dis_fast, dis_medium; topic: what the data brings.")
 ]
@@ -71,7 +73,7 @@ def evaluate_fishbowl(
         str, typer.Option(help="Of the released test data: test, test1 to test4.")
     ] = "",
     types: Annotated[str, typer.Option(help="Species scored, with commas; none: all.")] = "",
-    flow: FlowOption = "dis_fast",
+    flow: FlowOption = FLOW,
 ) -> None:
     """Mean IoU, whole and occluded, on FISHBOWL clips by the paper's protocol.
 
@@ -100,7 +102,7 @@ def evaluate_chewing_gum(
     video_seed: Annotated[int, typer.Option(help="Seed of the generated videos.")] = 1,
     processes: ProcessesOption = 1,
     seed: SeedOption = 0,
-    flow: FlowOption = "dis_fast",
+    flow: FlowOption = FLOW,
 ) -> None:
     """Mean IoU, whole and occluded, on Chewing Gum videos.
 
@@ -121,7 +123,7 @@ def evaluate_kitti_boxes(
     mode: ModeOption = "forward",
     masks: Annotated[str, typer.Option(help="truth or tracker.")] = "truth",
     weights: WeightsOption = None,
-    flow: FlowOption = "dis_fast",
+    flow: FlowOption = FLOW,
     methods: Annotated[
         str, typer.Option(help=f"ours, visible, convex, {FILES}.")
     ] = "ours,visible,convex",
