@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from savos_model.config import ModelConfig
 from savos_model.layers import (
@@ -45,6 +46,29 @@ class Prediction(NamedTuple):
     h: Tensor
 
 
+class WholeConv2d(nn.Conv2d):
+    """A convolution whose kernel covers its input: [N, C, *kernel] -> [N, D, 1, 1].
+
+    Computed as the matrix product that it is: on CPUs several times as fast, channels last.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve; x float [N, C, *kernel]."""
+        weight = self.weight.permute(0, 2, 3, 1).flatten(1)
+        return F.linear(x.permute(0, 2, 3, 1).flatten(1), weight, self.bias)[:, :, None, None]
+
+
+class WholeConvTranspose2d(nn.ConvTranspose2d):
+    """A transposed convolution of one pixel, as WholeConv2d: [N, C, 1, 1] -> [N, D, *kernel]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve; x float [N, C, 1, 1]."""
+        weight = self.weight.permute(2, 3, 1, 0).flatten(0, 2)
+        rows, cols = self.kernel_size
+        y = F.linear(x.flatten(1), weight, self.bias.repeat(rows * cols))
+        return y.unflatten(1, (rows, cols, -1)).permute(0, 3, 1, 2)
+
+
 class Encoder(nn.Module):
     """Convolutions down to 1x1 and a linear layer: [N, C, H, W] -> [N, D]."""
 
@@ -52,7 +76,9 @@ class Encoder(nn.Module):
         super().__init__()
         self.stages = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(*stage), nn.GroupNorm(1, stage.outputs, NORM_EPS), nn.LeakyReLU(LEAK)
+                (WholeConv2d if stage is stages[-1] else nn.Conv2d)(*stage),
+                nn.GroupNorm(1, stage.outputs, NORM_EPS),
+                nn.LeakyReLU(LEAK, inplace=True),  # a third less memory in training
             )
             for stage in stages
         )
@@ -74,8 +100,8 @@ class Decoder(nn.Module):
         self.stages = nn.ModuleList(
             nn.Sequential(
                 nn.GroupNorm(1, stage.inputs, NORM_EPS),
-                nn.LeakyReLU(LEAK),
-                nn.ConvTranspose2d(*stage),
+                nn.LeakyReLU(LEAK, inplace=True),
+                (WholeConvTranspose2d if stage is stages[0] else nn.ConvTranspose2d)(*stage),
             )
             for stage in stages
         )
