@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -45,6 +46,14 @@ class Backend(Protocol):
 
     def step(self, patches: np.ndarray, h: np.ndarray, c: np.ndarray) -> StepOutput:
         """Run N >= 1 tracks: patches float32 [N, 6 or 7, H, W], h and c float32 [N, D]."""
+        ...
+
+    def update_weights(self, weights: Weights) -> Callable[[], None]:
+        """Prepare other weights of the same network beside running steps, from any thread.
+
+        Returns:
+            What puts them in force at once; to be called between two steps.
+        """
         ...
 
 

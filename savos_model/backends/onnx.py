@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnxruntime
 
@@ -17,13 +19,26 @@ class OnnxBackend:
     name = "onnx"
 
     def __init__(self, weights: Weights, threads: int, reason: str) -> None:
-        self.weights, self.reason = weights, reason
+        self.threads, self.reason = threads, reason
+        self.update_weights(weights)()
+
+    def update_weights(self, weights: Weights) -> Callable[[], None]:
+        """As Backend.update_weights: a session of its own takes the place of the present one."""
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = self.threads
         # Idle threads must sleep: a robot's cores have other work between two frames.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        graph = build_step(weights).SerializeToString()
-        self.session = onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
+        constants: dict[str, np.ndarray] = {}
+        graph = build_step(weights, constants).SerializeToString()
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in constants.values()]
+        options.add_external_initializers(list(constants), values)
+        session = onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
+
+        def use() -> None:
+            # The session reads the constants where they lie.
+            self.weights, self.session, self.constants = weights, session, constants
+
+        return use
 
     @property
     def model(self) -> ModelConfig:

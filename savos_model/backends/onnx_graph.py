@@ -26,19 +26,33 @@ from savos_model.weights import Weights
 OPSET = 17
 INPUTS = ("patches", "h", "c")
 OUTPUTS = ("mask_logits", "alpha", "residual", "h_out", "c_out")
+APART_BYTES = 1024  # constants of this size and more can be kept apart
 
 
 class Graph:
     """Nodes and initialisers under construction."""
 
-    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
+    def __init__(
+        self, arrays: dict[str, np.ndarray], apart: dict[str, np.ndarray] | None = None
+    ) -> None:
         self.arrays, self.nodes, self.initialisers, self.names = arrays, [], [], set()
+        self.apart = apart
 
     def constant(self, name: str, value: np.ndarray) -> str:
         """Add an initialiser once; returns its name."""
-        if name not in self.names:
-            self.names.add(name)
-            self.initialisers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        if name in self.names:
+            return name
+        self.names.add(name)
+        value = np.ascontiguousarray(value)
+        if self.apart is None or value.nbytes < APART_BYTES:
+            self.initialisers.append(numpy_helper.from_array(value, name))
+        else:
+            kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+            named = TensorProto(name=name, data_type=kind, dims=value.shape)
+            named.data_location = TensorProto.EXTERNAL
+            named.external_data.add(key="location", value="given to the session")
+            self.initialisers.append(named)
+            self.apart[name] = value
         return name
 
     def weight(self, name: str) -> str:
@@ -139,9 +153,13 @@ def lstm_cell(graph: Graph, x: str, hidden: int) -> str:
     return graph.add("Mul", [o, graph.add("Tanh", ["c_out"])], "h_out")
 
 
-def build_step(weights: Weights) -> onnx.ModelProto:
-    """Step network: patches [N, C, H, W], h, c to mask logits, alpha, residual, h, c; N free."""
-    model, graph = weights.model, Graph(weights.arrays)
+def build_step(weights: Weights, apart: dict[str, np.ndarray] | None = None) -> onnx.ModelProto:
+    """Step network: patches [N, C, H, W], h, c to mask logits, alpha, residual, h, c; N free.
+
+    `apart` takes the large constants, which the model then only names; a session gets both. Else
+    they are copied, and a thread that builds beside running frames stops them meanwhile.
+    """
+    model, graph = weights.model, Graph(weights.arrays, apart)
     fed = {"embed_encoder": "patches", "motion_encoder": graph.slice("patches", FLOW)}
     wanted = graph.constant("completer", np.array(completer_channels(model), np.int64))
     fed["mask_encoder"] = graph.add("Gather", ["patches", wanted], axis=1)
@@ -220,5 +238,6 @@ def model_proto(graph: Graph, model: ModelConfig, weights: Weights) -> onnx.Mode
     helper.set_model_props(
         result, {"weights": weights.name, "preset": model.preset, "width": str(model.width)}
     )
-    onnx.checker.check_model(result)
+    if graph.apart is None:  # the check copies the model, and knows no constants but in files
+        onnx.checker.check_model(result)
     return result

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -27,6 +29,16 @@ class TorchBackend:
         net = SavosNet(weights.model)
         net.load_state_dict({k: torch.from_numpy(v) for k, v in weights.arrays.items()})
         self.net = net.eval().to(self.device, memory_format=torch.channels_last)
+
+    def update_weights(self, weights: Weights) -> Callable[[], None]:
+        """As Backend.update_weights; copied in place, so that CUDA graphs stay valid."""
+        state = {k: torch.from_numpy(v).to(self.device) for k, v in weights.arrays.items()}
+
+        def use() -> None:
+            self.net.load_state_dict(state)
+            self.weights = weights
+
+        return use
 
     @property
     def model(self) -> ModelConfig:

@@ -81,3 +81,29 @@ def test_missing_engine_is_named_with_its_remedy(monkeypatch):
         choose(BackendConfig())
     with pytest.raises(BackendError, match=r"savos_ros\[torch\]"):
         choose(BackendConfig(backend="torch"))
+
+
+@pytest.mark.parametrize("name", ["onnx", "torch"])
+def test_other_weights_take_over_between_two_steps(name):
+    if name == "torch":
+        pytest.importorskip("torch")
+        from savos_model.backends.torch import TorchBackend as Chosen
+
+        extra = ("cpu",)
+    else:
+        Chosen, extra = OnnxBackend, ()  # noqa: N806
+    model = ModelConfig(width=0.125)
+    first, second = random_weights(model, 0), random_weights(model, 1)
+    backend, other = Chosen(first, *extra, 1, ""), Chosen(second, *extra, 1, "")
+    h = np.zeros((2, model.hidden), np.float32)
+    patches = np.random.default_rng(3).random((2, input_channels(model), *model.patch), np.float32)
+    before = backend.step(patches, h, h)
+    use = backend.update_weights(second)
+    for got, want in zip(backend.step(patches, h, h), before, strict=True):
+        np.testing.assert_array_equal(got, want, err_msg="prepared is not in force")
+    assert backend.weights is first
+    use()
+    assert backend.weights is second
+    for got, want in zip(backend.step(patches, h, h), other.step(patches, h, h), strict=True):
+        np.testing.assert_array_equal(got, want)
+    assert np.abs(before.mask_logits - other.step(patches, h, h).mask_logits).max() > 1e-3
