@@ -249,7 +249,8 @@ def train(context: typer.Context) -> None:
 @app.command()
 def params(
     write: Annotated[
-        bool, typer.Option("--write", help="Rewrite config/amodal.yaml and the README's table.")
+        bool,
+        typer.Option("--write", help="Rewrite config/amodal.yaml, docs/parameters.md, README.md."),
     ] = False,
     form: Annotated[str, typer.Option("--format", help="yaml or markdown.")] = "yaml",
 ) -> None:

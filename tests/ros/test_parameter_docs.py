@@ -30,10 +30,10 @@ def test_parameter_file_holds_every_default_with_its_type():
     assert settings.build(flat) == settings.NodeSettings()
 
 
-def test_readme_holds_the_generated_parts():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = parameter_docs.table_in(readme)
+def test_the_generated_documents_are_up_to_date():
+    table = (ROOT / "docs" / "parameters.md").read_text(encoding="utf-8")
     assert table == parameter_docs.markdown_text(), "run `savos params --write`"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     figures = parameter_docs.table_in(readme, result_docs.BEGIN, result_docs.END)
     wanted = result_docs.markdown_text(ROOT / "docs" / "results")
     assert figures == wanted, "run `savos params --write`"
@@ -49,11 +49,13 @@ def test_every_setting_has_a_text_and_the_table_a_row_for_it():
 
 def test_update_writes_file_and_table_once(tmp_path):
     (tmp_path / "config").mkdir()
+    (tmp_path / "docs").mkdir()
     readme = tmp_path / "README.md"
-    readme.write_text(f"top\n{parameter_docs.BEGIN}\nold\n{parameter_docs.END}\nrest\n")
-    assert len(parameter_docs.update(tmp_path)) == 2
+    readme.write_text(f"top\n{result_docs.BEGIN}\nold\n{result_docs.END}\nrest\n")
+    assert len(parameter_docs.update(tmp_path)) == 3
     assert readme.read_text().startswith("top\n") and readme.read_text().endswith("\nrest\n")
-    assert parameter_docs.table_in(readme.read_text()) == parameter_docs.markdown_text()
+    assert "old" not in readme.read_text()
+    assert (tmp_path / "docs" / "parameters.md").read_text() == parameter_docs.markdown_text()
     assert parameter_docs.update(tmp_path) == []
 
 
