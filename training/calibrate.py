@@ -1,4 +1,4 @@
-"""Fits the temperature that makes hidden pixels' confidence honest, on covered visible pixels."""
+"""Fits confidence and threshold to visible pixels that pasted occluders hide; reads no truth."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 
-from savos_model.losses import predict
+from savos_model.losses import PROBABILITY_EPS, motion_forward, predict, warp_prediction
 from savos_model.network import SavosNet
 from savos_model.weights import Weights, load_weights, save_weights
 from training.augment import AugmentConfig, make_input
@@ -20,12 +20,18 @@ from training.config import DataConfig
 from training.data.store import Clip
 from training.windows import Place, gather, list_places, split_clips
 
+THRESHOLDS = np.linspace(0.1, 0.9, 17).round(2)
+
 
 class Hidden(NamedTuple):
-    """Pixels under pasted occluders: logits float [K] and truth bool [K]."""
+    """Pixels under pasted occluders.
+
+    logits float [K] of M^, truth bool [K], frame int [K]: the object-frame that a pixel belongs to.
+    """
 
     logits: np.ndarray
     truth: np.ndarray
+    frame: np.ndarray
 
 
 @torch.inference_mode()
@@ -38,17 +44,22 @@ def hidden_pixels(
     batch: int = 16,
 ) -> Hidden:
     """Logits and self-supervised truth of the pixels that pasted occluders hide."""
-    logits, truth = [], []
+    parts: list[Hidden] = []
     for i in range(0, len(places) - 1, batch):
         some = list(places[i : i + batch])
         window = gather(clips, some, length, np.zeros(len(some), bool))
         targets = make_input(window, net.config, augment, torch.Generator().manual_seed(i))
-        out = predict(net, targets)
+        prediction = predict(net, targets)
+        motion = motion_forward(prediction, targets, net.config.motion_base)
+        chance = warp_prediction(prediction, motion, targets.boxes).mask
         # More than the plain weight of 1 marks pixels under a pasted occluder.
-        pasted = targets.weight > (1 + augment.pasted_weight) / 2
-        logits.append(out.mask_logits[pasted].numpy())
-        truth.append(targets.visible[pasted].numpy() > 0.5)
-    return Hidden(np.concatenate(logits), np.concatenate(truth))
+        pasted = (targets.weight > (1 + augment.pasted_weight) / 2)[:, 1:]
+        frame = i * length + torch.arange(chance.shape[0] * chance.shape[1])
+        frames = frame.view(*chance.shape[:2], 1, 1).expand_as(chance)
+        truth = targets.visible[:, 1:] > 0.5
+        values = (chance.logit(PROBABILITY_EPS), truth, frames)
+        parts.append(Hidden(*(v[pasted].numpy() for v in values)))
+    return Hidden(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def fit_temperature(hidden: Hidden) -> float:
@@ -74,8 +85,30 @@ def expected_calibration_error(hidden: Hidden, temperature: float, bins: int = 1
     return float(gap)
 
 
-def calibrate(weights: str, stores: list[Path], out: Path, name: str, length: int = 8) -> Weights:
+def best_threshold(hidden: Hidden, temperature: float) -> tuple[float, float]:
+    """Probability from which on a pixel should be published, and the IoU that this gives.
+
+    The IoU is taken over the hidden pixels of an object-frame and averaged over those with a true
+    one. It is highest well below 0.5: a missing pixel costs more than a surplus one.
+    """
+    chance = 1 / (1 + np.exp(-hidden.logits / temperature))
+    true = np.bincount(hidden.frame, hidden.truth)
+
+    def iou(threshold: float) -> float:
+        said = chance >= threshold
+        both = np.bincount(hidden.frame, said & hidden.truth, len(true))
+        either = np.bincount(hidden.frame, said | hidden.truth, len(true))
+        return float((both / np.maximum(either, 1))[true > 0].mean())
+
+    found = max((iou(threshold), float(threshold)) for threshold in THRESHOLDS)
+    return found[1], found[0]
+
+
+def calibrate(weights: str, stores: list[Path], out: Path, name: str, length: int = 12) -> Weights:
     """Fit the temperature on the held-out clips and save the weights with it (float16).
+
+    What threshold would be best there is kept with them, as a record: compose.threshold is set by
+    the user.
 
     Args:
         weights: name or path of weights.
@@ -92,8 +125,11 @@ def calibrate(weights: str, stores: list[Path], out: Path, name: str, length: in
     chosen = [places[i] for i in np.random.default_rng(11).permutation(len(places))[:256]]
     hidden = hidden_pixels(net, held, chosen, length, AugmentConfig(behind=0.0, paste=1.0))
     temperature = fit_temperature(hidden)
+    threshold, iou = best_threshold(hidden, temperature)
     info = {
         **given.info,
+        "best_threshold": f"{threshold:.2f}",
+        "hidden_iou": f"{iou:.4f}",
         "temperature": f"{temperature:.4f}",
         "ece_before": f"{expected_calibration_error(hidden, 1.0):.4f}",
         "ece": f"{expected_calibration_error(hidden, temperature):.4f}",

@@ -5,6 +5,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 from rcl_interfaces.msg import ParameterType
 from rclpy.parameter import Parameter
 
+from savos_model.config import ComposeConfig
 from savos_ros import settings
 from tests.ros.rig import Rig
 
@@ -82,7 +83,8 @@ def test_live_parameters_reach_the_stream_and_the_overlay(rig, node):
     rig.send(0)
     rig.answered(0)
     assert engine.stream.compose_config.threshold == 0.25
-    assert change(rig, compose__threshold=0.5, overlay__alpha=0.45).successful
+    default = ComposeConfig().threshold
+    assert change(rig, compose__threshold=default, overlay__alpha=0.45).successful
 
 
 def test_probability_masks_live(rig, node):
@@ -106,8 +108,9 @@ def test_probability_masks_live(rig, node):
 def test_a_set_is_applied_whole_or_not_at_all(rig, node):
     result = change(rig, compose__threshold=0.3, compose__mask_values="grey")
     assert not result.successful and "compose.mask_values must be one of" in result.reason
-    assert node.settings.compose.threshold == 0.5
-    assert node.get_parameter("compose.threshold").value == 0.5
+    default = ComposeConfig().threshold
+    assert node.settings.compose.threshold == default
+    assert node.get_parameter("compose.threshold").value == default
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,12 @@ from savos_model.types import Box
 from savos_model.weights import Weights, WeightsError, load_weights, save_weights
 from tests.model.scenes import crossing
 from training.augment import AugmentConfig, crop_boxes, make_input, median_motion, tight_boxes
-from training.calibrate import Hidden, expected_calibration_error, fit_temperature
+from training.calibrate import (
+    Hidden,
+    best_threshold,
+    expected_calibration_error,
+    fit_temperature,
+)
 from training.config import DataConfig, MachineConfig, RunConfig, TrainConfig
 from training.constraints import constrain
 from training.data.store import ClipFrame, open_store, store_clip
@@ -347,8 +352,18 @@ def test_temperature_is_recovered_and_calibrates():
     rng = np.random.default_rng(0)
     honest = rng.normal(0, 2, 200_000)
     truth = rng.random(len(honest)) < 1 / (1 + np.exp(-honest))
-    overconfident = Hidden(honest * 2.5, truth)
+    overconfident = Hidden(honest * 2.5, truth, np.zeros(len(honest), int))
     temperature = fit_temperature(overconfident)
     assert temperature == pytest.approx(2.5, rel=0.03)
     assert expected_calibration_error(overconfident, temperature) < 0.01
     assert expected_calibration_error(overconfident, 1.0) > 0.05
+
+
+def test_best_threshold_is_that_of_the_highest_overlap_of_object_frames():
+    # Frame 0: two true pixels of chance 0.3 and 0.9, a false one of 0.2. Frame 1: nothing is true.
+    logits = np.log(np.array([0.3, 0.9, 0.2, 0.6]) / np.array([0.7, 0.1, 0.8, 0.4]))
+    hidden = Hidden(logits, np.array([True, True, False, False]), np.array([0, 0, 0, 1]))
+    threshold, iou = best_threshold(hidden, 1.0)
+    assert 0.2 < threshold <= 0.3 and iou == 1.0
+    halved = best_threshold(hidden, 2.0)  # chances 0.40, 0.75 and 0.33
+    assert 0.33 < halved[0] <= 0.40 and halved[1] == 1.0
