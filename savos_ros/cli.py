@@ -86,6 +86,23 @@ def evaluate_fishbowl(
     )
 
 
+@evaluate.command("lag")
+def evaluate_lag(
+    data: DataOption,
+    json: JsonOption = None,
+    weights: WeightsOption = None,
+    processes: ProcessesOption = 1,
+    seed: SeedOption = 0,
+) -> None:
+    """What waiting buys on FISHBOWL clips: lags of 2 to 20 frames and the whole video, by age.
+
+    Example: savos evaluate lag --data ../shared/data/fishbowl/val --json out.json
+    """
+    from training.commands import lag
+
+    raise typer.Exit(lag(data, json, weights, processes, seed))
+
+
 @evaluate.command("chewing-gum")
 def evaluate_chewing_gum(
     data: Annotated[

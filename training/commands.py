@@ -11,6 +11,7 @@ from savos_model.config import BackendConfig, FlowConfig, StreamConfig
 from training.evaluate_chewing_gum import evaluate_chewing_gum
 from training.evaluate_fishbowl import evaluate_fishbowl
 from training.evaluate_kitti import evaluate_kitti
+from training.evaluate_lag import evaluate_lag
 from training.online import Setup
 
 
@@ -41,6 +42,12 @@ def fishbowl(
         )
 
     return reported(run)
+
+
+def lag(data: Path, out: Path | None, weights: str | None, processes: int, seed: int) -> int:
+    """Run `savos evaluate lag`; returns the exit code."""
+    ours = ours_of(weights, "forward", FlowConfig().method)
+    return reported(lambda: evaluate_lag(data, ours, out, processes=processes, seed=seed))
 
 
 def chewing_gum(

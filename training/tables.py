@@ -120,3 +120,25 @@ def kitti_table(metrics: dict, console: Console) -> None:
             f"{counts.get('frames_answered', 0)}; objects {counts.get('objects', 0)}, "
             f"answered {counts.get('objects_answered', 0)}"
         )
+
+
+def lag_table(modes: dict, console: Console) -> None:
+    """Print what evaluate_lag.compare_modes reports: means, gain, and gain by age of the track."""
+    ages = next(iter(modes.values()))["by_age"]
+    table = _table(
+        "Mean IoU, gain of `occluded` over the first row, and by frames since birth",
+        "mode", "full", "occluded", "gain", "95 %", *ages,
+    )  # fmt: skip
+    for mode, row in modes.items():
+        gain = row["gain"]["occluded"]
+        interval = "-" if gain["ci95"] is None else "{:+.3f} to {:+.3f}".format(*gain["ci95"])
+        by_age = (_signed(group["gain"]["mean"]) for group in row["by_age"].values())
+        table.add_row(
+            mode, number(row["full"]), number(row["occluded"]), _signed(gain["mean"]), interval,
+            *by_age,
+        )  # fmt: skip
+    console.print(table)
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.3f}"

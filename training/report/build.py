@@ -8,7 +8,7 @@ from pathlib import Path
 
 from training.data.provenance import PARTS
 from training.report.cells import Results
-from training.report.figures import adapt_plot, alpha_plot, tsne_plot
+from training.report.figures import adapt_plot, alpha_plot, lag_plot, tsne_plot
 from training.report.files import write_file
 from training.report.markdown import (
     ablations_table,
@@ -42,11 +42,13 @@ ABOUT = {
     "alpha": "Supplement, figure 1a: mean weight of each direction in an object's merged mask",
     "tsne": "Supplement, figure 1b: t-SNE of h, each object where it is most occluded",
     "adapt_curve": "Figure 5a: adaptation to one clip of an unseen type",
+    "fishbowl_lag": "What waiting buys: gain in occluded IoU over forward alone, by a track's age",
 }
 PLOTS: dict[str, Callable[[dict, Path], None]] = {
     "alpha": alpha_plot,
     "tsne": tsne_plot,
     "adapt_curve": adapt_plot,
+    "fishbowl_lag": lag_plot,
 }
 
 
@@ -116,6 +118,12 @@ def details(name: str, metrics: dict) -> str:
             f"{text} The nearest h of another clip belongs to the same type for "
             f"{share['same_type']:.0%} of them; {share['by_chance']:.0%} would by chance."
         )
+    if name == "fishbowl_lag":
+        shares = metrics["modes"].items()
+        told = (
+            f"{m} {r['share_of_gain']:.0%}" for m, r in shares if r["share_of_gain"] is not None
+        )
+        return f"Share of the whole video's gain: {', '.join(told)}."
     if name == "adapt_curve":
         types = ", ".join(metrics["types"]) or "all types"
         return f"Clip {metrics['clip']}, {types}."

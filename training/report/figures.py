@@ -99,6 +99,28 @@ def adapt_plot(metrics: dict, path: Path) -> None:
             )  # fmt: skip
 
 
+def lag_plot(metrics: dict, path: Path) -> None:
+    """Gain of every mode over forward alone, by frames since a track's birth.
+
+    Args:
+        metrics: of fishbowl_lag.json, as evaluate_lag.compare_modes writes them.
+        path: PNG file.
+    """
+    modes = dict(list(metrics["modes"].items())[1:])
+    ages = list(next(iter(modes.values()))["by_age"])
+    with drawing(path, 6.4, 3.8) as (_, axes):
+        for (mode, row), colour in zip(modes.items(), OTHERS, strict=False):
+            gains = [row["by_age"][age]["gain"]["mean"] for age in ages]
+            values = np.array([np.nan if gain is None else gain for gain in gains])
+            overall = row["gain"]["occluded"]["mean"]
+            axes.plot(values, "o-", color=colour, linewidth=1.8, label=f"{mode} ({overall:+.3f})")
+        axes.axhline(0, color="black", linewidth=0.8)
+        axes.set_xticks(range(len(ages)), ages)
+        axes.set_xlabel("frames since the track's birth")
+        axes.set_ylabel("gain in occluded IoU")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+
+
 def bars(
     path: Path,
     title: str,

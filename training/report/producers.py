@@ -47,6 +47,7 @@ def commands() -> dict[str, str]:
     runs = {
         "fishbowl_val.json": FISHBOWL,
         "fishbowl_bidirectional.json": f"{FISHBOWL} --mode bidirectional",
+        "fishbowl_lag.json": f"savos evaluate lag {VAL}",
         "fishbowl_baselines.json": f"{FISHBOWL} --methods visible,convex,flow3,flow5,"
         "flow3_any,flow5_any",
         "chewing_gum.json": "savos evaluate chewing-gum --mode bidirectional "

@@ -1,0 +1,50 @@
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from savos_model.config import BackendConfig
+from savos_model.types import Box, Instance
+from tests.tiny_weights import save_random
+from tests.training.test_evaluate import write_clip
+from training.evaluate_lag import LagResult, age_name, births, compare_modes, evaluate_lag
+from training.metrics import ObjectScore
+from training.online import Setup
+
+
+def score(frame, name, occluded):
+    return ObjectScore(
+        "a", frame, name, 1000, 500, 300, 0.5, 30.0, 0.9, occluded, 300, 50, 1.0, 0.9
+    )
+
+
+def test_births_are_first_frames():
+    one, two = (Instance(name, Box(0, 0, 1, 1), None) for name in "pq")
+    assert births([[one], [], [one, two]]) == {"p": 0, "q": 2}
+
+
+def test_gains_are_paired_and_split_by_age():
+    first = LagResult("a", [score(1, "p", 0.2), score(30, "p", 0.6)], {"p": 0}, {})
+    lag = LagResult("a", [score(1, "p", 0.3), score(30, "p", 0.6)], {"p": 0}, {})
+    last = LagResult("a", [score(1, "p", 0.4), score(30, "p", 0.6)], {"p": 0}, {})
+    report = compare_modes([first, lag, last], ["forward", "lag:2", "bidirectional"], 0)
+    assert report["lag:2"]["gain"]["occluded"]["mean"] == pytest.approx(0.05)
+    assert report["lag:2"]["share_of_gain"] == pytest.approx(0.5)
+    by_age = report["bidirectional"]["by_age"]
+    assert by_age["1-4"]["gain"]["mean"] == pytest.approx(0.2) and by_age["1-4"]["n"] == 1
+    assert by_age["20-39"]["gain"]["mean"] == pytest.approx(0.0)
+    assert by_age[age_name(80, 1 << 20)]["gain"]["mean"] is None
+
+
+def test_every_mode_scores_the_same_objects(tmp_path):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    write_clip(clips, "first")
+    ours = Setup(BackendConfig(weights=str(save_random(tmp_path / "w.safetensors"))))
+    out = tmp_path / "lag.json"
+    evaluate_lag(clips, ours, out, modes=("forward", "lag:2"), console=Console(quiet=True))
+    modes = json.loads(Path(out).read_text())["metrics"]["modes"]
+    assert modes["forward"]["n"] == modes["lag:2"]["n"] > 0
+    assert modes["forward"]["gain"]["full"] == {"mean": 0.0, "ci95": None}
+    assert modes["lag:2"]["full"] != modes["forward"]["full"]  # the backward pass took part
