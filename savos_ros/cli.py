@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from savos_model.config import FlowConfig
-from savos_ros import adapt_commands, prepare_commands, report_commands
+from savos_ros import adapt_commands, engine_commands, prepare_commands, report_commands
 from savos_ros.bags import commands as bag_commands
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 bag_commands.register(app)
+engine_commands.register(app)
 app.add_typer(prepare_commands.app, name="prepare")
 app.add_typer(report_commands.app, name="report")
 app.add_typer(adapt_commands.app, name="adapt")
@@ -98,9 +99,26 @@ def evaluate_lag(
 
     Example: savos evaluate lag --data ../shared/data/fishbowl/val --json out.json
     """
-    from training.commands import lag
+    from training.commands import forward_variants
 
-    raise typer.Exit(lag(data, json, weights, processes, seed))
+    raise typer.Exit(forward_variants("lag", data, json, weights, processes, seed))
+
+
+@evaluate.command("options")
+def evaluate_options(
+    data: DataOption,
+    json: JsonOption = None,
+    weights: WeightsOption = None,
+    processes: ProcessesOption = 1,
+    seed: SeedOption = 0,
+) -> None:
+    """What rim, coasting, threshold and `complete_into` change in the published masks of FISHBOWL.
+
+    Example: savos evaluate options --data ../shared/data/fishbowl/val --json out.json
+    """
+    from training.commands import forward_variants
+
+    raise typer.Exit(forward_variants("options", data, json, weights, processes, seed))
 
 
 @evaluate.command("chewing-gum")

@@ -12,6 +12,7 @@ from training.evaluate_chewing_gum import evaluate_chewing_gum
 from training.evaluate_fishbowl import evaluate_fishbowl
 from training.evaluate_kitti import evaluate_kitti
 from training.evaluate_lag import evaluate_lag
+from training.evaluate_options import evaluate_options
 from training.online import Setup
 
 
@@ -44,10 +45,13 @@ def fishbowl(
     return reported(run)
 
 
-def lag(data: Path, out: Path | None, weights: str | None, processes: int, seed: int) -> int:
-    """Run `savos evaluate lag`; returns the exit code."""
+def forward_variants(
+    what: str, data: Path, out: Path | None, weights: str | None, processes: int, seed: int
+) -> int:
+    """Run `savos evaluate lag` or `options`; returns the exit code."""
+    evaluate = {"lag": evaluate_lag, "options": evaluate_options}[what]
     ours = ours_of(weights, "forward", FlowConfig().method)
-    return reported(lambda: evaluate_lag(data, ours, out, processes=processes, seed=seed))
+    return reported(lambda: evaluate(data, ours, out, processes=processes, seed=seed))
 
 
 def chewing_gum(

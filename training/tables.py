@@ -142,3 +142,24 @@ def lag_table(modes: dict, console: Console) -> None:
 
 def _signed(value: float | None) -> str:
     return "-" if value is None else f"{value:+.3f}"
+
+
+def options_table(options: dict, console: Console) -> None:
+    """Print what evaluate_options reports: masks as published, wholly hidden objects apart."""
+    table = _table(
+        "Masks as published", "", "full", "gain", "occluded", "wrong", "unhidden", "hidden 1-5",
+        "6-20", "strays",
+    )  # fmt: skip
+    for name, row in options.items():
+        gaps = (row["hidden"].get(gap, {}).get("iou") for gap in ("1-5", "6-20"))
+        table.add_row(
+            name, number(row["full"], 3), _signed(row["gain"]["mean"]), number(row["occluded"], 3),
+            number(row["false_completion"], 3), number(row["bare"], 3),
+            *(number(gap, 3) for gap in gaps), str(row["strays"]),
+        )  # fmt: skip
+    console.print(table)
+    console.print(
+        "full, occluded, wrong: objects 10-70 % hidden; unhidden: full IoU of objects with less "
+        "than 1 % hidden; hidden: IoU of wholly hidden objects by frames since last seen (0 where "
+        "nothing is published); strays: masks of objects that had left"
+    )

@@ -48,6 +48,7 @@ def commands() -> dict[str, str]:
         "fishbowl_val.json": FISHBOWL,
         "fishbowl_bidirectional.json": f"{FISHBOWL} --mode bidirectional",
         "fishbowl_lag.json": f"savos evaluate lag {VAL}",
+        "fishbowl_options.json": f"savos evaluate options {VAL}",
         "fishbowl_baselines.json": f"{FISHBOWL} --methods visible,convex,flow3,flow5,"
         "flow3_any,flow5_any",
         "chewing_gum.json": "savos evaluate chewing-gum --mode bidirectional "
