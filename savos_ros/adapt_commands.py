@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from savos_ros.options import (
+    JsonOption,
+    ModeOption,
+    ProcessesOption,
+    SeedOption,
+    TypesOption,
+    WeightsOption,
+)
+
 if TYPE_CHECKING:
     from training.adapt import AdaptConfig
 
 app = typer.Typer(no_args_is_help=True, help="Adapt weights to one video each, and score the gain.")
 
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Results file to write.")]
 OutOption = Annotated[
     Path | None, typer.Option(help="Folder of the adapted weights; none: not kept.")
 ]
-WeightsOption = Annotated[str | None, typer.Option(help="Shipped name or .safetensors file.")]
-ModeOption = Annotated[
-    str, typer.Option(help="forward: online; bidirectional: whole video; lag:N: N frames later.")
-]
-TypesOption = Annotated[str, typer.Option(help="Species scored, with commas; none: all.")]
 IterationsOption = Annotated[int | None, typer.Option(help="Most iterations.")]
 RateOption = Annotated[float | None, typer.Option(help="Learning rate of Adam.")]
 GainOption = Annotated[
@@ -29,8 +32,6 @@ GainOption = Annotated[
 BatchOption = Annotated[int | None, typer.Option(help="Windows per iteration.")]
 LengthOption = Annotated[int | None, typer.Option(help="Frames per window.")]
 DeviceOption = Annotated[str | None, typer.Option(help="Of the adaptation: cpu, cuda or cuda:N.")]
-ProcessesOption = Annotated[int, typer.Option(min=1, help="Worker processes.")]
-SeedOption = Annotated[int, typer.Option(help="Seed of windows and intervals.")]
 
 
 def _config(**options: Any) -> AdaptConfig:

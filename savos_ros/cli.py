@@ -7,9 +7,15 @@ from typing import Annotated
 
 import typer
 
-from savos_model.config import FlowConfig
-from savos_ros import adapt_commands, engine_commands, prepare_commands, report_commands
+from savos_ros import (
+    adapt_commands,
+    engine_commands,
+    evaluate_commands,
+    prepare_commands,
+    report_commands,
+)
 from savos_ros.bags import commands as bag_commands
+from savos_ros.options import JsonOption, SeedOption
 
 app = typer.Typer(
     name="savos",
@@ -23,6 +29,7 @@ engine_commands.register(app)
 app.add_typer(prepare_commands.app, name="prepare")
 app.add_typer(report_commands.app, name="report")
 app.add_typer(adapt_commands.app, name="adapt")
+app.add_typer(evaluate_commands.app, name="evaluate")
 
 
 @app.callback()
@@ -38,142 +45,6 @@ def doctor(
     from savos_ros.doctor import run_doctor
 
     raise typer.Exit(run_doctor(as_json=as_json))
-
-
-evaluate = typer.Typer(no_args_is_help=True, help="Score methods against truth.")
-app.add_typer(evaluate, name="evaluate")
-
-DataOption = Annotated[Path, typer.Option("--data", help="Folder of the data.")]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Results file to write.")]
-WeightsOption = Annotated[str | None, typer.Option(help="Shipped name or .safetensors file.")]
-ProcessesOption = Annotated[int, typer.Option(min=1, help="Worker processes.")]
-SeedOption = Annotated[int, typer.Option(help="Seed of the confidence intervals.")]
-ModeOption = Annotated[
-    str, typer.Option(help="forward: online; bidirectional: whole video; lag:N: N frames later.")
-]
-FILES = "deocclusion:FILE, deocclusion+tta:FILE, oracle:FILE, external:FOLDER"
-FLOW = FlowConfig().method
-FlowOption = Annotated[
-    str, typer.Option(help="Flow of ours: dis_fast, dis_medium; topic: what the data brings.")
-]
-
-
-@evaluate.command("fishbowl")
-def evaluate_fishbowl(
-    data: DataOption,
-    json: JsonOption = None,
-    mode: ModeOption = "forward",
-    weights: WeightsOption = None,
-    methods: Annotated[
-        str,
-        typer.Option(help=f"ours, visible, convex, flowK[_forward|_backward][_any], {FILES}."),
-    ] = "ours,visible,convex,flow3,flow5",
-    processes: ProcessesOption = 1,
-    seed: SeedOption = 0,
-    subset: Annotated[
-        str, typer.Option(help="Of the released test data: test, test1 to test4.")
-    ] = "",
-    types: Annotated[str, typer.Option(help="Species scored, with commas; none: all.")] = "",
-    flow: FlowOption = FLOW,
-) -> None:
-    """Mean IoU, whole and occluded, on FISHBOWL clips by the paper's protocol.
-
-    Example: savos evaluate fishbowl --data ../shared/data/fishbowl/val --json out.json
-    """
-    from training.commands import fishbowl
-
-    raise typer.Exit(
-        fishbowl(data, json, mode, weights, methods, processes, seed, subset, types, flow)
-    )
-
-
-@evaluate.command("lag")
-def evaluate_lag(
-    data: DataOption,
-    json: JsonOption = None,
-    weights: WeightsOption = None,
-    processes: ProcessesOption = 1,
-    seed: SeedOption = 0,
-) -> None:
-    """What waiting buys on FISHBOWL clips: lags of 2 to 20 frames and the whole video, by age.
-
-    Example: savos evaluate lag --data ../shared/data/fishbowl/val --json out.json
-    """
-    from training.commands import forward_variants
-
-    raise typer.Exit(forward_variants("lag", data, json, weights, processes, seed))
-
-
-@evaluate.command("options")
-def evaluate_options(
-    data: DataOption,
-    json: JsonOption = None,
-    weights: WeightsOption = None,
-    processes: ProcessesOption = 1,
-    seed: SeedOption = 0,
-) -> None:
-    """What rim, coasting, threshold and `complete_into` change in the published masks of FISHBOWL.
-
-    Example: savos evaluate options --data ../shared/data/fishbowl/val --json out.json
-    """
-    from training.commands import forward_variants
-
-    raise typer.Exit(forward_variants("options", data, json, weights, processes, seed))
-
-
-@evaluate.command("chewing-gum")
-def evaluate_chewing_gum(
-    data: Annotated[
-        Path | None,
-        typer.Option(help="npz file, or folder of the released generator; none: generate."),
-    ] = None,
-    json: JsonOption = None,
-    mode: ModeOption = "forward",
-    weights: WeightsOption = None,
-    methods: Annotated[
-        str, typer.Option(help=f"ours, visible, convex, {FILES}.")
-    ] = "ours,visible,convex",
-    videos: Annotated[int, typer.Option(help="Videos to generate.")] = 1000,
-    video_seed: Annotated[int, typer.Option(help="Seed of the generated videos.")] = 1,
-    processes: ProcessesOption = 1,
-    seed: SeedOption = 0,
-    flow: FlowOption = FLOW,
-) -> None:
-    """Mean IoU, whole and occluded, on Chewing Gum videos.
-
-    Example: savos evaluate chewing-gum --data gum.npz --json out.json
-    """
-    from training.commands import chewing_gum
-
-    raise typer.Exit(
-        chewing_gum(data, json, mode, weights, methods, videos, video_seed, processes, seed, flow)
-    )
-
-
-@evaluate.command("kitti-boxes")
-def evaluate_kitti_boxes(
-    data: DataOption,
-    sequences: Annotated[str, typer.Option(help="Names, separated by commas.")],
-    json: JsonOption = None,
-    mode: ModeOption = "forward",
-    masks: Annotated[str, typer.Option(help="truth or tracker.")] = "truth",
-    weights: WeightsOption = None,
-    flow: FlowOption = FLOW,
-    methods: Annotated[
-        str, typer.Option(help=f"ours, visible, convex, {FILES}.")
-    ] = "ours,visible,convex",
-    processes: ProcessesOption = 1,
-    seed: SeedOption = 0,
-) -> None:
-    """Box IoU of completed masks with KITTI's amodal label boxes, by occlusion level.
-
-    Example: savos evaluate kitti-boxes --data ../shared/data/kitti_mots --sequences 0000,0001
-    """
-    from training.commands import kitti_boxes
-
-    raise typer.Exit(
-        kitti_boxes(data, sequences, json, mode, masks, weights, flow, methods, processes, seed)
-    )
 
 
 weights_app = typer.Typer(help="Weights of the network.", no_args_is_help=True)
@@ -197,6 +68,22 @@ def weights_import(
         typer.echo(f"savos weights import: {error}", err=True)
         raise typer.Exit(1) from error
     typer.echo(f"{out}: {len(weights.arrays)} tensors, preset {weights.model.preset}")
+
+
+@weights_app.command("calibrate")
+def weights_calibrate(
+    weights: Annotated[str, typer.Option(help="Shipped name or .safetensors file.")],
+    data: Annotated[str, typer.Option(help="Stores that they were trained on, with commas.")],
+    out: Annotated[Path, typer.Option("--out", help="The .safetensors file to write.")],
+    name: Annotated[str, typer.Option(help="Short name of the result.")],
+    json: JsonOption = None,
+) -> None:
+    """Make confidence honest: fit its temperature on visible pixels hidden artificially."""
+    from training.calibrate import calibrate
+    from training.commands import names_of, reported
+
+    stores = [Path(store) for store in names_of(data)]
+    raise typer.Exit(reported(lambda: calibrate(weights, stores, out, name, json)))
 
 
 @app.command()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from savos_ros.options import ProcessesOption
+
 if TYPE_CHECKING:
     from savos_model.config import ModelConfig
     from training.data.kins_video_car import TruthSource
@@ -20,7 +22,6 @@ app = typer.Typer(
 
 OutOption = Annotated[Path, typer.Option(help="Folder of the stored clips.")]
 PatchOption = Annotated[int, typer.Option(help="Rows of the network's patch, 32 or 64.")]
-ProcessesOption = Annotated[int, typer.Option(min=1, help="Worker processes.")]
 FlowOption = Annotated[str, typer.Option(help="dis, raft_small or raft_large.")]
 KinsOption = Annotated[
     Path | None, typer.Option(help="KINS' instances_train.json; without it no truth is stored.")

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from savos_ros.options import WeightsOption
+
 app = typer.Typer(help="Rebuild the paper's tables and figures out of results files.")
 
 ResultsOption = Annotated[Path, typer.Option(help="Folder of the results files.")]
 ReportOption = Annotated[Path, typer.Option(help="Folder of the report.")]
-WeightsOption = Annotated[str | None, typer.Option(help="Shipped name or .safetensors file.")]
 RESULTS, REPORT = Path("docs/results"), Path("docs/report")
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
+from scipy.special import expit
 
 from savos_model.losses import PROBABILITY_EPS, motion_forward, predict, warp_prediction
 from savos_model.network import SavosNet
@@ -18,6 +18,7 @@ from savos_model.weights import Weights, load_weights, save_weights
 from training.augment import AugmentConfig, make_input
 from training.config import DataConfig
 from training.data.store import Clip
+from training.results import write_results
 from training.windows import Place, gather, list_places, split_clips
 
 THRESHOLDS = np.linspace(0.1, 0.9, 17).round(2)
@@ -73,16 +74,29 @@ def fit_temperature(hidden: Hidden) -> float:
     return float(np.exp(found.x))
 
 
-def expected_calibration_error(hidden: Hidden, temperature: float, bins: int = 15) -> float:
-    """Mean gap between confidence and share right over equal-width bins of probability."""
-    chance = 1 / (1 + np.exp(-hidden.logits / temperature))
+class Bin(NamedTuple):
+    """Pixels of like probability: mean probability, share that is true, share of all pixels."""
+
+    chance: float
+    true: float
+    share: float
+
+
+def reliability(hidden: Hidden, temperature: float, bins: int = 15) -> list[Bin]:
+    """Probability against truth, over equal-width bins of the calibrated probability."""
+    chance = expit(hidden.logits / temperature)
     which = np.minimum((chance * bins).astype(int), bins - 1)
-    gap = 0.0
-    for k in range(bins):
-        inside = which == k
-        if inside.any():
-            gap += inside.mean() * abs(chance[inside].mean() - hidden.truth[inside].mean())
-    return float(gap)
+    parts = (which == k for k in range(bins))
+    return [
+        Bin(float(chance[at].mean()), float(hidden.truth[at].mean()), float(at.mean()))
+        for at in parts
+        if at.any()
+    ]
+
+
+def expected_calibration_error(bins: Iterable[Bin]) -> float:
+    """Mean gap between probability and share true, weighted with the pixels of each bin."""
+    return sum(part.share * abs(part.chance - part.true) for part in bins)
 
 
 def best_threshold(hidden: Hidden, temperature: float) -> tuple[float, float]:
@@ -91,7 +105,7 @@ def best_threshold(hidden: Hidden, temperature: float) -> tuple[float, float]:
     The IoU is taken over the hidden pixels of an object-frame and averaged over those with a true
     one. It is highest well below 0.5: a missing pixel costs more than a surplus one.
     """
-    chance = 1 / (1 + np.exp(-hidden.logits / temperature))
+    chance = expit(hidden.logits / temperature)
     true = np.bincount(hidden.frame, hidden.truth)
 
     def iou(threshold: float) -> float:
@@ -104,7 +118,14 @@ def best_threshold(hidden: Hidden, temperature: float) -> tuple[float, float]:
     return found[1], found[0]
 
 
-def calibrate(weights: str, stores: list[Path], out: Path, name: str, length: int = 12) -> Weights:
+def calibrate(
+    weights: str,
+    stores: list[Path],
+    out: Path,
+    name: str,
+    results: Path | None = None,
+    length: int = 12,
+) -> Weights:
     """Fit the temperature on the held-out clips and save the weights with it (float16).
 
     What threshold would be best there is kept with them, as a record: compose.threshold is set by
@@ -115,6 +136,7 @@ def calibrate(weights: str, stores: list[Path], out: Path, name: str, length: in
         stores: folders of stored clips, as given to training.
         out: .safetensors file to write.
         name: short name of the result.
+        results: results file for the reliability plot; None writes none.
         length: frames per window.
     """
     given = load_weights(weights)
@@ -126,29 +148,25 @@ def calibrate(weights: str, stores: list[Path], out: Path, name: str, length: in
     hidden = hidden_pixels(net, held, chosen, length, AugmentConfig(behind=0.0, paste=1.0))
     temperature = fit_temperature(hidden)
     threshold, iou = best_threshold(hidden, temperature)
+    before, after = (reliability(hidden, t) for t in (1.0, temperature))
     info = {
         **given.info,
         "best_threshold": f"{threshold:.2f}",
         "hidden_iou": f"{iou:.4f}",
         "temperature": f"{temperature:.4f}",
-        "ece_before": f"{expected_calibration_error(hidden, 1.0):.4f}",
-        "ece": f"{expected_calibration_error(hidden, temperature):.4f}",
+        "ece_before": f"{expected_calibration_error(before):.4f}",
+        "ece": f"{expected_calibration_error(after):.4f}",
     }
     done = dataclasses.replace(given, name=name, info=info)
     save_weights(out, done)
+    if results:
+        bins = {"before": before, "after": after}
+        figures = {key: info[key] for key in ("temperature", "ece_before", "ece", "best_threshold")}
+        metrics = {
+            "data": [store.name for store in stores],
+            "pixels": len(hidden.truth),
+            "bins": {key: [part._asdict() for part in parts] for key, parts in bins.items()},
+            **{key: float(value) for key, value in figures.items()},
+        }
+        write_results(results, metrics, seed=11)
     return done
-
-
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", required=True, help="weights to calibrate")
-    parser.add_argument("--data", nargs="+", type=Path, required=True, help="stored clips")
-    parser.add_argument("--out", type=Path, required=True, help="file to write")
-    parser.add_argument("--name", required=True, help="short name of the weights")
-    options = parser.parse_args()
-    print(calibrate(options.weights, options.data, options.out, options.name).info)
-
-
-if __name__ == "__main__":
-    main()

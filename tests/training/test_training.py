@@ -32,6 +32,7 @@ from training.calibrate import (
     best_threshold,
     expected_calibration_error,
     fit_temperature,
+    reliability,
 )
 from training.config import DataConfig, MachineConfig, RunConfig, TrainConfig
 from training.constraints import constrain
@@ -355,8 +356,10 @@ def test_temperature_is_recovered_and_calibrates():
     overconfident = Hidden(honest * 2.5, truth, np.zeros(len(honest), int))
     temperature = fit_temperature(overconfident)
     assert temperature == pytest.approx(2.5, rel=0.03)
-    assert expected_calibration_error(overconfident, temperature) < 0.01
-    assert expected_calibration_error(overconfident, 1.0) > 0.05
+    after, before = (reliability(overconfident, t) for t in (temperature, 1.0))
+    assert sum(part.share for part in after) == pytest.approx(1)
+    assert expected_calibration_error(after) < 0.01
+    assert expected_calibration_error(before) > 0.05
 
 
 def test_best_threshold_is_that_of_the_highest_overlap_of_object_frames():

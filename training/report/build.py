@@ -8,12 +8,13 @@ from pathlib import Path
 
 from training.data.provenance import PARTS
 from training.report.cells import Results
-from training.report.figures import adapt_plot, alpha_plot, lag_plot, tsne_plot
+from training.report.figures import adapt_plot, alpha_plot, lag_plot, reliability_plot, tsne_plot
 from training.report.files import write_file
 from training.report.markdown import (
     ablations_table,
     figures_table,
     gains_table,
+    options_table,
     paper_table,
     speed_table,
     table,
@@ -43,12 +44,14 @@ ABOUT = {
     "tsne": "Supplement, figure 1b: t-SNE of h, each object where it is most occluded",
     "adapt_curve": "Figure 5a: adaptation to one clip of an unseen type",
     "fishbowl_lag": "What waiting buys: gain in occluded IoU over forward alone, by a track's age",
+    "reliability": "Confidence on visible pixels that pasted occluders hid",
 }
 PLOTS: dict[str, Callable[[dict, Path], None]] = {
     "alpha": alpha_plot,
     "tsne": tsne_plot,
     "adapt_curve": adapt_plot,
     "fishbowl_lag": lag_plot,
+    "reliability": reliability_plot,
 }
 
 
@@ -83,6 +86,7 @@ def build_report(results: Path, out: Path) -> Path:
         "## Tables of the supplement\n",
         *more,
         ablations_table(found),
+        options_table(found),
         "## Figures\n",
         *(plot_section(name, found, out) for name in PLOTS),
         strips_section(found, out),
@@ -124,6 +128,8 @@ def details(name: str, metrics: dict) -> str:
             f"{m} {r['share_of_gain']:.0%}" for m, r in shares if r["share_of_gain"] is not None
         )
         return f"Share of the whole video's gain: {', '.join(told)}."
+    if name == "reliability":
+        return f"{metrics['pixels']:,} pixels of held-out clips of {', '.join(metrics['data'])}."
     if name == "adapt_curve":
         types = ", ".join(metrics["types"]) or "all types"
         return f"Clip {metrics['clip']}, {types}."

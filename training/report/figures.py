@@ -99,6 +99,27 @@ def adapt_plot(metrics: dict, path: Path) -> None:
             )  # fmt: skip
 
 
+def reliability_plot(metrics: dict, path: Path) -> None:
+    """Share of true pixels over their probability, before and after calibration.
+
+    Args:
+        metrics: of reliability.json, as training.calibrate writes them.
+        path: PNG file.
+    """
+    with drawing(path, 4.4, 4.0) as (_, axes):
+        axes.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":")
+        for name, colour, key in (("before", GREY, "ece_before"), ("after", BLUE, "ece")):
+            bins = metrics["bins"][name]
+            points = np.array([(part["chance"], part["true"]) for part in bins])
+            label = f"{name}: ECE {metrics[key]:.3f}"
+            axes.plot(*points.T, "o-", color=colour, markersize=4, label=label)
+        axes.set_xlabel("probability given to a hidden pixel")
+        axes.set_ylabel("share that belongs to the object")
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+        axes.legend(loc="upper left", frameon=False)
+
+
 def lag_plot(metrics: dict, path: Path) -> None:
     """Gain of every mode over forward alone, by frames since a track's birth.
 

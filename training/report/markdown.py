@@ -106,6 +106,32 @@ def ablations_table(results: Results) -> str:
     return "\n".join([*lines, "", *notes.lines(), ""])
 
 
+def options_table(results: Results) -> str:
+    """What the settings of the stream change in the masks as published."""
+    file = "fishbowl_options.json"
+    metrics = results.metrics(file)
+    title = "### Settings of the stream, masks as published (FISHBOWL)\n"
+    if metrics is None:
+        return f"{title}\n{results.to_run(file)}\n"
+    heads = ["", "full", "gain of full", "occluded", "wrong", "unhidden", "gone 1-5", "gone 6-20",
+             "strays"]  # fmt: skip
+    rows = []
+    for name, row in metrics["options"].items():
+        gain, interval = row["gain"]["mean"], row["gain"]["ci95"]
+        bounds = f" ({interval[0]:+.3f} to {interval[1]:+.3f})" if interval else ""
+        gone = (row["hidden"].get(gap, {}).get("iou") for gap in ("1-5", "6-20"))
+        figures = (row["occluded"], row["false_completion"], row["bare"], *gone)
+        told = (DASH if figure is None else f"{figure:.4f}" for figure in figures)
+        rows.append([name, f"{row['full']:.4f}", f"{gain:+.4f}{bounds}", *told, str(row["strays"])])
+    about = (
+        "full, occluded, wrong (share of the hidden pixels claimed): objects 10-70 % hidden, "
+        "nothing substituted; unhidden: full IoU of objects with less than 1 % hidden; gone: IoU "
+        "of wholly hidden objects by frames since they were last seen, 0 where nothing is "
+        "published; strays: masks of objects that had left the picture."
+    )
+    return "\n".join([title, *table(heads, rows), "", about, "", results.origin(file), ""])
+
+
 def speed_table(results: Results) -> str:
     """Object-frames per second of training, and how many times better than the released design."""
     file = "train_bench.json"

@@ -59,6 +59,9 @@ def commands() -> dict[str, str]:
         "kitti_boxes.json": f"savos evaluate {kitti}",
         "kitti_boxes_adapted.json": f"savos adapt {kitti}",
         "train_bench.json": "savos bench train",
+        "reliability.json": "savos weights calibrate --weights runs/savos_small/best.safetensors "
+        "--data data/fishbowl32,data/street32,data/street_b --name savos_small "
+        "--out savos_model/shipped/savos_small.safetensors",
         "adapt_curve.json": "savos adapt curve --clip ../shared/data/fishbowl/val/fishbowl_0024 "
         "--types BigFishB --weights runs/no_BigFishB/best.safetensors",
     }
