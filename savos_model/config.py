@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 
 from savos_model.settings import SettingError, check_settings, setting
@@ -76,13 +77,27 @@ class BackendConfig:
     backend: str = setting(
         "auto",
         "engine that runs the network; auto prefers what this machine has",
-        choices=("auto", "onnx", "torch"),
+        choices=("auto", "onnx", "tensorrt", "torch"),
     )
     device: str = setting("cpu", "cpu, cuda or cuda:N")
+    precision: str = setting(
+        "fp32", "arithmetic of the network; fp16 for GPUs only", choices=("fp32", "fp16")
+    )
     threads: int = setting(2, "CPU threads of the network", minimum=1, maximum=64)
+    engine_dir: str = setting(
+        "", "folder of built TensorRT engines; empty: savos_ros/engines in the user's cache folder"
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if re.fullmatch(r"cpu|cuda(:\d+)?", self.device) is None:
+            raise SettingError(
+                f"device must be cpu, cuda or cuda:N, got {self.device!r}: choose one of them"
+            )
+        if self.precision == "fp16" and self.device == "cpu":
+            raise SettingError(
+                "precision fp16 is for GPUs, device is cpu: use fp32, or set device cuda"
+            )
 
 
 @dataclass(frozen=True)

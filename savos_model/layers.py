@@ -44,6 +44,22 @@ class Stage(NamedTuple):
     padding: tuple[int, int]
 
 
+def convolved(stage: Stage, size: tuple[int, int]) -> tuple[int, ...]:
+    """Rows and columns after a convolution."""
+    return tuple(
+        (n + 2 * p - k) // t + 1
+        for n, p, k, t in zip(size, stage.padding, stage.kernel, stage.stride, strict=True)
+    )
+
+
+def deconvolved(stage: Stage, size: tuple[int, int]) -> tuple[int, ...]:
+    """Rows and columns after a transposed convolution."""
+    return tuple(
+        (n - 1) * t - 2 * p + k
+        for n, p, k, t in zip(size, stage.padding, stage.kernel, stage.stride, strict=True)
+    )
+
+
 def first_stage(config: ModelConfig) -> int:
     """Index of the first of the six stages used.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -12,6 +12,9 @@ from savos_model.config import BackendConfig, ModelConfig
 from savos_model.layers import input_channels
 from savos_model.settings import SettingError
 from savos_model.weights import Weights, load_weights
+
+TENSORRT_MODULES = ("tensorrt", "tensorrt_rtx")  # one interface, two packages
+BUCKETS = (1, 2, 4, 8, 16, 32, 64)  # batch sizes that a GPU engine is prepared for
 
 
 class StepOutput(NamedTuple):
@@ -63,57 +66,104 @@ class BackendError(RuntimeError):
 
 def installed(module: str) -> bool:
     """Whether a module can be imported, without importing it."""
-    return importlib.util.find_spec(module) is not None
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package around it
+        return False
 
 
-def choose(config: BackendConfig) -> tuple[str, str]:
-    """Name of the engine to use and the reason, for `backend: auto` too.
+def candidates(config: BackendConfig) -> list[tuple[str, str]]:
+    """Names of the engines that may serve here, best first, each with the reason.
 
     Raises:
-        BackendError: what was asked for is not installed.
+        BackendError: what was asked for is not installed or does not go together.
     """
-    if config.backend == "onnx" and config.device != "cpu":
-        raise BackendError(
-            f"model.backend onnx runs on the CPU, model.device is {config.device}: "
-            "use backend torch for CUDA"
-        )
-    have = {"onnx": installed("onnxruntime") and installed("onnx"), "torch": installed("torch")}
-    hint = {"onnx": "pip install onnx onnxruntime", "torch": "pip install 'savos_ros[torch]'"}
+    gpu = config.device != "cpu"
+    have = {
+        "tensorrt": any(map(installed, TENSORRT_MODULES)) and installed("cuda.bindings"),
+        "torch": installed("torch"),
+        "onnx": installed("onnxruntime") and installed("onnx"),
+    }
+    hint = {
+        "tensorrt": "pip install 'savos_ros[tensorrt]', or TensorRT and cuda-bindings",
+        "torch": "pip install 'savos_ros[torch]'",
+        "onnx": "pip install onnx onnxruntime",
+    }
+    if config.backend == "tensorrt" and not gpu:
+        raise BackendError("model.backend tensorrt needs a GPU: set model.device cuda")
     if config.backend != "auto":
         if not have[config.backend]:
             raise BackendError(
                 f"model.backend {config.backend} needs a package that is not installed: "
                 f"{hint[config.backend]}"
             )
-        return config.backend, "chosen by model.backend"
-    if config.device != "cpu":
-        if not have["torch"]:
-            raise BackendError(
-                f"model.device {config.device} needs torch: {hint['torch']}, or set device cpu"
-            )
-        return "torch", f"auto: the engine that runs on {config.device}"
-    if have["onnx"]:
-        return "onnx", "auto: ONNX Runtime is the fastest engine here on a CPU"
-    if have["torch"]:
-        return "torch", "auto: ONNX Runtime is not installed"
-    raise BackendError(f"no engine is installed: {hint['onnx']}")
+        return [(config.backend, "chosen by model.backend")]
+    order = ("tensorrt", "torch", "onnx") if gpu else ("onnx", "torch")
+    present = [name for name in order if have[name]]
+    if not present:
+        raise BackendError(f"no engine for {config.device} is installed: {hint[order[-1]]}")
+    why = f"auto: the first that runs on {config.device} of {', '.join(order)}"
+    return [(name, why) for name in present]
 
 
 def make_backend(config: BackendConfig) -> Backend:
-    """Load weights and start the engine that `config` asks for.
+    """Load weights, start the engine that `config` asks for, and test it.
+
+    With `backend: auto`, an engine that cannot start here gives way to the next one, and the reason
+    says so.
 
     Raises:
         WeightsError, BackendError: the text says what to do.
     """
-    name, reason = choose(config)
-    weights = load_weights(config.weights)
+    from savos_model.backends.reference import self_test
+
+    weights, failed = load_weights(config.weights), ""
+    found = candidates(config)
+    for name, reason in found:
+        try:
+            backend = start(name, weights, config, reason + failed)
+            self_test(backend.name, weights, backend.step, config.precision)
+            return backend
+        except BackendError as error:
+            if (name, reason) == found[-1]:
+                raise
+            failed += f"; not {name}: {error}"
+    raise AssertionError  # `found` is never empty
+
+
+def start(name: str, weights: Weights, config: BackendConfig, reason: str) -> Backend:
+    """An engine by name, with its module imported now."""
+    if name == "tensorrt":
+        from savos_model.backends.tensorrt import TensorrtBackend
+
+        return TensorrtBackend(weights, config, reason)
     if name == "onnx":
         from savos_model.backends.onnx import OnnxBackend
 
-        return OnnxBackend(weights, config.threads, reason)
+        return OnnxBackend(weights, config.threads, reason, config.device, config.precision)
     from savos_model.backends.torch import TorchBackend
 
-    return TorchBackend(weights, config.device, config.threads, reason)
+    return TorchBackend(weights, config.device, config.threads, reason, config.precision)
+
+
+def in_buckets(run: Callable[..., Sequence[np.ndarray]], *arrays: np.ndarray) -> StepOutput:
+    """Step any number of tracks with `run`, which is called with batch sizes of BUCKETS only.
+
+    Short batches are filled up with zeros, whose answers are cut off again.
+    """
+    parts, most = [], BUCKETS[-1]
+    for first in range(0, len(arrays[0]), most):
+        part = [array[first : first + most] for array in arrays]
+        rows = len(part[0])
+        size = next(size for size in BUCKETS if size >= rows)
+        filled = [np.concatenate((a, np.zeros((size - rows, *a.shape[1:]), a.dtype))) for a in part]
+        parts.append([output[:rows] for output in run(*filled)])
+    return StepOutput(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def gpu_index(device: str) -> int:
+    """Number of the GPU: 0 of cuda, N of cuda:N."""
+    return int(device.partition(":")[2] or 0)
 
 
 def check_inputs(patches: np.ndarray, h: np.ndarray, c: np.ndarray, model: ModelConfig) -> None:

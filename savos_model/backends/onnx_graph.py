@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from importlib.metadata import PackageNotFoundError, version
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -17,7 +20,9 @@ from savos_model.layers import (
     VISIBLE,
     Stage,
     completer_channels,
+    convolved,
     decoder_stages,
+    deconvolved,
     encoders,
     input_channels,
 )
@@ -33,10 +38,13 @@ class Graph:
     """Nodes and initialisers under construction."""
 
     def __init__(
-        self, arrays: dict[str, np.ndarray], apart: dict[str, np.ndarray] | None = None
+        self,
+        arrays: dict[str, np.ndarray],
+        apart: dict[str, np.ndarray] | None = None,
+        precision: str = "fp32",
     ) -> None:
         self.arrays, self.nodes, self.initialisers, self.names = arrays, [], [], set()
-        self.apart = apart
+        self.apart, self.half = apart, precision == "fp16"
 
     def constant(self, name: str, value: np.ndarray) -> str:
         """Add an initialiser once; returns its name."""
@@ -55,9 +63,18 @@ class Graph:
             self.apart[name] = value
         return name
 
-    def weight(self, name: str) -> str:
-        """A parameter of the network as an initialiser."""
-        return self.constant(name, self.arrays[name])
+    def weight(self, name: str, value: np.ndarray | None = None) -> str:
+        """A parameter of the network, or what is made of it, in the graph's precision."""
+        value = self.arrays[name] if value is None else value
+        return self.constant(name, value.astype(np.float16) if self.half else value)
+
+    def low(self, x: str) -> str:
+        """X in the precision of encoders and decoders."""
+        return self.add("Cast", [x], to=TensorProto.FLOAT16) if self.half else x
+
+    def full(self, x: str) -> str:
+        """X in float32: states, evidence and outputs are kept in it."""
+        return self.add("Cast", [x], to=TensorProto.FLOAT) if self.half else x
 
     def add(self, kind: str, inputs: list[str], output: str = "", **attributes: object) -> str:
         """Add a node with one output; returns the output's name."""
@@ -78,23 +95,23 @@ class Graph:
             "Gemm", [x, self.weight(f"{name}.weight"), self.weight(f"{name}.bias")], transB=1
         )
 
-    def norm(self, x: str, name: str, channels: int, rows: int, cols: int) -> str:
-        """GroupNorm with one group, then LeakyReLU, as LayerNormalization over [C, H, W].
+    def norm(self, x: str, name: str, shape: tuple[int, ...]) -> str:
+        """GroupNorm with one group, then LeakyReLU, as LayerNormalization over `shape`.
 
-        The affine part is spread over H and W, so that one fused operator does all of it.
+        The affine part is spread over rows and columns, so that one fused operator does all of it.
+        In float16 too its sums are float32 (the operator's default).
         """
-        shape = (channels, rows, cols)
-        scale, bias = (
-            self.constant(f"{name}.{kind}.spread", spread(self.arrays[f"{name}.{kind}"], shape))
+        affine = [
+            self.weight(f"{name}.{kind}.spread", spread(self.arrays[f"{name}.{kind}"], shape))
             for kind in ("weight", "bias")
-        )
-        x = self.add("LayerNormalization", [x, scale, bias], axis=1, epsilon=NORM_EPS)
+        ]
+        x = self.add("LayerNormalization", [x, *affine], axis=1, epsilon=NORM_EPS)
         return self.add("LeakyRelu", [x], alpha=LEAK)
 
 
-def spread(values: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """Per-channel values repeated over rows and columns."""
-    return np.broadcast_to(values[:, None, None], shape)
+def spread(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Per-channel values [C] repeated to `shape` [C, ...]."""
+    return np.broadcast_to(values.reshape(-1, *[1] * (len(shape) - 1)), shape)
 
 
 def pads(stage: Stage) -> list[int]:
@@ -103,48 +120,61 @@ def pads(stage: Stage) -> list[int]:
 
 
 def encoder(graph: Graph, name: str, x: str, stages: list[Stage], size: tuple[int, int]) -> str:
-    """Nodes of an encoder; returns the code [N, D]."""
-    for i, s in enumerate(stages):
+    """Nodes of an encoder; returns the code [N, D].
+
+    The last kernel covers its input: a matrix product, as in network.WholeConv2d.
+    """
+    for i, s in enumerate(stages[:-1]):
         prefix = f"{name}.stages.{i}"
         inputs = [x, graph.weight(f"{prefix}.0.weight"), graph.weight(f"{prefix}.0.bias")]
         x = graph.add("Conv", inputs, kernel_shape=s.kernel, strides=s.stride, pads=pads(s))
-        size = tuple(
-            (n + 2 * p - k) // t + 1
-            for n, p, k, t in zip(size, s.padding, s.kernel, s.stride, strict=True)
-        )
-        x = graph.norm(x, f"{prefix}.1", s.outputs, *size)
-    return graph.linear(graph.add("Flatten", [x], axis=1), f"{name}.linear")
+        size = convolved(s, size)
+        x = graph.norm(x, f"{prefix}.1", (s.outputs, *size))
+    prefix = f"{name}.stages.{len(stages) - 1}"
+    whole = graph.arrays[f"{prefix}.0.weight"].reshape(stages[-1].outputs, -1)
+    inputs = [
+        graph.add("Flatten", [x], axis=1),
+        graph.weight(f"{prefix}.0.weight", whole),
+        graph.weight(f"{prefix}.0.bias"),
+    ]
+    x = graph.norm(graph.add("Gemm", inputs, transB=1), f"{prefix}.1", (stages[-1].outputs,))
+    return graph.linear(x, f"{name}.linear")
 
 
 def decoder(graph: Graph, name: str, x: str, stages: list[Stage]) -> str:
-    """Nodes of a decoder; returns [N, 2, H, W]."""
-    axes = graph.constant("axes23", np.array([2, 3], np.int64))
-    x = graph.add("Unsqueeze", [graph.linear(x, f"{name}.linear"), axes])
-    size = (1, 1)
-    for i, s in enumerate(stages):
+    """Nodes of a decoder; returns [N, 2, H, W].
+
+    The first transposed convolution is of one pixel: a matrix product, as in
+    network.WholeConvTranspose2d.
+    """
+    first, prefix = stages[0], f"{name}.stages.0"
+    x = graph.norm(graph.linear(x, f"{name}.linear"), f"{prefix}.0", (first.inputs,))
+    whole = graph.arrays[f"{prefix}.2.weight"].reshape(first.inputs, -1)
+    bias = np.repeat(graph.arrays[f"{prefix}.2.bias"], first.kernel[0] * first.kernel[1])
+    inputs = [x, graph.weight(f"{prefix}.2.weight", whole), graph.weight(f"{prefix}.2.bias", bias)]
+    shape = graph.constant("first", np.array([-1, first.outputs, *first.kernel], np.int64))
+    x, size = graph.add("Reshape", [graph.add("Gemm", inputs), shape]), first.kernel
+    for i, s in enumerate(stages[1:], 1):
         prefix = f"{name}.stages.{i}"
-        x = graph.norm(x, f"{prefix}.0", s.inputs, *size)
+        x = graph.norm(x, f"{prefix}.0", (s.inputs, *size))
         inputs = [x, graph.weight(f"{prefix}.2.weight"), graph.weight(f"{prefix}.2.bias")]
         x = graph.add(
             "ConvTranspose", inputs, kernel_shape=s.kernel, strides=s.stride, pads=pads(s)
         )
-        size = tuple(
-            (n - 1) * t - 2 * p + k
-            for n, p, k, t in zip(size, s.padding, s.kernel, s.stride, strict=True)
-        )
-    return x
+        size = deconvolved(s, size)
+    return graph.full(x)
 
 
 def lstm_cell(graph: Graph, x: str, hidden: int) -> str:
     """One LSTM step with explicit state (torch's gate order i, f, g, o); returns the new h."""
     total = graph.arrays["lstm.bias_ih_l0"] + graph.arrays["lstm.bias_hh_l0"]
     both = np.concatenate((graph.arrays["lstm.weight_ih_l0"], graph.arrays["lstm.weight_hh_l0"]), 1)
-    inputs = graph.add("Concat", [x, "h"], axis=1)
-    gates = graph.add(
-        "Gemm",
-        [inputs, graph.constant("lstm.weight", both), graph.constant("lstm.bias", total)],
-        transB=1,
-    )
+    inputs = [
+        graph.add("Concat", [x, graph.low("h")], axis=1),
+        graph.weight("lstm.weight", both),
+        graph.weight("lstm.bias", total),
+    ]
+    gates = graph.full(graph.add("Gemm", inputs, transB=1))
     i, f, g, o = (graph.slice(gates, slice(k * hidden, (k + 1) * hidden)) for k in range(4))
     i, f, o = (graph.add("Sigmoid", [gate]) for gate in (i, f, o))
     kept = graph.add("Mul", [f, "c"])
@@ -153,21 +183,27 @@ def lstm_cell(graph: Graph, x: str, hidden: int) -> str:
     return graph.add("Mul", [o, graph.add("Tanh", ["c_out"])], "h_out")
 
 
-def build_step(weights: Weights, apart: dict[str, np.ndarray] | None = None) -> onnx.ModelProto:
+def build_step(
+    weights: Weights, apart: dict[str, np.ndarray] | None = None, precision: str = "fp32"
+) -> onnx.ModelProto:
     """Step network: patches [N, C, H, W], h, c to mask logits, alpha, residual, h, c; N free.
+
+    Inputs and outputs are float32 in either precision; in fp16 encoders, decoders and the gates'
+    matrix product are float16, and state and evidence stay float32.
 
     `apart` takes the large constants, which the model then only names; a session gets both. Else
     they are copied, and a thread that builds beside running frames stops them meanwhile.
     """
-    model, graph = weights.model, Graph(weights.arrays, apart)
-    fed = {"embed_encoder": "patches", "motion_encoder": graph.slice("patches", FLOW)}
+    model, graph = weights.model, Graph(weights.arrays, apart, precision)
+    patches = graph.low("patches")
+    fed = {"embed_encoder": patches, "motion_encoder": graph.slice(patches, FLOW)}
     wanted = graph.constant("completer", np.array(completer_channels(model), np.int64))
-    fed["mask_encoder"] = graph.add("Gather", ["patches", wanted], axis=1)
+    fed["mask_encoder"] = graph.add("Gather", [patches, wanted], axis=1)
     codes = {
         name: encoder(graph, name, fed[name], stages, model.patch)
         for name, stages in encoders(model).items()
     }
-    h = lstm_cell(graph, codes["embed_encoder"], model.hidden)
+    h = graph.low(lstm_cell(graph, codes["embed_encoder"], model.hidden))
     decoded = {}
     for name, code in zip(DECODERS, ("mask_encoder", "motion_encoder"), strict=True):
         joined = graph.add("Concat", [h, codes[code]], axis=1)
@@ -179,7 +215,7 @@ def build_step(weights: Weights, apart: dict[str, np.ndarray] | None = None) -> 
     graph.add("Squeeze", [mask, axis], "mask_logits")
     graph.add("Squeeze", [alpha, axis], "alpha")
     graph.add("Identity", [decoded["motion_decoder"]], "residual")
-    return model_proto(graph, model, weights)
+    return model_proto(graph, model, metadata(weights, precision))
 
 
 def evidence(graph: Graph, model: ModelConfig) -> str:
@@ -204,7 +240,17 @@ def evidence(graph: Graph, model: ModelConfig) -> str:
     return graph.add("Add", parts)
 
 
-def model_proto(graph: Graph, model: ModelConfig, weights: Weights) -> onnx.ModelProto:
+def metadata(weights: Weights, precision: str) -> dict[str, str]:
+    """What a file of the graph says about itself."""
+    try:
+        package = version("savos_ros")
+    except PackageNotFoundError:  # a source tree that is not installed
+        package = "unknown"
+    settings = {name: str(value) for name, value in dataclasses.asdict(weights.model).items()}
+    return {"weights": weights.name, "precision": precision, "savos_ros": package, **settings}
+
+
+def model_proto(graph: Graph, model: ModelConfig, properties: dict[str, str]) -> onnx.ModelProto:
     """Close the graph: inputs, outputs, metadata, check."""
     state = ["N", model.hidden]
     shapes = dict(
@@ -235,9 +281,7 @@ def model_proto(graph: Graph, model: ModelConfig, weights: Weights) -> onnx.Mode
         graph.initialisers,
     )
     result = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
-    helper.set_model_props(
-        result, {"weights": weights.name, "preset": model.preset, "width": str(model.width)}
-    )
+    helper.set_model_props(result, properties)
     if graph.apart is None:  # the check copies the model, and knows no constants but in files
         onnx.checker.check_model(result)
     return result

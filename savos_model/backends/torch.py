@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable
 
 import numpy as np
 import torch
 
-from savos_model.backends.base import BackendError, StepOutput, check_inputs
+from savos_model.backends.base import BUCKETS, BackendError, StepOutput, check_inputs, in_buckets
 from savos_model.config import ModelConfig
+from savos_model.layers import input_channels
 from savos_model.network import SavosNet, StepState
 from savos_model.weights import Weights
 
+WARM_UP = 3  # runs before a capture, so that libraries have chosen their kernels and memory
+
 
 class TorchBackend:
-    """Runs SavosNet.step in inference mode, channels last."""
+    """Runs SavosNet.step in inference mode, channels last; on CUDA as one graph per bucket."""
 
     name = "torch"
 
-    def __init__(self, weights: Weights, device: str, threads: int, reason: str) -> None:
+    def __init__(
+        self, weights: Weights, device: str, threads: int, reason: str, precision: str = "fp32"
+    ) -> None:
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise BackendError(
                 f"model.device {device}: torch sees no CUDA GPU here: set device cpu"
@@ -26,17 +33,23 @@ class TorchBackend:
         if device == "cpu":
             torch.set_num_threads(threads)
         self.weights, self.reason, self.device = weights, reason, torch.device(device)
+        self.precision = precision
         net = SavosNet(weights.model)
         net.load_state_dict({k: torch.from_numpy(v) for k, v in weights.arrays.items()})
         self.net = net.eval().to(self.device, memory_format=torch.channels_last)
+        self._turn = threading.Lock()  # a bucket's buffers serve one thread at a time
+        if self.device.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = False  # fp32 is to be what it says
+            self.buckets = {rows: Bucket(self, rows) for rows in BUCKETS}
 
     def update_weights(self, weights: Weights) -> Callable[[], None]:
         """As Backend.update_weights; copied in place, so that CUDA graphs stay valid."""
         state = {k: torch.from_numpy(v).to(self.device) for k, v in weights.arrays.items()}
 
         def use() -> None:
-            self.net.load_state_dict(state)
-            self.weights = weights
+            with self._turn:
+                self.net.load_state_dict(state)
+                self.weights = weights
 
         return use
 
@@ -50,11 +63,55 @@ class TorchBackend:
         """Short name of the weights."""
         return self.weights.name
 
-    @torch.inference_mode()
     def step(self, patches: np.ndarray, h: np.ndarray, c: np.ndarray) -> StepOutput:
         """As Backend.step."""
         check_inputs(patches, h, c, self.model)
-        inputs, h_in, c_in = (torch.from_numpy(a).to(self.device) for a in (patches, h, c))
-        out, state = self.net.step(inputs, StepState(h_in, c_in))
-        tensors = (out.mask_logits, out.alpha, out.residual, state.h, state.c)
-        return StepOutput(*(t.cpu().numpy() for t in tensors))
+        if self.device.type == "cuda":
+            with self._turn:
+                return in_buckets(lambda *a: self.buckets[len(a[0])](*a), patches, h, c)
+        outputs = self.forward(*(torch.from_numpy(a) for a in (patches, h, c)))
+        return StepOutput(*(t.numpy() for t in outputs))
+
+    @torch.inference_mode()
+    def forward(self, patches: torch.Tensor, h: torch.Tensor, c: torch.Tensor) -> list:
+        """The step on tensors of this device; the fields of StepOutput, float32."""
+        half = contextlib.nullcontext()
+        if self.precision == "fp16":
+            # Without its cache, so that a captured graph reads the weights anew each time.
+            half = torch.autocast(self.device.type, torch.float16, cache_enabled=False)
+        with half:
+            out, state = self.net.step(patches, StepState(h, c))
+        return [t.float() for t in (out.mask_logits, out.alpha, out.residual, state.h, state.c)]
+
+
+class Bucket:
+    """The step at one batch size on buffers that stay where they are, as a CUDA graph."""
+
+    def __init__(self, backend: TorchBackend, rows: int) -> None:
+        model, device = backend.model, backend.device
+        sizes = ((input_channels(model), *model.patch), (model.hidden,), (model.hidden,))
+        self.inputs = [torch.zeros((rows, *size), device=device) for size in sizes]
+        self.replay: Callable[[], None] = self.run
+        self.forward = backend.forward
+        if device.type == "cuda":
+            aside = torch.cuda.Stream(device)
+            aside.wait_stream(torch.cuda.current_stream(device))
+            with torch.cuda.stream(aside):
+                for _ in range(WARM_UP):
+                    self.run()
+            torch.cuda.current_stream(device).wait_stream(aside)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.device(device), torch.cuda.graph(graph):
+                self.run()
+            self.replay = graph.replay
+
+    def run(self) -> None:
+        """Fill `outputs` from `inputs`."""
+        self.outputs = self.forward(*self.inputs)
+
+    def __call__(self, *arrays: np.ndarray) -> list[np.ndarray]:
+        """Outputs of `arrays`, which have this bucket's batch size."""
+        for buffer, array in zip(self.inputs, arrays, strict=True):
+            buffer.copy_(torch.from_numpy(array))
+        self.replay()
+        return [output.cpu().numpy() for output in self.outputs]

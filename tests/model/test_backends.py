@@ -1,8 +1,18 @@
 import numpy as np
 import pytest
 
-from savos_model.backends.base import BackendError, check_inputs, choose
+from savos_model.backends import base
+from savos_model.backends.base import (
+    BUCKETS,
+    BackendError,
+    StepOutput,
+    candidates,
+    check_inputs,
+    in_buckets,
+    make_backend,
+)
 from savos_model.backends.onnx import OnnxBackend
+from savos_model.backends.reference import deviation, random_inputs, reference_step, self_test
 from savos_model.config import BackendConfig, ModelConfig
 from savos_model.layers import input_channels, parameter_shapes
 from savos_model.settings import SettingError
@@ -65,22 +75,117 @@ def test_wrong_arrays_are_refused_by_name():
 
 
 def test_auto_prefers_onnx_on_a_cpu_and_says_why():
-    name, reason = choose(BackendConfig())
+    (name, reason), *_ = candidates(BackendConfig())
     assert name == "onnx"
-    assert "CPU" in reason
+    assert "cpu" in reason
 
 
-def test_onnx_refuses_a_gpu():
-    with pytest.raises(BackendError, match=r"model\.device is cuda"):
-        choose(BackendConfig(backend="onnx", device="cuda"))
+def test_auto_on_a_gpu_prefers_tensorrt_then_torch(monkeypatch):
+    monkeypatch.setattr(base, "installed", lambda module: True)
+    names = [name for name, _ in candidates(BackendConfig(device="cuda"))]
+    assert names == ["tensorrt", "torch", "onnx"]
+    monkeypatch.setattr(base, "installed", lambda module: module != "cuda.bindings")
+    assert candidates(BackendConfig(device="cuda"))[0][0] == "torch"
+
+
+def test_auto_goes_on_to_the_next_engine_and_says_so(monkeypatch):
+    def start(name, weights, config, reason):
+        if name == "onnx":
+            raise BackendError("it broke")
+        return OnnxBackend(weights, 1, reason)
+
+    monkeypatch.setattr(base, "installed", lambda module: True)
+    monkeypatch.setattr(base, "start", start)
+    assert make_backend(BackendConfig()).reason.endswith("; not onnx: it broke")
+    with pytest.raises(BackendError, match="it broke"):
+        make_backend(BackendConfig(backend="onnx"))
+
+
+def test_gpu_engines_are_refused_on_a_cpu():
+    with pytest.raises(BackendError, match="set model.device cuda"):
+        candidates(BackendConfig(backend="tensorrt"))
+    with pytest.raises(SettingError, match="fp16 is for GPUs"):
+        BackendConfig(precision="fp16")
+    with pytest.raises(SettingError, match="got 'gpu'"):
+        BackendConfig(device="gpu")
+
+
+def test_onnx_on_a_gpu_needs_the_other_package():
+    if "CUDAExecutionProvider" in pytest.importorskip("onnxruntime").get_available_providers():
+        pytest.skip("onnxruntime-gpu is installed")
+    with pytest.raises(BackendError, match="pip install onnxruntime-gpu"):
+        make_backend(BackendConfig(backend="onnx", device="cuda"))
 
 
 def test_missing_engine_is_named_with_its_remedy(monkeypatch):
-    monkeypatch.setattr("savos_model.backends.base.installed", lambda module: False)
+    monkeypatch.setattr(base, "installed", lambda module: False)
     with pytest.raises(BackendError, match="pip install"):
-        choose(BackendConfig())
+        candidates(BackendConfig())
     with pytest.raises(BackendError, match=r"savos_ros\[torch\]"):
-        choose(BackendConfig(backend="torch"))
+        candidates(BackendConfig(backend="torch"))
+
+
+@pytest.mark.parametrize("prior", [True, False])
+def test_reference_equals_torch(prior):
+    pytest.importorskip("torch")
+    from savos_model.backends.torch import TorchBackend
+
+    weights = random_weights(ModelConfig(width=0.25, prior_mask=prior))
+    inputs = random_inputs(weights, 2)
+    got = reference_step(weights, *inputs)
+    off = deviation(TorchBackend(weights, "cpu", 1, "").step(*inputs), got)
+    assert max(off.values()) < 1e-5, off
+
+
+def test_self_test_refuses_an_engine_that_is_wrong():
+    weights = random_weights(ModelConfig(width=0.125))
+    step = OnnxBackend(weights, 1, "").step
+    self_test("right", weights, step, "fp32")
+    with pytest.raises(BackendError, match="bent computes alpha wrongly here: off by 0.0"):
+        bent = lambda *inputs: step(*inputs)._replace(alpha=step(*inputs).alpha + 0.01)  # noqa: E731
+        self_test("bent", weights, bent, "fp32")
+    broken = lambda *inputs: StepOutput(*(0 * a + np.nan for a in step(*inputs)))  # noqa: E731
+    with pytest.raises(BackendError, match="off by nan"):
+        self_test("broken", weights, broken, "fp32")
+
+
+@pytest.mark.parametrize("tracks", [1, 3, 64, 65, 150])
+def test_buckets_fill_up_and_cut_off(tracks):
+    sizes = []
+
+    def run(*arrays):
+        sizes.append(len(arrays[0]))
+        buffer = arrays[0] * 2
+        return [buffer, buffer, buffer, arrays[1], arrays[2]]
+
+    rng = np.random.default_rng(0)
+    x, h, c = (rng.random((tracks, width), np.float32) for width in (5, 2, 3))
+    out = in_buckets(run, x, h, c)
+    assert set(sizes) <= set(BUCKETS)
+    assert sum(sizes) < 2 * tracks
+    np.testing.assert_array_equal(out.residual, 2 * x)
+    np.testing.assert_array_equal(out.h, h)
+    np.testing.assert_array_equal(out.c, c)
+
+
+def test_torch_buckets_equal_the_plain_step_and_follow_new_weights():
+    pytest.importorskip("torch")
+    from savos_model.backends.torch import Bucket, TorchBackend
+
+    model = ModelConfig(width=0.125)
+    first, second = random_weights(model, 0), random_weights(model, 1)
+    backend = TorchBackend(first, "cpu", 1, "")
+    buckets = {rows: Bucket(backend, rows) for rows in (1, 2, 4)}  # on CUDA each one is a graph
+    inputs = random_inputs(first, 3)
+
+    def off():
+        got = in_buckets(lambda *arrays: buckets[len(arrays[0])](*arrays), *inputs)
+        return max(deviation(got, backend.step(*inputs)).values())
+
+    assert off() < 1e-5
+    backend.update_weights(second)()
+    assert off() < 1e-5
+    assert max(deviation(backend.step(*inputs), reference_step(second, *inputs)).values()) < 1e-5
 
 
 @pytest.mark.parametrize("name", ["onnx", "torch"])

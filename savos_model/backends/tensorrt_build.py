@@ -1,0 +1,139 @@
+"""TensorRT engines of the step network: built from its ONNX graph, for one kind of GPU."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+from types import ModuleType
+from typing import Any
+
+from savos_model.backends.base import BUCKETS, TENSORRT_MODULES, BackendError, installed
+from savos_model.backends.onnx_graph import build_step
+from savos_model.weights import Weights
+
+PROFILE = (1, 8, BUCKETS[-1])  # tracks: fewest, those it is tuned for, most
+
+
+@functools.cache
+def tensorrt() -> ModuleType:
+    """TensorRT, or TensorRT for RTX, which has the same interface.
+
+    Raises:
+        BackendError: neither is installed.
+    """
+    for name in TENSORRT_MODULES:
+        if installed(name):
+            return importlib.import_module(name)
+    raise BackendError("TensorRT is not installed: pip install 'savos_ros[tensorrt]'")
+
+
+@functools.cache
+def logger() -> Any:
+    """The one logger that TensorRT allows in a process."""
+    trt = tensorrt()
+    return trt.Logger(trt.Logger.WARNING)
+
+
+def graph_bytes(weights: Weights, precision: str) -> bytes:
+    """The step network as TensorRT reads it."""
+    return build_step(weights, precision=precision).SerializeToString()
+
+
+def engine_key(
+    weights: Weights, graph: bytes, gpu: str, capability: str, precision: str
+) -> dict[str, str]:
+    """Everything that an engine depends on.
+
+    Args:
+        weights: their name is for people; the graph holds their values.
+        graph: of graph_bytes.
+        gpu: name of the GPU. Engines of TensorRT for RTX run on every GPU of their capability.
+        capability: compute capability, such as 8.9.
+        precision: fp32 or fp16.
+    """
+    trt = tensorrt()
+    return {
+        "weights": weights.name,
+        "onnx": hashlib.sha256(graph).hexdigest(),
+        "tensorrt": f"{trt.__name__} {trt.__version__}",
+        "gpu": "any" if portable(trt) else gpu,
+        "capability": capability,
+        "precision": precision,
+        "profile": ",".join(map(str, PROFILE)),
+    }
+
+
+def portable(trt: ModuleType) -> bool:
+    """Whether engines can be built for another machine's GPU, by its compute capability."""
+    return hasattr(trt, "ComputeCapability")
+
+
+def build_engine(graph: bytes, *, capability: str = "") -> bytes:
+    """Build a serialised engine from an ONNX graph; takes seconds to minutes.
+
+    Args:
+        graph: of graph_bytes; its types are the engine's precision.
+        capability: of a GPU that need not be here; empty: for the GPU of this machine. Only the
+            latter engine can be refitted: TensorRT prepares that with the GPU's help.
+
+    Raises:
+        BackendError: TensorRT cannot do it; what it said itself is on standard error.
+    """
+    trt = tensorrt()
+    builder = trt.Builder(logger())
+    typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = builder.create_network(typed)
+    parser = trt.OnnxParser(network, logger())
+    if not parser.parse(graph):
+        faults = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
+        raise BackendError(f"TensorRT {trt.__version__} cannot read the network: {faults}")
+    config = configured(trt, builder, network, capability)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise BackendError(
+            f"TensorRT {trt.__version__} could not build the engine, see its own message above: "
+            "choose model.backend torch or onnx"
+        )
+    return bytes(plan)
+
+
+def configured(trt: ModuleType, builder: Any, network: Any, capability: str) -> Any:
+    """Builder settings: shape profile, no TF32, target or refit."""
+    config, profile = builder.create_builder_config(), builder.create_optimization_profile()
+    for i in range(network.num_inputs):
+        tensor = network.get_input(i)
+        profile.set_shape(tensor.name, *((rows, *tuple(tensor.shape)[1:]) for rows in PROFILE))
+    config.add_optimization_profile(profile)
+    config.clear_flag(trt.BuilderFlag.TF32)  # fp32 is to be what it says
+    if not capability:
+        config.set_flag(trt.BuilderFlag.REFIT)
+        return config
+    if not portable(trt):
+        raise BackendError(
+            "TensorRT builds for the GPU of this machine only: leave the compute capability out, "
+            "or use an environment with tensorrt_rtx and without tensorrt"
+        )
+    target = f"SM{capability.replace('.', '')}"
+    known = [n for n in vars(trt.ComputeCapability) if n[:2] == "SM"]
+    if target not in known:
+        raise BackendError(
+            f"compute capability {capability} is none of this TensorRT for RTX: choose one of "
+            + ", ".join(f"{n[2:-1]}.{n[-1]}" for n in sorted(known))
+        )
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(getattr(trt.ComputeCapability, target), 0)
+    return config
+
+
+def refit(engine: Any, graph: bytes) -> None:
+    """Give an engine the weights of another graph of the same network.
+
+    Raises:
+        BackendError: TensorRT refuses.
+    """
+    trt = tensorrt()
+    refitter = trt.Refitter(engine, logger())
+    parser = trt.OnnxParserRefitter(refitter, logger())
+    if not (parser.refit_from_bytes(graph) and refitter.refit_cuda_engine()):
+        raise BackendError("TensorRT could not refit the engine, see its own message above")

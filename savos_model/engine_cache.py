@@ -1,0 +1,135 @@
+"""A folder of built engines, each made once for its key, checked before it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import struct
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from filelock import FileLock
+
+from savos_model.settings import user_cache
+
+MAGIC = b"SAVOSENG"
+HEAD = struct.Struct("<8sI")  # magic, bytes of the JSON header that follows
+MAX_HEADER_BYTES = 64 * 2**10
+MAX_ENGINE_BYTES = 2 * 2**30  # far above any engine of this network; guards memory
+LOG = logging.getLogger(__name__)
+
+Key = Mapping[str, str]
+
+
+class EngineCacheError(OSError):
+    """The folder cannot be used; the text names it and says what to do."""
+
+
+class ForeignEngineError(ValueError):
+    """A file is no engine of the wanted key, or is damaged; the text says how."""
+
+
+def default_folder() -> Path:
+    """Folder of engines in the user's cache."""
+    return user_cache() / "engines"
+
+
+def engine_path(folder: Path, key: Key) -> Path:
+    """File of a key: its weights' name for people, its hash for safety."""
+    name = "".join(letter if letter.isalnum() else "_" for letter in key.get("weights", "engine"))
+    return folder / f"{name[:40]}-{hashlib.sha256(canonical(key)).hexdigest()[:20]}.engine"
+
+
+def canonical(key: Key) -> bytes:
+    """A key as bytes that do not depend on its order."""
+    return json.dumps(dict(key), sort_keys=True).encode()
+
+
+def cached_engine(folder: Path, key: Key, build: Callable[[], bytes]) -> bytes:
+    """The engine of a key: read, or built and kept. Of several processes one builds, others wait.
+
+    Args:
+        folder: made when missing; a read-only one serves what is in it.
+        key: everything that the engine depends on.
+        build: makes the engine; called at most once.
+
+    Raises:
+        EngineCacheError: the engine must be built and the folder cannot be written.
+    """
+    path = engine_path(folder, key)
+    if (engine := read_if_sound(path, key)) is not None:
+        return engine
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            # Another process may have built it while this one waited.
+            if (engine := read_if_sound(path, key, warn=False)) is None:
+                LOG.warning("building engine %s: this can take minutes, once", path)
+                engine = build()
+                write_engine(path, key, engine)
+            return engine
+    except OSError as error:
+        raise EngineCacheError(
+            f"model.engine_dir: cannot write to {folder} ({error}): set it to a folder of yours"
+        ) from error
+
+
+def read_if_sound(path: Path, key: Key, *, warn: bool = True) -> bytes | None:
+    """The engine of a file; None, with a warning, when it is not of this key or damaged."""
+    try:
+        return read_engine(path, key)
+    except FileNotFoundError:
+        return None
+    except (ForeignEngineError, OSError) as error:
+        if warn:
+            LOG.warning("engine file %s is not used (%s): it is built anew", path, error)
+        return None
+
+
+def read_engine(path: Path, key: Key) -> bytes:
+    """Read an engine file; sizes are checked before memory is taken.
+
+    Raises:
+        ForeignEngineError: not of this key, cut off, or changed since it was written.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        head = file.read(HEAD.size)
+        if len(head) < HEAD.size or head[: len(MAGIC)] != MAGIC:
+            raise ForeignEngineError("no engine file of this program")
+        length = HEAD.unpack(head)[1]
+        left = size - HEAD.size - length
+        if length > MAX_HEADER_BYTES or not 0 <= left <= MAX_ENGINE_BYTES:
+            raise ForeignEngineError(f"its sizes do not fit: {size} bytes, header {length}")
+        try:
+            header = json.loads(file.read(length))
+            stored, wanted = header["key"], (header["bytes"], header["sha256"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ForeignEngineError("its header cannot be read") from error
+        if stored != dict(key):
+            raise ForeignEngineError("it was built for something else")
+        if left != wanted[0]:
+            raise ForeignEngineError(f"{left} bytes instead of {wanted[0]}: cut off")
+        engine = file.read(left)
+    if hashlib.sha256(engine).hexdigest() != wanted[1]:
+        raise ForeignEngineError("its content has changed")
+    return engine
+
+
+def write_engine(path: Path, key: Key, engine: bytes) -> None:
+    """Write an engine file, whole or not at all."""
+    header = {"key": dict(key), "bytes": len(engine), "sha256": hashlib.sha256(engine).hexdigest()}
+    text = json.dumps(header, sort_keys=True).encode()
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(HEAD.pack(MAGIC, len(text)) + text)
+            file.write(engine)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,127 @@
+"""The commands `savos export` and `savos build-engine`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from savos_model.config import BackendConfig
+
+WeightsArgument = Annotated[str, typer.Argument(help="Shipped name or .safetensors file.")]
+PrecisionOption = Annotated[str, typer.Option(help="fp32 or fp16.")]
+WEIGHTS = BackendConfig().weights
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("export")(export)
+    app.command("build-engine")(build_engine)
+
+
+def export(
+    out: Annotated[Path, typer.Option("--out", help="The .onnx file to write.")],
+    weights: WeightsArgument = WEIGHTS,
+    precision: PrecisionOption = "fp32",
+) -> None:
+    """Write the step network as ONNX, after comparing it with torch on random and real patches.
+
+    Example: savos export savos_small --out savos_small.onnx
+    """
+    from rich import print_json
+
+    from savos_model.export import export_onnx
+    from savos_model.weights import load_weights
+    from training.results import commit
+
+    with errors_as_lines("savos export"):
+        check_precision(precision)
+        loaded = load_weights(weights)
+        real, made_by = street_inputs(weights), {"commit": commit()}
+        report = export_onnx(out, loaded, precision=precision, real=real, properties=made_by)
+        print_json(data={"file": str(out), **report})
+
+
+def build_engine(
+    weights: WeightsArgument = WEIGHTS,
+    precision: PrecisionOption = "fp32",
+    device: Annotated[str, typer.Option(help="GPU of this machine: cuda or cuda:N.")] = "cuda",
+    compute_capability: Annotated[
+        str, typer.Option(help="Build for other GPUs, as 8.9; needs TensorRT for RTX, but no GPU.")
+    ] = "",
+    engine_dir: Annotated[str, typer.Option(help="Folder; empty: the node's default.")] = "",
+) -> None:
+    """Build a TensorRT engine ahead of time, so that the node starts at once.
+
+    Example: savos build-engine savos_small --precision fp16 --compute-capability 8.9
+    """
+    from savos_model.backends import tensorrt_build
+    from savos_model.backends.base import candidates, gpu_index
+    from savos_model.engine_cache import cached_engine, default_folder, engine_path
+    from savos_model.weights import load_weights
+    from savos_ros.engine import progress
+
+    with errors_as_lines("savos build-engine"):
+        check_precision(precision)
+        loaded = load_weights(weights)
+        gpu, capability = "any", compute_capability
+        if not capability:
+            candidates(BackendConfig(backend="tensorrt", device=device))  # says what is missing
+            from savos_model.backends.tensorrt import describe
+
+            gpu, capability = describe(gpu_index(device))
+        graph = tensorrt_build.graph_bytes(loaded, precision)
+        key = tensorrt_build.engine_key(loaded, graph, gpu, capability, precision)
+        folder = Path(engine_dir).expanduser() if engine_dir else default_folder()
+        with progress(f"building for {gpu} GPU, compute capability {capability}", typer.echo):
+            engine = cached_engine(
+                folder,
+                key,
+                lambda: tensorrt_build.build_engine(graph, capability=compute_capability),
+            )
+        typer.echo(f"{engine_path(folder, key)}: {len(engine) / 2**20:.1f} MiB")
+
+
+@contextmanager
+def errors_as_lines(command: str) -> Iterator[None]:
+    """Turn what a user can mend into one line and exit code 1."""
+    from savos_model.backends.base import BackendError
+    from savos_model.export import ExportError
+
+    try:
+        yield
+    except (ValueError, OSError, BackendError, ExportError) as error:
+        typer.echo(f"{command}: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def check_precision(precision: str) -> None:
+    """Refuse other words, as the setting of the node does."""
+    BackendConfig(device="cuda", precision=precision)
+
+
+def street_inputs(weights: str) -> list[tuple[np.ndarray, ...]]:
+    """Patches and states that the network meets on a short generated street."""
+    from savos_model.backends.base import StepOutput, make_backend
+    from savos_model.instances import from_label_image
+    from savos_model.stream import AmodalStream
+    from savos_model.types import Frame
+    from training.data.street import StreetConfig, generate, label_image
+
+    backend = make_backend(BackendConfig(weights=weights))
+    taken, step = [], backend.step
+
+    def recorded(*inputs: np.ndarray) -> StepOutput:
+        taken.append(inputs)
+        return step(*inputs)
+
+    backend.step = recorded  # of this one object, which ends with this function
+    stream = AmodalStream(backend)
+    for frame in generate(StreetConfig(frames=4, width=620, height=188, min_full_px=60)):
+        masks = from_label_image(label_image(frame))
+        stream.step(Frame(frame.stamp_ns, frame.image, masks))
+    return taken

@@ -1,0 +1,144 @@
+"""The data path on a fake GPU; engines themselves by the real TensorRT for RTX, where it is."""
+
+import gc
+import importlib
+import sys
+from types import ModuleType
+
+import pytest
+
+from savos_model.backends import tensorrt_build
+from savos_model.backends.base import BUCKETS, BackendError
+from savos_model.backends.onnx import OnnxBackend
+from savos_model.backends.reference import deviation, random_inputs, self_test
+from savos_model.config import BackendConfig, ModelConfig
+from savos_model.engine_cache import cached_engine
+from tests.model.fake_tensorrt import FakeCuda, fake_tensorrt
+from tests.model.test_backends import random_weights
+
+MODEL = ModelConfig(width=0.125)
+
+
+NAME = "savos_model.backends.tensorrt"
+
+
+@pytest.fixture(params=[True, False], ids=["refit", "rebuild"])
+def gpu(request, monkeypatch):
+    """A machine with a fake GPU: its runtime, the backend's module, the graphs that were built."""
+    cuda, bindings, built = FakeCuda(), ModuleType("cuda.bindings"), []
+    bindings.runtime = cuda
+    monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", cuda)
+    monkeypatch.delitem(sys.modules, NAME, raising=False)
+    module, trt = importlib.import_module(NAME), fake_tensorrt(cuda, request.param)
+
+    def build(graph):
+        built.append(graph)
+        return graph
+
+    for place in (tensorrt_build, module):
+        monkeypatch.setattr(place, "tensorrt", lambda: trt)
+        monkeypatch.setattr(place, "logger", lambda: None)
+    monkeypatch.setattr(module, "build_engine", build)
+    yield cuda, module, built
+    del sys.modules[NAME]
+
+
+def test_backend_equals_the_cpu_and_takes_new_weights(gpu, tmp_path):
+    cuda, module, built = gpu
+    make = module.TensorrtBackend
+    config = BackendConfig(backend="tensorrt", device="cuda", engine_dir=str(tmp_path))
+    first, second = random_weights(MODEL, 0), random_weights(MODEL, 1)
+    old, new = (OnnxBackend(weights, 1, "").step for weights in (first, second))
+
+    def off(got, step, inputs):
+        return max(deviation(got, step(*inputs)).values())
+
+    backend = make(first, config, "why")
+    assert backend.reason == "why (tensorrt 0.0, Fake GPU)"
+    self_test(backend.name, first, backend.step, "fp32")
+    waits = cuda.waits
+    for tracks in (1, 3, 66):
+        inputs = random_inputs(first, tracks)
+        assert off(backend.step(*inputs), old, inputs) < 1e-5
+    assert cuda.waits - waits == 4, "one wait per call of the engine, two of them for 66 tracks"
+
+    inputs = random_inputs(first, 3)
+    use = backend.update_weights(second)
+    held = backend.step(*inputs)
+    assert off(held, old, inputs) < 1e-5, "prepared is not in force"
+    use()
+    assert off(backend.step(*inputs), new, inputs) < 1e-5
+    assert off(held, old, inputs) < 1e-5, "answers do not lie in the buffers"
+    assert backend.weights is second
+
+    engines = len(built)
+    make(first, config, "why")
+    assert len(built) == engines, "the second start takes the kept engine"
+    del backend, use
+    gc.collect()
+    assert not cuda.memory, "memory of the GPU is given back"
+
+
+def test_missing_gpu_is_named(gpu, tmp_path):
+    config = BackendConfig(backend="tensorrt", device="cuda:3", engine_dir=str(tmp_path))
+    with pytest.raises(BackendError, match="cuda:3: no such NVIDIA GPU here: CUDA: invalid device"):
+        gpu[1].TensorrtBackend(random_weights(MODEL), config, "")
+
+
+def test_new_weights_that_compute_nonsense_are_refused(gpu, tmp_path, monkeypatch):
+    _, module, _ = gpu
+    config = BackendConfig(backend="tensorrt", device="cuda", engine_dir=str(tmp_path))
+    first, second = random_weights(MODEL, 0), random_weights(MODEL, 1)
+    backend = module.TensorrtBackend(first, config, "")
+    monkeypatch.setattr(module, "refit", lambda engine, graph: None)
+    monkeypatch.setattr(module, "build_engine", lambda graph: backend.plan)
+    with pytest.raises(BackendError, match="wrongly"):
+        backend.update_weights(second)
+    assert backend.weights is first
+
+
+@pytest.fixture(scope="module")
+def rtx():
+    """TensorRT for RTX, which builds without a GPU."""
+    return pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_engine_is_built_ahead_for_another_machine(rtx, tmp_path, precision):
+    weights = random_weights(MODEL)
+    graph = tensorrt_build.graph_bytes(weights, precision)
+    key = tensorrt_build.engine_key(weights, graph, "any", "8.9", precision)
+    assert key["gpu"] == "any"
+    assert rtx.__version__ in key["tensorrt"]
+    plan = cached_engine(
+        tmp_path, key, lambda: tensorrt_build.build_engine(graph, capability="8.9")
+    )
+    assert len(plan) > 2 * sum(array.size for array in weights.arrays.values())
+    assert cached_engine(tmp_path, key, lambda: pytest.fail("built again")) == plan
+
+
+def test_profile_and_flags_are_what_the_backend_needs(rtx):
+    logger = tensorrt_build.logger()
+    builder = rtx.Builder(logger)
+    network = builder.create_network(1 << int(rtx.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    graph = tensorrt_build.graph_bytes(random_weights(MODEL), "fp32")
+    assert rtx.OnnxParser(network, logger).parse(graph)
+    shapes = [tuple(network.get_input(i).shape) for i in range(network.num_inputs)]
+    assert shapes == [(-1, 7, 32, 64), (-1, MODEL.hidden), (-1, MODEL.hidden)]
+    config = tensorrt_build.configured(rtx, builder, network, "")
+    assert config.get_flag(rtx.BuilderFlag.REFIT)
+    assert not config.get_flag(rtx.BuilderFlag.TF32)
+    assert config.num_optimization_profiles == 1
+    assert tensorrt_build.PROFILE[-1] == BUCKETS[-1]
+    ahead = tensorrt_build.configured(rtx, builder, network, "12.0")
+    assert ahead.get_compute_capability(0) == rtx.ComputeCapability.SM120
+
+
+def test_what_tensorrt_refuses_is_said_in_one_line(rtx):
+    with pytest.raises(BackendError, match=r"compute capability 9\.0 is none .* 8\.9"):
+        tensorrt_build.build_engine(
+            tensorrt_build.graph_bytes(random_weights(MODEL), "fp32"), capability="9.0"
+        )
+    with pytest.raises(BackendError, match="cannot read the network"):
+        tensorrt_build.build_engine(b"no graph", capability="8.9")
