@@ -32,9 +32,9 @@ class ForeignEngineError(ValueError):
     """A file is no engine of the wanted key, or is damaged; the text says how."""
 
 
-def default_folder() -> Path:
-    """Folder of engines in the user's cache."""
-    return user_cache() / "engines"
+def engine_folder(engine_dir: str) -> Path:
+    """The folder that the setting engine_dir names."""
+    return Path(engine_dir).expanduser() if engine_dir else user_cache() / "engines"
 
 
 def engine_path(folder: Path, key: Key) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from savos_model.config import ModelConfig
@@ -138,3 +139,20 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     if config.prior_mask:
         shapes["evidence_gain"] = (2,)
     return shapes
+
+
+def step_flop(config: ModelConfig) -> int:
+    """Multiplications and additions of one track's step: (transposed) convolutions, products."""
+    shapes = parameter_shapes(config).values()
+    total = sum(2 * math.prod(shape) for shape in shapes if len(shape) == 2)
+    for stages in encoders(config).values():
+        size = config.patch
+        for s in stages:
+            size = convolved(s, size)
+            total += 2 * s.inputs * s.outputs * math.prod(s.kernel) * math.prod(size)
+    for _ in DECODERS:
+        size = (1, 1)
+        for s in decoder_stages(config):
+            total += 2 * s.inputs * s.outputs * math.prod(s.kernel) * math.prod(size)
+            size = deconvolved(s, size)
+    return total

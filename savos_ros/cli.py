@@ -134,6 +134,30 @@ def bench_node(
     print_json(data=report)
 
 
+@bench.command("step")
+def bench_step(
+    json: JsonOption = None,
+    rounds: Annotated[int, typer.Option(help="Rounds; medians are reported.")] = 7,
+    seconds: Annotated[float, typer.Option(help="For each number in a round [s].")] = 0.3,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="fp32, or fp16 on a GPU.")] = "fp32",
+) -> None:
+    """Step of the network on every engine, against what a matrix product reaches here."""
+    from rich.console import Console
+
+    from savos_model.backends.base import BackendError
+    from savos_model.settings import SettingError
+    from savos_ros import bench_step as bench
+
+    config = bench.BenchStepConfig(rounds, seconds, threads, device, precision)
+    try:
+        bench.print_bench(bench.bench_step(config, json), Console())
+    except (BackendError, SettingError) as error:
+        typer.echo(f"savos bench step: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
 @bench.command("train")
 def bench_train(
     json: JsonOption = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +55,7 @@ def build_engine(
         str, typer.Option(help="Build for other GPUs, as 8.9; needs TensorRT for RTX, but no GPU.")
     ] = "",
     engine_dir: Annotated[str, typer.Option(help="Folder; empty: the node's default.")] = "",
+    json: Annotated[Path | None, typer.Option("--json", help="Results file to write.")] = None,
 ) -> None:
     """Build a TensorRT engine ahead of time, so that the node starts at once.
 
@@ -61,9 +63,10 @@ def build_engine(
     """
     from savos_model.backends import tensorrt_build
     from savos_model.backends.base import candidates, gpu_index
-    from savos_model.engine_cache import cached_engine, default_folder, engine_path
+    from savos_model.engine_cache import cached_engine, engine_folder, engine_path
     from savos_model.weights import load_weights
     from savos_ros.engine import progress
+    from training.results import write_results
 
     with errors_as_lines("savos build-engine"):
         check_precision(precision)
@@ -76,14 +79,22 @@ def build_engine(
             gpu, capability = describe(gpu_index(device))
         graph = tensorrt_build.graph_bytes(loaded, precision)
         key = tensorrt_build.engine_key(loaded, graph, gpu, capability, precision)
-        folder = Path(engine_dir).expanduser() if engine_dir else default_folder()
+        folder, took = engine_folder(engine_dir), {}
+
+        def build() -> bytes:
+            wall, cpu = time.perf_counter(), time.process_time()
+            engine = tensorrt_build.build_engine(graph, capability=compute_capability)
+            took.update(wall_s=time.perf_counter() - wall, cpu_s=time.process_time() - cpu)
+            return engine
+
         with progress(f"building for {gpu} GPU, compute capability {capability}", typer.echo):
-            engine = cached_engine(
-                folder,
-                key,
-                lambda: tensorrt_build.build_engine(graph, capability=compute_capability),
-            )
+            engine = cached_engine(folder, key, build)
         typer.echo(f"{engine_path(folder, key)}: {len(engine) / 2**20:.1f} MiB")
+        if json is not None:
+            _, network, _parser = tensorrt_build.parsed(graph)
+            sizes = {"onnx_bytes": len(graph), "engine_bytes": len(engine)}
+            build_report = {"key": key, "layers": network.num_layers, **sizes, "build": took}
+            write_results(json, build_report, seed=0)
 
 
 @contextmanager
@@ -112,7 +123,7 @@ def street_inputs(weights: str) -> list[tuple[np.ndarray, ...]]:
     from savos_model.types import Frame
     from training.data.street import StreetConfig, generate, label_image
 
-    backend = make_backend(BackendConfig(weights=weights))
+    backend = make_backend(BackendConfig(weights=weights, threads=1))
     taken, step = [], backend.step
 
     def recorded(*inputs: np.ndarray) -> StepOutput:

@@ -15,6 +15,7 @@ from savos_model.weights import Weights, load_weights
 
 TENSORRT_MODULES = ("tensorrt", "tensorrt_rtx")  # one interface, two packages
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)  # batch sizes that a GPU engine is prepared for
+PROFILE = (1, 8, BUCKETS[-1])  # tracks of TensorRT's engines: fewest, tuned for, most
 
 
 class StepOutput(NamedTuple):
@@ -140,7 +141,9 @@ def start(name: str, weights: Weights, config: BackendConfig, reason: str) -> Ba
     if name == "onnx":
         from savos_model.backends.onnx import OnnxBackend
 
-        return OnnxBackend(weights, config.threads, reason, config.device, config.precision)
+        return OnnxBackend(
+            weights, config.threads, reason, config.device, config.precision, config.engine_dir
+        )
     from savos_model.backends.torch import TorchBackend
 
     return TorchBackend(weights, config.device, config.threads, reason, config.precision)

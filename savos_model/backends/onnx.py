@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 
 from savos_model.backends.base import (
-    BUCKETS,
+    PROFILE,
     BackendError,
     StepOutput,
     check_inputs,
@@ -34,11 +34,12 @@ class OnnxBackend:
         reason: str,
         device: str = "cpu",
         precision: str = "fp32",
+        engine_dir: str = "",
     ) -> None:
         # Another name: what holds for engines on the CPU must not be taken to hold for this one.
         self.name = "onnx" if device == "cpu" else "onnx_gpu"
         self.threads, self.precision = threads, precision
-        self.providers = providers(weights.model, device)
+        self.providers = providers(weights.model, device, engine_dir)
         self.update_weights(weights)()
         self.reason, got = reason, self.session.get_providers()
         if device != "cpu":
@@ -55,10 +56,12 @@ class OnnxBackend:
         options.intra_op_num_threads = self.threads
         # Idle threads must sleep: a robot's cores have other work between two frames.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        constants: dict[str, np.ndarray] = {}
+        # A GPU has its own copy, and TensorRT reads a graph that is whole.
+        constants: dict[str, np.ndarray] | None = {} if self.name == "onnx" else None
         graph = build_step(weights, constants, self.precision).SerializeToString()
-        values = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in constants.values()]
-        options.add_external_initializers(list(constants), values)
+        if constants:
+            values = [onnxruntime.OrtValue.ortvalue_from_numpy(v) for v in constants.values()]
+            options.add_external_initializers(list(constants), values)
         session = onnxruntime.InferenceSession(graph, options, self.providers)
 
         def use() -> None:
@@ -88,7 +91,9 @@ class OnnxBackend:
         return self.session.run(list(OUTPUTS), dict(zip(INPUTS, arrays, strict=True)))
 
 
-def providers(model: ModelConfig, device: str) -> list[str | tuple[str, dict[str, str]]]:
+def providers(
+    model: ModelConfig, device: str, engine_dir: str
+) -> list[str | tuple[str, dict[str, str]]]:
     """Execution providers of a device, best first.
 
     Raises:
@@ -105,13 +110,29 @@ def providers(model: ModelConfig, device: str) -> list[str | tuple[str, dict[str
     gpu = {"device_id": str(gpu_index(device))}
     chosen = [(CUDA, gpu | {"use_tf32": "0"}), "CPUExecutionProvider"]
     if TENSORRT in available and installed("tensorrt"):  # its libraries come with that package
-
-        def shapes(rows: int) -> str:
-            sizes = ((input_channels(model), *model.patch), (model.hidden,), (model.hidden,))
-            named = zip(INPUTS, sizes, strict=True)
-            return ",".join(f"{name}:{'x'.join(map(str, (rows, *size)))}" for name, size in named)
-
-        bounds = (("min", 1), ("opt", BUCKETS[3]), ("max", BUCKETS[-1]))
-        profile = {f"trt_profile_{kind}_shapes": shapes(rows) for kind, rows in bounds}
-        chosen.insert(0, (TENSORRT, gpu | profile))
+        chosen.insert(0, (TENSORRT, gpu | tensorrt_options(model, engine_dir)))
     return chosen
+
+
+def tensorrt_options(model: ModelConfig, engine_dir: str) -> dict[str, str]:
+    """Shape profile and engine folder of ONNX Runtime's own TensorRT, which keeps what it builds.
+
+    Raises:
+        BackendError: the folder cannot be made.
+    """
+    from savos_model.engine_cache import engine_folder
+
+    folder = engine_folder(engine_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BackendError(f"model.engine_dir: cannot make {folder}: {error}") from error
+    sizes = ((input_channels(model), *model.patch), (model.hidden,), (model.hidden,))
+
+    def shapes(rows: int) -> str:
+        named = zip(INPUTS, sizes, strict=True)
+        return ",".join(f"{name}:{'x'.join(map(str, (rows, *size)))}" for name, size in named)
+
+    bounds = zip(("min", "opt", "max"), PROFILE, strict=True)
+    profile = {f"trt_profile_{kind}_shapes": shapes(rows) for kind, rows in bounds}
+    return profile | {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}

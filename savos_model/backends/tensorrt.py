@@ -7,7 +7,6 @@ import math
 import threading
 import weakref
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ from savos_model.backends.tensorrt_build import (
     tensorrt,
 )
 from savos_model.config import BackendConfig, ModelConfig
-from savos_model.engine_cache import EngineCacheError, cached_engine, default_folder
+from savos_model.engine_cache import EngineCacheError, cached_engine, engine_folder
 from savos_model.layers import input_channels
 from savos_model.weights import Weights
 
@@ -47,7 +46,7 @@ class TensorrtBackend:
         gpu, capability = describe(self.index)
         graph = graph_bytes(weights, self.precision)
         key = engine_key(weights, graph, gpu, capability, self.precision)
-        folder = Path(config.engine_dir).expanduser() if config.engine_dir else default_folder()
+        folder = engine_folder(config.engine_dir)
         try:
             self.plan = cached_engine(folder, key, lambda: build_engine(graph))
         except EngineCacheError as error:

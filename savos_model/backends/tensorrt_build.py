@@ -8,11 +8,9 @@ import importlib
 from types import ModuleType
 from typing import Any
 
-from savos_model.backends.base import BUCKETS, TENSORRT_MODULES, BackendError, installed
+from savos_model.backends.base import PROFILE, TENSORRT_MODULES, BackendError, installed
 from savos_model.backends.onnx_graph import build_step
 from savos_model.weights import Weights
-
-PROFILE = (1, 8, BUCKETS[-1])  # tracks: fewest, those it is tuned for, most
 
 
 @functools.cache
@@ -81,13 +79,7 @@ def build_engine(graph: bytes, *, capability: str = "") -> bytes:
         BackendError: TensorRT cannot do it; what it said itself is on standard error.
     """
     trt = tensorrt()
-    builder = trt.Builder(logger())
-    typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    network = builder.create_network(typed)
-    parser = trt.OnnxParser(network, logger())
-    if not parser.parse(graph):
-        faults = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
-        raise BackendError(f"TensorRT {trt.__version__} cannot read the network: {faults}")
+    builder, network, _parser = parsed(graph)
     config = configured(trt, builder, network, capability)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
@@ -96,6 +88,22 @@ def build_engine(graph: bytes, *, capability: str = "") -> bytes:
             "choose model.backend torch or onnx"
         )
     return bytes(plan)
+
+
+def parsed(graph: bytes) -> tuple[Any, Any, Any]:
+    """Builder, network and parser of an ONNX graph; the network points into the parser's memory.
+
+    Raises:
+        BackendError: TensorRT cannot read it.
+    """
+    trt = tensorrt()
+    builder = trt.Builder(logger())
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger())
+    if not parser.parse(graph):
+        faults = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
+        raise BackendError(f"TensorRT {trt.__version__} cannot read the network: {faults}")
+    return builder, network, parser
 
 
 def configured(trt: ModuleType, builder: Any, network: Any, capability: str) -> Any:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from savos_model.backends import base
+from savos_model.backends import base, onnx
 from savos_model.backends.base import (
     BUCKETS,
     BackendError,
@@ -14,7 +14,7 @@ from savos_model.backends.base import (
 from savos_model.backends.onnx import OnnxBackend
 from savos_model.backends.reference import deviation, random_inputs, reference_step, self_test
 from savos_model.config import BackendConfig, ModelConfig
-from savos_model.layers import input_channels, parameter_shapes
+from savos_model.layers import input_channels, parameter_shapes, step_flop
 from savos_model.settings import SettingError
 from savos_model.weights import Weights
 
@@ -115,6 +115,29 @@ def test_onnx_on_a_gpu_needs_the_other_package():
         pytest.skip("onnxruntime-gpu is installed")
     with pytest.raises(BackendError, match="pip install onnxruntime-gpu"):
         make_backend(BackendConfig(backend="onnx", device="cuda"))
+
+
+def test_tensorrt_of_onnx_runtime_gets_the_profile_of_our_engines(monkeypatch, tmp_path):
+    names = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnx.onnxruntime, "get_available_providers", lambda: names)
+    monkeypatch.setattr(onnx, "installed", lambda module: True)
+    (first, options), (second, _), last = onnx.providers(
+        ModelConfig(width=0.5), "cuda:1", str(tmp_path / "engines")
+    )
+    assert [first, second, last] == names
+    assert options["device_id"] == "1"
+    assert options["trt_profile_max_shapes"] == "patches:64x7x32x64,h:64x128,c:64x128"
+    assert (tmp_path / "engines").is_dir()
+    monkeypatch.setattr(onnx, "installed", lambda module: False)
+    assert onnx.providers(ModelConfig(), "cuda", "")[0][0] == "CUDAExecutionProvider"
+
+
+def test_flop_of_the_papers_network():
+    """Counted by torch.utils.flop_counter: 592 million per object-frame."""
+    paper = ModelConfig(
+        width=1.0, patch_height=64, patch_width=128, prior_mask=False, occluder_hint=False
+    )
+    assert step_flop(paper) == pytest.approx(592e6, rel=0.01)
 
 
 def test_missing_engine_is_named_with_its_remedy(monkeypatch):

@@ -119,11 +119,8 @@ def test_engine_is_built_ahead_for_another_machine(rtx, tmp_path, precision):
 
 
 def test_profile_and_flags_are_what_the_backend_needs(rtx):
-    logger = tensorrt_build.logger()
-    builder = rtx.Builder(logger)
-    network = builder.create_network(1 << int(rtx.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     graph = tensorrt_build.graph_bytes(random_weights(MODEL), "fp32")
-    assert rtx.OnnxParser(network, logger).parse(graph)
+    builder, network, _parser = tensorrt_build.parsed(graph)
     shapes = [tuple(network.get_input(i).shape) for i in range(network.num_inputs)]
     assert shapes == [(-1, 7, 32, 64), (-1, MODEL.hidden), (-1, MODEL.hidden)]
     config = tensorrt_build.configured(rtx, builder, network, "")

@@ -10,7 +10,7 @@ from savos_model.engine_cache import (
     MAGIC,
     EngineCacheError,
     cached_engine,
-    default_folder,
+    engine_folder,
     engine_path,
 )
 
@@ -126,8 +126,9 @@ def test_two_processes_build_once(tmp_path):
     assert len(list(tmp_path.glob("built-*"))) == 1
 
 
-def test_default_folder_is_the_users_cache(monkeypatch, tmp_path):
+def test_folder_is_the_setting_or_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_folder() == tmp_path / "savos_ros" / "engines"
+    assert engine_folder("") == tmp_path / "savos_ros" / "engines"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert default_folder() == Path.home() / ".cache" / "savos_ros" / "engines"
+    assert engine_folder("") == Path.home() / ".cache" / "savos_ros" / "engines"
+    assert engine_folder("~/e") == Path.home() / "e"

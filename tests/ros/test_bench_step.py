@@ -1,0 +1,31 @@
+import pytest
+
+from savos_model.backends.base import BackendError
+from savos_model.config import ModelConfig
+from savos_model.layers import step_flop
+from savos_ros import bench_step
+from savos_ros.bench_step import BenchStepConfig
+from training.results import read_results
+
+
+def test_every_engine_is_measured_beside_the_limit(tmp_path, monkeypatch):
+    model = ModelConfig(width=0.0625)
+    monkeypatch.setattr(bench_step, "NETWORKS", {"tiny": model})
+    monkeypatch.setattr(bench_step, "TRACKS", (1, 3))
+    monkeypatch.setattr(bench_step, "MATRIX", {"cpu": 64})
+    out = tmp_path / "step.json"
+    report = bench_step.bench_step(BenchStepConfig(rounds=2, seconds=0.0), out)
+    assert read_results(out)["metrics"] == report
+    assert "set model.device cuda" in report["absent"]["tensorrt"]
+    assert {(row["tracks"], row["engine"]) for row in report["rows"]} >= {(1, "onnx"), (3, "onnx")}
+    for row in report["rows"]:
+        assert row["gflop"] == row["tracks"] * step_flop(model) / 1e9
+        assert len(row["rounds_ms"]) == 2
+        floor_ms = 1e3 * row["gflop"] / report["limit_gflops"]
+        assert row["times_limit"] == pytest.approx(row["ms"] / floor_ms)
+
+
+def test_machine_without_engines_is_told(monkeypatch):
+    monkeypatch.setattr("savos_model.backends.base.installed", lambda module: False)
+    with pytest.raises(BackendError, match="pip install"):
+        bench_step.bench_step(BenchStepConfig(rounds=1))
