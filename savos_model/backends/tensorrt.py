@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from cuda.bindings import runtime as cuda
 
 from savos_model.backends.base import (
     BUCKETS,
@@ -34,6 +33,11 @@ from savos_model.config import BackendConfig, ModelConfig
 from savos_model.engine_cache import EngineCacheError, cached_engine, engine_folder
 from savos_model.layers import input_channels
 from savos_model.weights import Weights
+
+try:
+    from cuda.bindings import runtime as cuda
+except ImportError:  # candidates() has said so before this is needed
+    cuda = None
 
 
 class TensorrtBackend:

@@ -5,7 +5,7 @@ Copies are carried out only when the stream is waited for, so that whoever reads
 
 import ctypes
 import enum
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -23,13 +23,12 @@ def one_thread(graph):
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
-class FakeCuda(ModuleType):
+class FakeCuda:
     """cuda.bindings.runtime with one GPU."""
 
     cudaError_t, cudaMemcpyKind = Error, Kind  # noqa: N815
 
     def __init__(self):
-        super().__init__("cuda.bindings.runtime")
         self.memory, self.queue, self.waits = {}, [], 0
         self.cudaMalloc = self.cudaMallocHost = self.allocate
         self.cudaFree = self.cudaFreeHost = self.free

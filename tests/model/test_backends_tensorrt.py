@@ -1,16 +1,14 @@
 """The data path on a fake GPU; engines themselves by the real TensorRT for RTX, where it is."""
 
 import gc
-import importlib
-import sys
-from types import ModuleType
 
 import pytest
 
-from savos_model.backends import tensorrt_build
+from savos_model.backends import tensorrt, tensorrt_build
 from savos_model.backends.base import BUCKETS, BackendError
 from savos_model.backends.onnx import OnnxBackend
 from savos_model.backends.reference import deviation, random_inputs, self_test
+from savos_model.backends.tensorrt import TensorrtBackend
 from savos_model.config import BackendConfig, ModelConfig
 from savos_model.engine_cache import cached_engine
 from tests.model.fake_tensorrt import FakeCuda, fake_tensorrt
@@ -19,34 +17,26 @@ from tests.model.test_backends import random_weights
 MODEL = ModelConfig(width=0.125)
 
 
-NAME = "savos_model.backends.tensorrt"
-
-
 @pytest.fixture(params=[True, False], ids=["refit", "rebuild"])
 def gpu(request, monkeypatch):
-    """A machine with a fake GPU: its runtime, the backend's module, the graphs that were built."""
-    cuda, bindings, built = FakeCuda(), ModuleType("cuda.bindings"), []
-    bindings.runtime = cuda
-    monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
-    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", cuda)
-    monkeypatch.delitem(sys.modules, NAME, raising=False)
-    module, trt = importlib.import_module(NAME), fake_tensorrt(cuda, request.param)
+    """A machine with a fake GPU: its runtime, and the graphs that engines were built of."""
+    cuda, built = FakeCuda(), []
+    trt = fake_tensorrt(cuda, request.param)
 
     def build(graph):
         built.append(graph)
         return graph
 
-    for place in (tensorrt_build, module):
-        monkeypatch.setattr(place, "tensorrt", lambda: trt)
-        monkeypatch.setattr(place, "logger", lambda: None)
-    monkeypatch.setattr(module, "build_engine", build)
-    yield cuda, module, built
-    del sys.modules[NAME]
+    monkeypatch.setattr(tensorrt, "cuda", cuda)
+    monkeypatch.setattr(tensorrt, "build_engine", build)
+    for module in (tensorrt_build, tensorrt):
+        monkeypatch.setattr(module, "tensorrt", lambda: trt)
+        monkeypatch.setattr(module, "logger", lambda: None)
+    return cuda, built
 
 
 def test_backend_equals_the_cpu_and_takes_new_weights(gpu, tmp_path):
-    cuda, module, built = gpu
-    make = module.TensorrtBackend
+    cuda, built = gpu
     config = BackendConfig(backend="tensorrt", device="cuda", engine_dir=str(tmp_path))
     first, second = random_weights(MODEL, 0), random_weights(MODEL, 1)
     old, new = (OnnxBackend(weights, 1, "").step for weights in (first, second))
@@ -54,7 +44,7 @@ def test_backend_equals_the_cpu_and_takes_new_weights(gpu, tmp_path):
     def off(got, step, inputs):
         return max(deviation(got, step(*inputs)).values())
 
-    backend = make(first, config, "why")
+    backend = TensorrtBackend(first, config, "why")
     assert backend.reason == "why (tensorrt 0.0, Fake GPU)"
     self_test(backend.name, first, backend.step, "fp32")
     waits = cuda.waits
@@ -73,7 +63,7 @@ def test_backend_equals_the_cpu_and_takes_new_weights(gpu, tmp_path):
     assert backend.weights is second
 
     engines = len(built)
-    make(first, config, "why")
+    TensorrtBackend(first, config, "why")
     assert len(built) == engines, "the second start takes the kept engine"
     del backend, use
     gc.collect()
@@ -83,16 +73,15 @@ def test_backend_equals_the_cpu_and_takes_new_weights(gpu, tmp_path):
 def test_missing_gpu_is_named(gpu, tmp_path):
     config = BackendConfig(backend="tensorrt", device="cuda:3", engine_dir=str(tmp_path))
     with pytest.raises(BackendError, match="cuda:3: no such NVIDIA GPU here: CUDA: invalid device"):
-        gpu[1].TensorrtBackend(random_weights(MODEL), config, "")
+        TensorrtBackend(random_weights(MODEL), config, "")
 
 
 def test_new_weights_that_compute_nonsense_are_refused(gpu, tmp_path, monkeypatch):
-    _, module, _ = gpu
     config = BackendConfig(backend="tensorrt", device="cuda", engine_dir=str(tmp_path))
     first, second = random_weights(MODEL, 0), random_weights(MODEL, 1)
-    backend = module.TensorrtBackend(first, config, "")
-    monkeypatch.setattr(module, "refit", lambda engine, graph: None)
-    monkeypatch.setattr(module, "build_engine", lambda graph: backend.plan)
+    backend = TensorrtBackend(first, config, "")
+    monkeypatch.setattr(tensorrt, "refit", lambda engine, graph: None)
+    monkeypatch.setattr(tensorrt, "build_engine", lambda graph: backend.plan)
     with pytest.raises(BackendError, match="wrongly"):
         backend.update_weights(second)
     assert backend.weights is first
