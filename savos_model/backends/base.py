@@ -119,17 +119,15 @@ def make_backend(config: BackendConfig) -> Backend:
     from savos_model.backends.reference import self_test
 
     weights, failed = load_weights(config.weights), ""
-    found = candidates(config)
-    for name, reason in found:
+    for name, reason in candidates(config):
         try:
             backend = start(name, weights, config, reason + failed)
             self_test(backend.name, weights, backend.step, config.precision)
             return backend
-        except BackendError as error:
-            if (name, reason) == found[-1]:
-                raise
+        except RuntimeError as error:  # a GPU's library may raise its own
             failed += f"; not {name}: {error}"
-    raise AssertionError  # `found` is never empty
+            cause = error
+    raise BackendError(failed.removeprefix("; ")) from cause
 
 
 def start(name: str, weights: Weights, config: BackendConfig, reason: str) -> Backend:

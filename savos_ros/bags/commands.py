@@ -188,7 +188,7 @@ def run(
     weights: Annotated[
         str | None, typer.Option(help="Name of shipped weights, or a .safetensors file.")
     ] = None,
-    backend: Annotated[str | None, typer.Option(help="auto, onnx or torch.")] = None,
+    backend: Annotated[str | None, typer.Option(help="auto, onnx, tensorrt or torch.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")] = None,
     max_frames: Annotated[int, typer.Option(help="Stop after so many; 0 for all.", min=0)] = 0,
     video: Annotated[bool, typer.Option(help="Write the overlay video.")] = True,
