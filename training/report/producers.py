@@ -71,12 +71,15 @@ def commands() -> dict[str, str]:
     for name in ABLATIONS:
         for mode in MODES:
             weights = f"--weights runs/ablations/{name}/best.safetensors"
-            runs[ablation_file(name, mode)] = f"{FISHBOWL} --methods ours --mode {mode} {weights}"
+            # What was trained without flow must not see any: these clips bring none.
+            flow = " --flow topic" if name == "no_flow" else ""
+            run = f"{FISHBOWL} --methods ours --mode {mode} {weights}{flow}"
+            runs[ablation_file(name, mode)] = run
     for fish in TYPES:
         scored = f"fishbowl {VAL} --types {fish}"
         weights = "--mode bidirectional --weights runs/{}/best.safetensors"
         runs[seen_file(fish)] = (
-            f"savos evaluate {scored} --methods ours {weights.format('ablations/full')}"
+            f"savos evaluate {scored} --methods ours {weights.format('ablations/prior_mask')}"
         )
         runs[unseen_file(fish)] = f"savos adapt {scored} {weights.format(f'no_{fish}')}"
         net = f"runs/pcnet_no_{fish}/best.safetensors"
