@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import re
 from dataclasses import dataclass
 
@@ -189,6 +190,32 @@ class RefineConfig:
             raise SettingError(
                 f"stride must be at most window ({self.window}), got {self.stride}: "
                 "a pass cannot give out more frames than it sees"
+            )
+
+
+@dataclass(frozen=True)
+class SiteConfig:
+    """Test-time adaptation to the site that a node runs at (ROS group `adapt`)."""
+
+    enabled: bool = setting(False, "learn from the camera, in a process of its own", live=True)
+    device: str = setting("cpu", "where it learns: cpu, cuda or cuda:N")
+    learning_rate: float = setting(3e-4, "learning rate of Adam", minimum=0.0, maximum=1.0)
+    max_iterations: int = setting(100, "most iterations on one burst of frames", minimum=1)
+    min_frames: int = setting(
+        30,
+        "frames of a burst, which wait in memory; the last third is held out to check",
+        minimum=12,
+        maximum=1000,
+    )
+    folder: str = setting(
+        "", "where accepted weights are kept; empty: savos_ros/adapted in the user's cache folder"
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.enabled and importlib.util.find_spec("torch") is None:
+            raise SettingError(
+                "adapt.enabled needs PyTorch: pip install 'savos_ros[torch]', or leave it false"
             )
 
 

@@ -1,4 +1,4 @@
-"""What one activation of the node consists of: topics, worker and refinement."""
+"""What one activation of the node consists of: topics, worker, refinement and adaptation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from rclpy.node import Node
 
+from savos_ros.adaptation import Adaptation
 from savos_ros.diagnostics import Health
 from savos_ros.engine import Engine
 from savos_ros.inputs import Inputs
@@ -26,18 +27,20 @@ class Activation(NamedTuple):
     pipeline: Pipeline
     worker: Worker[Job]
     refinement: Refinement
+    adaptation: Adaptation
 
     def apply(self, settings: NodeSettings) -> None:
         """Use other live settings."""
         self.outputs.set_overlay(settings.overlay)
         self.pipeline.set_compose(settings.compose)
         self.pipeline.set_refine(settings.refine.enabled)
+        self.adaptation.set_enabled(settings.adapt.enabled)
 
     def disconnect(self) -> bool:
         """Leave all topics and end the threads; False when one is still at work after 30 s."""
         self.inputs.destroy()
         stopped = self.worker.stop()
-        ended = self.refinement.stop() and stopped
+        ended = all((stopped, self.refinement.stop(), self.adaptation.stop()))
         self.inputs.joiner.clear()
         self.outputs.destroy()
         return ended
@@ -46,6 +49,7 @@ class Activation(NamedTuple):
 def connect(
     node: Node,
     engine: Engine,
+    adaptation: Adaptation,
     settings: NodeSettings,
     health: Health,
     on_set: Callable[[tuple[Any, ...]], None],
@@ -56,6 +60,7 @@ def connect(
     Args:
         node: it logs and tells the time too.
         engine: what answers.
+        adaptation: what changes its weights.
         settings: of the node.
         health: where everything is counted.
         on_set: called with each joined set, in the executor's thread.
@@ -71,6 +76,7 @@ def connect(
         settings.input,
         outputs,
         refinement,
+        adaptation,
         health,
         log,
         lambda: node.get_clock().now().nanoseconds,
@@ -78,5 +84,6 @@ def connect(
     pipeline.set_refine(settings.refine.enabled)
     depth = settings.input.queue_depth
     worker = Worker(pipeline.work, depth, pipeline.dropped, pipeline.failed, idle)
+    adaptation.start()
     inputs = Inputs(node, settings, on_set, on_lost)
-    return Activation(inputs, outputs, pipeline, worker, refinement)
+    return Activation(inputs, outputs, pipeline, worker, refinement, adaptation)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from savos_model.backends.base import Backend, make_backend
 from savos_model.stream import AmodalStream
+from savos_model.weights import Weights
 from savos_ros.settings import NodeSettings
 
 REPORT_EVERY_S = 10.0
@@ -21,15 +22,18 @@ class Engine:
 
     Attributes:
         stream: the online loop of this camera.
-        model: name of the weights, for AmodalMaskArray.model.
         backend: name of the engine.
         reason: why this engine was chosen.
     """
 
     stream: AmodalStream
-    model: str
     backend: str
     reason: str
+
+    @property
+    def weights(self) -> Weights:
+        """The weights in force; adaptation changes them between two frames."""
+        return self.stream.backend.weights
 
 
 def load_engine(settings: NodeSettings) -> Engine:
@@ -40,20 +44,21 @@ def load_engine(settings: NodeSettings) -> Engine:
     """
     backend = make_backend(settings.model)
     stream = AmodalStream(backend, settings.stream)
-    return Engine(stream, backend.weights.name, backend.name, backend.reason)
+    return Engine(stream, backend.name, backend.reason)
 
 
-def background(backend: Backend) -> Backend:
-    """An engine of the same weights for a thread beside the stream's.
+def background(backend: Backend, weights: Weights) -> Backend:
+    """An engine for a thread beside the stream's.
 
-    On ONNX Runtime one that runs in the calling thread, with its priority: threads shared with the
-    stream's engine would take the stream's turn.
+    On ONNX Runtime one of these weights that runs in the calling thread, with its priority: threads
+    shared with the stream's engine would take the stream's turn. Other engines are shared, with the
+    weights that they have.
     """
     if backend.name != "onnx":
         return backend
     from savos_model.backends.onnx import OnnxBackend
 
-    return OnnxBackend(backend.weights, 1, backend.reason)
+    return OnnxBackend(weights, 1, backend.reason)
 
 
 @contextmanager

@@ -15,13 +15,15 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.utilities import remove_ros_args
-from std_srvs.srv import Trigger
 
 from savos_model.backends.base import BackendError
 from savos_model.settings import SettingError
 from savos_model.weights import WeightsError
+from savos_ros import services
 from savos_ros.activation import Activation, connect
-from savos_ros.diagnostics import Health
+from savos_ros.adaptation import Adaptation
+from savos_ros.adaptation_files import node_folder
+from savos_ros.diagnostics import WARN, Health
 from savos_ros.engine import Engine, load_engine, progress
 from savos_ros.inputs import message_classes
 from savos_ros.parameters import NodeParameters
@@ -55,6 +57,7 @@ class AmodalNode(LifecycleNode):
         super().__init__(NODE_NAME, **options)
         self._load = load
         self._engine: Engine | None = None
+        self._adaptation: Adaptation | None = None
         self._active: Activation | None = None
         self._health = Health(1)
         try:
@@ -69,7 +72,7 @@ class AmodalNode(LifecycleNode):
             self._declared.settings.diagnostics.period_s, self._report, clock=self._steady
         )
         self._watch_timer = self.create_timer(WATCH_PERIOD_S, self._watch, clock=self._steady)
-        self.create_service(Trigger, "~/reset", self._on_reset)
+        services.offer(self, lambda: self._active)
 
     @property
     def settings(self) -> NodeSettings:
@@ -96,11 +99,13 @@ class AmodalNode(LifecycleNode):
         except Exception:
             log.error(f"cannot configure:\n{traceback.format_exc()}")
             return ERROR
+        folder = node_folder(settings.adapt.folder, self.get_fully_qualified_name())
+        self._adaptation = Adaptation(self._engine, settings.adapt, folder, log)
         self._declared.locked = True
         self._health = Health(settings.diagnostics.window)
         self._report_timer.timer_period_ns = int(settings.diagnostics.period_s * 1e9)
         log.info(
-            f"configured: weights {self._engine.model}, engine {self._engine.backend} "
+            f"configured: weights {self._engine.weights.name}, engine {self._engine.backend} "
             f"({self._engine.reason})"
         )
         return SUCCESS
@@ -109,7 +114,13 @@ class AmodalNode(LifecycleNode):
         """Connect the topics and start the worker."""
         try:
             self._active = connect(
-                self, self._engine, self.settings, self._health, self._on_set, self._on_lost
+                self,
+                self._engine,
+                self._adaptation,
+                self.settings,
+                self._health,
+                self._on_set,
+                self._on_lost,
             )
         except Exception:
             self.get_logger().error(f"cannot activate:\n{traceback.format_exc()}")
@@ -170,7 +181,7 @@ class AmodalNode(LifecycleNode):
 
     def _free(self) -> None:
         self._disconnect()
-        self._engine = None
+        self._engine = self._adaptation = None
         self._declared.locked = False
 
     def _on_set(self, messages: tuple[Any, ...]) -> None:
@@ -185,20 +196,12 @@ class AmodalNode(LifecycleNode):
         if line:
             self.get_logger().warning(line)
 
-    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.success = self._active is not None
-        if self._active is None:
-            response.message = "nothing to reset: the node is not active"
-        else:
-            self._active.pipeline.reset()
-            response.message = "all tracks are forgotten before the next frame"
-        return response
-
     def _settings_changed(self, settings: NodeSettings) -> None:
         if self._active is not None:
             self._active.apply(settings)
         elif self._engine is not None:
             self._engine.stream.set_compose(settings.compose)
+            self._adaptation.set_enabled(settings.adapt.enabled)
 
     def _watch(self) -> None:
         if self._active is not None:
@@ -216,9 +219,14 @@ class AmodalNode(LifecycleNode):
         if inputs is not None:
             facts["restarts"] = str(inputs.joiner.restarts)
         if self._engine is not None:
-            facts["weights"] = self._engine.model
+            facts["weights"] = self._engine.weights.name
             facts["backend"] = f"{self._engine.backend} ({self._engine.reason})"
         message = message if self._active else self.state
+        if self._adaptation is not None:
+            problem, adapted = self._adaptation.report()
+            values |= adapted
+            if problem:
+                level, message = max(level, WARN), f"{message}; {problem}"
         self._diagnostics.publish(status_message(self, level, message, facts | values))
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from savos_model.config import ComposeConfig
 from savos_model.types import AmodalObject
+from savos_ros.adaptation import Adaptation
 from savos_ros.conversions import ConversionError, stamp_ns
 from savos_ros.diagnostics import Health
 from savos_ros.engine import Engine
@@ -61,6 +62,7 @@ class Pipeline:
         config: input settings.
         publisher: where results go.
         refinement: takes the records of answered frames while it is switched on.
+        adaptation: takes answered frames while it collects, and gives other weights.
         health: where everything is counted.
         log: where losses are told, at most every few seconds per reason.
         clock_ns: the clock of the image stamps [ns].
@@ -72,17 +74,19 @@ class Pipeline:
         config: InputConfig,
         publisher: Publisher,
         refinement: Refinement,
+        adaptation: Adaptation,
         health: Health,
         log: Log,
         clock_ns: Callable[[], int],
     ) -> None:
         self._engine, self._config, self._publisher = engine, config, publisher
-        self._refinement = refinement
+        self._refinement, self._adaptation = refinement, adaptation
         self._health, self._log, self._clock_ns = health, log, clock_ns
         self._lock = threading.Lock()
         self._compose: ComposeConfig | None = None
         self._reset = self._refine = False
-        self._fresh = True  # the next frame's past is not known to the refinement
+        self._fresh = True  # refinement and adaptation do not know the next frame's past
+        self._swap: Callable[[], None] | None = None  # puts other weights in force
 
     def set_compose(self, config: ComposeConfig) -> None:
         """Use other live settings from the next frame on."""
@@ -120,14 +124,18 @@ class Pipeline:
         report = stream.report
         stepped = time.perf_counter()
 
-        # The answer goes out first; pictures and refinement must not delay it.
+        # The answer goes out first; nothing else may delay it.
         self._publisher.publish_masks(
-            image.header, frame.image.shape[:2], self._engine.model, objects
+            image.header, frame.image.shape[:2], self._engine.weights.name, objects
         )
         published = time.perf_counter()
+        fresh, self._fresh = self._fresh or bool(report.reset), False
         if stream.record is not None:
-            fresh, self._fresh = self._fresh or bool(report.reset), False
-            self._refinement.put(Answered(stream.record, image.header, job.joined_s, fresh))
+            weights = self._engine.weights
+            self._refinement.put(
+                Answered(stream.record, image.header, job.joined_s, fresh, weights)
+            )
+        self._adaptation.put(frame, fresh)
         age_ms = (self._clock_ns() - frame.stamp_ns) / 1e6
         self._publisher.publish_extras(image.header, frame.image, frame.order, objects)
 
@@ -178,6 +186,9 @@ class Pipeline:
             self._refinement.set_compose(compose)
         if refine != stream.records:
             stream.records, self._fresh = refine, True
+        self._swap = self._adaptation.take() or self._swap
+        if self._swap is not None and self._refinement.exchange(self._swap):
+            self._swap = None
         if reset:
             self._start_anew()
 

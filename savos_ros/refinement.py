@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import queue
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 import traceback
 from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -18,6 +20,7 @@ from savos_model.config import ComposeConfig
 from savos_model.record import Record
 from savos_model.refine import Refined, WindowRefiner
 from savos_model.types import AmodalObject
+from savos_model.weights import Weights
 from savos_ros.diagnostics import Health
 from savos_ros.engine import Engine, background
 from savos_ros.refine_budget import PassBudget
@@ -46,20 +49,21 @@ class Publisher(Protocol):
 
 
 class LateError(Exception):
-    """The pass in work must end: newer frames wait too long, or the node is deactivated."""
+    """The pass in work must end: newer frames wait too long, its engine or the node changes."""
 
 
 @dataclass(frozen=True)
 class Answered:
     """A frame after its forward result: record, header, time of its joining [s, monotonic].
 
-    `fresh` says that the frame before it is not in the record's past.
+    `fresh` says that the frame before it is not in the record's past, `weights` what answered it.
     """
 
     record: Record
     header: Any
     joined_s: float
     fresh: bool
+    weights: Weights
 
 
 class Refinement:
@@ -67,7 +71,8 @@ class Refinement:
 
     When time is short, the neediest tracks are refined and the others keep their forward result;
     when it is shorter still, a whole stride does. After `tracks.reset_gap_s` without a frame, and
-    before a frame with new tracks, the rest is given out; at the end it is dropped and counted.
+    before a frame with new tracks or of other weights, the rest is given out; at the end it is
+    dropped and counted.
 
     Args:
         engine: what the forward stream runs on.
@@ -95,17 +100,32 @@ class Refinement:
         self._held: deque[Answered] = deque()
         self._budget = PassBudget()
         self._broken, self._stopping = False, threading.Event()
+        self._turn, self._leave = threading.Lock(), False  # of a pass on the stream's own engine
         self._thread: threading.Thread | None = None
 
     @cached_property
     def refiner(self) -> WindowRefiner:
         """The pass on an engine of its own; made when it is first needed."""
-        backend = background(self._engine.stream.backend)
+        backend = background(self._engine.stream.backend, self._engine.weights)
         return WindowRefiner(backend, self._settings.stream, self._settings.refine, self._pause)
 
     def set_compose(self, config: ComposeConfig) -> None:
         """Use other live settings from the next pass on."""
         self._compose = config
+
+    def exchange(self, use: Callable[[], None]) -> bool:
+        """Let `use` put other weights in force; for the worker thread.
+
+        Returns:
+            False while a pass works on the same engine: that one gives up, ask again.
+        """
+        self._leave = not self._turn.acquire(blocking=False)
+        if self._leave:
+            return False
+        with contextlib.ExitStack() as after:
+            after.callback(self._turn.release)
+            use()
+        return True
 
     def put(self, frame: Answered) -> None:
         """Take an answered frame and return at once; for the worker thread."""
@@ -113,7 +133,7 @@ class Refinement:
             self._thread = threading.Thread(target=self._run, name="savos_refine")
             self._thread.start()
         if self._broken:
-            frame = Answered(frame.record, frame.header, frame.joined_s, fresh=True)
+            frame = dataclasses.replace(frame, fresh=True)
         try:
             self._waiting.put_nowait(frame)
             self._broken = False
@@ -159,8 +179,9 @@ class Refinement:
             return
         if frame is None:
             return
+        other = bool(self._held) and self._held[-1].weights is not frame.weights
         try:
-            if frame.fresh:
+            if frame.fresh or other:
                 self._pass(len(self._held))
         finally:
             self._held.append(frame)
@@ -177,7 +198,9 @@ class Refinement:
         needy = refiner.needy(count)
         names = needy[: self._affordable()] if hurry else needy
         try:
-            done, late = refiner.give_out(count, names), False
+            with self._engine_of(self._held[0].weights) as right:
+                names = names if right else []
+                done, late = refiner.give_out(count, names), False
         except LateError:
             if self._stopping.is_set():
                 return
@@ -197,6 +220,18 @@ class Refinement:
         )
         self._publish(done)
 
+    @contextlib.contextmanager
+    def _engine_of(self, weights: Weights) -> Iterator[bool]:
+        """Give the refiner an engine of these weights; False when a shared one has others by now.
+
+        What a pass refines was answered by one version, and no other one may touch it.
+        """
+        refiner, streams = self.refiner, self._engine.stream.backend
+        if refiner.backend.weights is not weights:
+            refiner.backend = background(streams, weights)
+        with self._turn if refiner.backend is streams else contextlib.nullcontext():
+            yield refiner.backend.weights is weights
+
     def _affordable(self) -> int:
         """Tracks that a pass can take before the next one is due; 0 when that is due already."""
         behind, stride, held = self._waiting.qsize(), self._settings.refine.stride, self._held
@@ -210,14 +245,14 @@ class Refinement:
             self._idle.wait(POLL_S)
             frame = self._held.popleft()
             shape = frame.record.seen.grey.shape
-            self._publisher.publish_refined(frame.header, shape, self._engine.model, item.objects)
+            self._publisher.publish_refined(frame.header, shape, frame.weights.name, item.objects)
             self._health.count_refine(frames_out=1)
             self._health.timed({"refine_lag": (time.monotonic() - frame.joined_s) * 1e3})
 
     def _pause(self) -> None:
         """Wait while a frame is in work, so that the pass takes neither its lock nor its core."""
         while True:
-            if self._stopping.is_set() or self._waiting.qsize() > self._late:
+            if self._stopping.is_set() or self._leave or self._waiting.qsize() > self._late:
                 raise LateError
             if self._idle.wait(POLL_S):
                 return

@@ -12,6 +12,7 @@ from savos_model.config import (
     ComposeConfig,
     FlowConfig,
     RefineConfig,
+    SiteConfig,
     StreamConfig,
     TracksConfig,
 )
@@ -124,6 +125,7 @@ class NodeSettings:
     compose: ComposeConfig = dataclasses.field(default_factory=ComposeConfig)
     flow: FlowConfig = dataclasses.field(default_factory=FlowConfig)
     refine: RefineConfig = dataclasses.field(default_factory=RefineConfig)
+    adapt: SiteConfig = dataclasses.field(default_factory=SiteConfig)
     overlay: OverlayConfig = dataclasses.field(default_factory=OverlayConfig)
     diagnostics: DiagnosticsConfig = dataclasses.field(default_factory=DiagnosticsConfig)
 

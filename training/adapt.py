@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from savos_model.config import ModelConfig
+from savos_model.config import ModelConfig, SiteConfig
 from savos_model.losses import (
     LossConfig,
     Targets,
@@ -35,8 +35,10 @@ PLAIN = AugmentConfig(paste=0.0, memory=0.0, jitter=0.0, mask_noise=0.0, colour=
 class AdaptConfig:
     """One adaptation; an iteration is an optimiser step on windows drawn from the whole video."""
 
-    learning_rate: float = setting(1e-4, "learning rate of Adam", minimum=0.0, maximum=1.0)
-    max_iterations: int = setting(100, "most iterations", minimum=1)
+    learning_rate: float = setting(
+        SiteConfig().learning_rate, "learning rate of Adam", minimum=0.0, maximum=1.0
+    )
+    max_iterations: int = setting(SiteConfig().max_iterations, "most iterations", minimum=1)
     stop_gain: float = setting(
         0.01, "stop when the visible IoU gained less", minimum=-1.0, maximum=1.0
     )
@@ -48,7 +50,7 @@ class AdaptConfig:
     min_px: int = setting(100, "smallest visible area of a window [px]", minimum=1)
     pull: float = setting(0.0, "weight of the squared distance to the given weights", minimum=0.0)
     seed: int = setting(0, "seed of everything", minimum=0)
-    device: str = setting("cpu", "cpu, cuda or cuda:N")
+    device: str = setting(SiteConfig().device, "cpu, cuda or cuda:N")
     bf16: bool = setting(True, "bfloat16 convolutions")
 
     def __post_init__(self) -> None:

@@ -29,7 +29,7 @@ LIMIT_S = 15.0
 
 
 def echo_engine(settings):
-    return Engine(AmodalStream(EchoBackend(), settings.stream), "echo", "echo", "for tests")
+    return Engine(AmodalStream(EchoBackend(), settings.stream), "echo", "for tests")
 
 
 def wait_for(condition, limit_s=LIMIT_S, what="condition"):

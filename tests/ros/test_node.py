@@ -49,7 +49,7 @@ def held(delay_s=0.0):
 
     def load(settings):
         streams.append(HeldStream(settings, delay_s))
-        return Engine(streams[-1], "held", "echo", "for tests")
+        return Engine(streams[-1], "echo", "for tests")
 
     return load, streams
 

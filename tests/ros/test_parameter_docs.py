@@ -67,6 +67,7 @@ def test_live_settings_are_those_of_the_interface():
         "compose.mask_values",
         "compose.occluder_margin_px",
         "refine.enabled",
+        "adapt.enabled",
     }
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import sys
 import threading
@@ -5,15 +6,18 @@ import time
 
 import pytest
 
+from savos_model.backends.onnx import OnnxBackend
 from savos_model.config import RefineConfig, TracksConfig
 from savos_model.stream import AmodalStream
 from savos_model.types import Frame, Source
+from savos_model.weights import load_weights
 from savos_ros.diagnostics import Health
 from savos_ros.engine import Engine
 from savos_ros.refinement import LATE_FRAMES, NICENESS, Answered, Refinement
 from savos_ros.settings import NodeSettings
 from tests.tiny_scene import PERIOD_NS, START_NS, EchoBackend
 from tests.tiny_scene import frame as scene_frame
+from tests.tiny_weights import save_random
 
 LIMIT_S = 20
 
@@ -23,8 +27,10 @@ class SlowBackend(EchoBackend):
 
     def __init__(self, seconds=0.0):
         self.seconds, self.fail, self.seen = seconds, False, []
+        self.began = threading.Event()
 
     def step(self, patches, h, c):
+        self.began.set()
         time.sleep(self.seconds * len(patches))
         self.seen.append(len(patches))
         if self.fail:
@@ -42,9 +48,9 @@ class Bench:
         )
         stream = AmodalStream(EchoBackend(), self.settings.stream, records=True)
         self.backend = backend or SlowBackend()
-        engine = Engine(AmodalStream(self.backend), "echo", "echo", "for tests")
+        engine = Engine(AmodalStream(self.backend), "echo", "for tests")
         self.stream, self.health = stream, Health(1000)
-        self.out, self.lines = [], []
+        self.out, self.models, self.lines = [], [], []
         self.idle, self.gate = threading.Event(), threading.Event()
         self.idle.set()
         self.gate.set()
@@ -52,8 +58,9 @@ class Bench:
         self.refinement = Refinement(engine, self.settings, self, self.health, self, self.idle)
 
     def publish_refined(self, header, shape, model, objects):
-        assert (shape, model) == ((96, 160), "echo")
+        assert shape == (96, 160)
         self.gate.wait()
+        self.models.append(model)
         self.out.append((header, [item.source for item in objects]))
 
     def warning(self, text):
@@ -67,7 +74,8 @@ class Bench:
             stamp_ns = START_NS + index * PERIOD_NS
             self.stream.step(Frame(stamp_ns, item.image, item.instances))
             joined = index * self.period_s if self.period_s else time.monotonic()
-            answered.append(Answered(self.stream.record, index, joined, index in fresh))
+            weights = self.backend.weights
+            answered.append(Answered(self.stream.record, index, joined, index in fresh, weights))
         for frame in answered:
             self.refinement.put(frame)
         return self
@@ -78,6 +86,12 @@ class Bench:
             assert time.monotonic() < until, f"{len(self.out)} of {count} frames came"
             time.sleep(0.01)
         return [index for index, _ in self.out]
+
+    def wait_for_held(self, count):
+        until = time.monotonic() + LIMIT_S
+        while len(self.refinement._held) < count:
+            assert time.monotonic() < until
+            time.sleep(0.01)
 
     def counts(self):
         return {k: int(v) for k, v in self.health.report(0, {}, False)[2].items() if "refine." in k}
@@ -103,6 +117,7 @@ def test_every_frame_once_in_order_and_the_rest_when_it_is_quiet(bench):
     it.send(4)
     assert it.wait(2)[:2] == [0, 1]
     assert it.wait(4) == [0, 1, 2, 3], "the rest comes after the quiet time"
+    assert it.models == ["echo"] * 4
     assert [set(sources) for _, sources in it.out[:3]] == [{Source.REFINED}] * 3
     assert Source.REFINED not in it.out[3][1], "nothing comes after the last frame"
     assert "latency_ms.refine_lag.p95" in it.health.report(0, {}, False)[2]
@@ -183,3 +198,53 @@ def test_the_thread_lets_others_go_first(bench):
 def test_stop_without_a_frame_needs_no_thread(bench):
     it = bench()
     assert it.refinement.stop() and it.counts() == {}
+
+
+def other(name):
+    return dataclasses.replace(EchoBackend.weights, name=name)
+
+
+def test_frames_of_other_weights_are_not_refined_together(bench):
+    it = bench(window=6, stride=2, quiet_s=60, period_s=10.0)
+    it.send(4)
+    it.backend.weights = other("echo+1")  # shared by stream and refinement
+    it.send(6, start=4)
+    assert it.wait(6)[:6] == [0, 1, 2, 3, 4, 5]
+    assert it.models[:6] == ["echo"] * 4 + ["echo+1"] * 2
+    assert all(Source.REFINED not in sources for _, sources in it.out[:4]), "its engine went on"
+    assert set(it.out[4][1]) == {Source.REFINED}
+
+
+def test_a_pass_on_the_streams_engine_gives_up_for_other_weights(bench):
+    it = bench(window=4, stride=2, quiet_s=60, backend=SlowBackend(0.1), period_s=10.0)
+    done = []
+    assert it.refinement.exchange(lambda: done.append(1)) and done, "nothing is at work"
+    it.send(4)
+    assert it.backend.began.wait(LIMIT_S)
+    assert not it.refinement.exchange(lambda: done.append(2)), "a pass is"
+    assert it.wait(2) == [0, 1]
+    assert all(Source.REFINED not in sources for _, sources in it.out)
+    until = time.monotonic() + LIMIT_S
+    while not it.refinement.exchange(lambda: done.append(2)):
+        assert time.monotonic() < until
+    assert done == [1, 2]
+
+
+def test_an_engine_of_its_own_keeps_the_weights_that_answered(tmp_path):
+    old = load_weights(str(save_random(tmp_path / "old.safetensors", seed=1)))
+    new = load_weights(str(save_random(tmp_path / "new.safetensors", seed=2)))
+    new = dataclasses.replace(new, name="random+1")
+    it = Bench(window=30, stride=2, quiet_s=0.3, backend=OnnxBackend(old, 1, ""), period_s=10.0)
+    try:
+        it.send(4)
+        it.wait_for_held(4)
+        assert it.refinement.exchange(it.backend.update_weights(new))
+        it.send(1, start=4)
+        it.wait(4)
+        it.send(3, start=5)
+        assert it.wait(8) == list(range(8))
+        assert it.models == ["random"] * 4 + ["random+1"] * 4
+        assert Source.REFINED in it.out[0][1] and Source.REFINED in it.out[4][1]
+        assert it.refinement.refiner.backend.weights is new
+    finally:
+        assert it.refinement.stop()

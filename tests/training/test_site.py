@@ -1,0 +1,196 @@
+# ruff: noqa: E402  (nothing below imports where torch is absent)
+import dataclasses
+import math
+import os
+import socket
+import threading
+from multiprocessing.connection import Connection
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from savos_model.types import Box, Frame, Instance
+from savos_model.weights import load_weights
+from tests.tiny_site import CONFIG, MODEL, empty_frames, frames, fresh_weights
+from training import site
+from training.site import Score, Site, clip_of, first_better, joined, keep
+from training.site_pipe import SiteError, Start, file_of, hear, receive, send, tell
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def at(folder, config=CONFIG, base=None, current=None, version=0):
+    said = []
+    base = base or fresh_weights(temperature="1.5")
+    start = Start(base, current or base, version, config, folder)
+    made = Site(start, lambda **facts: said.append(facts))
+    made.config = dataclasses.replace(made.config, batch=4, checked=8, bf16=False)
+    return made, said
+
+
+def decisions(said):
+    return [facts for facts in said if "decision" in facts]
+
+
+def test_what_is_better_on_held_out_frames_is_accepted_and_kept(tmp_path):
+    it, said = at(tmp_path)
+    it.learn(frames(12))
+    assert [facts["state"] for facts in said if "state" in facts] == [
+        "checking", "adapting", "checking",
+    ]  # fmt: skip
+    (decision,) = decisions(said)
+    assert decision["decision"] == "accepted" and decision["version"] == 1
+    assert decision["loss_after"] < decision["loss_before"]
+    assert decision["visible_iou_after"] > decision["visible_iou_before"]
+    assert (
+        f"loss {decision['loss_before']:.4f} -> {decision['loss_after']:.4f}" in decision["reason"]
+    )
+    kept = load_weights(str(file_of(tmp_path, "fresh+1")))
+    assert (kept.name, kept.model, kept.temperature) == ("fresh+1", MODEL, 1.5)
+    assert kept.info["adapted_from"] == "fresh"
+    for name, array in it.current.arrays.items():
+        np.testing.assert_array_equal(kept.arrays[name], array)
+
+    # The next burst goes on from there, and through the first one again.
+    assert len(it.bursts) == 1 and it.current.name == "fresh+1"
+    it.learn(frames(12, first=12))
+    assert len(it.bursts) == 2
+    later = decisions(said)[1]
+    assert later["loss_before"] < decision["loss_before"], "that of the weights in use"
+
+
+def test_what_is_worse_is_rejected(tmp_path):
+    it, said = at(tmp_path, dataclasses.replace(CONFIG, learning_rate=1.0))
+    it.learn(frames(12))
+    (decision,) = decisions(said)
+    assert decision["decision"] == "rejected" and "worse than the base" in decision["reason"]
+    assert it.current is it.start.base and not list(tmp_path.iterdir())
+
+
+def test_weights_in_use_that_fell_behind_the_base_are_rolled_back(tmp_path):
+    base = fresh_weights()
+    rng = np.random.default_rng(0)
+    arrays = {k: a + rng.normal(0, 0.5, a.shape).astype("f4") for k, a in base.arrays.items()}
+    spoilt = dataclasses.replace(base, name="fresh+4", arrays=arrays)
+    it, said = at(tmp_path, base=base, current=spoilt, version=4)
+    it.learn(frames(12))
+    first, second = decisions(said)
+    assert first["decision"] == "rolled_back" and "worse than the base" in first["reason"]
+    assert second["decision"] == "accepted" and second["version"] == 5
+    assert load_weights(str(file_of(tmp_path, "fresh+5"))).info["adapted_from"] == "fresh"
+
+
+def test_without_a_track_nothing_is_learnt(tmp_path):
+    it, said = at(tmp_path)
+    it.learn(empty_frames(12))
+    assert said == [{"decision": "skipped", "reason": "no track is seen for 4 frames"}]
+
+
+@pytest.mark.parametrize(
+    ("score", "other", "worse"),
+    [
+        (Score(0.5, 0.8), Score(0.5, 0.8), False),
+        (Score(0.5, 0.8), Score(0.4999, 0.8), True),
+        (Score(0.4, 0.8 - site.SLACK + 1e-6), Score(0.5, 0.8), False),
+        (Score(0.4, 0.8 - site.SLACK - 1e-6), Score(0.5, 0.8), True),
+        (Score(math.nan, 0.8), Score(0.5, 0.8), True),
+        (Score(0.4, math.nan), Score(0.5, 0.8), True),
+    ],
+)
+def test_the_rule(score, other, worse):
+    assert score.worse_than(other) is worse
+    assert bool(first_better(score, {"the base": other})) is worse
+
+
+def test_rows_are_of_the_largest_tracks_whatever_the_colours():
+    image = np.arange(60 * 99 * 3, dtype=np.uint8).reshape(60, 99, 3)
+    items = [
+        Instance(str(i), Box(4 * i, 5, 4 * i + 10 + i, 25), np.ones((20, 10 + i), np.uint8))
+        for i in range(site.MOST_TRACKS + 2)
+    ]
+    bgr, rgb = (
+        clip_of([Frame(0, pixels, items, order)], MODEL)
+        for pixels, order in ((image, "bgr"), (image[..., ::-1], "rgb"))
+    )
+    assert len(bgr.arrays["boxes"]) == site.MOST_TRACKS
+    np.testing.assert_array_equal(bgr.arrays["rgb"], rgb.arrays["rgb"])
+    grey = clip_of([Frame(0, image[..., 0], items[:1])], MODEL)
+    assert (grey.arrays["rgb"][:, 0] == grey.arrays["rgb"][:, 2]).all()
+
+
+def test_clips_joined_are_linked_to_nothing_new():
+    one, two = (clip_of(frames(6, first), MODEL) for first in (0, 6))
+    both = joined([one, two])
+    assert len(both.arrays["boxes"]) == len(one.arrays["boxes"]) + len(two.arrays["boxes"])
+    assert len(both.windows(4)) == len(one.windows(4)) + len(two.windows(4)) > 0
+
+
+def test_only_the_newest_files_are_kept(tmp_path):
+    (tmp_path / "left.part").write_bytes(b"of a crash")
+    for version in range(site.KEPT + 3):
+        weights = dataclasses.replace(fresh_weights(), name=f"a/b+{version}")
+        keep(tmp_path, weights)
+        os.utime(file_of(tmp_path, weights.name), (version, version))
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [f"a_b+{version}.safetensors" for version in range(3, site.KEPT + 3)]
+
+
+@pytest.fixture
+def pipe():
+    ends = [Connection(end.detach()) for end in socket.socketpair()]
+    yield ends
+    for end in ends:
+        end.close()
+
+
+def test_frames_and_weights_go_through_the_pipe_unchanged(pipe):
+    start = Start(fresh_weights(), fresh_weights(), 3, CONFIG, "folder")
+    start = dataclasses.replace(start, current=start.base)
+    frame = dataclasses.replace(frames(1)[0], order="rgb")
+    frame.image.flags.writeable = False
+    sender = threading.Thread(target=lambda: [send(pipe[0], x) for x in (start, frame, None)])
+    sender.start()
+    got, seen, broken = (receive(pipe[1]) for _ in range(3))
+    sender.join()
+    assert got.base is got.current and (got.version, got.config) == (3, CONFIG)
+    np.testing.assert_array_equal(
+        got.base.arrays["lstm.bias_ih_l0"], start.base.arrays["lstm.bias_ih_l0"]
+    )
+    np.testing.assert_array_equal(seen.image, frame.image)
+    assert (seen.order, seen.stamp_ns, broken) == ("rgb", 0, None)
+    for mine, theirs in zip(frame.instances, seen.instances, strict=True):
+        assert (mine.id, mine.box) == (theirs.id, theirs.box)
+        np.testing.assert_array_equal(mine.mask, theirs.mask)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x80\x04garbage",
+        b"[1, 2]",
+        b'{"state": "dancing"}',
+        b'{"state": ["collecting"]}',
+        b'{"version": "3"}',
+        b'{"magic": 1}',
+        b'{"loss_before": 1}',
+    ],
+)
+def test_only_known_facts_are_heard(pipe, data):
+    pipe[0].send_bytes(data)
+    with pytest.raises(SiteError, match="it said"):
+        hear(pipe[1])
+    tell(pipe[0], state="adapting", iterations=3, loss_after=math.nan)
+    if not pipe[1].closed:
+        facts = hear(pipe[1])
+        assert facts["iterations"] == 3 and math.isnan(facts["loss_after"])
+
+
+def test_what_is_too_long_is_not_read(pipe):
+    threading.Thread(target=lambda: pipe[0].send_bytes(b"x" * 20_000), daemon=True).start()
+    with pytest.raises(OSError, match="bad message length"):
+        hear(pipe[1])
