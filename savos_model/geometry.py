@@ -142,5 +142,10 @@ def warp_patch(values: np.ndarray, motion: np.ndarray, source: Box, target: Box)
     for _ in range(WARP_ITERATIONS):
         u = cv2.remap(scaled, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         map_x, map_y = grid_x - u[..., 0], grid_y - u[..., 1]
-    moved = cv2.remap(values, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    return moved.reshape(values.shape)  # OpenCV drops an axis of one channel
+    # Channel by channel: OpenCV rounds two at once by other code than one, and what a mask becomes
+    # must not depend on whether alpha comes along.
+    moved = [
+        cv2.remap(channel, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        for channel in cv2.split(values)
+    ]
+    return np.stack(moved, -1).reshape(values.shape)
