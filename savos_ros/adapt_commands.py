@@ -31,6 +31,9 @@ GainOption = Annotated[
 ]
 BatchOption = Annotated[int | None, typer.Option(help="Windows per iteration.")]
 LengthOption = Annotated[int | None, typer.Option(help="Frames per window.")]
+HalfOption = Annotated[
+    bool, typer.Option("--half", help="Adapt to the first half of each video, score the second.")
+]
 DeviceOption = Annotated[str | None, typer.Option(help="Of the adaptation: cpu, cuda or cuda:N.")]
 
 
@@ -50,6 +53,7 @@ def adapt_fishbowl(
     mode: ModeOption = "forward",
     types: TypesOption = "",
     subset: Annotated[str, typer.Option(help="Of the released test data.")] = "",
+    half: HalfOption = False,
     iterations: IterationsOption = None,
     learning_rate: RateOption = None,
     stop_gain: GainOption = None,
@@ -75,7 +79,7 @@ def adapt_fishbowl(
         )  # fmt: skip
         adapt_fishbowl(
             data, ours_of(weights, mode), config, json, out,
-            types=names_of(types), subset=subset, processes=processes, seed=seed,
+            types=names_of(types), subset=subset, half=half, processes=processes, seed=seed,
         )  # fmt: skip
 
     raise typer.Exit(reported(run))
@@ -90,6 +94,7 @@ def adapt_kitti_boxes(
     json: JsonOption = None,
     mode: ModeOption = "forward",
     masks: Annotated[str, typer.Option(help="truth or tracker.")] = "truth",
+    half: HalfOption = False,
     iterations: IterationsOption = None,
     learning_rate: RateOption = None,
     stop_gain: GainOption = None,
@@ -116,7 +121,7 @@ def adapt_kitti_boxes(
         )  # fmt: skip
         adapt_kitti(
             data, names_of(sequences), masks, ours_of(weights, mode), config, json, out,
-            processes=processes, seed=seed,
+            half=half, processes=processes, seed=seed,
         )  # fmt: skip
 
     raise typer.Exit(reported(run))

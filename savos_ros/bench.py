@@ -16,6 +16,7 @@ import psutil
 
 from savos_model.settings import check_settings, setting
 from savos_model.stream import STAGES
+from savos_ros.adaptation import COUNTS
 from savos_ros.bags import recording
 from savos_ros.bags.recording import START_NS, RecordOptions, SourceFrame, record
 from savos_ros.demo_session import DemoError, NodeProcess, Recorder, environment
@@ -36,6 +37,7 @@ class BenchOptions:
     seed: int = setting(3, "number that fixes the scene", minimum=0, maximum=2**31 - 1)
     weights: str = setting("", "weights of the node; empty for its default")
     refine: bool = setting(False, "with refined masks, which a subscriber takes")
+    adapt: bool = setting(False, "with adaptation, in a process of its own")
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -81,9 +83,9 @@ def bench_node(options: BenchOptions, out: Path | None) -> dict:
 
     Returns:
         tracks_per_frame, seconds, frames_in, frames_out, drops by reason, rate_hz, latency_ms by
-        stage ("stamp": image stamp to published masks), refine (counts of the pass), other_share
+        stage ("stamp": image stamp to published masks), refine and adapt (counts), other_share
         (of the work on a frame that is not the network), rss_mb after one minute and at the end,
-        cpu_cores used.
+        cpu_cores used, without the process that adapts.
 
     Raises:
         DemoError: the node did not start, died, or did not end cleanly.
@@ -106,6 +108,8 @@ def bench_node(options: BenchOptions, out: Path | None) -> dict:
 def run(bag: Path, log: Path, options: BenchOptions) -> dict:
     """Start node and player, watch for the asked time, and collect the figures."""
     parameters = {"diagnostics.window": "100000", "refine.enabled": str(options.refine).lower()}
+    if options.adapt:
+        parameters |= {"adapt.enabled": "true", "adapt.folder": str(log.with_name("adapted"))}
     if options.weights:
         parameters["model.weights"] = options.weights
     player = [sys.executable, "-m", "savos_ros.cli", "play", str(bag), "--loop", "--restamp"]
@@ -162,6 +166,7 @@ def figures(values: dict[str, str]) -> dict:
         "frames_out": int(values["frames_out"]),
         "drops": {k.removeprefix("drops."): int(v) for k, v in values.items() if k[:6] == "drops."},
         "refine": {k[7:]: int(v) for k, v in values.items() if k.startswith("refine.")},
+        "adapt": {name: int(values[f"adapt.{name}"]) for name in COUNTS},
         "latency_ms": latency,
         "other_share": 1 - work["network"] / sum(work.values()),
         "backend": values["backend"],

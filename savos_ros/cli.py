@@ -70,6 +70,25 @@ def weights_import(
     typer.echo(f"{out}: {len(weights.arrays)} tensors, preset {weights.model.preset}")
 
 
+@weights_app.command("save")
+def weights_save(
+    out: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
+    node: Annotated[str, typer.Option(help="Of the node /front/savos, say; empty: of any.")] = "",
+    folder: Annotated[str, typer.Option(help="The node's adapt.folder; empty: its default.")] = "",
+) -> None:
+    """Keep the weights that a node's adaptation accepted last; model.weights takes the file."""
+    from savos_model.weights import load_weights, save_weights
+    from savos_ros.adaptation_files import newest
+
+    try:
+        weights = load_weights(str(newest(folder, node)))
+        save_weights(out, weights, "float32")
+    except (ValueError, OSError) as error:
+        typer.echo(f"savos weights save: {error}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"{out}: {weights.name}, adapted from {weights.info.get('adapted_from', '?')}")
+
+
 @weights_app.command("calibrate")
 def weights_calibrate(
     weights: Annotated[str, typer.Option(help="Shipped name or .safetensors file.")],
@@ -117,6 +136,7 @@ def bench_node(
     seed: SeedOption = 3,
     weights: Annotated[str, typer.Option(help="Weights of the node; empty: its default.")] = "",
     refine: Annotated[bool, typer.Option("--refine", help="With refined masks.")] = False,
+    adapt: Annotated[bool, typer.Option("--adapt", help="While it adapts.")] = False,
     json: JsonOption = None,
 ) -> None:
     """Latency, drops and memory of the node on a street played over DDS at 10 Hz."""
@@ -127,7 +147,7 @@ def bench_node(
     from savos_ros.demo_session import DemoError
 
     try:
-        report = bench_node(BenchOptions(seconds, tracks, seed, weights, refine), json)
+        report = bench_node(BenchOptions(seconds, tracks, seed, weights, refine, adapt), json)
     except (DemoError, SettingError) as error:
         typer.echo(f"savos bench node: {error}", err=True)
         raise typer.Exit(1) from error

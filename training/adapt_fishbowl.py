@@ -7,6 +7,7 @@ import dataclasses
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -32,7 +33,8 @@ class AdaptJob:
     """One clip to score with the given weights, to adapt to, and to score again.
 
     Attributes:
-        clip: how it is scored; its setup names the weights.
+        clip: how it is scored; its setup names the weights. What is scored from a later frame on
+            is adapted to the frames before it.
         config: the adaptation.
         out: folder of the adapted weights; None keeps none.
     """
@@ -82,7 +84,8 @@ def adapt_clip(job: AdaptJob, tick: Tick) -> Adapted:
     torch.set_num_threads(1)
     before = evaluate_clip(job.clip, tick)
     weights = load_weights(job.clip.ours.backend.weights)
-    clip = visible_clip(before.name, fishbowl_frames(job.clip.path), weights.model)
+    frames = islice(fishbowl_frames(job.clip.path), job.clip.first or None)
+    clip = visible_clip(before.name, frames, weights.model)
     result = adapt(weights, clip, job.config, watch=ticking(tick))
     tick(job.config.max_iterations - result.iterations)
     with saved(result.weights, job.out, before.name) as path:
@@ -101,6 +104,7 @@ def adapt_fishbowl(
     *,
     types: Sequence[str] = (),
     subset: str = "",
+    half: bool = False,
     processes: int = 1,
     seed: int = 0,
     console: Console | None = None,
@@ -115,6 +119,7 @@ def adapt_fishbowl(
         weights_out: folder of the adapted weights, one file per clip; None keeps none.
         types: species scored; empty for all. All visible masks adapt.
         subset: of the released test; "" for all that fits the rules.
+        half: adapt to the first half of each clip, score the second.
         processes: worker processes.
         seed: of the bootstrap.
         console: where tables and progress go; standard output when None.
@@ -128,14 +133,18 @@ def adapt_fishbowl(
     """
     console = console or Console()
     paths = clips_to_score(data, subset)
-    clips = [ClipJob(path, ("ours",), ours, subset, tuple(types)) for path in paths]
-    frames = sum(open_fishbowl(path).num_frames for path in paths)
-    steps = 2 * frames + len(paths) * config.max_iterations
+    counts = [open_fishbowl(path).num_frames for path in paths]
+    clips = [
+        ClipJob(path, ("ours",), ours, subset, tuple(types), count // 2 if half else 0)
+        for path, count in zip(paths, counts, strict=True)
+    ]
+    steps = 2 * sum(counts) + len(paths) * config.max_iterations
     jobs = [AdaptJob(clip, config, weights_out) for clip in clips]
     done = run_jobs(adapt_clip, jobs, processes, steps, "adapting", console)
     metrics = {
         "protocol": protocol(ours.mode, subset, types),
         "adapt": dataclasses.asdict(config),
+        "half": half,
         **summary(done, seed),
     }
     fishbowl_tables(metrics, console)

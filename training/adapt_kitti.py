@@ -35,7 +35,10 @@ METHODS = (*SCORED, "adapted")
 
 @dataclass(frozen=True)
 class AdaptSequenceJob:
-    """One sequence to score, adapt to and score again; OUT keeps the adapted weights."""
+    """One sequence to score, adapt to and score again; OUT keeps the adapted weights.
+
+    What is scored from a later frame on is adapted to the frames before it.
+    """
 
     sequence: SequenceJob
     config: AdaptConfig
@@ -59,7 +62,8 @@ def adapt_sequence(job: AdaptSequenceJob, tick: Tick) -> AdaptedSequence:
     before, counts, model = evaluate_sequence(sequence, tick)
     weights = load_weights(sequence.ours.backend.weights)
     masks = "txt" if sequence.masks == "truth" else "tracker"
-    frames = clip_frames(open_tracking(sequence.data, sequence.sequence, masks))
+    tracking = open_tracking(sequence.data, sequence.sequence, masks)
+    frames = clip_frames(tracking, stop=sequence.first or None)
     clip = visible_clip(sequence.sequence, frames, weights.model)
     result = adapt(weights, clip, job.config, watch=ticking(tick))
     tick(job.config.max_iterations - result.iterations)
@@ -92,6 +96,7 @@ def adapt_kitti(
     out: Path | None,
     weights_out: Path | None,
     *,
+    half: bool = False,
     processes: int = 1,
     seed: int = 0,
     console: Console | None = None,
@@ -108,6 +113,7 @@ def adapt_kitti(
         config: the adaptation.
         out: results file; None writes none.
         weights_out: folder of the adapted weights, one file per sequence; None keeps none.
+        half: adapt to the first half of each sequence, score the second.
         processes: worker processes.
         seed: of the bootstrap.
         console: where table and progress go; standard output when None.
@@ -122,17 +128,19 @@ def adapt_kitti(
     console = console or Console()
     if masks not in ("truth", "tracker") or not sequences:
         raise ValueError(f"masks must be truth or tracker and sequences named, got {masks!r}")
+    frames = [len(open_tracking(data, name, "none").frames) for name in sequences]
+    firsts = [count // 2 if half else 0 for count in frames]
     jobs = [
-        AdaptSequenceJob(SequenceJob(data, name, masks, SCORED, ours), config, weights_out)
-        for name in sequences
+        AdaptSequenceJob(SequenceJob(data, name, masks, SCORED, ours, first), config, weights_out)
+        for name, first in zip(sequences, firsts, strict=True)
     ]
-    frames = sum(len(open_tracking(data, name, "none").frames) for name in sequences)
-    steps = 2 * frames + len(jobs) * config.max_iterations
+    steps = 2 * sum(frames) + len(jobs) * config.max_iterations
     done = run_jobs(adapt_sequence, jobs, processes, steps, "adapting", console)
     metrics = {
         "data": {"set": "kitti_mots", "sequences": list(sequences), "masks": masks},
         "mode": ours.mode,
         "adapt": dataclasses.asdict(config),
+        "half": half,
         **summary(done, seed),
         "sequences": {n: course(item.result) for n, item in zip(sequences, done, strict=True)},
     }

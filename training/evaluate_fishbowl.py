@@ -52,6 +52,7 @@ class ClipJob:
         ours: how our method runs.
         subset: of the released test; "" scores every fish that fits the rules.
         types: species scored; empty for all.
+        first: the first frame scored.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class ClipJob:
     ours: Setup
     subset: str = ""
     types: tuple[str, ...] = ()
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,8 @@ def evaluate_clip(job: ClipJob, tick: Tick) -> ClipResult:
             names &= listed.get((int(clip.name), index), frozenset())
         if job.types:
             names &= {item.id for item in truth[index] if item.class_id in job.types}
+        if index < job.first:
+            names.clear()
     shape = (clip.height, clip.width)
     images = list(clip.frames()) if set(job.methods) - {"visible", "convex"} else []
     rules = Rules(images, visible, wanted, shape)

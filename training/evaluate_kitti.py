@@ -41,13 +41,17 @@ COUNTS = (
 
 @dataclass(frozen=True)
 class SequenceJob:
-    """One sequence to score: folder in the KITTI MOTS layout, name, truth or tracker masks."""
+    """One sequence to score: folder in the KITTI MOTS layout, name, truth or tracker masks.
+
+    Frames before place `first` of the sequence are answered, not scored.
+    """
 
     data: Path
     sequence: str
     masks: str
     methods: tuple[str, ...]
     ours: Setup
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,8 @@ def evaluate_sequence(
         counts["unmatched"] += len(truth) - len(pairs)
         masks = _masks_by_method(given, objects, job.methods)
         masks |= {label(name): _by_id(next(answer)) for name, answer in files.items()}
-        scores += _frame_scores(truth_clip, frame, pairs, masks, counts)
+        if frame >= clip.frames[job.first]:
+            scores += _frame_scores(truth_clip, frame, pairs, masks, counts)
         tick(1)
     return scores, counts, ours.model if ours else {}
 

@@ -246,6 +246,24 @@ def test_kitti_before_and_after(tmp_path, weights):
     assert "CC BY-NC-SA" in kept.info["licence"]
 
 
+def test_the_first_half_teaches_and_the_second_is_scored(tmp_path, weights):
+    kitti, fish = tiny_kitti.write_tracking(tmp_path / "kitti"), tmp_path / "fish"
+    tiny_released.write_released(fish)
+    found = {}
+    for half in ([], ["--half"]):
+        out = tmp_path / "out.json"
+        given = ["--weights", weights, "--json", out, *half, *QUICK]
+        savos("kitti-boxes", "--data", kitti, "--sequences", tiny_kitti.SEQUENCE, *given)
+        boxes = read_results(out)["metrics"]
+        savos("fishbowl", "--data", fish, *given)
+        masks = read_results(out)["metrics"]
+        assert boxes["half"] is masks["half"] is bool(half)
+        found[bool(half)] = boxes, masks
+    (all_boxes, all_masks), (boxes, masks) = found[False], found[True]
+    assert 0 < boxes["levels"]["2"]["n"] < all_boxes["levels"]["2"]["n"]
+    assert 0 < masks["methods"]["base"]["n"] < all_masks["methods"]["base"]["n"]
+
+
 def test_wrong_arguments_become_one_line(tmp_path):
     result = CliRunner().invoke(app, ["adapt", "fishbowl", "--data", str(tmp_path)])
     assert result.exit_code == 2 and "holds no FISHBOWL clips" in result.stderr
