@@ -26,7 +26,7 @@ from savos_model.guess import (
 from savos_model.instances import check_instances, occupancy
 from savos_model.optical_flow import TopicFlow, make_flow
 from savos_model.record import Observed, Record
-from savos_model.tracks import TrackState, TrackTable
+from savos_model.tracks import TrackState, TrackTable, jumped
 from savos_model.types import AmodalObject, Box, Frame, Instance
 
 STAGES = ("flow", "crop", "network", "warp", "compose")
@@ -109,7 +109,7 @@ class AmodalStream:
         coasted = [
             self.coast(i, s, seen, clock) for i, s in self.tracks.states.items() if i not in present
         ]
-        self.tracks.expire(chosen)
+        self.tracks.expire(chosen, present)
         self.previous = seen
         report.tracks = len(self.tracks)
         objects += [item for item in coasted if item is not None]
@@ -186,7 +186,7 @@ class AmodalStream:
         if chosen:
             if self.record is not None:
                 self.record.tracks[item.id] = observed(item, box, warped, done, state)
-            self.tracks.observe(item, box, done.box, warped)
+            self.tracks.observe(item, box, done, warped)
         clock.stop("compose")
         return done
 
@@ -263,12 +263,6 @@ def observed(
     if state is None:
         return Observed(item, box, warped, done, linked=False, age=0)
     return Observed(item, box, warped, done, state.missing == 0, state.age + 1)
-
-
-def jumped(state: TrackState, item: Instance) -> bool:
-    """Whether an id is now where its old crop box, moved on, does not touch: another object."""
-    expected = move(state.guess.box if state.guess else state.box, *state.motion)
-    return intersect(expected, item.box) is None
 
 
 def left_image(box: Box, motion: tuple[float, float], size: tuple[int, int]) -> bool:

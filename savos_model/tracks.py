@@ -8,8 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from savos_model.config import TracksConfig
+from savos_model.geometry import intersect, move
 from savos_model.guess import Guess
-from savos_model.types import Box, Instance
+from savos_model.types import AmodalObject, Box, Instance
+
+# Training shows no object with less of it visible; less says nothing of the shape, whose crop it
+# would draw together, so the shape seen before is moved on instead.
+LEAST_VISIBLE_SHARE = 0.12
 
 
 @dataclass
@@ -23,6 +28,7 @@ class TrackState:
         prior: values predicted for the last frame in `box`, None at birth.
         guess: prediction held while the track has no new observation.
         extent: box of the last published amodal mask; it keeps the crop around the hidden part.
+        whole: area of that mask [px].
         missing: frames since the last observation.
         age: observations since birth.
     """
@@ -35,6 +41,7 @@ class TrackState:
     prior: np.ndarray | None = None
     guess: Guess | None = None
     extent: Box | None = None
+    whole: float = 0.0
     missing: int = 0
     age: int = 0
 
@@ -57,14 +64,16 @@ class TrackTable:
         """Tracks that had a mask in the last frame, in order of birth."""
         return ((i, s) for i, s in self.states.items() if s.missing == 0)
 
-    def observe(self, instance: Instance, box: Box, extent: Box, prior: np.ndarray | None) -> None:
-        """Store this frame's mask of a track; a new id is born with zero state."""
+    def observe(
+        self, instance: Instance, box: Box, done: AmodalObject, prior: np.ndarray | None
+    ) -> None:
+        """Store this frame's mask of a track and what was published; a new id has zero state."""
         state = self.states.get(instance.id)
         if state is None:
             zeros = np.zeros(self.hidden, np.float32)
-            self.states[instance.id] = TrackState(zeros, zeros, instance, box, extent=extent)
-            return
-        state.instance, state.box, state.extent, state.prior = instance, box, extent, prior
+            state = self.states[instance.id] = TrackState(zeros, zeros, instance, box, age=-1)
+        state.instance, state.box, state.extent, state.prior = instance, box, done.box, prior
+        state.whole = area(instance) / (1 - done.occlusion)
         state.missing, state.guess = 0, None
         state.age += 1
 
@@ -81,17 +90,43 @@ class TrackTable:
 
         Live tracks come first, then the largest; `max_tracks` bounds the work of a frame.
         """
-        large = [i for i in instances if int(np.count_nonzero(i.mask)) >= self.config.min_mask_px]
-        skipped = {"below min_mask_px": len(instances) - len(large)}
+        large = [i for i in instances if area(i) >= self.config.min_mask_px]
+        telling = [i for i in large if self.tells(i)]
+        skipped = {
+            "below min_mask_px": len(instances) - len(large),
+            "almost all hidden": len(large) - len(telling),
+        }
+        large = telling
         large.sort(key=lambda i: (i.id not in self.states, -i.box.width * i.box.height))
         skipped["over max_tracks"] = max(0, len(large) - self.config.max_tracks)
         chosen = {i.id for i in large[: self.config.max_tracks]}
         return chosen, {reason: n for reason, n in skipped.items() if n}
 
-    def expire(self, observed: set[str]) -> None:
-        """Age tracks without a mask in this frame; end those past `coast_frames`."""
+    def tells(self, item: Instance) -> bool:
+        """Whether enough of a known object is visible to say something of its shape."""
+        state = self.states.get(item.id)
+        if state is None or jumped(state, item):
+            return True
+        return area(item) >= LEAST_VISIBLE_SHARE * state.whole
+
+    def expire(self, observed: set[str], present: set[str]) -> None:
+        """Age tracks without a mask in this frame; end those past `coast_frames`.
+
+        A mask too small to be observed still proves that the object is there.
+        """
         for track_id in [i for i in self.states if i not in observed]:
             state = self.states[track_id]
-            state.missing += 1
+            state.missing = max(1, state.missing) if track_id in present else state.missing + 1
             if state.missing > self.config.coast_frames:
                 del self.states[track_id]
+
+
+def area(instance: Instance) -> int:
+    """Visible pixels."""
+    return int(np.count_nonzero(instance.mask))
+
+
+def jumped(state: TrackState, item: Instance) -> bool:
+    """Whether an id is now where its old crop box, moved on, does not touch: another object."""
+    expected = move(state.guess.box if state.guess else state.box, *state.motion)
+    return intersect(expected, item.box) is None

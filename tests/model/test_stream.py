@@ -117,6 +117,26 @@ def test_lost_track_coasts_with_falling_confidence_and_expires():
     assert stream.report.tracks == 1
 
 
+def test_almost_hidden_object_keeps_the_shape_seen_before():
+    config = StreamConfig(
+        tracks=TracksConfig(coast_frames=2), compose=ComposeConfig(complete_into="anything")
+    )
+    stream = AmodalStream(FullBoxBackend(), config)
+    frames = crossing(10, speed=0)
+    for frame in frames[:3]:
+        stream.step(frame)
+    sliver = instance("7", rectangle((120, 200), (60, 40, 64, 80)))  # 6 % of the whole
+    for frame in frames[3:8]:  # longer than a track without a mask would last
+        hidden = dataclasses.replace(frame, instances=[sliver, frame.instances[1]])
+        done = by_id(stream.step(hidden))["7"]
+        assert stream.report.skipped == {"almost all hidden": 1}
+        assert done.source == Source.FORWARD and done.occlusion > 0.85
+        assert abs(done.box.width - 80) <= 1
+    back = by_id(stream.step(frames[8]))["7"]
+    assert stream.report.skipped == {} and back.source == Source.FORWARD
+    assert stream.tracks.get("7").age == 3
+
+
 def test_object_that_left_the_image_does_not_coast():
     stream = AmodalStream(FullBoxBackend())
     frames = crossing(18, speed=9)  # the front object is cut by the right border in the last frames
