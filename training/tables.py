@@ -124,19 +124,17 @@ def kitti_table(metrics: dict, console: Console) -> None:
 
 def lag_table(modes: dict, console: Console) -> None:
     """Print what evaluate_lag.compare_modes reports: means, gain, and gain by age of the track."""
-    ages = next(iter(modes.values()))["by_age"]
-    table = _table(
-        "Mean IoU, gain of `occluded` over the first row, and by frames since birth",
-        "mode", "full", "occluded", "gain", "95 %", *ages,
-    )  # fmt: skip
+    table = _table("Mean IoU", "mode", "full", "occluded", "gain", "95 %")
     for mode, row in modes.items():
         gain = row["gain"]["occluded"]
         interval = "-" if gain["ci95"] is None else "{:+.3f} to {:+.3f}".format(*gain["ci95"])
-        by_age = (_signed(group["gain"]["mean"]) for group in row["by_age"].values())
-        table.add_row(
-            mode, number(row["full"]), number(row["occluded"]), _signed(gain["mean"]), interval,
-            *by_age,
-        )  # fmt: skip
+        figures = (number(row["full"]), number(row["occluded"]), _signed(gain["mean"]))
+        table.add_row(mode, *figures, interval)
+    console.print(table)
+    ages = next(iter(modes.values()))["by_age"]
+    table = _table("Gain in occluded IoU by frames since the track's birth", "mode", *ages)
+    for mode, row in modes.items():
+        table.add_row(mode, *(_signed(group["gain"]["mean"]) for group in row["by_age"].values()))
     console.print(table)
 
 
@@ -146,20 +144,15 @@ def _signed(value: float | None) -> str:
 
 def options_table(options: dict, console: Console) -> None:
     """Print what evaluate_options reports: masks as published, wholly hidden objects apart."""
-    table = _table(
-        "Masks as published", "", "full", "gain", "occluded", "wrong", "unhidden", "hidden 1-5",
-        "6-20", "strays",
-    )  # fmt: skip
+    heads = ("full", "occluded", "wrong", "bare", "gone 1-5", "6-20", "strays")
+    table = _table("Masks as published", "", *heads)
     for name, row in options.items():
         gaps = (row["hidden"].get(gap, {}).get("iou") for gap in ("1-5", "6-20"))
-        table.add_row(
-            name, number(row["full"], 3), _signed(row["gain"]["mean"]), number(row["occluded"], 3),
-            number(row["false_completion"], 3), number(row["bare"], 3),
-            *(number(gap, 3) for gap in gaps), str(row["strays"]),
-        )  # fmt: skip
+        figures = (row["full"], row["occluded"], row["false_completion"], row["bare"], *gaps)
+        table.add_row(name, *(number(figure, 3) for figure in figures), str(row["strays"]))
     console.print(table)
     console.print(
-        "full, occluded, wrong: objects 10-70 % hidden; unhidden: full IoU of objects with less "
-        "than 1 % hidden; hidden: IoU of wholly hidden objects by frames since last seen (0 where "
-        "nothing is published); strays: masks of objects that had left"
+        "full, occluded, wrong: objects 10-70 % hidden; bare: full IoU of objects with less than "
+        "1 % hidden; gone: IoU of wholly hidden objects by frames since last seen (0 where nothing "
+        "is published); strays: masks of objects that had left"
     )
