@@ -18,6 +18,7 @@ from savos_model.weights import Weights, load_weights, save_weights
 from training.augment import AugmentConfig, make_input
 from training.config import DataConfig
 from training.data.store import Clip
+from training.metrics import PAPER
 from training.results import write_results
 from training.windows import Place, gather, list_places, split_clips
 
@@ -27,12 +28,14 @@ THRESHOLDS = np.linspace(0.1, 0.9, 17).round(2)
 class Hidden(NamedTuple):
     """Pixels under pasted occluders.
 
-    logits float [K] of M^, truth bool [K], frame int [K]: the object-frame that a pixel belongs to.
+    logits float [K] of M^, truth bool [K], frame int [K]: number of the object-frame that a pixel
+    belongs to; rest int [F]: visible pixels of each object-frame that no occluder hides.
     """
 
     logits: np.ndarray
     truth: np.ndarray
     frame: np.ndarray
+    rest: np.ndarray
 
 
 @torch.inference_mode()
@@ -55,11 +58,12 @@ def hidden_pixels(
         chance = warp_prediction(prediction, motion, targets.boxes).mask
         # More than the plain weight of 1 marks pixels under a pasted occluder.
         pasted = (targets.weight > (1 + augment.pasted_weight) / 2)[:, 1:]
-        frame = i * length + torch.arange(chance.shape[0] * chance.shape[1])
-        frames = frame.view(*chance.shape[:2], 1, 1).expand_as(chance)
         truth = targets.visible[:, 1:] > 0.5
-        values = (chance.logit(PROBABILITY_EPS), truth, frames)
-        parts.append(Hidden(*(v[pasted].numpy() for v in values)))
+        rest = (truth & ~pasted).sum((-2, -1))
+        first = sum(len(part.rest) for part in parts)
+        frame = first + torch.arange(rest.numel()).view(*rest.shape, 1, 1).expand_as(chance)
+        values = (chance.logit(PROBABILITY_EPS), truth, frame)
+        parts.append(Hidden(*(v[pasted].numpy() for v in values), rest.flatten().numpy()))
     return Hidden(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
@@ -102,17 +106,21 @@ def expected_calibration_error(bins: Iterable[Bin]) -> float:
 def best_threshold(hidden: Hidden, temperature: float) -> tuple[float, float]:
     """Probability from which on a pixel should be published, and the IoU that this gives.
 
-    The IoU is taken over the hidden pixels of an object-frame and averaged over those with a true
-    one. It is highest well below 0.5: a missing pixel costs more than a surplus one.
+    The IoU is that of the whole object, averaged over object-frames hidden as much as those that
+    the paper scores. It is highest below 0.5: of IoU, a missing pixel costs more than a surplus
+    one.
     """
     chance = expit(hidden.logits / temperature)
-    true = np.bincount(hidden.frame, hidden.truth)
+    count = len(hidden.rest)
+    covered = np.bincount(hidden.frame, hidden.truth, count)
+    share = covered / np.maximum(covered + hidden.rest, 1)
+    scored = (share > PAPER.min_occlusion) & (share < PAPER.max_occlusion)
 
     def iou(threshold: float) -> float:
         said = chance >= threshold
-        both = np.bincount(hidden.frame, said & hidden.truth, len(true))
-        either = np.bincount(hidden.frame, said | hidden.truth, len(true))
-        return float((both / np.maximum(either, 1))[true > 0].mean())
+        both = np.bincount(hidden.frame, said & hidden.truth, count) + hidden.rest
+        either = np.bincount(hidden.frame, said | hidden.truth, count) + hidden.rest
+        return float((both / np.maximum(either, 1))[scored].mean())
 
     found = max((iou(threshold), float(threshold)) for threshold in THRESHOLDS)
     return found[1], found[0]
@@ -152,7 +160,7 @@ def calibrate(
     info = {
         **given.info,
         "best_threshold": f"{threshold:.2f}",
-        "hidden_iou": f"{iou:.4f}",
+        "whole_iou": f"{iou:.4f}",
         "temperature": f"{temperature:.4f}",
         "ece_before": f"{expected_calibration_error(before):.4f}",
         "ece": f"{expected_calibration_error(after):.4f}",
