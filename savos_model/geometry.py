@@ -136,16 +136,16 @@ def warp_patch(values: np.ndarray, motion: np.ndarray, source: Box, target: Box)
     at_y = (target.y0 - source.y0 + (np.arange(rows) + 0.5) * target.height / rows) * (
         rows / source.height
     ) - 0.5
-    grid_x, grid_y = (g.astype(np.float32) for g in np.meshgrid(at_x, at_y))
+    grid = np.empty((rows, cols, 2), np.float32)
+    grid[..., 0], grid[..., 1] = at_x, at_y[:, None]
     scaled = np.dstack((motion[0] * (cols / source.width), motion[1] * (rows / source.height)))
-    map_x, map_y = grid_x, grid_y
+    at = grid
     for _ in range(WARP_ITERATIONS):
-        u = cv2.remap(scaled, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        map_x, map_y = grid_x - u[..., 0], grid_y - u[..., 1]
+        at = grid - cv2.remap(scaled, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     # Channel by channel: OpenCV rounds two at once by other code than one, and what a mask becomes
     # must not depend on whether alpha comes along.
     moved = [
-        cv2.remap(channel, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        cv2.remap(channel, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         for channel in cv2.split(values)
     ]
     return np.stack(moved, -1).reshape(values.shape)

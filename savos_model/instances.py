@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.ndimage import find_objects
 
 from savos_model.types import Box, Instance
 
 LABEL_KINDS = "ui"  # NumPy dtype kinds of a label image
-TABLE_LIMIT = 1 << 20  # largest label looked up by table; above it labels are sorted
+DIRECT_LIMIT = 1 << 20  # above it labels are sorted
 
 
 class InstanceError(ValueError):
@@ -41,38 +43,38 @@ def from_label_image(
         )
     if labels.size == 0:
         return []
-    present, rows = compact_labels(labels)
-    if limit is not None and len(present) > limit:
+    numbers, rows = numbered(labels)
+    places = find_objects(rows, len(numbers))
+    found = [(row, where) for row, where in enumerate(places) if where is not None]
+    if limit is not None and len(found) > limit:
         raise TooManyInstancesError(
-            f"label image has {len(present)} labels, more than {limit}: send track ids"
+            f"label image has {len(found)} labels, more than {limit}: send track ids"
         )
     instances = []
-    for row, where in enumerate(find_objects(rows, len(present)), start=1):
-        label = int(present[row - 1])
-        if where is None or label == ignore_label:
+    for row, where in found:
+        label = int(numbers[row])
+        if label == ignore_label:
             continue
         box = Box(where[1].start, where[0].start, where[1].stop, where[0].stop)
-        mask = (rows[where] == row).astype(np.uint8)
+        mask = (rows[where] == row + 1).view(np.uint8)
         class_id = str(label // divisor) if divisor and label >= divisor else ""
         instances.append(Instance(str(label), box, mask, class_id))
     return instances
 
 
-def compact_labels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels present (ascending, without 0) and the image renumbered 1..n in that order (int32)."""
+def numbered(labels: np.ndarray) -> tuple[Sequence[int], np.ndarray]:
+    """Labels (ascending, without 0) and an image in which the first is 1, the second 2, ...
+
+    Small ones are their own numbers, whether present or not, and the image is the given one.
+    """
     if labels.dtype.kind == "i" and labels.min() < 0:
         raise InstanceError(f"labels must not be negative, got {labels.min()}: 0 is background")
     top = int(labels.max())
-    if top >= TABLE_LIMIT:
-        present, inverse = np.unique(labels, return_inverse=True)
-        shift = 0 if present[0] == 0 else 1
-        return present[1 - shift :], (inverse.reshape(labels.shape) + shift).astype(np.int32)
-    counts = np.bincount(labels.ravel(), minlength=top + 1)
-    counts[0] = 0
-    present = np.flatnonzero(counts)
-    table = np.zeros(top + 1, np.int32)
-    table[present] = np.arange(1, len(present) + 1)
-    return present, np.take(table, labels)
+    if top < DIRECT_LIMIT:
+        return range(1, top + 1), labels
+    present, inverse = np.unique(labels, return_inverse=True)
+    shift = 0 if present[0] == 0 else 1
+    return present[1 - shift :], (inverse.reshape(labels.shape) + shift).astype(np.int32)
 
 
 def check_instances(instances: list[Instance], height: int, width: int) -> None:

@@ -4,7 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from savos_model.instances import InstanceError, check_instances, from_label_image, occupancy
+from savos_model.instances import (
+    InstanceError,
+    TooManyInstancesError,
+    check_instances,
+    from_label_image,
+    occupancy,
+)
 from savos_model.types import Box, Instance
 
 labels = hnp.arrays(
@@ -35,6 +41,13 @@ def test_class_and_ignored_label():
     ]
     assert from_label_image(np.full((3, 3), 65535, np.uint16)) == []
     assert from_label_image(np.zeros((0, 5), np.uint16)) == []
+
+
+def test_limit_counts_the_labels_present():
+    image = np.array([[1005, 3, 65535]], np.uint16)
+    assert [i.id for i in from_label_image(image, limit=3)] == ["3", "1005"]
+    with pytest.raises(TooManyInstancesError, match="has 3 labels, more than 2"):
+        from_label_image(image, limit=2)
 
 
 def test_large_labels_need_no_table():
