@@ -178,6 +178,30 @@ def bench_step(
         raise typer.Exit(1) from error
 
 
+@bench.command("stream")
+def bench_stream(
+    json: JsonOption = None,
+    rounds: Annotated[int, typer.Option(help="Rounds; each measures every case once.")] = 20,
+    frames: Annotated[int, typer.Option(help="Frames of a case in a round.")] = 5,
+    threads: Annotated[int, typer.Option(help="CPU threads of the network.")] = 2,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    seed: SeedOption = 0,
+) -> None:
+    """Whole frames by stage, tracks and image size, beside the released design's inference."""
+    from rich.console import Console
+
+    from savos_model.backends.base import BackendError
+    from savos_model.settings import SettingError
+    from savos_ros import bench_stream as bench
+
+    try:
+        config = bench.BenchStreamConfig(rounds, frames, threads, device, seed)
+        bench.print_bench(bench.bench_stream(config, json), Console(width=160))
+    except (BackendError, SettingError) as error:
+        typer.echo(f"savos bench stream: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
 @bench.command("train")
 def bench_train(
     json: JsonOption = None,

@@ -1,0 +1,84 @@
+"""Times the node's pipeline from messages in to messages out."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from savos_model.stream import AmodalStream
+from savos_model.types import AmodalObject, Frame
+from savos_ros import message_kit
+from savos_ros.adaptation import Adaptation
+from savos_ros.bench_scene import PERIOD_NS
+from savos_ros.diagnostics import Health
+from savos_ros.engine import Engine
+from savos_ros.pipeline import Job, Pipeline
+from savos_ros.refinement import Refinement
+from savos_ros.settings import NodeSettings
+
+
+class Taker:
+    """Builds the messages that a node publishes, and sends them nowhere (Pipeline's Publisher)."""
+
+    def __init__(self) -> None:
+        self.kit = message_kit.RosKit()
+
+    def publish_masks(
+        self, header: Any, shape: tuple[int, int], model: str, objects: list[AmodalObject]
+    ) -> None:
+        """Build the masks' message."""
+        message_kit.amodal_array(self.kit, header, shape, objects, model)
+
+    def publish_extras(
+        self, header: Any, image: np.ndarray, order: str, objects: list[AmodalObject]
+    ) -> None:
+        """Nobody listens."""
+
+
+def message_runner(
+    stream: AmodalStream, clip: list[tuple[np.ndarray, np.ndarray]]
+) -> Callable[[], dict[str, float]]:
+    """What takes the clip's next frame through the node's pipeline, without DDS.
+
+    Returns:
+        A function that returns the time of each stage of the stream, "total", and "overhead": all
+        of it but the stream's step [ms].
+    """
+    settings, health, log, taker = NodeSettings(), Health(1), logging.getLogger("bench"), Taker()
+    engine = Engine(stream, stream.backend.name, "")
+    refinement = Refinement(engine, settings, taker, health, log, threading.Event())
+    adaptation = Adaptation(engine, settings.adapt, Path(), log)  # not started
+    pipeline = Pipeline(
+        engine, settings.input, taker, refinement, adaptation, health, log, time.time_ns
+    )
+    step, took, count = stream.step, [0.0], 0
+
+    def timed(frame: Frame) -> list[AmodalObject]:
+        began = time.perf_counter()
+        objects = step(frame)
+        took[0] = 1e3 * (time.perf_counter() - began)
+        return objects
+
+    stream.step = timed  # of this one object
+
+    def run() -> dict[str, float]:
+        nonlocal count
+        image, labels = clip[count % len(clip)]
+        head = message_kit.header(taker.kit, count * PERIOD_NS, "camera")
+        count += 1
+        pair = (
+            message_kit.image(taker.kit, head, image, "bgr8"),
+            message_kit.image(taker.kit, head, labels, "16UC1"),
+        )
+        began = time.perf_counter()
+        pipeline.work(Job(pair, time.monotonic()))
+        total = 1e3 * (time.perf_counter() - began)
+        return {**stream.report.timings_ms, "overhead": total - took[0], "total": total}
+
+    return run

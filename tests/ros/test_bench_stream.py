@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from savos_model.config import ModelConfig
+from savos_model.layers import step_flop
+from savos_ros import bench_stream as bench
+from savos_ros.bench_messages import message_runner
+from savos_ros.bench_scene import scene
+from savos_ros.bench_stream import BenchStreamConfig, Case
+from training.results import read_results
+
+
+def test_scene_has_as_many_objects_as_asked_for_in_touching_pairs():
+    clip = scene((96, 320), 5, seed=3)
+    for image, labels in clip:
+        assert image.shape == (96, 320, 3) and image.dtype == np.uint8
+        assert set(np.unique(labels)) == set(range(6))
+    assert any((a[1] != b[1]).any() for a, b in zip(clip, clip[1:], strict=False))
+    areas = np.bincount(clip[0][1].ravel())[1:]
+    assert areas[1] > areas[0] > 0.6 * areas[1]  # the second of a pair hides part of the first
+    with pytest.raises(ValueError, match="1 to 100, got 101"):
+        scene((96, 320), 101, seed=3)
+
+
+def test_report_tells_stages_shares_slopes_and_the_peer(tmp_path, monkeypatch):
+    model = ModelConfig(width=0.0625)
+    monkeypatch.setattr(bench, "NETWORKS", {bench.SMALL: ModelConfig(), bench.LARGE: model})
+    monkeypatch.setattr(bench, "SIZES", {bench.USUAL: (96, 320)})
+    monkeypatch.setattr(bench, "COPY_BYTES", 1 << 16)
+    monkeypatch.setattr(bench, "TRACKS", (2, 10))
+    monkeypatch.setattr("savos_ros.bench_step.MATRIX", {"cpu": 64})
+    out = tmp_path / "stream.json"
+    report = bench.bench_stream(BenchStreamConfig(rounds=2, frames=2, threads=1), out)
+    assert read_results(out)["metrics"] == report
+    rows = {Case(*(row[name] for name in Case._fields)): row for row in report["rows"]}
+    assert {case for case in rows if not case.messages} == {
+        Case(network, bench.USUAL, tracks)
+        for network in (bench.SMALL, bench.LARGE)
+        for tracks in (2, 10)
+    }
+    for case, row in rows.items():
+        total = row["ms"]["total"]["p50"]
+        assert row["hz"] == pytest.approx(1e3 / total) and 0 < row["other_share"] < 1
+        assert row["ms"]["network"]["p50"] < total <= row["ms"]["total"]["p99"]
+        flop = case.tracks * step_flop(bench.NETWORKS[case.network])
+        assert row["limit_ms"] == pytest.approx(flop / report["limit_gflops"] / 1e6)
+        assert ("overhead" in row["ms"]) == case.messages
+    low, high = (rows[bench.LARGE, bench.USUAL, n, False]["ms"]["total"]["p50"] for n in (2, 10))
+    assert report["per_track_ms"][bench.LARGE]["2-10"] == pytest.approx((high - low) / 8)
+    if "released" not in report["absent"]:
+        for peer in report["released"].values():
+            mine = 10 * rows[bench.SMALL, bench.USUAL, 10, False]["hz"]
+            assert peer["times"][bench.SMALL] == pytest.approx(mine / peer["object_frames_per_s"])
+
+
+def test_pipeline_answers_every_frame_of_the_message_case():
+    pytest.importorskip("rclpy")
+    from savos_model.backends.base import make_backend
+    from savos_model.config import BackendConfig
+    from savos_model.stream import AmodalStream
+
+    stream = AmodalStream(make_backend(BackendConfig(threads=1)))
+    run = message_runner(stream, scene((96, 320), 2, seed=0))
+    run()
+    took = run()
+    assert took["network"] > 0 and 0 < took["overhead"] < took["total"]
+    assert stream.report.tracks == 2 and not stream.report.reset
