@@ -84,6 +84,6 @@ def connect(
     pipeline.set_refine(settings.refine.enabled)
     depth = settings.input.queue_depth
     worker = Worker(pipeline.work, depth, pipeline.dropped, pipeline.failed, idle)
-    adaptation.start()
     inputs = Inputs(node, settings, on_set, on_lost)
+    adaptation.start()
     return Activation(inputs, outputs, pipeline, worker, refinement, adaptation)

@@ -35,6 +35,7 @@ class Bench:
         self.backend = OnnxBackend(fresh_weights(temperature="1.5"), 1, "")
         engine = Engine(AmodalStream(self.backend), "onnx", "")
         self.lines, self.folder, self.scene, self.at = [], folder, frames(22), count()
+        self.patient = True
         self.does(does)
         self.adaptation = Adaptation(engine, CONFIG, folder, self)
         self.adaptation.set_enabled(True)
@@ -55,6 +56,9 @@ class Bench:
             ready()
         self.adaptation.put(self.scene[next(self.at) % len(self.scene)], fresh)
         time.sleep(0.01)
+        inner = self.adaptation
+        while self.patient and inner._wanted and inner._frames.full():  # a busy machine
+            time.sleep(0.01)
 
     def until(self, condition):
         end = time.monotonic() + LIMIT_S
@@ -186,11 +190,13 @@ def test_a_process_that_hangs_is_ended(bench, does, monkeypatch):
         monkeypatch.setattr(adaptation_process, "HANG_S", 10)  # counts from its start on
     it = bench(does)
     it.until(lambda: it.state("adapting" if does == "adapting" else "collecting"))
+    it.patient = does == "adapting"
     monkeypatch.setattr(adaptation, "HANG_S", 1)
     it.does("once")
     it.until(lambda: it.report()["problem"])
     assert ("no sign of life" if does == "adapting" else "neither reads nor writes") in it.lines[-1]
     monkeypatch.setattr(adaptation, "HANG_S", 600)
+    it.patient = True
     it.until(lambda: it.name == "fresh+1")
 
 
@@ -223,6 +229,7 @@ def test_a_burst_is_of_consecutive_frames(bench):
 
 def test_frames_that_cannot_be_handed_over_are_dropped_and_break_the_burst(bench):
     it = bench("deaf")
+    it.patient = False
     it.until(lambda: it.state("collecting"))
     it.until(lambda: int(it.report()["adapt.frames_dropped"]) > 10)
     begun = time.perf_counter()
