@@ -217,3 +217,25 @@ def test_commands(tmp_path):
         app, ["report", "results", str(tmp_path / "x.json"), "--out", str(tmp_path)]
     )
     assert bad.exit_code == 2 and "is no JSON" in bad.stderr
+
+
+def test_stream_plot_and_its_caption(tmp_path):
+    stages = {"flow": 3.0, "network": 5.0, "total": 9.0}
+    rows = [
+        {"network": network, "image": image, "tracks": tracks, "messages": messages, "hz": 110.0,
+         "other_share": 0.4, "ms": {k: {"p50": v, "p99": v} for k, v in times.items()}}
+        for network in ("small", "large")
+        for image, tracks, messages, times in (
+            ("1242x375", 1, False, stages),
+            ("1242x375", 10, False, stages),
+            ("640x480", 10, False, stages),
+            ("1242x375", 10, True, stages | {"overhead": 2.0}),
+        )
+    ]  # fmt: skip
+    peer = {"object_frames_per_s": 2.0, "times": {"small": 550.0}}
+    metrics = {"rows": rows, "released": {"forward": peer}}
+    write_results(tmp_path / "stream_bench.json", metrics, seed=0)
+    page = build_report(tmp_path, tmp_path / "out").read_text()
+    assert "small: 110.0 Hz with 10 tracks, 40% of the time not the network" in page
+    assert "550 times (small) as fast as the released design, forward" in page
+    assert size_of(tmp_path / "out/stream_bench.png") == (1000, 380)

@@ -142,6 +142,41 @@ def lag_plot(metrics: dict, path: Path) -> None:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
+def stream_plot(metrics: dict, path: Path) -> None:
+    """Time of a frame over its tracks, and over image size by stage.
+
+    Args:
+        metrics: of stream_bench.json, as savos_ros.bench_stream writes them.
+        path: PNG file.
+    """
+    rows = [row for row in metrics["rows"] if not row["messages"]]
+    usual, least = rows[0]["image"], rows[0]["network"]
+    with drawing(path, 10.0, 3.8, 2) as (_, (left, right)):
+        for network, colour in zip(dict.fromkeys(r["network"] for r in rows), OTHERS, strict=False):
+            found = [r for r in rows if r["network"] == network and r["image"] == usual]
+            tracks = [r["tracks"] for r in found]
+            total, inside = (
+                np.array([r["ms"][k]["p50"] for r in found]) for k in ("total", "network")
+            )
+            left.plot(tracks, total, "o-", color=colour, markersize=4, label=network)
+            left.plot(tracks, total - inside, "o--", color=colour, markersize=3)
+        left.set(xscale="log", yscale="log", xlabel="tracks", ylabel="frame [ms]")
+        left.set_title(f"{usual}; dashed: all but the network")
+        left.legend(frameon=False)
+        sizes = [r for r in rows if r["network"] == least and r["tracks"] == 10]
+        sizes.sort(key=lambda r: np.prod([int(side) for side in r["image"].split("x")]))
+        base = np.zeros(len(sizes))
+        stages = [name for name in sizes[0]["ms"] if name != "total"]
+        for stage, colour in zip(stages, OTHERS, strict=False):
+            part = np.array([r["ms"][stage]["p50"] for r in sizes])
+            right.bar(range(len(sizes)), part, 0.7, bottom=base, color=colour, label=stage)
+            base += part
+        right.set_xticks(range(len(sizes)), [r["image"].replace("x", "x\n") for r in sizes])
+        right.set_ylabel("stages, each its median [ms]")
+        right.set_title(f"10 tracks, {least}")
+        right.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+
+
 def bars(
     path: Path,
     title: str,

@@ -39,16 +39,19 @@ def colour_of(method: str, index: int) -> str:
 
 
 @contextmanager
-def drawing(path: Path, width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+def drawing(
+    path: Path, width: float, height: float, columns: int = 1
+) -> Iterator[tuple[Figure, Axes]]:
     """Axes to draw on; the picture is written when the block ends, whole or not at all.
 
     Args:
         path: PNG file.
         width: of the picture [inch of 100 px].
         height: likewise.
+        columns: axes side by side; an array of them with more than one.
     """
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
+        figure, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained")
         try:
             yield figure, axes
             save(figure, path)

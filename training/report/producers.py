@@ -59,6 +59,7 @@ def commands() -> dict[str, str]:
         "kitti_boxes.json": f"savos evaluate {kitti}",
         "kitti_boxes_adapted.json": f"savos adapt {kitti}",
         "train_bench.json": "savos bench train",
+        "stream_bench.json": "savos bench stream",
         "reliability.json": "savos weights calibrate --weights runs/savos_small/best.safetensors "
         "--data data/fishbowl32,data/street32,data/street_b --name savos_small "
         "--out savos_model/shipped/savos_small.safetensors",
