@@ -58,6 +58,9 @@ def evaluate_fishbowl(
 def evaluate_lag(
     data: DataOption,
     json: JsonOption = None,
+    modes: Annotated[
+        str, typer.Option(help="With commas; gains are over the first, shares of the last.")
+    ] = "forward,lag:2,lag:5,lag:10,lag:20,bidirectional",
     weights: WeightsOption = None,
     processes: ProcessesOption = 1,
     seed: SeedOption = 0,
@@ -66,9 +69,9 @@ def evaluate_lag(
 
     Example: savos evaluate lag --data ../shared/data/fishbowl/val --json out.json
     """
-    from training.commands import forward_variants
+    from training.commands import lag
 
-    raise typer.Exit(forward_variants("lag", data, json, weights, processes, seed))
+    raise typer.Exit(lag(data, json, modes, weights, processes, seed))
 
 
 @app.command("options")
@@ -83,9 +86,9 @@ def evaluate_options(
 
     Example: savos evaluate options --data ../shared/data/fishbowl/val --json out.json
     """
-    from training.commands import forward_variants
+    from training.commands import options
 
-    raise typer.Exit(forward_variants("options", data, json, weights, processes, seed))
+    raise typer.Exit(options(data, json, weights, processes, seed))
 
 
 @app.command("chewing-gum")

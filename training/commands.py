@@ -45,13 +45,22 @@ def fishbowl(
     return reported(run)
 
 
-def forward_variants(
-    what: str, data: Path, out: Path | None, weights: str | None, processes: int, seed: int
+def lag(
+    data: Path, out: Path | None, modes: str, weights: str | None, processes: int, seed: int
 ) -> int:
-    """Run `savos evaluate lag` or `options`; returns the exit code."""
-    evaluate = {"lag": evaluate_lag, "options": evaluate_options}[what]
-    ours = ours_of(weights, "forward", FlowConfig().method)
-    return reported(lambda: evaluate(data, ours, out, processes=processes, seed=seed))
+    """Run `savos evaluate lag`; returns the exit code."""
+
+    def run() -> None:
+        ours, names = ours_of(weights, "forward"), names_of(modes)
+        evaluate_lag(data, ours, out, modes=names, processes=processes, seed=seed)
+
+    return reported(run)
+
+
+def options(data: Path, out: Path | None, weights: str | None, processes: int, seed: int) -> int:
+    """Run `savos evaluate options`; returns the exit code."""
+    ours = ours_of(weights, "forward")
+    return reported(lambda: evaluate_options(data, ours, out, processes=processes, seed=seed))
 
 
 def chewing_gum(

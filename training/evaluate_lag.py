@@ -19,7 +19,6 @@ from training.results import write_results
 from training.summary import bootstrap, paired_gain
 from training.tables import lag_table
 
-LAGS = ("forward", "lag:2", "lag:5", "lag:10", "lag:20", "bidirectional")
 AGES = ((1, 4), (5, 9), (10, 19), (20, 39), (40, 79), (80, 1 << 20))  # frames since birth
 PARTS = ("full", "occluded")
 
@@ -97,7 +96,7 @@ def evaluate_lag(
     ours: Setup,
     out: Path | None,
     *,
-    modes: Sequence[str] = LAGS,
+    modes: Sequence[str],
     processes: int = 1,
     seed: int = 0,
     console: Console | None = None,
