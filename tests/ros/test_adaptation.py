@@ -18,10 +18,10 @@ pytest.importorskip("torch")
 from savos_model.backends.onnx import OnnxBackend
 from savos_model.settings import SettingError
 from savos_model.stream import AmodalStream
-from savos_model.weights import WeightsError, load_weights
+from savos_model.weights import load_weights
 from savos_ros import adaptation, adaptation_process, settings
 from savos_ros.adaptation import Adaptation
-from savos_ros.adaptation_files import newest, node_folder
+from savos_ros.adaptation_files import newest
 from savos_ros.engine import Engine
 from tests.tiny_site import CONFIG, frames, fresh_weights
 
@@ -289,16 +289,3 @@ def test_without_torch_it_is_refused_in_one_line(monkeypatch):
     ):
         settings.build({"adapt.enabled": True})
     assert not settings.build({"adapt.enabled": False}).adapt.enabled
-
-
-def test_folders_of_nodes_and_their_newest_file(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert node_folder("", "/front/savos") == tmp_path / "savos_ros/adapted/front/savos"
-    with pytest.raises(WeightsError, match="holds no adapted weights"):
-        newest("")
-    for age, (node, name) in enumerate([("savos", "a"), ("front/savos", "b"), ("savos", "c")]):
-        path = node_folder("", node) / f"{name}.safetensors"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        os.utime(path, (age, age))
-    assert newest("").stem == "c" and newest("", "/front/savos").stem == "b"
