@@ -15,6 +15,8 @@ from savos_model.patches import mask_channel
 from savos_model.types import AmodalObject, Instance
 from training.baselines.unet import UNet, network_input
 
+PLAIN_CUT = ComposeConfig(threshold=0.5)  # as published; our default is fitted to our network
+
 
 @torch.inference_mode()
 def complete_frame(
@@ -50,6 +52,6 @@ def complete_frame(
     inputs = network_input(rgb, torch.from_numpy(np.stack(masks)), net.config.task)
     chances = net(inputs).sigmoid().numpy()
     return [
-        compose(item, chance, box, count, (0.0, 0.0), ComposeConfig())
+        compose(item, chance, box, count, (0.0, 0.0), PLAIN_CUT)
         for (item, box), chance in zip(chosen, chances, strict=True)
     ]
