@@ -63,7 +63,7 @@ def commands() -> dict[str, str]:
         "reliability.json": "savos weights calibrate --weights runs/savos_small/best.safetensors "
         "--data data/fishbowl32,data/street32,data/street_b --name savos_small "
         "--out savos_model/shipped/savos_small.safetensors",
-        "adapt_curve.json": "savos adapt curve --clip ../shared/data/fishbowl/val/fishbowl_0024 "
+        "adapt_curve.json": "savos adapt curve --clip ../shared/data/fishbowl/val/fishbowl_0022 "
         "--types BigFishB --weights runs/no_BigFishB/best.safetensors",
     }
     for name, folder in (("deocclusion", "pcnet"), ("oracle", "oracle")):
