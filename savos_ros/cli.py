@@ -166,16 +166,11 @@ def bench_step(
     """Step of the network on every engine, against what a matrix product reaches here."""
     from rich.console import Console
 
-    from savos_model.backends.base import BackendError
-    from savos_model.settings import SettingError
     from savos_ros import bench_step as bench
 
-    config = bench.BenchStepConfig(rounds, seconds, threads, device, precision)
-    try:
+    with engine_commands.errors_as_lines("savos bench step"):
+        config = bench.BenchStepConfig(rounds, seconds, threads, device, precision)
         bench.print_bench(bench.bench_step(config, json), Console())
-    except (BackendError, SettingError) as error:
-        typer.echo(f"savos bench step: {error}", err=True)
-        raise typer.Exit(1) from error
 
 
 @bench.command("stream")
@@ -190,16 +185,11 @@ def bench_stream(
     """Whole frames by stage, tracks and image size, beside the released design's inference."""
     from rich.console import Console
 
-    from savos_model.backends.base import BackendError
-    from savos_model.settings import SettingError
     from savos_ros import bench_stream as bench
 
-    try:
+    with engine_commands.errors_as_lines("savos bench stream"):
         config = bench.BenchStreamConfig(rounds, frames, threads, device, seed)
         bench.print_bench(bench.bench_stream(config, json), Console(width=160))
-    except (BackendError, SettingError) as error:
-        typer.echo(f"savos bench stream: {error}", err=True)
-        raise typer.Exit(1) from error
 
 
 @bench.command("train")

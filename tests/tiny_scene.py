@@ -47,7 +47,6 @@ class EchoBackend:
     name = "echo"
     reason = "for tests"
     weights = Weights("echo", ModelConfig(), {}, {})
-    weights_name = weights.name
     model = weights.model
 
     def step(self, patches, h, c):

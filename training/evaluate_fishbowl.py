@@ -152,9 +152,9 @@ def evaluate_clip(job: ClipJob, tick: Tick) -> ClipResult:
     """Score one clip with every method; tick(1) after each frame of each method."""
     clip = open_fishbowl(job.path)
     given = [clip.instances(i) + clip.untracked(i) for i in range(clip.num_frames)]
-    visible = [_by_id(instances) for instances in given]
+    visible = [by_id(instances) for instances in given]
     truth = [clip.truth(index) for index in range(clip.num_frames)]
-    full = [_by_id(instances) for instances in truth]
+    full = [by_id(instances) for instances in truth]
     wanted = scored_ids(visible, full)
     for index, names in enumerate(wanted):
         if job.subset:
@@ -202,7 +202,8 @@ def evaluate_clip(job: ClipJob, tick: Tick) -> ClipResult:
     return ClipResult(clip.name, clip.num_frames, scores, model, missing)
 
 
-def _by_id(instances: Sequence[Instance]) -> dict[str, BoxedMask]:
+def by_id(instances: Sequence[Instance]) -> dict[str, BoxedMask]:
+    """Masks by id."""
     return {item.id: BoxedMask(item.box, item.mask) for item in instances}
 
 

@@ -13,12 +13,12 @@ import numpy as np
 from rich.console import Console
 
 from savos_model.config import ComposeConfig, StreamConfig, TracksConfig
-from savos_model.types import AmodalObject, Frame, Instance, Source
+from savos_model.types import AmodalObject, Frame, Source
 from training.boxed import BoxedMask, box_around, look_at
 from training.data.fishbowl_released import open_fishbowl
 from training.evaluate import Tick, run_jobs
-from training.evaluate_fishbowl import clips_to_score
-from training.metrics import PAPER, Masks, ObjectScore, iou, mean, score_frame, summarise
+from training.evaluate_fishbowl import by_id, clips_to_score
+from training.metrics import PAPER, ObjectScore, iou, mean, score_frame, summarise
 from training.online import Online, Setup
 from training.results import write_results
 from training.summary import paired_gain
@@ -103,11 +103,6 @@ def score_option(job: OptionJob, tick: Tick) -> OptionScores:
     return OptionScores(clip.name, scores, hidden, strays, ours.model)
 
 
-def by_id(instances: Iterable[Instance]) -> Masks:
-    """Masks by id."""
-    return {item.id: BoxedMask(item.box, item.mask) for item in instances}
-
-
 def overlap(found: AmodalObject | None, truth: BoxedMask) -> float:
     """IoU of a published mask, 0.0 of none."""
     if found is None:
@@ -134,7 +129,7 @@ def report_option(results: Sequence[OptionScores], base: Sequence[OptionScores],
     return {
         **{name: totals[name] for name in ("n", "full", "occluded", "false_completion")},
         "gain": paired_gain(before, kept, "full", seed),
-        "bare": mean(s for s in bare),
+        "bare": mean(bare),
         "hidden": hidden_report([item for result in results for item in result.hidden]),
         "strays": sum(result.strays for result in results),
     }

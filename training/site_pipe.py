@@ -71,7 +71,10 @@ def send(connection: Connection, item: Any) -> None:
 
 
 def receive(connection: Connection) -> Any:
-    """What the node sent; EOFError when it is gone."""
+    """What the node sent; EOFError when it is gone.
+
+    Unpickles: only the node that started this process holds the other end of the socket pair.
+    """
     count, head = connection.recv()
     arrays = [bytearray(connection.recv_bytes()) for _ in range(count)]  # that can be written to
     return pickle.loads(head, buffers=arrays)

@@ -43,11 +43,6 @@ class Backend(Protocol):
         """Settings of the network."""
         ...
 
-    @property
-    def weights_name(self) -> str:
-        """Short name of the weights, for messages and results."""
-        ...
-
     def step(self, patches: np.ndarray, h: np.ndarray, c: np.ndarray) -> StepOutput:
         """Run N >= 1 tracks: patches float32 [N, 6 or 7, H, W], h and c float32 [N, D]."""
         ...

@@ -75,11 +75,6 @@ class OnnxBackend:
         """Settings of the network."""
         return self.weights.model
 
-    @property
-    def weights_name(self) -> str:
-        """Short name of the weights."""
-        return self.weights.name
-
     def step(self, patches: np.ndarray, h: np.ndarray, c: np.ndarray) -> StepOutput:
         """As Backend.step."""
         check_inputs(patches, h, c, self.model)

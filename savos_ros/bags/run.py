@@ -121,7 +121,7 @@ def run_bag(path: str | Path, out: str | Path, options: RunOptions, backend: Any
                 bag.refuse("instances", str(error))
                 continue
             _count(tally, item, objects, stream.report, 1000 * (time.perf_counter() - started))
-            _store(result, MASKS_TOPIC, item, objects, backend.weights_name)
+            _store(result, MASKS_TOPIC, item, objects, backend.weights.name)
             if stream.record is not None:
                 smoother.take(item, stream.record, bool(stream.report.reset))
             if video is not None:
@@ -176,7 +176,7 @@ class _Smoother:
 
     def write(self, refined: Iterable[Refined]) -> None:
         """Write and score frames, which come in the order they were taken in."""
-        model = self.refiner.backend.weights_name
+        model = self.refiner.backend.weights.name
         for done in refined:
             item = self.held.popleft()
             _store(self.result, REFINED_TOPIC, item, done.objects, model)
@@ -216,7 +216,7 @@ def _summary(bag: BagFrames, tally: _Tally, backend: Any, total: int) -> dict:
     return {
         "bag": bag.path.name,
         "topics": bag.topics,
-        "model": backend.weights_name,
+        "model": backend.weights.name,
         "backend": backend.name,
         "frames_in": total,
         "frames_out": tally.frames,
