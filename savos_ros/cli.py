@@ -13,6 +13,7 @@ from savos_ros import (
     evaluate_commands,
     prepare_commands,
     report_commands,
+    soak_commands,
 )
 from savos_ros.bags import commands as bag_commands
 from savos_ros.options import JsonOption, SeedOption
@@ -30,6 +31,7 @@ app.add_typer(prepare_commands.app, name="prepare")
 app.add_typer(report_commands.app, name="report")
 app.add_typer(adapt_commands.app, name="adapt")
 app.add_typer(evaluate_commands.app, name="evaluate")
+app.command("soak")(soak_commands.soak)
 
 
 @app.callback()

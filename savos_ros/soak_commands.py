@@ -1,0 +1,48 @@
+"""The `savos soak` command."""
+
+from __future__ import annotations
+
+import signal
+from typing import Annotated
+
+import typer
+
+from savos_ros.options import JsonOption
+
+
+def soak(
+    hours: Annotated[float, typer.Option(help="Length by the stamps, at 10 Hz [h].")] = 24.0,
+    size: Annotated[str, typer.Option(help="Image columns x rows [px].")] = "160x96",
+    tracks: Annotated[int, typer.Option(help="Most masks per frame.")] = 3,
+    seed: Annotated[int, typer.Option(help="Number that fixes the scene.")] = 6,
+    weights: Annotated[str, typer.Option(help="Weights of the node; empty: its default.")] = "",
+    refine: Annotated[bool, typer.Option("--refine", help="With refined masks.")] = False,
+    adapt: Annotated[bool, typer.Option("--adapt", help="While it adapts.")] = False,
+    ahead: Annotated[int, typer.Option(help="Frames sent before their answers.")] = 2,
+    samples: Annotated[int, typer.Option(help="Measurements over the run.")] = 200,
+    json: JsonOption = None,
+) -> None:
+    """Run hours of frames through the node as fast as it answers; what grows is found.
+
+    Ctrl-C ends it early and keeps what was measured. Status 1 when it did not end as planned, or
+    memory, threads, handles or recall are not flat.
+
+    Example: savos soak --hours 24 --json docs/results/soak.json
+    """
+    from savos_model.settings import SettingError
+    from savos_ros import soak as soaking
+    from savos_ros.demo_session import DemoError
+
+    # SIGTERM as Ctrl-C: a run of hours must not lose what it has.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        width, height = (int(side) for side in size.split("x"))
+        options = soaking.SoakOptions(
+            hours, width, height, tracks, seed, weights, refine, adapt, ahead, samples
+        )
+        report = soaking.soak(options, json, typer.echo)
+    except (DemoError, SettingError, ValueError, OSError) as error:
+        typer.echo(f"savos soak: {error}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(soaking.summary(report))
+    raise typer.Exit(report["ended"] != "complete" or report["verdict"]["flat"] is False)

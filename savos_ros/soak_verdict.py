@@ -1,0 +1,54 @@
+"""Compares the end of a soak with its beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+MIN_SAMPLES = 20
+# Largest growth from the tenth after the warm-up to the last; None: told, not judged, as other
+# work on the machine changes it.
+LIMITS = {
+    "rss_mb": 0.02,
+    "threads": 0.0,
+    "handles": 0.0,
+    "adapter_rss_mb": 0.02,
+    "cpu_ms": None,
+    "latency_p50_ms": None,
+    "latency_p99_ms": None,
+}
+BELOW_BASE = 0.005  # what the recall of visible pixels may lie under that of the base weights
+
+
+def verdict(samples: Sequence[dict]) -> dict:
+    """Compare the last tenth of the samples with the second one, the first being warm-up.
+
+    Returns:
+        compared: by quantity, mean early and late (threads and handles: median), growth (a share),
+        limit, flat; against_base: recall of given visible pixels in the last tenth, that of the
+        base weights on the same frames, limit, kept; flat: all of it, None with too few samples.
+    """
+    tenth = len(samples) // 10
+    if len(samples) < MIN_SAMPLES:
+        return {"compared": {}, "against_base": None, "flat": None}
+    early, late = samples[tenth : 2 * tenth], samples[-tenth:]
+    compared = {}
+    for name, limit in LIMITS.items():
+        pair = [[row[name] for row in part if row.get(name) is not None] for part in (early, late)]
+        if not all(pair):
+            continue
+        middle = np.median if limit == 0.0 else np.mean
+        first, last = (float(middle(values)) for values in pair)
+        growth = last / first - 1
+        flat = None if limit is None else abs(growth) <= limit if limit == 0.0 else growth <= limit
+        compared[name] = {
+            "early": first, "late": last, "growth": growth, "limit": limit, "flat": flat,
+        }  # fmt: skip
+    recall, base = (
+        float(np.mean([row[key]["visible_recall"] for row in late])) for key in ("scores", "base")
+    )
+    kept = recall >= base - BELOW_BASE
+    against = {"recall": recall, "base": base, "limit": -BELOW_BASE, "kept": kept}
+    flat = kept and all(row["flat"] is not False for row in compared.values())
+    return {"compared": compared, "against_base": against, "flat": flat}
