@@ -16,6 +16,7 @@ from savos_ros import (
     soak_commands,
 )
 from savos_ros.bags import commands as bag_commands
+from savos_ros.bags import convert_commands
 from savos_ros.options import JsonOption, SeedOption
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+convert_commands.register(app)
 bag_commands.register(app)
 engine_commands.register(app)
 app.add_typer(prepare_commands.app, name="prepare")

@@ -1,27 +1,24 @@
-"""The bag commands of `savos`: arguments in, printed result out."""
+"""The commands of `savos` that take a bag: arguments in, printed result out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-BagOut = Annotated[Path, typer.Argument(help="Folder of the new bag.")]
+BAG_MODULES = ("av", "rosbags", "pycocotools", "rich", "PIL")
 BagIn = Annotated[Path, typer.Argument(help="Folder of a bag, or its .mcap or .db3 file.")]
-Compressed = Annotated[bool, typer.Option("--compressed", help="JPEG instead of raw images.")]
-Storage = Annotated[str, typer.Option(help="mcap or sqlite3.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
-Form = Annotated[str, typer.Option("--as", help="Masks as label_image or instance_masks.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for function in (kitti_to_bag, fishbowl_to_bag, street_bag, play, run):
+    for function in (play, run):
         app.command()(function)
 
 
@@ -31,7 +28,7 @@ def clear_errors() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("av", "rosbags", "pycocotools", "rich"):
+        if (error.name or "").partition(".")[0] not in BAG_MODULES:
             raise
         _fail(f"{error.name} is not installed: pip install 'savos_ros[bags]'")
     except Exception as error:
@@ -53,93 +50,6 @@ def _expected_errors() -> tuple[type[Exception], ...]:
 def _fail(text: str) -> None:
     typer.echo(f"error: {text}", err=True)
     raise typer.Exit(1)
-
-
-def kitti_to_bag(
-    root: Annotated[
-        Path, typer.Argument(help="Folder with training/image_02, or a drive of KITTI raw.")
-    ],
-    out: BagOut,
-    sequence: Annotated[str, typer.Option(help="Sequence such as 0001 (tracking layout).")] = "",
-    masks: Annotated[
-        str, typer.Option(help="txt, png, tracker or none; txt (none for a raw drive) by default.")
-    ] = "",
-    mask_path: Annotated[
-        Path | None, typer.Option(help="File or folder of the masks, if not at the usual place.")
-    ] = None,
-    timestamps: Annotated[
-        Path | None, typer.Option(help="File of one time per frame; 10 Hz without it.")
-    ] = None,
-    form: Form = "",
-    compressed: Compressed = False,
-    storage: Storage = "mcap",
-    force: Force = False,
-) -> None:
-    """Make a bag from KITTI: tracking and MOTS layout, or a raw drive.
-
-    Masks become a label image; predicted ones (--masks tracker) become instance_masks, since they
-    may overlap.
-    """
-    with clear_errors():
-        from savos_ros.bags.from_kitti import kitti_to_bag as convert
-        from savos_ros.bags.recording import RecordOptions
-
-        form = form or ("instance_masks" if masks == "tracker" else "label_image")
-        options = RecordOptions(form, compressed=compressed, storage=storage, force=force)
-        _print_recorded(
-            convert(
-                root,
-                out,
-                options,
-                sequence=sequence,
-                masks=masks,
-                mask_path=mask_path,
-                timestamps=timestamps,
-            )
-        )
-
-
-def fishbowl_to_bag(
-    clip: Annotated[Path, typer.Argument(help="A clip: NAME.mp4 beside NAME.json.gz.")],
-    out: BagOut,
-    compressed: Compressed = False,
-    storage: Storage = "mcap",
-    force: Force = False,
-) -> None:
-    """Make a bag from a FISHBOWL clip, with the whole fish on /truth/masks."""
-    with clear_errors():
-        from savos_ros.bags.from_fishbowl import fishbowl_to_bag as convert
-        from savos_ros.bags.recording import RecordOptions
-
-        options = RecordOptions(compressed=compressed, storage=storage, force=force)
-        _print_recorded(convert(clip, out, options))
-
-
-def street_bag(
-    out: BagOut,
-    seed: Annotated[int | None, typer.Option(help="Number that fixes the whole clip.")] = None,
-    frames: Annotated[int | None, typer.Option(help="Frames of the clip.")] = None,
-    rate_hz: Annotated[float | None, typer.Option(help="Frames per second.")] = None,
-    width: Annotated[int | None, typer.Option(help="Image columns.")] = None,
-    height: Annotated[int | None, typer.Option(help="Image rows.")] = None,
-    density: Annotated[float | None, typer.Option(help="Traffic: 0 empty .. 2 crowded.")] = None,
-    style: Annotated[str | None, typer.Option(help="any, city, suburb or works.")] = None,
-    form: Form = "label_image",
-    compressed: Compressed = False,
-    storage: Storage = "mcap",
-    force: Force = False,
-) -> None:
-    """Make a bag of a generated street scene, with the whole objects on /truth/masks."""
-    given = {"seed": seed, "frames": frames, "rate_hz": rate_hz, "width": width, "height": height}
-    given |= {"density": density, "style": style}
-    with clear_errors():
-        from savos_ros.bags.from_street import street_to_bag
-        from savos_ros.bags.recording import RecordOptions
-        from training.data.street import StreetConfig
-
-        config = StreetConfig(**{key: value for key, value in given.items() if value is not None})
-        options = RecordOptions(form, compressed=compressed, storage=storage, force=force)
-        _print_recorded(street_to_bag(config, out, options))
 
 
 def play(
@@ -177,7 +87,7 @@ def play(
         typer.echo(f"not played: {name}, its type {kind} is not installed", err=True)
     for name in played.silent:
         typer.echo(f"nobody subscribed to {name} while waiting", err=True)
-    _print_counts("stopped" if played.stopped else "played", played.counts)
+    print_counts("stopped" if played.stopped else "played", played.counts)
     if played.damage:
         _fail(played.damage)
 
@@ -226,14 +136,8 @@ def run(
         _fail(summary["damage"])
 
 
-def _print_recorded(recorded: Any) -> None:
-    _print_counts(str(recorded.path), recorded.counts)
-    if recorded.overlap_px:
-        text = f"{recorded.overlap_px} mask pixels were covered by other masks in the label images"
-        typer.echo(f"{text}: --as instance_masks keeps them", err=True)
-
-
-def _print_counts(title: str, counts: dict[str, int]) -> None:
+def print_counts(title: str, counts: dict[str, int]) -> None:
+    """Print the messages by topic."""
     table = Table(title=title, title_justify="left")
     table.add_column("topic")
     table.add_column("messages", justify="right")
@@ -248,11 +152,11 @@ def _print_run(summary: dict, out: Path) -> None:
     console = Console()
     console.print(
         f"{summary['frames_out']} of {summary['frames_in']} frames answered, "
-        f"{summary['masks_in']} masks in, out: {_words(summary['objects_out'])}"
+        f"{summary['masks_in']} masks in, out: {words_of(summary['objects_out'])}"
     )
     for key in ("refused", "masks_skipped", "not_completed", "resets"):
         if summary[key]:
-            console.print(f"{key.replace('_', ' ')}: {_words(summary[key])}")
+            console.print(f"{key.replace('_', ' ')}: {words_of(summary[key])}")
     table = Table(title=f"time per frame in ms, {summary['model']} on {summary['backend']}")
     for name in ("stage", "p50", "p95", "p99"):
         table.add_column(name, justify="left" if name == "stage" else "right")
@@ -264,5 +168,6 @@ def _print_run(summary: dict, out: Path) -> None:
     console.print(f"results in {out}")
 
 
-def _words(counts: dict[str, int]) -> str:
+def words_of(counts: dict[str, int]) -> str:
+    """Counts in one line."""
     return ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"

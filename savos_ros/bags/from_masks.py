@@ -1,0 +1,93 @@
+"""Makes bags from a folder of images beside the tracked masks that another program wrote."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from savos_ros.bags.recording import START_NS, Recorded, RecordOptions, SourceFrame, record
+from savos_ros.bags.types import BagError
+from savos_ros.image_size import encoded_size
+from savos_ros.settings import InputConfig
+from training.data.mask_folders import MaskFolder, MaskFolderError, open_masks
+
+JPEG = (".jpg", ".jpeg")
+ENDINGS = (*JPEG, ".png")
+
+
+def masks_to_bag(
+    images: Path,
+    masks: Path,
+    path: Path,
+    options: RecordOptions,
+    form: str = "auto",
+    rate_hz: float = 10.0,
+) -> tuple[Recorded, MaskFolder]:
+    """Write the images of a folder and their masks as a bag.
+
+    Args:
+        images: folder of .jpg or .png files; numbers in their names count by value.
+        masks: folder or JSON file of the masks.
+        path: folder of the bag.
+        options: how to record.
+        form: form of the masks, one of training.data.mask_folders.FORMS, or auto.
+        rate_hz: images per second; they carry no time of their own.
+
+    Returns:
+        What was written, and the folder of masks, which says what it left out.
+
+    Raises:
+        BagError: something is missing or broken; nothing is left behind.
+    """
+    if not 0.001 <= rate_hz <= 10_000:
+        raise BagError(f"--rate must be between 0.001 and 10000 images a second, got {rate_hz}")
+    files = _image_files(images)
+    try:
+        source = open_masks(masks, [file.stem for file in files], form)
+        frames = _frames(files, source, rate_hz)
+        return record(frames, len(files), path, options), source
+    except MaskFolderError as error:
+        raise BagError(str(error)) from None
+
+
+def _image_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise BagError(f"{folder} is no folder: give the folder of the images")
+    files = [file for file in folder.iterdir() if file.suffix.lower() in ENDINGS]
+    if not files:
+        raise BagError(f"{folder} holds no image: files {', '.join(ENDINGS)} are needed")
+    twice = len(files) - len({file.stem for file in files})
+    if twice:
+        raise BagError(f"{folder}: {twice} images share their name with another: keep one of each")
+    return sorted(files, key=_order)
+
+
+def _order(file: Path) -> list[tuple[int, str]]:
+    """Names in order, numbers in them by value: frame 9 comes before frame 10."""
+    parts = re.split(r"(\d+)", file.stem)
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
+
+
+def _frames(files: list[Path], source: MaskFolder, rate_hz: float) -> Iterator[SourceFrame]:
+    for index, file in enumerate(files):
+        data = file.read_bytes()
+        image = _decode(file, data)
+        instances = source.instances(file.stem, image.shape[:2])
+        stamp = START_NS + round(index * 1e9 / rate_hz)
+        jpeg = data if file.suffix.lower() in JPEG else None
+        yield SourceFrame(stamp, image, instances, jpeg=jpeg)
+
+
+def _decode(file: Path, data: bytes) -> np.ndarray:
+    encoded = np.frombuffer(data, np.uint8)
+    size, limit = encoded_size(encoded), InputConfig().max_pixels
+    if size is not None and size[0] * size[1] > limit:
+        raise BagError(f"{file} is {size[1]}x{size[0]}, more than {limit} pixels: scale it down")
+    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if size else None
+    if image is None:
+        raise BagError(f"{file} cannot be decoded: it is cut off or no JPEG or PNG")
+    return image
