@@ -27,6 +27,7 @@ from savos_ros.soak_scene import (
 from savos_ros.soak_verdict import verdict
 
 SCORED = 10  # of so many frames one is scored, in time each of the loop
+MEASURED = "latency_ms.network.p50"  # the node has diagnosed its first frames
 ADAPTER = "training.site_worker"
 
 
@@ -145,7 +146,7 @@ class Run:
             "answered": feeder.answered,
             "lost": feeder.lost,
             "unmatched": feeder.unmatched,
-            "node": figures(feeder.values) if "backend" in feeder.values else {},
+            "node": figures(feeder.values) if MEASURED in feeder.values else {},
             "verdict": verdict(self._samples),
             "samples": self._samples,
         }
