@@ -166,13 +166,17 @@ def _by_cv_bridge(message: Any, max_pixels: int) -> np.ndarray:
     text = f"image has encoding {message.encoding!r}, must be one of {', '.join(_IMAGES)}"
     _check_size(f"{message.encoding} image", int(message.height), int(message.width), max_pixels)
     try:
-        from cv_bridge import CvBridge, CvBridgeError
-    except ImportError:
-        raise ConversionError(
-            "image_encoding", f"{text}: convert it, or install cv_bridge"
-        ) from None
-    try:
+        from cv_bridge import CvBridge
+
         array = np.asarray(CvBridge().imgmsg_to_cv2(message, "bgr8"))
-    except (CvBridgeError, TypeError, ValueError, RuntimeError, cv2.error) as error:
+    except (
+        Exception
+    ) as error:  # a cv_bridge of another NumPy or without its C++ part raises anything
+        if isinstance(error, ModuleNotFoundError) and error.name == "cv_bridge":
+            raise ConversionError(
+                "image_encoding",
+                f"{text}: let the driver send one of these, or install cv_bridge "
+                "(ros-$ROS_DISTRO-cv-bridge)",
+            ) from None
         raise ConversionError("image_encoding", f"{text}; cv_bridge says: {error}") from None
     return array

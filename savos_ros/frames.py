@@ -21,6 +21,23 @@ from savos_ros.conversions import (
 )
 from savos_ros.settings import InputConfig
 
+# What to do about masks that are left out, by the reason under which they are counted.
+REMEDIES = {
+    "mask_without_id": "give each mask its track id (yolo_ros: remap to its `tracking` topic)",
+    "mask_duplicate_id": "give an id to one mask of a frame only",
+    "mask_absent": "use a segmentation model: a detection without a mask is only a box",
+    "mask_encoding": "send masks as mono8",
+    "mask_size": "make masks for this image's size",
+    "mask_outside": "keep each roi inside the image",
+    "mask_data": "fill data with step * height bytes",
+    "mask_empty": "leave objects out that have no pixels",
+}
+
+
+def left_out_text(skipped: Counter) -> str:
+    """Say how many masks of a frame were left out, why, with what to do about it."""
+    return "; ".join(f"{count} {reason}: {REMEDIES[reason]}" for reason, count in skipped.items())
+
 
 def decode(
     image: Any, instances: Any, config: InputConfig, flow: Any = None
@@ -165,6 +182,8 @@ def _mask_of(entry: Any, height: int, width: int) -> tuple[np.ndarray, int, int]
 
 def _filled_contour(mask: Any, height: int, width: int) -> tuple[np.ndarray, int, int]:
     """Fill the contour of a yolo_msgs/Mask; returns the mask and its left and top edge [px]."""
+    if not mask.data and not mask.height:
+        raise ConversionError("mask_absent", "the detection has no mask")
     if (mask.height, mask.width) != (height, width):
         raise ConversionError("mask_size", "contour was made for an image of another size")
     points = np.array([(point.x, point.y) for point in mask.data], np.float64).reshape(-1, 2)

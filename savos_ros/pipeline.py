@@ -17,7 +17,7 @@ from savos_ros.adaptation import Adaptation
 from savos_ros.conversions import ConversionError, stamp_ns
 from savos_ros.diagnostics import Health
 from savos_ros.engine import Engine
-from savos_ros.frames import decode
+from savos_ros.frames import decode, left_out_text
 from savos_ros.refinement import Answered, Refinement
 from savos_ros.settings import InputConfig
 
@@ -150,7 +150,8 @@ class Pipeline:
         }
         self._health.skip(left_out + type(left_out)(report.skipped))
         if left_out:
-            self._warn("masks_left_out", f"{dict(left_out)} in the frame at {frame.stamp_ns} ns", 0)
+            text = f"{left_out_text(left_out)} (frame at {frame.stamp_ns} ns)"
+            self._warn("masks_left_out", text, 0)
         self._health.answered(time.monotonic(), stages, report.tracks, bool(report.reset))
 
     def failed(self, error: Exception, job: Job) -> None:

@@ -1,3 +1,4 @@
+import sys
 from types import SimpleNamespace
 
 import cv2
@@ -113,7 +114,7 @@ def broken(**changes):
 @pytest.mark.parametrize(
     ("source", "reason", "words"),
     [
-        (broken(encoding="yuv422"), "image_encoding", "yuv422"),
+        (broken(encoding="9UC3"), "image_encoding", "9UC3"),
         (broken(encoding=""), "image_encoding", "bgr8"),
         (broken(step=20), "image_data", "at least 21 bytes, got 20"),
         (broken(data=np.zeros(10, np.uint8)), "image_data", "got 10"),
@@ -126,6 +127,54 @@ def test_bad_images_are_refused_with_reason_and_remedy(source, reason, words):
     with pytest.raises(ConversionError, match=words) as caught:
         image_array(source, MANY)
     assert caught.value.reason == reason
+
+
+@pytest.fixture
+def cv_bridge(monkeypatch):
+    """Puts a module of the same name in cv_bridge's place, whose conversion is the given one."""
+
+    def put(convert):
+        bridge = type("CvBridge", (), {"imgmsg_to_cv2": lambda self, *given: convert(*given)})
+        monkeypatch.setitem(sys.modules, "cv_bridge", SimpleNamespace(CvBridge=bridge))
+
+    return put
+
+
+def test_other_encodings_are_asked_of_cv_bridge(cv_bridge):
+    asked = []
+
+    def convert(source, wanted):
+        asked.append((source.encoding, wanted))
+        return picture()
+
+    cv_bridge(convert)
+    array, order = image_array(broken(encoding="bayer_rggb8"), MANY)
+    assert asked == [("bayer_rggb8", "bgr8")] and order == "bgr"
+    assert (array == picture()).all()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AttributeError("'numpy.ndarray' object has no attribute 'newbyteorder'"),
+        ModuleNotFoundError("No module named 'cv_bridge.boost'", name="cv_bridge.boost"),
+        TypeError("buffer is too small for requested array"),
+    ],
+)
+def test_a_cv_bridge_that_breaks_is_quoted(cv_bridge, error):
+    def convert(source, wanted):
+        raise error
+
+    cv_bridge(convert)
+    with pytest.raises(ConversionError, match="cv_bridge says: ") as caught:
+        image_array(broken(encoding="bayer_rggb8"), MANY)
+    assert str(error) in str(caught.value) and caught.value.reason == "image_encoding"
+
+
+def test_without_cv_bridge_its_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv_bridge", None)
+    with pytest.raises(ConversionError, match=r"install cv_bridge \(ros-"):
+        image_array(broken(encoding="bayer_rggb8"), MANY)
 
 
 def test_label_and_flow_encodings_are_named():

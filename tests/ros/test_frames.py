@@ -6,7 +6,13 @@ import pytest
 from savos_model.types import Box, Instance
 from savos_ros import message_kit
 from savos_ros.conversions import ConversionError
-from savos_ros.frames import decode, detections_to_instances, masks_to_instances
+from savos_ros.frames import (
+    REMEDIES,
+    decode,
+    detections_to_instances,
+    left_out_text,
+    masks_to_instances,
+)
 from savos_ros.settings import InputConfig
 
 rosbags_types = pytest.importorskip("savos_ros.bags.types", reason="rosbags is not installed")
@@ -140,6 +146,7 @@ def test_a_bad_entry_is_counted_and_the_others_stay(reason):
     found, skipped = masks_to_instances(message, HEIGHT, WIDTH)
     assert [item.id for item in found] == ["1"]
     assert skipped == {reason: 1}
+    assert left_out_text(skipped) == f"1 {reason}: {REMEDIES[reason]}"
 
 
 def test_an_id_counts_once_per_frame():
@@ -171,6 +178,7 @@ def test_yolo_contours_are_filled():
             detection("", [(0, 0), (5, 0), (5, 5)]),
             detection("5", []),
             detection("6", [(0, 0), (5, 0), (5, 5)], height=20),
+            detection("8", [], height=0, width=0),
             detection("7", [(-30, 10), (100, 10), (100, 12), (-30, 12)], class_name=""),
         ]
     )
@@ -178,6 +186,9 @@ def test_yolo_contours_are_filled():
     assert [(item.id, item.class_id) for item in found] == [("4", "car"), ("7", "2")]
     assert found[0].box == Box(10, 5, 20, 15) and found[0].mask.all() and found[0].score == 0.75
     assert found[1].box == Box(0, 10, WIDTH, 13)
-    assert skipped == {"mask_without_id": 1, "mask_empty": 1, "mask_size": 1}
+    assert skipped == dict.fromkeys(
+        ("mask_without_id", "mask_empty", "mask_size", "mask_absent"), 1
+    )
+    assert "`tracking` topic" in left_out_text(skipped)
     frame, again = decode(image(), message, InputConfig(mask_source="yolo"))
     assert len(frame.instances) == 2 and again == skipped

@@ -44,7 +44,7 @@ def spoiled(message, **changes):
 
 
 BAD_IMAGES = {
-    "image_encoding": lambda rig: spoiled(rig.image(1), encoding="yuv422_yuy2"),
+    "image_encoding": lambda rig: spoiled(rig.image(1), encoding="9UC3"),
     "image_data": lambda rig: spoiled(rig.image(1), height=HEIGHT + 9),
     "image_empty": lambda rig: spoiled(rig.image(1), height=0),
     "image_too_large": lambda rig: spoiled(rig.image(1), height=2**31, width=2**31),
