@@ -121,8 +121,8 @@ def read(path):
 
 
 def requirements(*names):
-    """Paths of the requirement files of these layers, constraints included."""
-    return ["requirements/%s.txt" % name for name in names] + ["requirements/constraints.txt"]
+    """Paths of these requirement files."""
+    return ["requirements/%s.txt" % name for name in names]
 
 
 def stamped(name, inputs, say, work):
@@ -189,20 +189,34 @@ def torch_index():
     return ["--extra-index-url", url] if url else []
 
 
-def pip_install(*names, extra=()):
-    """Install requirement layers at their pinned versions."""
+def pip_install(*arguments, hint="check the network; calling make again goes on from here"):
+    """Install into .venv; what is built is built with what is already there."""
     command = [VENV_PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-    for name in names:
-        command += ["-r", "requirements/%s.txt" % name]
-    command += ["-c", "requirements/constraints.txt", *extra]
-    call(command, "check the network; calling make again goes on from here")
+    call([*command, "--no-build-isolation", *arguments], hint)
+
+
+def install_locked(*names, extra=(), **hints):
+    """Install requirement files, each package by its version and hash."""
+    layers = [part for path in requirements(*names) for part in ("-r", path)]
+    pip_install("--require-hashes", *layers, *extra, **hints)
+
+
+def install_packages():
+    """Install what the node, the demo and the building of messages need."""
+    install_locked("setuptools")
+    install_locked("lock-runtime")
+
+
+def install_test_packages():
+    """Install what tests and training need."""
+    install_locked("lock-test")
+    hint = "set TORCH_INDEX_URL to a package index that has this CPU build of PyTorch"
+    install_locked("torch", extra=torch_index(), hint=hint)
 
 
 def install_messages():
     """Put the source tree and the `savos` command into .venv, then build the messages there."""
-    command = [VENV_PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-    command += ["--no-deps", "--no-build-isolation", "-e", "."]
-    call(command, "look at the lines above")
+    pip_install("--no-deps", "-e", ".", hint="look at the lines above")
     # Last: pip removes what it takes for an older savos_ros, generated messages included.
     call([VENV_PYTHON, "scripts/build_messages.py"], "`make clean` starts over")
 
@@ -220,7 +234,7 @@ def message_inputs():
         "scripts/build_messages.py",
         "scripts/savos_node",
     ]
-    return [*messages, *build, "savos_ros/__init__.py", *requirements("build")]
+    return [*messages, *build, "savos_ros/__init__.py", *requirements("setuptools", "build")]
 
 
 def set_up(goal):
@@ -237,17 +251,17 @@ def set_up(goal):
     stamped("venv", [], "Python environment", make_venv)
     stamped(
         "runtime",
-        requirements("runtime", "build"),
+        requirements("setuptools", "lock-runtime"),
         "packages",
-        lambda: pip_install("runtime", "build"),
+        install_packages,
     )
     stamped("messages", message_inputs(), "messages", install_messages)
     if goal == "test":
         stamped(
             "test",
-            requirements("test"),
+            requirements("lock-test", "torch"),
             "test packages (PyTorch is large)",
-            lambda: pip_install("test", extra=torch_index()),
+            install_test_packages,
         )
 
 

@@ -28,5 +28,4 @@ def get_requires_for_build_wheel(config_settings: dict | None = None) -> list[st
     if not offered or os.environ.get("AMENT_PREFIX_PATH"):
         return wanted
     lines = (Path(__file__).parents[1] / "requirements" / "build.txt").read_text().splitlines()
-    skipped = ("#", "setuptools")  # setuptools is chosen by pyproject.toml
-    return [*wanted, *(line for line in lines if line and not line.startswith(skipped))]
+    return [*wanted, *(line for line in lines if line and not line.startswith("#"))]

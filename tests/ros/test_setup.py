@@ -147,21 +147,43 @@ def test_torch_index_of_the_user_is_used_and_an_unreachable_one_is_left_out(boot
 
 
 def pins(name: str) -> dict[str, str]:
-    lines = (ROOT / "requirements" / f"{name}.txt").read_text().splitlines()
-    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE))
 
 
-def test_every_requirement_is_pinned_once():
-    layers = [pins(name) for name in ("runtime", "build", "test", "constraints")]
-    versions: dict[str, set[str]] = {}
-    for name, version in (item for layer in layers for item in layer.items()):
-        versions.setdefault(name.lower().replace("_", "-"), set()).add(version)
-    assert not {name: found for name, found in versions.items() if len(found) > 1}
+INSTALLED = ("setuptools", "lock-runtime", "lock-test", "torch")
+
+
+def test_every_package_is_locked_once_as_it_was_asked_for():
+    locked: dict[str, str] = {}
+    for name in INSTALLED:
+        assert not locked.keys() & pins(name).keys()
+        locked |= pins(name)
+    for name in ("runtime", "build", "test"):
+        assert pins(name).items() <= locked.items()
+
+
+def test_every_locked_package_has_hashes():
+    for name in INSTALLED:
+        text = (ROOT / "requirements" / f"{name}.txt").read_text().replace("\\\n", "")
+        lines = [line for line in text.splitlines() if not line.startswith("#")]
+        assert all(re.search(r" --hash=sha256:[0-9a-f]{64}( |$)", line) for line in lines), name
+
+
+def test_set_up_installs_nothing_without_hashes(bootstrap, monkeypatch):
+    calls = []
+    monkeypatch.setattr(bootstrap, "call", lambda command, hint: calls.append(command))
+    monkeypatch.setattr(bootstrap, "torch_index", lambda: [])
+    bootstrap.install_packages()
+    bootstrap.install_test_packages()
+    files = [Path(part).stem for call in calls for part in call if part.endswith(".txt")]
+    assert files == list(INSTALLED)
+    assert all({"--require-hashes", "--no-build-isolation"} <= set(call) for call in calls)
 
 
 def test_the_demo_installs_no_torch():
-    assert "torch" not in pins("runtime") | pins("build")
-    assert pins("test")["torch"] == "2.13.0"
+    assert "torch" not in pins("lock-runtime")
+    assert pins("torch")["torch"] == "2.13.0+cpu"
 
 
 def test_version_and_ros_pins_agree_between_the_build_files():
