@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import queue
 import threading
 import time
@@ -182,7 +181,7 @@ class Adaptation:
         if fresh and self._sent:
             process.send(None)
             self._sent = 0
-        process.send(dataclasses.replace(frame, flow=None))  # it works out its own, both ways
+        process.send(frame)
         self._sent += 1
         self._wanted = self._sent < self._config.min_frames
 

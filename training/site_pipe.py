@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-import pickle
+import math
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from savos_model.config import SiteConfig
+import numpy as np
+
+from savos_model.config import ModelConfig, SiteConfig
+from savos_model.types import Box, Frame, Instance
 from savos_model.weights import Weights
 
 MOST_FACTS_BYTES = 10_000
+MOST_HEAD_BYTES = 64 << 20  # ids and classes are texts of others
+MOST_ARRAY_BYTES = 2 << 30  # of one item: the largest image and its masks
+KINDS = {"|u1": np.uint8, "<f4": np.float32}
 FACTS = {
     "state": ("collecting", "adapting", "checking"),
     "iterations": int,  # on this burst
@@ -61,23 +68,79 @@ def file_of(folder: Path, name: str) -> Path:
     return folder / f"{re.sub(r'[^A-Za-z0-9_.+-]', '_', name)}.safetensors"
 
 
-def send(connection: Connection, item: Any) -> None:
-    """Send an object to the process, its arrays as they lie: no copy holds up other threads."""
-    arrays: list[pickle.PickleBuffer] = []
-    head = pickle.dumps(item, protocol=5, buffer_callback=arrays.append)
-    connection.send((len(arrays), head))
-    for array in arrays:
-        connection.send_bytes(array.raw())
+def send(connection: Connection, item: Start | Frame | None) -> None:
+    """Send the process what it works with, arrays as they lie: no copy holds up other threads.
 
-
-def receive(connection: Connection) -> Any:
-    """What the node sent; EOFError when it is gone.
-
-    Unpickles: only the node that started this process holds the other end of the socket pair.
+    A frame goes without its flow: the process works out its own, both ways.
     """
-    count, head = connection.recv()
-    arrays = [bytearray(connection.recv_bytes()) for _ in range(count)]  # that can be written to
-    return pickle.loads(head, buffers=arrays)
+    arrays: list[np.ndarray] = []
+    head: dict[str, Any] = {}
+    if isinstance(item, Start):
+        weights = [item.base] if item.current is item.base else [item.base, item.current]
+        head["start"] = {
+            "weights": [_weights_head(w, arrays) for w in weights],
+            "version": item.version,
+            "config": asdict(item.config),
+            "folder": str(item.folder),
+        }
+    elif item is not None:
+        arrays += [item.image, *(i.mask for i in item.instances)]
+        seen = [(i.id, i.box, i.class_id, i.score) for i in item.instances]
+        head["frame"] = {"stamp_ns": item.stamp_ns, "order": item.order, "instances": seen}
+    head["arrays"] = [(array.dtype.str, array.shape) for array in arrays]
+    connection.send_bytes(json.dumps(head, default=np.generic.item).encode())
+    for array in arrays:
+        connection.send_bytes(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+
+
+def receive(connection: Connection) -> Start | Frame | None:
+    """What the node sent; nothing of it is run, and its size is checked before memory is taken.
+
+    Raises:
+        SiteError: it is something else.
+        EOFError, OSError: the node is gone, or sends more than can be meant.
+    """
+    data = connection.recv_bytes(MOST_HEAD_BYTES)
+    try:
+        head = json.loads(data)
+        sizes = [
+            math.prod(shape) * np.dtype(KINDS[kind]).itemsize for kind, shape in head["arrays"]
+        ]
+        if min(sizes, default=0) < 0 or sum(sizes) > MOST_ARRAY_BYTES:
+            raise ValueError(f"arrays of {sum(sizes)} bytes")
+        arrays = (
+            np.frombuffer(bytearray(connection.recv_bytes(size)), KINDS[kind]).reshape(shape)
+            for size, (kind, shape) in zip(sizes, head["arrays"], strict=True)
+        )
+        if "start" in head:
+            return _start(arrays=arrays, **head["start"])
+        return _frame(arrays=arrays, **head["frame"]) if "frame" in head else None
+    except (ValueError, TypeError, KeyError, StopIteration, RecursionError) as error:
+        raise SiteError(f"the node sent something else: {error!r:.200}") from None
+
+
+def _weights_head(weights: Weights, arrays: list[np.ndarray]) -> tuple:
+    arrays.extend(weights.arrays.values())
+    return weights.name, asdict(weights.model), list(weights.arrays), weights.info
+
+
+def _start(
+    arrays: Iterator[np.ndarray], weights: list, version: int, config: dict, folder: str
+) -> Start:
+    base, *other = [
+        Weights(name, ModelConfig(**model), {key: next(arrays) for key in keys}, info)
+        for name, model, keys, info in weights
+    ]
+    return Start(base, *(other or [base]), version, SiteConfig(**config), Path(folder))
+
+
+def _frame(arrays: Iterator[np.ndarray], stamp_ns: int, order: str, instances: list) -> Frame:
+    image = next(arrays)
+    seen = [
+        Instance(name, Box(*box), mask, class_id, score)
+        for (name, box, class_id, score), mask in zip(instances, arrays, strict=True)
+    ]
+    return Frame(stamp_ns, image, seen, order)
 
 
 def tell(connection: Connection, **facts: Any) -> None:

@@ -153,16 +153,20 @@ def test_frames_and_weights_go_through_the_pipe_unchanged(pipe):
     start = dataclasses.replace(start, current=start.base)
     frame = dataclasses.replace(frames(1)[0], order="rgb")
     frame.image.flags.writeable = False
+    frame.instances.append(Instance("far", Box(1, 1, 1, 1), np.empty((0, 0), np.uint8)))
+    frame = dataclasses.replace(frame, flow=np.zeros((*frame.image.shape[:2], 2), np.float32))
     sender = threading.Thread(target=lambda: [send(pipe[0], x) for x in (start, frame, None)])
     sender.start()
     got, seen, broken = (receive(pipe[1]) for _ in range(3))
     sender.join()
     assert got.base is got.current and (got.version, got.config) == (3, CONFIG)
+    assert (got.base.model, got.base.info) == (start.base.model, start.base.info)
     np.testing.assert_array_equal(
         got.base.arrays["lstm.bias_ih_l0"], start.base.arrays["lstm.bias_ih_l0"]
     )
     np.testing.assert_array_equal(seen.image, frame.image)
     assert (seen.order, seen.stamp_ns, broken) == ("rgb", 0, None)
+    assert seen.image.flags.writeable and seen.flow is None
     for mine, theirs in zip(frame.instances, seen.instances, strict=True):
         assert (mine.id, mine.box) == (theirs.id, theirs.box)
         np.testing.assert_array_equal(mine.mask, theirs.mask)
@@ -188,6 +192,27 @@ def test_only_known_facts_are_heard(pipe, data):
     if not pipe[1].closed:
         facts = hear(pipe[1])
         assert facts["iterations"] == 3 and math.isnan(facts["loss_after"])
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\x80\x04garbage",
+        b"[]",
+        b"[" * 100_000,
+        b'{"arrays": [["|O", [1]]]}',
+        b'{"arrays": [["|u1", [-1]]]}',
+        b'{"arrays": [["|u1", [%d]]]}' % (1 << 40),
+        b'{"arrays": [], "frame": {"stamp_ns": 0, "order": "bgr", "instances": []}}',
+        b'{"arrays": [], "start": {"weights": [["a", {}, ["x"], {}]], "version": 0, "config": {}, '
+        b'"folder": ""}}',
+        b'{"arrays": [], "start": {"code": "exit()"}}',
+    ],
+)
+def test_only_frames_and_weights_are_received(pipe, head):
+    pipe[0].send_bytes(head)
+    with pytest.raises(SiteError, match="something else"):
+        receive(pipe[1])
 
 
 def test_what_is_too_long_is_not_read(pipe):
