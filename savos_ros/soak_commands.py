@@ -33,8 +33,9 @@ def soak(
     from savos_ros import soak as soaking
     from savos_ros.demo_session import DemoError
 
-    # SIGTERM as Ctrl-C: a run of hours must not lose what it has.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Whoever ends it, and however it was started: a run of hours must not lose what it has.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         width, height = (int(side) for side in size.split("x"))
         options = soaking.SoakOptions(
