@@ -1,11 +1,11 @@
-"""The generated parameter file, table of parameters and part of the README."""
+"""The generated files: parameters, reference pages and part of the README."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from savos_ros import result_docs, settings
+from savos_ros import command_docs, message_docs, result_docs, settings
 
 
 def yaml_text() -> str:
@@ -48,6 +48,15 @@ def markdown_text() -> str:
     return "\n".join(lines) + "\n"
 
 
+def pages() -> dict[str, str]:
+    """Return the generated pages of docs/ by name."""
+    return {
+        "parameters.md": markdown_text(),
+        "messages.md": message_docs.markdown_text(),
+        "commands.md": command_docs.markdown_text(),
+    }
+
+
 def table_in(document: str, begin: str, end: str) -> str | None:
     """Return what stands between two markers of a document; None without the markers."""
     if begin not in document or end not in document:
@@ -64,7 +73,7 @@ def filled(document: str, begin: str, end: str, text: str) -> str:
 
 
 def update(root: Path) -> list[Path]:
-    """Rewrite config/amodal.yaml, docs/parameters.md and, between its markers, README.md.
+    """Rewrite config/amodal.yaml, the reference pages and, between its markers, README.md.
 
     Args:
         root: the source tree of the package.
@@ -74,7 +83,7 @@ def update(root: Path) -> list[Path]:
     """
     wanted = {root / "config" / "amodal.yaml": yaml_text()}
     if (root / "docs").is_dir():  # of a source tree
-        wanted[root / "docs" / "parameters.md"] = markdown_text()
+        wanted |= {root / "docs" / name: text for name, text in pages().items()}
     readme = root / "README.md"
     if readme.is_file():
         document = readme.read_text(encoding="utf-8")

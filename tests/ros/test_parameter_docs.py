@@ -31,8 +31,9 @@ def test_parameter_file_holds_every_default_with_its_type():
 
 
 def test_the_generated_documents_are_up_to_date():
-    table = (ROOT / "docs" / "parameters.md").read_text(encoding="utf-8")
-    assert table == parameter_docs.markdown_text(), "run `savos params --write`"
+    for name, text in parameter_docs.pages().items():
+        there = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        assert there == text, f"docs/{name}: run `savos params --write`"
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     figures = parameter_docs.table_in(readme, result_docs.BEGIN, result_docs.END)
     wanted = result_docs.markdown_text(ROOT / "docs" / "results")
@@ -47,12 +48,28 @@ def test_every_setting_has_a_text_and_the_table_a_row_for_it():
         assert table.count(f"| `{name}` |") == 1
 
 
+def test_pages_name_every_field_of_the_messages_and_every_option_of_a_command():
+    pages = parameter_docs.pages()
+    assert (
+        "| `occlusion` | `float32` | hidden share of the amodal area, 0..1 |"
+        in pages["messages.md"]
+    )
+    assert "| `COASTED` | 3 |" in pages["messages.md"]
+    assert pages["messages.md"].count("\n## ") == len(list((ROOT / "msg").glob("*.msg")))
+    commands = pages["commands.md"]
+    for heading in ("## savos run", "## savos bench", "### savos bench node", "## savos train"):
+        assert f"{heading}\n" in commands
+    assert "| `BAG` | required | Folder of a bag" in commands
+    assert "| `--video`, `--no-video` | `--video` |" in commands
+    assert "| `--learning-rate` | `0.001` | train: peak learning rate of Adam" in commands
+
+
 def test_update_writes_file_and_table_once(tmp_path):
     (tmp_path / "config").mkdir()
     (tmp_path / "docs").mkdir()
     readme = tmp_path / "README.md"
     readme.write_text(f"top\n{result_docs.BEGIN}\nold\n{result_docs.END}\nrest\n")
-    assert len(parameter_docs.update(tmp_path)) == 3
+    assert len(parameter_docs.update(tmp_path)) == 2 + len(parameter_docs.pages())
     assert readme.read_text().startswith("top\n") and readme.read_text().endswith("\nrest\n")
     assert "old" not in readme.read_text()
     assert (tmp_path / "docs" / "parameters.md").read_text() == parameter_docs.markdown_text()
