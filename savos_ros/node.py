@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 import traceback
@@ -278,6 +279,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # rcl gives no finer type for a parameter file that is missing or malformed.
         return _refuse(f"{error}\nCheck the arguments after --ros-args and the --params-file")
     finally:
+        # Ctrl-C under `ros2 launch` comes twice; the second one must not cut the end short.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if executor is not None:
             executor.shutdown()
         if node is not None:

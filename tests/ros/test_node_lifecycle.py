@@ -155,6 +155,9 @@ def test_a_signal_ends_the_process_cleanly(number, active):
         else:
             time.sleep(3)
         process.send_signal(number)
+        if number == signal.SIGINT and active:  # as Ctrl-C does under `ros2 launch`
+            time.sleep(0.02)
+            process.send_signal(number)
         _, errors = process.communicate(timeout=20)
     finally:
         process.kill()
