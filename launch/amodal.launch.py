@@ -33,6 +33,7 @@ CONFIG = share_dir() / "config"
 NODE_NAME = "savos"
 BOOL = ["true", "false"]
 DISCOVERY_S = 5.0
+RESPAWN_S = 5.0  # long enough to read why it ended
 ACTIVE = b"]: active: "  # in the log line of an activated node
 ARGUMENTS = (
     DeclareLaunchArgument(
@@ -58,6 +59,12 @@ ARGUMENTS = (
     ),
     DeclareLaunchArgument(
         "autostart", default_value="true", choices=BOOL, description="configure, then activate"
+    ),
+    DeclareLaunchArgument(
+        "respawn",
+        default_value="false",
+        choices=BOOL,
+        description="true: start the node again when it ends; false: end the launch with it",
     ),
     DeclareLaunchArgument(
         "bag", default_value="", description="rosbag2 to play once the node is active"
@@ -96,6 +103,7 @@ def amodal_node(values: dict[str, str]) -> LifecycleNode:
             parameters.append({parameter: ParameterValue(values[argument], value_type=str)})
     if values["bag"]:
         parameters.append({"use_sim_time": True})
+    respawn = values["respawn"] == "true"
     return LifecycleNode(
         package="savos_ros",
         executable="savos_node",
@@ -109,7 +117,9 @@ def amodal_node(values: dict[str, str]) -> LifecycleNode:
         ],
         output="screen",
         emulate_tty=True,
-        on_exit=end_launch,
+        on_exit=None if respawn else end_launch,
+        respawn=respawn,
+        respawn_delay=RESPAWN_S,
     )
 
 

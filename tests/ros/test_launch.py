@@ -18,6 +18,7 @@ for needed in ("launch_pytest", "launch_ros", "composition_interfaces"):
 
 import launch_pytest  # noqa: E402
 import rclpy  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from launch import LaunchContext, LaunchDescription  # noqa: E402
 from launch.actions import IncludeLaunchDescription, RegisterEventHandler  # noqa: E402
 from launch.event_handlers import OnProcessExit, OnProcessIO  # noqa: E402
@@ -126,7 +127,7 @@ def test_every_argument_has_a_text_and_a_default_that_works_unedited():
     arguments = {a.name: a for a in load("amodal").get_launch_arguments()}
     assert set(arguments) == {
         "image", "instances", "image_transport", "params_file", "namespace", "backend", "autostart",
-        "bag", "rviz", "fastdds",
+        "respawn", "bag", "rviz", "fastdds",
     }  # fmt: skip
     for argument in arguments.values():
         assert argument.description and argument.default_value is not None, argument.name
@@ -181,6 +182,51 @@ def replay(params_file, bag):
 def test_replay_answers_the_bag(replay, watch):
     watcher = watch("/savos")
     assert wait_until(lambda: len(watcher.masks) >= FRAMES), len(watcher.masks)
+
+
+def run_cameras(**arguments: str) -> list:
+    context = LaunchContext()
+    entities = load("cameras").entities
+    context.launch_configurations.update(arguments)
+    for declared in entities[:-1]:
+        declared.execute(context)
+    return entities[-1].execute(context)
+
+
+def test_cameras_are_different_names():
+    assert len(run_cameras()) == 3
+    for cameras in ("front,front", "front,,left", ""):
+        with pytest.raises(ValueError, match="different names with commas"):
+            run_cameras(cameras=cameras)
+
+
+@launch_pytest.fixture
+def two_cameras(params_file):
+    arguments = {
+        "cameras": "front, left",
+        "params_file": params_file,
+        "image": "picture",
+        "instances": "/tracks/{camera}",
+    }
+    return LaunchDescription([included("cameras", **arguments), ReadyToTest()])
+
+
+@pytest.mark.launch(fixture=two_cameras)
+def test_each_camera_is_a_node_with_topics_and_diagnostics_of_its_own(two_cameras, watch):
+    watchers = {name: watch(f"/{name}/savos") for name in ("front", "left")}
+    for watcher in watchers.values():
+        assert wait_until(lambda: watcher.state() == "active")  # noqa: B023
+    node, heard = watchers["front"].node, {}
+
+    def hear(message):
+        heard.update({status.hardware_id: status.name for status in message.status})
+
+    node.create_subscription(DiagnosticArray, "/diagnostics", hear, 10)
+    expected = {f"/{name}": f"/{name}/savos: amodal masks" for name in watchers}
+    assert wait_until(lambda: heard == expected), heard
+    for name in watchers:
+        topics = dict(node.get_subscriber_names_and_types_by_node("savos", f"/{name}"))
+        assert {f"/{name}/picture", f"/tracks/{name}"} <= topics.keys()
 
 
 @launch_pytest.fixture
