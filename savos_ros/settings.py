@@ -53,7 +53,10 @@ class InputConfig:
         maximum=100,
     )
     pair_buffer: int = setting(
-        10, "messages per topic that may wait for their partner", minimum=1, maximum=1000
+        20,
+        "messages per topic that may wait for their partner: at 10 Hz a tracker may be 2 s late",
+        minimum=1,
+        maximum=1000,
     )
     max_pixels: int = setting(
         16_777_216,
