@@ -54,7 +54,8 @@ def cached_engine(folder: Path, key: Key, build: Callable[[], bytes]) -> bytes:
     Args:
         folder: made when missing; a read-only one serves what is in it.
         key: everything that the engine depends on.
-        build: makes the engine; called at most once.
+        build: makes the engine; called at most once. One for which the disk has no room is not
+            kept, with a warning: it is as good, and building took minutes.
 
     Raises:
         EngineCacheError: the engine must be built and the folder cannot be written.
@@ -69,7 +70,7 @@ def cached_engine(folder: Path, key: Key, build: Callable[[], bytes]) -> bytes:
             if (engine := read_if_sound(path, key, warn=False)) is None:
                 LOG.warning("building engine %s: this can take minutes, once", path)
                 engine = build()
-                write_engine(path, key, engine)
+                keep_engine(path, key, engine)
             return engine
     except OSError as error:
         raise EngineCacheError(
@@ -117,6 +118,14 @@ def read_engine(path: Path, key: Key) -> bytes:
     if hashlib.sha256(engine).hexdigest() != wanted[1]:
         raise ForeignEngineError("its content has changed")
     return engine
+
+
+def keep_engine(path: Path, key: Key, engine: bytes) -> None:
+    """Write an engine file, or warn that there is none."""
+    try:
+        write_engine(path, key, engine)
+    except OSError as error:
+        LOG.warning("engine %s cannot be kept (%s): the next start builds it again", path, error)
 
 
 def write_engine(path: Path, key: Key, engine: bytes) -> None:

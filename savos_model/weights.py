@@ -116,7 +116,7 @@ def model_from_metadata(metadata: Mapping[str, str], path: Path) -> ModelConfig:
 
 
 def save_weights(path: Path, weights: Weights, dtype: str = "float16") -> None:
-    """Write weights, whole or not at all."""
+    """Write weights, whole or not at all; OSError as save_tensors."""
     metadata = {
         **weights.info,
         "name": weights.name,
@@ -127,7 +127,11 @@ def save_weights(path: Path, weights: Weights, dtype: str = "float16") -> None:
 
 
 def save_tensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write arrays and text as safetensors atomically (temporary file, then rename)."""
+    """Write arrays and text as safetensors atomically (temporary file, then rename).
+
+    Raises:
+        OSError: no space, or no permission; what was there before stays.
+    """
     # The library writes an array's memory as it lies, so a transposed one would come back mixed up.
     whole = {key: np.ascontiguousarray(a) for key, a in arrays.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,8 +141,10 @@ def save_tensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping
         save_file(whole, temporary, metadata=dict(metadata))
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, SafetensorError):
+            raise OSError(f"{path} cannot be written: {error}") from error
         raise
 
 

@@ -28,6 +28,7 @@ class Activation(NamedTuple):
     worker: Worker[Job]
     refinement: Refinement
     adaptation: Adaptation
+    health: Health
 
     def apply(self, settings: NodeSettings) -> None:
         """Use other live settings."""
@@ -42,6 +43,7 @@ class Activation(NamedTuple):
         stopped = self.worker.stop()
         ended = all((stopped, self.refinement.stop(), self.adaptation.stop()))
         self.inputs.joiner.clear()
+        self.health.keep(self.inputs.joiner.losses)
         self.outputs.destroy()
         return ended
 
@@ -86,4 +88,4 @@ def connect(
     worker = Worker(pipeline.work, depth, pipeline.dropped, pipeline.failed, idle)
     inputs = Inputs(node, settings, on_set, on_lost)
     adaptation.start()
-    return Activation(inputs, outputs, pipeline, worker, refinement, adaptation)
+    return Activation(inputs, outputs, pipeline, worker, refinement, adaptation, health)

@@ -95,6 +95,11 @@ class Health:
         more = f" ({total - said} since the last report)" if total - said > count else ""
         return f"{reason}: {text}{more}"
 
+    def keep(self, losses: Mapping[str, int]) -> None:
+        """Go on counting what a stamp joiner lost that is about to go."""
+        with self._lock:
+            self._drops.update(losses)
+
     def skip(self, reasons: Mapping[str, int]) -> None:
         """Count single masks that were left out or passed on as they came."""
         with self._lock:

@@ -89,7 +89,9 @@ def build_engine(
 
         with progress(f"building for {gpu} GPU, compute capability {capability}", typer.echo):
             engine = cached_engine(folder, key, build)
-        typer.echo(f"{engine_path(folder, key)}: {len(engine) / 2**20:.1f} MiB")
+        if not (path := engine_path(folder, key)).is_file():
+            raise OSError(f"{path} could not be written: see the warning above")
+        typer.echo(f"{path}: {len(engine) / 2**20:.1f} MiB")
         if json is not None:
             _, network, _parser = tensorrt_build.parsed(graph)
             sizes = {"onnx_bytes": len(graph), "engine_bytes": len(engine)}

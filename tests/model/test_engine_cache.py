@@ -13,6 +13,7 @@ from savos_model.engine_cache import (
     engine_folder,
     engine_path,
 )
+from tests.full_disk import full_disk
 
 KEY = {"weights": "small/odd name", "onnx": "12ab", "gpu": "G", "precision": "fp16"}
 ENGINE = bytes(range(256)) * 40
@@ -100,6 +101,15 @@ def test_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(EngineCacheError, match=r"model\.engine_dir: cannot write to"):
         cached_engine(tmp_path / "file" / "engines", KEY, lambda: ENGINE)
+
+
+def test_an_engine_for_which_there_is_no_room_is_used_but_not_kept(tmp_path, caplog):
+    with full_disk(len(ENGINE) // 2):
+        assert cached_engine(tmp_path, KEY, lambda: ENGINE) == ENGINE
+    assert "cannot be kept" in caplog.text and "File too large" in caplog.text
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+    assert cached_engine(tmp_path, KEY, lambda: ENGINE) == ENGINE
+    assert cached_engine(tmp_path, KEY, not_needed) == ENGINE
 
 
 def race(folder: str, start: float) -> None:

@@ -14,6 +14,7 @@ from savos_model.weights import (
     save_weights,
     shipped_weights,
 )
+from tests.full_disk import full_disk
 from tests.model.test_backends import random_weights
 
 TINY = ModelConfig(width=0.0625)
@@ -28,6 +29,19 @@ def test_round_trip_keeps_everything(tmp_path):
     assert again.temperature == 1.5
     for key, value in weights.arrays.items():
         np.testing.assert_array_equal(again.arrays[key], value)
+    assert [p.name for p in tmp_path.iterdir()] == ["tiny.safetensors"]
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path):
+    weights, path = random_weights(TINY), tmp_path / "tiny.safetensors"
+    save_weights(path, weights)
+    other = dataclasses.replace(weights, name="other")
+    with (
+        full_disk(1000),
+        pytest.raises(OSError, match=r"tiny\.safetensors cannot be written: .*large"),
+    ):
+        save_weights(path, other)
+    assert load_weights(str(path)).name == weights.name != "other"
     assert [p.name for p in tmp_path.iterdir()] == ["tiny.safetensors"]
 
 

@@ -1,6 +1,7 @@
 # ruff: noqa: E402  (nothing below runs where torch is absent)
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -198,6 +199,19 @@ def test_a_process_that_hangs_is_ended(bench, does, monkeypatch):
     monkeypatch.setattr(adaptation, "HANG_S", 600)
     it.patient = True
     it.until(lambda: it.name == "fresh+1")
+
+
+def test_a_full_disk_costs_the_accepted_weights_alone(bench):
+    it = bench("adapting")
+    it.until(lambda: it.state("adapting"))
+    it.does("all")
+    it.adaptation.roll_back()  # starts it again
+    it.until(lambda: it.state("collecting"))
+    resource.prlimit(it.pid, resource.RLIMIT_FSIZE, (1000, 1000))
+    it.until(lambda: it.report()["problem"])
+    assert "adaptation is down" in it.lines[-1] and it.name == "fresh"
+    assert not list(it.folder.glob("*.safetensors")) and not list(it.folder.glob("*.part"))
+    it.until(lambda: it.name == "fresh+1" and not it.report()["problem"])
 
 
 def test_roll_back_by_service_and_by_the_process(bench):

@@ -5,6 +5,7 @@ from savos_model.backends import tensorrt_build
 from savos_model.layers import PRIOR, VISIBLE
 from savos_ros import engine_commands
 from savos_ros.cli import app
+from tests.full_disk import full_disk
 from tests.tiny_weights import save_random
 
 
@@ -56,6 +57,18 @@ def test_build_engine_fills_the_nodes_folder(tmp_path, monkeypatch):
         assert "building for any GPU, compute capability 8.9: done" in result.output
     assert asked == ["8.9"], "the second call finds the first one's engine"
     assert len(list(tmp_path.glob("*.engine"))) == 1
+
+
+def test_build_engine_without_room_for_it_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr(tensorrt_build, "engine_key", lambda *a: {"gpu": a[2]})
+    monkeypatch.setattr(tensorrt_build, "build_engine", lambda *a, **b: bytes(5000))
+    weights = save_random(tmp_path / "w.safetensors")
+    with full_disk(1000):
+        result = run(
+            "build-engine", weights, "--compute-capability", "8.9", "--engine-dir", tmp_path
+        )
+    assert result.exit_code == 1 and "could not be written: see the warning" in result.output
+    assert not [*tmp_path.glob("*.engine"), *tmp_path.glob("*.part")]
 
 
 def test_build_engine_names_what_is_missing(monkeypatch, tmp_path):

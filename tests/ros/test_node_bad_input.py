@@ -163,6 +163,18 @@ def test_lost_partners_are_counted(fresh):
     assert values["drops.image_unpaired"] == values["drops.instances_unpaired"] == "1"
 
 
+def test_what_waits_for_its_partner_at_deactivation_stays_counted(fresh):
+    fresh.send(0)
+    fresh.answered(0)
+    received = fresh.node._active.inputs.joiner.received
+    fresh.publisher(Image, "image").publish(fresh.image(1))
+    wait_for(lambda: received["image"] == 2)
+    fresh.do(fresh.node.trigger_deactivate)
+    assert fresh.values()["drops.image_unpaired"] == "1"
+    fresh.do(fresh.node.trigger_activate)
+    assert fresh.values()["drops.image_unpaired"] == "1"
+
+
 def test_bad_entries_of_a_mask_array_do_not_lose_the_frame():
     rig = Rig(input__mask_source="instance_masks", diagnostics__period_s=0.2).activate()
     try:

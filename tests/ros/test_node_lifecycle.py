@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import weakref
 from pathlib import Path
 
@@ -127,37 +126,52 @@ def test_shutdown_from_every_state():
 
 
 PROGRAM = """
-import sys
+import sys, time
 from savos_ros import node
 from tests.ros.rig import echo_engine
-node.AmodalNode.__init__.__kwdefaults__["load"] = echo_engine
-sys.exit(node.main(sys.argv[1:]))
+def load(settings):
+    if sys.argv[1] == "configuring":
+        print("configuring", file=sys.stderr, flush=True)
+        time.sleep(3)
+    return echo_engine(settings)
+def stay(step):
+    def start(self):
+        if step:
+            getattr(self, step)()
+        print("it is", self.state, file=sys.stderr, flush=True)
+        return True
+    return start
+node.AmodalNode.__init__.__kwdefaults__["load"] = load
+steps = {"unconfigured": "", "inactive": "trigger_configure", "finalized": "trigger_shutdown"}
+if sys.argv[1] in steps:
+    node.AmodalNode.autostart = stay(steps[sys.argv[1]])
+sys.exit(node.main(["--autostart"]))
 """
+SIGNS = {  # what is said once it is there
+    "unconfigured": "it is unconfigured",
+    "configuring": "configuring",
+    "inactive": "it is inactive",
+    "active": "active: image = /image",
+    "finalized": "it is finalized",
+}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("active", [False, True])
-def test_a_signal_ends_the_process_cleanly(number, active):
+@pytest.mark.parametrize("state", SIGNS)
+def test_a_signal_ends_the_process_cleanly(number, state):
     environment = os.environ | {"ROS_AUTOMATIC_DISCOVERY_RANGE": "OFF"}
-    arguments = ["--autostart"] if active else ["--ros-args", "-p", "compose.tresh:=1.0"]
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *arguments],
+        [sys.executable, "-c", PROGRAM, state],
         env=environment,
         cwd=Path(__file__).parents[2],
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
-        if active:
-            for line in process.stderr:
-                if "active: image = /image" in line:
-                    break
-        else:
-            time.sleep(3)
+        for line in process.stderr:
+            if SIGNS[state] in line:
+                break
         process.send_signal(number)
-        if number == signal.SIGINT and active:  # as Ctrl-C does under `ros2 launch`
-            time.sleep(0.02)
-            process.send_signal(number)
         _, errors = process.communicate(timeout=20)
     finally:
         process.kill()
