@@ -199,7 +199,7 @@ class SiteConfig:
 
     enabled: bool = setting(False, "learn from the camera, in a process of its own", live=True)
     device: str = setting("cpu", "where it learns: cpu, cuda or cuda:N")
-    learning_rate: float = setting(3e-4, "learning rate of Adam", minimum=0.0, maximum=1.0)
+    learning_rate: float = setting(5e-4, "learning rate of Adam", minimum=0.0, maximum=1.0)
     max_iterations: int = setting(100, "most iterations on one burst of frames", minimum=1)
     min_frames: int = setting(
         30,

@@ -11,7 +11,7 @@ from tests.model.scenes import crossing
 # Without the prior mask, so that fresh weights know nothing of V yet.
 MODEL = ModelConfig(width=0.0625, prior_mask=False)
 PERIOD_NS = 100_000_000
-CONFIG = SiteConfig(learning_rate=1e-2, max_iterations=10, min_frames=12)
+CONFIG = SiteConfig(learning_rate=3e-2, max_iterations=20, min_frames=12)
 
 
 def fresh_weights(**info):

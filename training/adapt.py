@@ -25,6 +25,7 @@ from savos_model.network import SavosNet
 from savos_model.settings import SettingError, check_settings, setting
 from savos_model.weights import Weights, WeightsError
 from training.augment import AugmentConfig, make_input
+from training.averages import average_into
 from training.data.store import Clip, ClipFrame, collect_rows, stack_rows
 from training.windows import StoredWindows, gather, list_places
 
@@ -39,6 +40,10 @@ class AdaptConfig:
         SiteConfig().learning_rate, "learning rate of Adam", minimum=0.0, maximum=1.0
     )
     max_iterations: int = setting(SiteConfig().max_iterations, "most iterations", minimum=1)
+    warmup: int = setting(
+        20, "iterations in which the rate rises; the stopping rule begins after them", minimum=0
+    )
+    ema: float = setting(0.95, "decay of the averaged weights", minimum=0.0, maximum=0.999)
     stop_gain: float = setting(
         0.01, "stop when the visible IoU gained less", minimum=-1.0, maximum=1.0
     )
@@ -55,11 +60,17 @@ class AdaptConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if self.stop_window % self.measure_every:
-            raise SettingError(
-                f"stop_window must be a multiple of measure_every, got {self.stop_window} and "
-                f"{self.measure_every}: the rule compares measurements {self.stop_window} apart"
-            )
+        for name in ("stop_window", "warmup"):
+            value = getattr(self, name)
+            if value % self.measure_every:
+                raise SettingError(
+                    f"{name} must be a multiple of measure_every, got {value} and "
+                    f"{self.measure_every}: the rule compares measurements {self.stop_window} apart"
+                )
+
+    def rate(self, iteration: int) -> float:
+        """Learning rate of an iteration, counted from 1."""
+        return self.learning_rate * min(1.0, iteration / max(1, self.warmup))
 
 
 @dataclass(frozen=True)
@@ -113,8 +124,8 @@ def adapt(
         loss: that of the training; the one stored with the weights when None.
         augment: likewise.
         held: rows that measure the visible IoU instead of `clip`, to check on unused frames.
-        watch: called with the iteration and the network at every measurement, also before the first
-            iteration; it must leave the network as it is.
+        watch: called with the iteration and the averaged network at every measurement, also
+            before the first iteration; it must leave the network as it is.
 
     Raises:
         WeightsError: the settings stored with the weights cannot be read.
@@ -125,12 +136,12 @@ def adapt(
     if not places:
         return AdaptResult(weights, [], f"no track is seen for {config.length} frames")
     source = StoredWindows([clip], places, config.length, config.device)
-    net, start = network(weights, config.device), network(weights, config.device)
+    net, start, average = (network(weights, config.device) for _ in range(3))
     checks = check_batches(held or clip, weights.model, config, augment.enlarge)
     optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
     history = [{"iteration": 0, "visible_iou": visible_iou(net, checks, config.bf16)}]
     if watch:
-        watch(0, net)
+        watch(0, average)
     parts: list[dict[str, float]] = []
     for iteration in range(1, config.max_iterations + 1):
         window = source.draw(config.batch, np.random.default_rng((config.seed, iteration)))
@@ -138,22 +149,24 @@ def adapt(
         targets = make_input(window, weights.model, augment, generator)
         losses = savos_losses(net, targets, loss, bf16=config.bf16)
         total = total_loss(losses, loss)
+        optimiser.param_groups[0]["lr"] = config.rate(iteration)
         learn(net, optimiser, total + config.pull * distance(net, start) if config.pull else total)
+        average_into(average.state_dict(), net, config.ema)
         terms = {"loss": total, **losses._asdict()}
         parts.append({name: value.item() for name, value in terms.items()})
         if iteration == 1:
             history[0] |= parts[0]  # the loss of the given weights, before any step
 
         if iteration % config.measure_every == 0 or iteration == config.max_iterations:
-            value = visible_iou(net, checks, config.bf16)
+            value = visible_iou(average, checks, config.bf16)
             history.append({"iteration": iteration, "visible_iou": value, **means(parts)})
             parts.clear()
             if watch:
-                watch(iteration, net)
+                watch(iteration, average)
             if finished(history, config):
                 break
     stopped = "gain" if finished(history, config) else "max_iterations"
-    return AdaptResult(taken(weights, clip.name, net, config, history), history, stopped)
+    return AdaptResult(taken(weights, clip.name, average, config, history), history, stopped)
 
 
 def learn(net: SavosNet, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -170,11 +183,16 @@ def means(parts: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def finished(history: Sequence[dict[str, float]], config: AdaptConfig) -> bool:
-    """Whether the visible IoU gained less than stop_gain over the last stop_window iterations."""
+    """Whether the visible IoU gained less than stop_gain over the last stop_window iterations.
+
+    Those of the warm-up do not count: there Adam, which knows no gradient yet, rather loses.
+    """
     values = {entry["iteration"]: entry["visible_iou"] for entry in history}
     now = history[-1]["iteration"]
-    earlier = values.get(now - config.stop_window)
-    return earlier is not None and values[now] - earlier < config.stop_gain
+    earlier = now - config.stop_window
+    if earlier < config.warmup or earlier not in values:
+        return False
+    return values[now] - values[earlier] < config.stop_gain
 
 
 def check_batches(

@@ -33,6 +33,7 @@ from savos_model.losses import LossConfig, Losses, Targets, savos_losses, total_
 from savos_model.network import SavosNet
 from savos_model.weights import Weights, save_weights
 from training.augment import Window, make_input
+from training.averages import average_into
 from training.checkpoint import Learner, Reached, load_checkpoint, save_checkpoint
 from training.config import RunConfig, TrainConfig, add_flags, make_run, write_run
 from training.constraints import constrain
@@ -78,12 +79,6 @@ def make_batch(step: int, run: RunConfig, data: RunData, ranks: Ranks) -> Target
         groups.append(make_targets(window, run, int(rng.integers(2**63))))
     parts = zip(*groups, strict=True)
     return Targets(*(None if part[0] is None else torch.cat(part) for part in parts))
-
-
-def average_into(average: dict[str, Tensor], net: nn.Module, decay: float) -> None:
-    """Exponential moving average of the weights, in place."""
-    for name, value in net.state_dict().items():
-        average[name].lerp_(value, 1 - decay)
 
 
 class Objective(nn.Module):

@@ -32,7 +32,7 @@ from training.results import read_results
 
 # Without the prior mask, so that fresh weights know nothing of V yet.
 MODEL = ModelConfig(width=0.0625, prior_mask=False)
-SHORT = {"batch": 4, "length": 4, "min_px": 50, "checked": 6, "bf16": False}
+SHORT = {"warmup": 0, "batch": 4, "length": 4, "min_px": 50, "checked": 6, "bf16": False}
 
 
 def fresh(seed=0, **info):
@@ -95,7 +95,25 @@ def entries(values, every=5):
     ],
 )
 def test_rule_of_section_4_3(values, stop):
-    assert finished(entries(values), AdaptConfig()) is stop
+    assert finished(entries(values), AdaptConfig(warmup=0)) is stop
+    # Behind a warm-up the rule is the same; within it nothing stops.
+    assert finished(entries([0.9] * 4 + values), AdaptConfig(warmup=20)) is stop
+    assert not finished(entries(values), AdaptConfig(warmup=20))
+
+
+def test_the_rate_rises_and_the_weights_are_averaged(clip):
+    rates = [AdaptConfig(learning_rate=1e-3, warmup=4, stop_window=4, measure_every=4).rate(i)
+             for i in (1, 2, 4, 9)]  # fmt: skip
+    np.testing.assert_allclose(rates, [2.5e-4, 5e-4, 1e-3, 1e-3])
+    options = {"learning_rate": 1e-3, "max_iterations": 4, "stop_window": 4, "measure_every": 2}
+    last, mean = (
+        adapt(fresh(), clip, AdaptConfig(ema=ema, **options, **SHORT)).weights for ema in (0, 0.9)
+    )
+    far, near = (
+        distance(network(weights, "cpu"), network(fresh(), "cpu")).item()
+        for weights in (last, mean)
+    )
+    assert 0 < near < far  # the average starts at the given weights
 
 
 def test_stops_by_the_rule_or_at_the_limit(clip):
