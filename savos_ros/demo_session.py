@@ -100,9 +100,13 @@ def _check_played(played: Played) -> None:
 class NodeProcess:
     """The node in a process of its own; use it in a with block, which never leaves it behind."""
 
-    def __init__(self, parameters: dict[str, str], output: IO[str], log: Path) -> None:
+    def __init__(
+        self, parameters: dict[str, str], output: IO[str], log: Path, namespace: str = ""
+    ) -> None:
         remaps = {"image": recording.IMAGE_TOPIC, "instances": recording.LABELS_TOPIC}
         self._command = [sys.executable, "-m", "savos_ros.node", "--autostart", "--ros-args"]
+        if namespace:
+            self._command += ["-r", f"__ns:={namespace}"]
         for name, topic in remaps.items():
             self._command += ["-r", f"{name}:={topic}"]
         for name, value in parameters.items():
@@ -157,7 +161,8 @@ class NodeProcess:
 class Recorder:
     """Collects the masks as the bytes that came in, and the diagnostics, in a thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, node: str = NODE) -> None:
+        self._name = node
         self.messages: list[bytes] = []
         self.values: dict[str, str] = {}
         self._last_s = time.monotonic()
@@ -173,7 +178,7 @@ class Recorder:
 
         self._context = rclpy.Context()
         rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = rclpy.create_node("savos_demo", context=self._context)
+        self._node = rclpy.create_node("savos_demo", context=self._context, enable_rosout=False)
         events = SubscriptionEventCallbacks(matched=self._count_match)
         self.subscribe("masks", self._on_masks, events)
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
@@ -188,7 +193,7 @@ class Recorder:
         from savos_ros.msg import AmodalMaskArray
         from savos_ros.qos import profile
 
-        name, qos = f"{NODE}/{topic}", profile(READER_DEPTH)
+        name, qos = f"{self._name}/{topic}", profile(READER_DEPTH)
         self._node.create_subscription(
             AmodalMaskArray, name, callback, qos, event_callbacks=events, raw=True
         )
@@ -232,7 +237,7 @@ class Recorder:
 
     def _on_diagnostics(self, message: Any) -> None:
         for status in message.status:
-            if status.name.startswith(f"{NODE}:"):
+            if status.name.startswith(f"{self._name}:"):
                 self.values = {item.key: item.value for item in status.values}
 
     def _count_match(self, info: Any) -> None:
