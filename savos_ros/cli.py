@@ -9,6 +9,7 @@ import typer
 
 from savos_ros import (
     adapt_commands,
+    bench_commands,
     engine_commands,
     evaluate_commands,
     prepare_commands,
@@ -131,6 +132,7 @@ def demo(
 
 bench = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
+bench.command("cameras")(bench_commands.cameras)
 
 
 @bench.command("node")
