@@ -97,3 +97,24 @@ def report_strips(
             typer.echo(f"written: {path}")
 
     raise typer.Exit(reported(run))
+
+
+@app.command("method")
+def report_method(
+    street: Annotated[int, typer.Option(min=0, help="Seed of the generated street.")] = 5,
+    weights: WeightsOption = None,
+    out: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path("docs/images/method"),
+) -> None:
+    """Draw an object's way through the method, as docs/method.md shows it.
+
+    Example: savos report method --out docs/images/method
+    """
+    from training.commands import ours_of, reported
+
+    def run() -> None:
+        from training.report.method_pictures import write_pictures
+
+        for path in write_pictures(street, ours_of(weights, "forward"), out):
+            typer.echo(f"written: {path}")
+
+    raise typer.Exit(reported(run))

@@ -1,0 +1,249 @@
+"""Draws the figures of docs/method.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from savos_model.compose import occluder_mask
+from savos_model.config import ComposeConfig
+from savos_model.geometry import enlarge, intersect, paste, union, window
+from savos_model.layers import FLOW, PRIOR, RGB, VISIBLE
+from savos_model.types import Box
+from training.boxed import look_at
+from training.data.store import ClipFrame
+from training.online import Online, Setup
+from training.report.method import Merge, Step, follow
+from training.report.plotting import BLUE, GREEN, GREY, ORANGE, RED, SKY, STYLE, save
+from training.report.scenes import scenes
+from training.report.strips import cut, tinted
+
+WIDTH = 9.6  # of a figure [inch of 100 px]
+SHOWN = 1.5  # window over the box of the object
+ARROWS = 14  # along the longer side
+FADED = 0.45
+
+
+def write_pictures(street: int, ours: Setup, out: Path) -> list[Path]:
+    """Follow an object of a generated street through the method.
+
+    Args:
+        street: seed of the scene.
+        ours: weights and engine.
+        out: folder of the PNG files.
+
+    Raises:
+        ValueError: nothing in the scene is hidden enough.
+    """
+    (scene,) = scenes(None, [], [], [str(street)])
+    return draw(list(scene.frames()), ours, out)
+
+
+def draw(frames: Sequence[ClipFrame], ours: Setup, out: Path) -> list[Path]:
+    """Write the figures of a video with truth; returns their paths."""
+    (step, merged), compose = follow(frames, Online(ours)), ours.stream.compose
+    with plt.rc_context({**STYLE, "font.size": 9, "axes.titlesize": 9}):
+        return [
+            draw_input(step, out / "input.png"),
+            draw_patch(step, out / "patch.png"),
+            draw_flow(step, out / "flow.png"),
+            draw_step(step, out / "step.png"),
+            draw_result(step, compose, out / "result.png"),
+            draw_directions(merged, compose.threshold, out / "directions.png"),
+        ]
+
+
+def panels(rows: int, columns: int, height: float) -> tuple[plt.Figure, np.ndarray]:
+    """Empty panels without axes; `height` in inches."""
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(WIDTH, height), layout="constrained", squeeze=False
+    )
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    for panel in axes.flat:
+        panel.set_xticks([])
+        panel.set_yticks([])
+        panel.spines[:].set_visible(False)
+    return figure, axes
+
+
+def finish(figure: plt.Figure, path: Path) -> Path:
+    """Write and forget a figure."""
+    save(figure, path)
+    plt.close(figure)
+    return path
+
+
+def height_of(view: Box, columns: int) -> float:
+    """Height of a row of `columns` panels that show `view`, with a title [inch]."""
+    return WIDTH / columns * view.height / view.width + 0.25
+
+
+def view_of(box: Box, image: np.ndarray) -> Box:
+    """Window around a box, inside the image."""
+    inside = intersect(enlarge(box, SHOWN), Box(0, 0, image.shape[1], image.shape[0]))
+    return inside or box
+
+
+def show(panel: Axes, pixels: np.ndarray, title: str = "") -> None:
+    """A picture with its title."""
+    panel.imshow(pixels, interpolation="nearest")
+    panel.set_title(title, loc="center", pad=3)
+
+
+def frame_box(panel: Axes, box: Box, view: Box, colour: str) -> None:
+    """Draw a box's outline."""
+    corner = (box.x0 - view.x0 - 0.5, box.y0 - view.y0 - 0.5)
+    panel.add_patch(plt.Rectangle(corner, box.width, box.height, fill=False, ec=colour, lw=1.5))
+
+
+def heat(image: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    """A faded grey picture with probabilities 0..1 over it."""
+    grey = np.repeat(image.mean(-1, keepdims=True), 3, -1) * FADED
+    colours = plt.get_cmap("viridis")(chance)[..., :3] * 255
+    weight = np.clip(chance * 2, 0, 0.85)[..., None]
+    return (grey * (1 - weight) + colours * weight).astype(np.uint8)
+
+
+def arrows(panel: Axes, motion: np.ndarray, where: np.ndarray, colour: str) -> None:
+    """Motion [2, h, w] [px] as arrows, true to scale, where it is wanted."""
+    step = max(1, max(where.shape) // ARROWS)
+    y, x = np.mgrid[step // 2 : where.shape[0] : step, step // 2 : where.shape[1] : step]
+    on = where[y, x] != 0
+    x, y = x[on], y[on]
+    panel.quiver(
+        x, y, *motion[:, y, x], color=colour, angles="xy", scale_units="xy", scale=1, width=0.006
+    )
+
+
+def draw_input(step: Step, path: Path) -> Path:
+    """The frame with the crop box, and the visible masks."""
+    image = step.after.frame.image
+    whole = Box(0, 0, image.shape[1], image.shape[0])
+    view = whole._replace(y0=whole.height // 4)
+    masks = np.repeat(image.mean(-1, keepdims=True), 3, -1) * FADED
+    others = (GREEN, ORANGE, SKY, GREY)
+    for k, item in enumerate(step.after.frame.instances):
+        colour = BLUE if item.id == step.name else others[k % len(others)]
+        rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        masks[look_at((item.box, item.mask), whole)] = rgb
+    figure, axes = panels(2, 1, 2 * height_of(view, 1))
+    shown = (image[..., ::-1], masks.astype(np.uint8))
+    titles = (
+        f"frame {step.number}, with the crop of one object",
+        "its tracked visible masks; blue: that object",
+    )
+    for panel, picture, title in zip(axes[:, 0], shown, titles, strict=True):
+        show(panel, window(picture, view), title)
+        frame_box(panel, step.answer.box, view, RED)
+    return finish(figure, path)
+
+
+def draw_patch(step: Step, path: Path) -> Path:
+    """The channels that the network gets."""
+    flow = step.patch[FLOW]
+    limit = float(np.abs(flow).max())
+    figure, axes = panels(1, 5, 1.25)
+    shown = (
+        ("colours (3 channels)", step.patch[RGB].transpose(1, 2, 0), {}),
+        ("visible 1, others -1", step.patch[VISIBLE][0], {"cmap": "gray", "vmin": -1, "vmax": 1}),
+        ("flow x", flow[0], {"cmap": "RdBu", "vmin": -limit, "vmax": limit}),
+        ("flow y", flow[1], {"cmap": "RdBu", "vmin": -limit, "vmax": limit}),
+        ("prior", step.patch[PRIOR][0], {"cmap": "viridis", "vmin": 0, "vmax": 1}),
+    )
+    for panel, (title, values, how) in zip(axes[0], shown, strict=True):
+        panel.imshow(values, interpolation="nearest", **how)
+        panel.set_title(title, loc="center", pad=3)
+    return finish(figure, path)
+
+
+def draw_flow(step: Step, path: Path) -> Path:
+    """The region in both frames and the flow between them."""
+    view, median = step.cue.region.box, step.cue.base
+    images = [cut(seen.frame.image, view) for seen in (step.before, step.after)]
+    size = int(view.height), int(view.width)
+    motion = step.cue.region.patch(view, size)
+    figure, axes = panels(1, 3, height_of(view, 3))
+    show(axes[0, 0], images[0], f"frame {step.number - 1}")
+    show(axes[0, 1], images[1], f"frame {step.number}")
+    show(
+        axes[0, 2],
+        (images[0] * FADED).astype(np.uint8),
+        f"flow, on V {median[0]:+.0f}, {median[1]:+.0f} px",
+    )
+    arrows(axes[0, 2], motion, np.ones(size), SKY)
+    seen = look_at((step.cue.instance.box, step.cue.instance.mask), view)
+    axes[0, 2].contour(seen, [0.5], colors="white", linewidths=1)
+    return finish(figure, path)
+
+
+def draw_step(step: Step, path: Path) -> Path:
+    """Prediction and motion in the frame before, and the prediction moved into this one."""
+    first, second = step.before.frame.image, step.after.frame.image
+    seen, answer = step.cue.instance, step.answer
+    view = view_of(union(seen.box, answer.object.box), second)
+    size = int(view.height), int(view.width)
+    chance = paste(np.ascontiguousarray(step.guess.probability), step.guess.box, view)
+    motion = np.stack([paste(part, step.guess.box, view) for part in step.guess.motion])
+    warped = paste(np.ascontiguousarray(answer.forward[..., 0]), answer.box, view)
+    figure, axes = panels(1, 3, height_of(view, 3))
+    show(axes[0, 0], heat(cut(first, view), chance), f"predicted for frame {step.number - 1}")
+    axes[0, 0].contour(look_at((seen.box, seen.mask), view), [0.5], colors="white", linewidths=1)
+    show(axes[0, 1], (cut(first, view) * FADED).astype(np.uint8), "amodal motion")
+    arrows(axes[0, 1], motion, chance.reshape(size) > 0.5, SKY)
+    show(axes[0, 2], heat(cut(second, view), warped), f"warped into frame {step.number}")
+    now = answer.instance
+    axes[0, 2].contour(look_at((now.box, now.mask), view), [0.5], colors="white", linewidths=1)
+    return finish(figure, path)
+
+
+def draw_result(step: Step, compose: ComposeConfig, path: Path) -> Path:
+    """From the warped prediction to the published mask, and the truth."""
+    image, answer = step.after.frame.image, step.answer
+    view = view_of(union(answer.object.box, step.truth.box), image)
+    own = look_at((answer.instance.box, answer.instance.mask), view)
+    hiding = occluder_mask(step.after.count, own.astype(np.uint8), view, compose.occluder_margin_px)
+    allowed = np.zeros_like(own) if hiding is None else (hiding != 0) & ~own
+    likely = paste(step.chance, answer.box, view) >= compose.threshold
+    published = look_at((answer.object.box, answer.object.mask), view)
+    truth, shown = look_at(step.truth, view), cut(image, view)
+    figure, axes = panels(1, 5, height_of(view, 5))
+    steps = (
+        ("visible", own, GREY), ("may be hidden here", allowed, ORANGE),
+        (f"predicted ≥ {compose.threshold}", likely, SKY), ("published", published, BLUE),
+    )  # fmt: skip
+    for panel, (title, mask, colour) in zip(axes[0], steps, strict=False):
+        show(panel, tinted(shown, mask, colour), title)
+    compared = tinted(shown, published & truth, GREEN)
+    for where, colour in ((published & ~truth, RED), (truth & ~published, ORANGE)):
+        compared = np.where(where[..., None], tinted(shown, where, colour), compared)
+    overlap = (published & truth).sum() / (published | truth).sum()
+    show(axes[0, 4], compared, f"against truth, IoU {overlap:.2f}")
+    return finish(figure, path)
+
+
+def draw_directions(rows: Sequence[Merge], threshold: float, path: Path) -> Path:
+    """Both directions, how they are weighed, and what comes of it, beside the truth."""
+    boxes = [row.truth.box for row in rows]
+    width, height = (round(SHOWN * max(box[k + 2] - box[k] for box in boxes)) for k in (0, 1))
+    corners = [(round((b.x0 + b.x1 - width) / 2), round((b.y0 + b.y1 - height) / 2)) for b in boxes]
+    views = [Box(x, y, x + width, y + height) for x, y in corners]
+    figure, axes = panels(len(rows), 5, len(rows) * (height_of(views[0], 5) - 0.25) + 0.25)
+    titles = ("forward", "backward", "share of forward", "merged", "truth")
+    for line, row, view in zip(axes, rows, views, strict=True):
+        shown = np.ascontiguousarray(window(row.image, view)[..., ::-1])
+        for panel, values in zip(line, (row.forward, row.backward), strict=False):
+            show(panel, heat(shown, paste(np.ascontiguousarray(values), row.box, view)))
+        share = paste(row.share, row.box, view)
+        outside = paste(np.ones_like(row.share), row.box, view) < 0.5
+        line[2].imshow(np.where(outside, np.nan, share), cmap="PuOr", vmin=0, vmax=1)
+        merged = paste(row.merged, row.box, view) >= threshold
+        show(line[3], tinted(shown, merged, BLUE))
+        show(line[4], tinted(shown, look_at(row.truth, view), RED))
+        line[0].set_ylabel(f"frame {row.number}")
+    for panel, title in zip(axes[0], titles, strict=True):
+        panel.set_title(title, loc="center", pad=3)
+    return finish(figure, path)
