@@ -15,11 +15,12 @@ from savos_model.settings import check_settings, setting
 from savos_ros.demo_session import NodeProcess, environment
 from savos_ros.soak_feed import MASKS, REFINED, Feeder
 from savos_ros.soak_run import Run
-from savos_ros.soak_scene import LOOP_FRAMES, PERIOD_NS, base_scores, renumbering, soak_frames
+from savos_ros.soak_scene import PERIOD_NS, base_scores, renumbering, soak_frames
 from savos_ros.soak_verdict import MIN_SAMPLES
 from training.data.street import StreetConfig
 from training.results import write_results
 
+LOOP_FRAMES = 100
 FIRST_DOMAIN, DOMAINS = 215, 18  # Linux has these too; short runs and tests stay below 102
 
 

@@ -15,7 +15,6 @@ from savos_ros.bench import figures
 from savos_ros.demo_session import DemoError
 from savos_ros.soak_feed import MASKS, Feeder
 from savos_ros.soak_scene import (
-    LOOP_FRAMES,
     PERIOD_NS,
     SCORES,
     Mask,
@@ -84,7 +83,7 @@ class Run:
         return report
 
     def _send(self) -> None:
-        loop, index = divmod(self._sent, LOOP_FRAMES)
+        loop, index = divmod(self._sent, len(self._frames))
         if index == 0:
             new = renumbering(self._frames, loop)
             self._table = np.zeros(1 + max(new, default=0), np.uint16)
@@ -101,7 +100,7 @@ class Run:
             return
         stamp, latency_s, data = answer
         self._latency_s.append(latency_s)
-        loop, index = divmod((stamp - START_NS) // PERIOD_NS, LOOP_FRAMES)
+        loop, index = divmod((stamp - START_NS) // PERIOD_NS, len(self._frames))
         if (loop + index) % SCORED == 0:
             masks, self._model = read(data, self._numbers[loop])
             self._scores += score(self._frames[index], masks)

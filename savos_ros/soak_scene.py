@@ -15,7 +15,7 @@ from savos_ros.message_kit import RosKit, header, image
 from savos_ros.settings import build
 from training.data.street import CLASS_DIVISOR, StreetConfig, StreetObject, generate, label_image
 
-LOOP_FRAMES, PERIOD_NS = 100, 100_000_000
+PERIOD_NS = 100_000_000
 TRACKS = CLASS_DIVISOR - 1  # numbers of a class, 1..999
 HIDDEN = 0.1  # objects of which at least this share is hidden are scored against their whole truth
 # What is summed over frames: hits and pixels of given masks, of withheld masks; IoU and objects.

@@ -239,3 +239,27 @@ def test_stream_plot_and_its_caption(tmp_path):
     assert "small: 110.0 Hz with 10 tracks, 40% of the time not the network" in page
     assert "550 times (small) as fast as the released design, forward" in page
     assert size_of(tmp_path / "out/stream_bench.png") == (1000, 380)
+
+
+def test_soak_plot_and_its_caption(tmp_path):
+    samples = [
+        {"hours": k / 10, "rss_mb": 200.0 + k, "threads": 20, "handles": 26, "cpu_ms": 6.0,
+         "latency_p50_ms": 12.0, "latency_p99_ms": None, "scores": {"iou": None},
+         "base": {"iou": 0.7}}
+        for k in range(1, 21)
+    ]  # fmt: skip
+    grown = {"early": 203.5, "late": 219.5, "growth": 0.0786, "limit": 0.02, "flat": False}
+    metrics = {
+        "options": {"width": 160, "height": 96, "tracks": 3, "adapt": True}, "ended": "interrupted",
+        "hours": 2.0, "seconds": 600.0, "sent": 72000, "answered": {"masks": 71998},
+        "lost": {"masks": 2}, "unmatched": 0, "samples": samples,
+        "node": {"drops": {"queue_full": 1}, "adapt": {"accepted": 3, "rejected": 1}},
+        "verdict": {"compared": {"rss_mb": grown}, "flat": False,
+                    "against_base": {"recall": 0.9984, "base": 1.0}},
+    }  # fmt: skip
+    write_results(tmp_path / "soak.json", metrics, seed=0)
+    page = build_report(tmp_path, tmp_path / "out").read_text()
+    assert "in 10 min, interrupted: 72,000 sent, 71,998 answered, 2 lost, 0 unmatched" in page
+    assert "memory 203.5 to 219.5 MB (+7.9%, NOT FLAT)" in page
+    assert "given visible masks 0.9984" in page and "3 accepted, 1 rejected" in page
+    assert Image.open(tmp_path / "out" / "soak.png").size == (1200, 340)

@@ -28,6 +28,7 @@ from training.report.markdown import (
 )
 from training.report.paper import PAPER
 from training.report.producers import commands
+from training.report.soak import soak_details, soak_plot
 from training.report.tables import KINS_PARTS, KITTI_ROWS, LEVELS
 
 HEAD = """# The paper's tables and figures, measured again
@@ -53,6 +54,8 @@ ABOUT = {
     "fishbowl_lag": "What waiting buys: gain in occluded IoU over forward alone, by a track's age",
     "reliability": "Confidence on visible pixels that pasted occluders hid",
     "stream_bench": "Time of a whole frame, online",
+    "soak": "A day of frames through the running node, in accelerated time",
+    "soak_adapt": "The same with refinement and adaptation",
 }
 PLOTS: dict[str, Callable[[dict, Path], None]] = {
     "alpha": alpha_plot,
@@ -61,7 +64,10 @@ PLOTS: dict[str, Callable[[dict, Path], None]] = {
     "fishbowl_lag": lag_plot,
     "reliability": reliability_plot,
     "stream_bench": stream_plot,
+    "soak": soak_plot,
+    "soak_adapt": soak_plot,
 }
+RUNS = ("stream_bench", "soak", "soak_adapt")  # no evaluations, whose setting is told
 
 
 def build_report(results: Path, out: Path) -> Path:
@@ -116,7 +122,8 @@ def plot_section(name: str, results: Results, out: Path) -> str:
         return f"### {ABOUT[name]}\n\n{results.to_run(file)}\n"
     path = out / f"{name}.png"
     PLOTS[name](metrics, path)
-    caption = f"{details(name, metrics)}\n\n{results.origin(file)}\n"
+    origin = results.source if name in RUNS else results.origin
+    caption = f"{details(name, metrics)}\n\n{origin(file)}\n"
     return f"### {ABOUT[name]}\n\n![{ABOUT[name]}]({path.name})\n\n{caption}"
 
 
@@ -141,6 +148,8 @@ def details(name: str, metrics: dict) -> str:
         return f"{metrics['pixels']:,} pixels of held-out clips of {', '.join(metrics['data'])}."
     if name == "stream_bench":
         return stream_details(metrics)
+    if name.startswith("soak"):
+        return soak_details(metrics)
     if name == "adapt_curve":
         types = ", ".join(metrics["types"]) or "all types"
         return f"Clip {metrics['clip']}, {types}."

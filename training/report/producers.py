@@ -60,6 +60,8 @@ def commands() -> dict[str, str]:
         "kitti_boxes_adapted.json": f"savos adapt {kitti}",
         "train_bench.json": "savos bench train",
         "stream_bench.json": "savos bench stream",
+        "soak.json": "savos soak --hours 24",
+        "soak_adapt.json": "savos soak --hours 4 --refine --adapt",
         "reliability.json": "savos weights calibrate --weights runs/savos_small/best.safetensors "
         "--data data/fishbowl32,data/street32,data/street_b --name savos_small "
         "--out savos_model/shipped/savos_small.safetensors",

@@ -1,0 +1,140 @@
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import psutil
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed")
+
+from savos_model.types import Box
+from savos_ros import soak, soak_feed
+from savos_ros.demo_session import DemoError
+from savos_ros.soak_feed import MASKS, REFINED, Feeder
+from savos_ros.soak_scene import SoakFrame, renumbering, score, shares
+from savos_ros.soak_verdict import verdict
+from tests.tiny_weights import save_random
+from training.results import read_results
+
+SHAPE = (40, 60)
+
+
+def frame(*labels, **parts):
+    array = np.zeros(SHAPE, np.uint16)
+    for k, label in enumerate(labels):
+        array[10:20, 12 * k : 12 * k + 10] = label
+    parts = {"withheld": {}, "whole": {}} | parts
+    return SoakFrame(np.zeros((*SHAPE, 3), np.uint8), array, **parts)
+
+
+def test_every_round_has_new_ids_that_come_again_in_time():
+    frames = [frame(1001, 2001), frame(1002, 2001, 1040)]
+    rounds = [renumbering(frames, loop) for loop in range(60)]
+    assert set(rounds[0]) == {1001, 1002, 1040, 2001} and rounds[0][2001] == 2001
+    for one, two in zip(rounds, rounds[1:], strict=False):
+        assert not set(one.values()) & set(two.values())
+    for numbers in rounds:
+        assert len(set(numbers.values())) == 4
+        assert all(old // 1000 == new // 1000 and new % 1000 for old, new in numbers.items())
+    assert any(set(rounds[0].values()) & set(later.values()) for later in rounds[2:])
+    with pytest.raises(ValueError, match="may have 499 objects"):
+        renumbering([frame(1500)], 0)
+
+
+def test_scores_are_of_given_withheld_and_hidden_objects():
+    mask = Box(0, 10, 10, 20), np.ones((10, 10), np.uint8)
+    whole = Box(0, 10, 10, 30), np.ones((20, 10), np.uint8)
+    it = frame(1001, 1002, withheld={1003: mask}, whole={1001: whole})
+    nothing = shares(score(it, {}))
+    assert nothing == {"visible_recall": 0, "withheld_recall": 0, "iou": 0}
+    half = Box(0, 10, 10, 15), np.ones((5, 10), np.uint8)
+    some = shares(score(it, {1001: mask, 1003: half}))
+    assert some == {"visible_recall": 0.5, "withheld_recall": 0.5, "iou": 0.5}
+    assert shares(score(frame(), {})) == dict.fromkeys(nothing)
+
+
+def samples(growth=0.0, threads=0, recall=1.0, count=40):
+    return [
+        {"rss_mb": 200 * (1 + growth * k / count), "threads": 20 + (threads if k > 30 else 0),
+         "handles": 9, "cpu_ms": 5.0 + k, "latency_p50_ms": None,
+         "scores": {"visible_recall": recall}, "base": {"visible_recall": 1.0}}
+        for k in range(count)
+    ]  # fmt: skip
+
+
+def test_verdict_compares_the_end_with_what_followed_the_warm_up():
+    good = verdict(samples(growth=0.01))
+    assert good["flat"] and good["compared"]["cpu_ms"]["flat"] is None
+    assert good["compared"]["rss_mb"]["early"] == pytest.approx(200 * (1 + 0.01 * 5.5 / 40))
+    assert "latency_p50_ms" not in good["compared"]
+    leak = verdict(samples(growth=0.05))
+    assert not leak["flat"] and not leak["compared"]["rss_mb"]["flat"]
+    assert not verdict(samples(threads=1))["compared"]["threads"]["flat"]
+    drift = verdict(samples(recall=0.99))
+    assert not drift["flat"] and not drift["against_base"]["kept"]
+    assert verdict(samples(count=19))["flat"] is None
+
+
+def test_what_never_comes_is_lost_but_not_while_the_node_is_stopped(monkeypatch):
+    monkeypatch.setattr(soak_feed, "POLL_S", 0.001)
+    process = SimpleNamespace(status=lambda: state[0])
+    state, feeder = [psutil.STATUS_STOPPED], Feeder({MASKS: 2, REFINED: 9}, None, lambda: None)
+    feeder._process, feeder._out = process, {MASKS: {5: 0.0, 6: 0.0}, REFINED: {6: 0.0}}
+    for _ in range(200):
+        assert feeder.take() is None
+    assert feeder.full() and feeder.lost == {MASKS: 0, REFINED: 0}
+    state[0] = psutil.STATUS_RUNNING
+    for _ in range(soak_feed.LOST_AFTER):
+        feeder.take()
+    assert feeder.lost == {MASKS: 2, REFINED: 1} and not feeder.waiting
+    with pytest.raises(DemoError, match="answered nothing for"):
+        for _ in range(200):
+            feeder.take()
+
+
+@pytest.fixture
+def command(tmp_path):
+    save_random(tmp_path / "w.safetensors")
+    program = "from savos_ros import cli, soak; soak.LOOP_FRAMES = 12; cli.main()"
+    arguments = ["soak", "--size", "128x64", "--samples", "20", "--json", str(tmp_path / "s.json")]
+    arguments += ["--weights", str(tmp_path / "w.safetensors")]
+
+    def start(*more):
+        return subprocess.Popen(
+            [sys.executable, "-c", program, *arguments, *more],
+            cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    return start
+
+
+def test_a_short_run_over_dds(command, tmp_path):
+    with command("--hours", "0.005", "--refine") as process:
+        told = process.communicate(timeout=100)[0]
+    metrics = read_results(tmp_path / "s.json")["metrics"]
+    assert metrics["ended"] == "complete" and "complete: 0.01 h" in told
+    assert metrics["sent"] == 180
+    assert metrics["answered"] == {MASKS: 180, REFINED: 180}
+    assert metrics["lost"] == {MASKS: 0, REFINED: 0} and metrics["unmatched"] == 0
+    assert metrics["node"]["frames_out"] == 180 and metrics["node"]["drops"] == {}
+    assert len(metrics["samples"]) == 20
+    for row in metrics["samples"]:
+        assert row["scores"] == row["base"], "it answers as its weights do without it"
+        assert row["rss_mb"] > 50 and row["threads"] > 3 and row["handles"] > 5
+    assert metrics["verdict"]["against_base"]["recall"] == 1.0
+    assert process.returncode == (not metrics["verdict"]["flat"])
+
+
+def test_an_interrupted_run_keeps_what_it_has(command, tmp_path):
+    with command("--hours", "9", "--samples", "100000") as process:
+        assert " h in " in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        told = process.communicate(timeout=60)[0]
+    metrics = read_results(tmp_path / "s.json")["metrics"]
+    assert process.returncode == 1 and "interrupted: 0.0" in told
+    assert metrics["ended"] == "interrupted" and 0 < metrics["sent"] < 324_000
+    assert metrics["samples"] and metrics["lost"] == {MASKS: 0}
+    assert soak.SoakOptions().frames == 864_000
