@@ -81,6 +81,7 @@ class Inputs:
                 "the image are accepted, moving objects will be off by their motion"
             )
         self._last_set_s = self._said_s = time.monotonic()
+        self._came_s: dict[str, float] = {}
         self._pause_s = settings.diagnostics.waiting_after_s
         self.subscriptions = {
             name: FollowingSubscription(
@@ -111,6 +112,7 @@ class Inputs:
 
     def waiting(self) -> str:
         """Say which inputs are connected, what came in and what to do."""
+        now, published = time.monotonic(), self._published()
         states = [
             InputState(
                 name,
@@ -119,16 +121,28 @@ class Inputs:
                 subscription.peers(),
                 self.joiner.received[name],
                 self.joiner.last_stamp.get(name),
+                now - self._came_s[name] if name in self._came_s else None,
+                tuple(topic for topic, kinds in published if subscription.message_type in kinds),
             )
             for name, subscription in self.subscriptions.items()
         ]
         gap = self.joiner.nearest_gap_ns()
-        return waiting_text(states, self.idle_s, gap, self._settings.input.sync_slop_s)
+        idle_s = now - self._last_set_s
+        return waiting_text(states, idle_s, gap, self._settings.input.sync_slop_s)
 
     def destroy(self) -> None:
         """Leave all topics."""
         for subscription in self.subscriptions.values():
             subscription.destroy()
+
+    def _published(self) -> list[tuple[str, list[str]]]:
+        """Topics with their types, of other nodes."""
+        node, own = self._node, f"{self._node.get_fully_qualified_name()}/"
+        return [
+            (topic, kinds)
+            for topic, kinds in node.get_topic_names_and_types()
+            if not topic.startswith(own) and node.count_publishers(topic)
+        ]
 
     def _topic(self, name: str) -> str:
         if name == "image":
@@ -137,6 +151,7 @@ class Inputs:
 
     def _receiver(self, name: str) -> Callable[[Any], None]:
         def receive(message: Any) -> None:
+            self._came_s[name] = time.monotonic()
             joined = self.joiner.add(name, stamp_ns(message.header), message)
             if joined is not None:
                 self._last_set_s = self._said_s = time.monotonic()

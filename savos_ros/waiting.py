@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+# How the node takes each type of message; what else arrives has to be converted first.
+REMEDIES = {
+    "image": {
+        "sensor_msgs/msg/Image": "set input.image_transport: raw",
+        "sensor_msgs/msg/CompressedImage": "set input.image_transport: compressed",
+    },
+    "instances": {
+        "sensor_msgs/msg/Image": "set input.mask_source: label_image",
+        "savos_ros/msg/InstanceMaskArray": "set input.mask_source: instance_masks",
+        "yolo_msgs/msg/DetectionArray": "set input.mask_source: yolo",
+    },
+    "flow": {},
+}
+NAMED = 3  # topics that are proposed
 
 
 @dataclass(frozen=True)
@@ -26,6 +42,8 @@ class InputState:
         peers: who publishes it.
         received: messages that came in since activation.
         last_stamp_ns: newest stamp [ns], None before the first message.
+        silent_s: time since the last message [s], None before the first.
+        others: topics of `message_type` that somebody publishes.
     """
 
     name: str
@@ -34,6 +52,8 @@ class InputState:
     peers: tuple[Peer, ...]
     received: int
     last_stamp_ns: int | None
+    silent_s: float | None
+    others: tuple[str, ...]
 
 
 def waiting_text(
@@ -49,7 +69,7 @@ def waiting_text(
     """
     lines = [f"no joined frame for {seconds:.0f} s; inputs:"]
     lines += [f"  {_state_text(state)}" for state in states]
-    advice = [text for state in states if (text := _advice(state))]
+    advice = [text for state in states if (text := _advice(state, seconds))]
     if not advice:
         advice.append(_stamp_advice(states, gap_ns, slop_s))
     return "\n".join(lines + [f"  -> {text}" for text in advice])
@@ -68,25 +88,47 @@ def _state_text(state: InputState) -> str:
     )
 
 
-def _advice(state: InputState) -> str:
+def _advice(state: InputState, seconds: float) -> str:
     """Say what to do about one input; empty when messages of it arrive."""
     if not state.peers:
-        remap = f"-r {state.name}:=/your/topic"
-        return f"nobody publishes {state.topic}: start its source, or remap with {remap}"
+        return (
+            f"nobody publishes {state.topic}: start its source, or remap with -r {state.name}:="
+            f"/your/topic (with ros2 launch {state.name}:=/your/topic); {_near(state)}"
+        )
     kinds = {peer.message_type for peer in state.peers}
     if state.message_type not in kinds:
-        remedy = "input.image_transport" if state.name == "image" else "input.mask_source"
+        known = [text for kind, text in REMEDIES[state.name].items() if kind in kinds]
         return (
             f"{state.topic} carries {', '.join(sorted(kinds))}, not {state.message_type}: "
-            f"set {remedy} or remap another topic"
+            f"{known[0] if known else 'convert it'}, or remap another topic; {_near(state)}"
         )
-    if state.received == 0:
+    if state.silent_s is None:
         return (
             f"{state.topic} has a publisher but nothing arrived: see if it sends "
             f"(ros2 topic hz {state.topic}); for images above 500 kB use config/fastdds.xml "
             "or a reliable publisher"
         )
+    if state.silent_s >= seconds:
+        return (
+            f"{state.topic} fell silent {state.silent_s:.0f} s ago though its publisher is there: "
+            f"look at {state.peers[0].node} (ros2 topic hz {state.topic})"
+        )
     return ""
+
+
+def _near(state: InputState) -> str:
+    """Name the topics of the right type, those of a similar name first."""
+    if not state.others:
+        return (
+            f"no topic here carries {state.message_type}: if one should, compare ROS_DOMAIN_ID "
+            "and ROS_AUTOMATIC_DISCOVERY_RANGE on both sides"
+        )
+
+    def likeness(topic: str) -> float:
+        return difflib.SequenceMatcher(None, topic, state.topic).ratio()
+
+    named = sorted(state.others, key=likeness, reverse=True)[:NAMED]
+    return f"of the right type here: {', '.join(named)}"
 
 
 def _stamp_advice(states: Sequence[InputState], gap_ns: int | None, slop_s: float) -> str:

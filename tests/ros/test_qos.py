@@ -84,8 +84,10 @@ def warnings(rig, capfd, words):
 
 
 def test_waiting_names_the_topic_nobody_publishes(rig, capfd):
+    rig.helper.create_publisher(Image, "instance_labels", 10)
     rig.publisher(Image, "image").publish(rig.image(0))
     text = warnings(rig, capfd, "nobody publishes /instances")
+    assert "of the right type here: /instance_labels, /image\n" in text, "not the own overlay"
     assert (
         "image = /image [sensor_msgs/msg/Image]; 1 publisher: /helper (reliable); 1 received"
         in text
@@ -106,6 +108,13 @@ def test_waiting_names_the_wrong_type(rig, capfd):
     finally:
         stranger.destroy_node()
         rclpy.shutdown(context=other)
+
+
+def test_waiting_names_who_fell_silent(rig, capfd):
+    rig.send(0)
+    rig.answered(0)
+    text = warnings(rig, capfd, "/instances fell silent")
+    assert "/image fell silent" in text and "look at /helper" in text and "equal" not in text
 
 
 def test_waiting_says_that_stamps_never_meet(rig, capfd):

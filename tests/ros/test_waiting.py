@@ -1,15 +1,28 @@
+import pytest
+
 from savos_ros.waiting import InputState, Peer, waiting_text
 
 IMAGE = "sensor_msgs/msg/Image"
 
 
-def state(name="image", topic="/cam/image", peers=None, received=7, last=1_500_000_000):
-    peers = (Peer("/driver", IMAGE, True),) if peers is None else peers
-    return InputState(name, topic, IMAGE, peers, received, last)
+def state(
+    name="image",
+    topic="/cam/image",
+    kind=IMAGE,
+    received=7,
+    last=1_500_000_000,
+    silent=0.1,
+    others=(),
+):
+    peers = (Peer("/driver", kind, kind == IMAGE),) if kind else ()
+    return InputState(name, topic, IMAGE, peers, received, last, silent, others)
+
+
+NOTHING = {"received": 0, "last": None, "silent": None}
 
 
 def test_a_topic_without_publisher_is_named_with_its_remapping():
-    absent = state("instances", "/instances", peers=(), received=0, last=None)
+    absent = state("instances", "/instances", None, **NOTHING)
     text = waiting_text([state(), absent], 5.2, None, 0.0)
     assert "no joined frame for 5 s" in text
     assert (
@@ -24,19 +37,43 @@ def test_a_topic_without_publisher_is_named_with_its_remapping():
     assert "-r instances:=/your/topic" in text
 
 
-def test_a_topic_of_another_type_names_both_types_and_the_parameter():
-    other = state(
-        peers=(Peer("/driver", "sensor_msgs/msg/CompressedImage", False),), received=0, last=None
-    )
-    text = waiting_text([other, state("instances")], 5, None, 0.0)
-    assert "carries sensor_msgs/msg/CompressedImage, not sensor_msgs/msg/Image" in text
-    assert "input.image_transport" in text and "best effort" in text
+def test_topics_of_the_right_type_are_proposed_likeliest_first():
+    others = ("/map", "/rear/labels", "/tracker/label", "/other")
+    absent = state("instances", "/tracker/labels", None, **NOTHING, others=others)
+    text = waiting_text([state(), absent], 5, None, 0.0)
+    assert "of the right type here: /tracker/label, /rear/labels, " in text
+    assert "/map" not in text or "/other" not in text, "three are enough"
+    lonely = state("instances", "/tracker/labels", None, **NOTHING)
+    text = waiting_text([state(), lonely], 5, None, 0.0)
+    assert "no topic here carries sensor_msgs/msg/Image" in text and "ROS_DOMAIN_ID" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("image", "sensor_msgs/msg/CompressedImage", "set input.image_transport: compressed"),
+        ("instances", "savos_ros/msg/InstanceMaskArray", "set input.mask_source: instance_masks"),
+        ("instances", "yolo_msgs/msg/DetectionArray", "set input.mask_source: yolo"),
+        ("instances", "vision_msgs/msg/Detection2DArray", "convert it, or remap another topic"),
+        ("flow", "sensor_msgs/msg/CompressedImage", "convert it, or remap another topic"),
+    ],
+)
+def test_a_topic_of_another_type_names_both_types_and_the_setting(name, kind, words):
+    text = waiting_text([state(name, kind=kind, **NOTHING)], 5, None, 0.0)
+    assert f"carries {kind}, not sensor_msgs/msg/Image" in text
+    assert words in text and "best effort" in text
 
 
 def test_a_silent_publisher():
     assert "ros2 topic hz /cam/image" in waiting_text(
-        [state(received=0, last=None), state("instances")], 5, None, 0.0
+        [state(**NOTHING), state("instances")], 5, None, 0.0
     )
+
+
+def test_a_publisher_that_fell_silent_is_not_taken_for_wrong_stamps():
+    text = waiting_text([state(silent=5.1), state("instances")], 5, None, 0.0)
+    assert "fell silent 5 s ago" in text and "look at /driver" in text
+    assert "stamps" not in text
 
 
 def test_stamps_that_never_meet():
