@@ -37,13 +37,16 @@ def soak(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        width, height = (int(side) for side in size.split("x"))
+        sides = size.split("x")
+        if len(sides) != 2 or not all(side.isdecimal() for side in sides):
+            raise SettingError(f"--size must be COLUMNSxROWS such as 160x96, got {size}")
+        width, height = map(int, sides)
         options = soaking.SoakOptions(
             hours, width, height, tracks, seed, weights, refine, adapt, ahead, samples
         )
         report = soaking.soak(options, json, typer.echo)
-    except (DemoError, SettingError, ValueError, OSError) as error:
+    except (DemoError, ValueError, OSError) as error:
         typer.echo(f"savos soak: {error}", err=True)
-        raise typer.Exit(1) from error
+        raise typer.Exit(2 if isinstance(error, SettingError) else 1) from error
     typer.echo(soaking.summary(report))
     raise typer.Exit(report["ended"] != "complete" or report["verdict"]["flat"] is False)

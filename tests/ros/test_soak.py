@@ -7,11 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import psutil
 import pytest
+from typer.testing import CliRunner
 
 pytest.importorskip("rclpy", reason="rclpy is not installed")
 
 from savos_model.types import Box
 from savos_ros import soak, soak_feed
+from savos_ros.cli import app
 from savos_ros.demo_session import DemoError
 from savos_ros.soak_feed import MASKS, REFINED, Feeder
 from savos_ros.soak_scene import SoakFrame, renumbering, score, shares
@@ -138,3 +140,12 @@ def test_an_interrupted_run_keeps_what_it_has(command, tmp_path):
     assert metrics["ended"] == "interrupted" and 0 < metrics["sent"] < 324_000
     assert metrics["samples"] and metrics["lost"] == {MASKS: 0}
     assert soak.SoakOptions().frames == 864_000
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [("--size", "160", "COLUMNSxROWS"), ("--size", "8x8", "width"), ("--hours", "0", "hours")],
+)
+def test_wrong_options_are_answered_in_one_line(option, value, words):
+    result = CliRunner().invoke(app, ["soak", option, value])
+    assert result.exit_code == 2 and words in result.output and "Traceback" not in result.output
