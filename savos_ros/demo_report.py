@@ -12,10 +12,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from savos_model.types import AmodalObject, Instance
+from savos_model.types import AmodalObject
 from savos_ros.bags.progress import progress
 from savos_ros.bags.reader import BagFrame, BagFrames
 from savos_ros.bags.scoring import BagScores
+from savos_ros.bags.strips import Row, hidden_px, keep_best, pictures
 from savos_ros.bags.types import typestore
 from savos_ros.bags.video import VideoWriter
 from savos_ros.bags.writer import BagWriter
@@ -45,15 +46,6 @@ class Findings:
     scored: int = 0
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One line of the contact sheet before it is drawn."""
-
-    hidden_px: int
-    item: BagFrame
-    objects: list[AmodalObject]
-
-
 def review(bag: Path, results: Mapping[int, bytes], video: Path, sheet: Path) -> Findings:
     """Score the results, and draw video and contact sheet.
 
@@ -64,7 +56,7 @@ def review(bag: Path, results: Mapping[int, bytes], video: Path, sheet: Path) ->
         sheet: PNG file to write.
     """
     scores, findings = BagScores(), Findings()
-    rows: list[_Row] = []
+    rows: list[Row] = []
     with VideoWriter(video) as movie:
         for item, objects in _answered(bag, results):
             findings.answered += 1
@@ -73,7 +65,7 @@ def review(bag: Path, results: Mapping[int, bytes], video: Path, sheet: Path) ->
                 continue
             shape = item.frame.image.shape[:2]
             scores.add(objects, item.frame.instances, item.truth, shape)
-            _keep_best(rows, _Row(_hidden_px(item), item, objects))
+            keep_best(rows, Row(_truth_hidden_px(item), item, objects), SHEET_ROWS)
     if rows:
         _write_png(sheet, contact_sheet(rows))
     for method, row in scores.summary().items():
@@ -94,51 +86,20 @@ def _answered(
                 yield item, amodal_objects(message, item.frame.instances)
 
 
-def _hidden_px(item: BagFrame) -> int:
+def _truth_hidden_px(item: BagFrame) -> int:
     """Pixels of the truth that the tracked masks of the same ids do not show."""
-    pairs = whole_objects(item.truth or [], item.frame.instances)
     tracked = {instance.id for instance in item.frame.instances}
-    return sum(
-        int(np.count_nonzero((o.mask > 0) & (o.visible == 0))) for o in pairs if o.id in tracked
-    )
+    whole = whole_objects(item.truth or [], item.frame.instances)
+    return hidden_px([found for found in whole if found.id in tracked])
 
 
-def _keep_best(rows: list[_Row], row: _Row) -> None:
-    """Keep the frames in which most is hidden, at least a second apart."""
-    second = 1_000_000_000
-    near = [r for r in rows if abs(r.item.frame.stamp_ns - row.item.frame.stamp_ns) < second]
-    if any(other.hidden_px >= row.hidden_px for other in near):
-        return
-    for other in near:
-        rows.remove(other)
-    rows.append(row)
-    if len(rows) > SHEET_ROWS:
-        rows.remove(min(rows, key=lambda r: r.hidden_px))
-
-
-def contact_sheet(rows: list[_Row]) -> np.ndarray:
+def contact_sheet(rows: list[Row]) -> np.ndarray:
     """Draw camera, visible masks, result and truth side by side, one line per frame (BGR)."""
     lines = []
     for row in sorted(rows, key=lambda r: r.item.frame.stamp_ns):
-        frame, config = row.item.frame, OverlayConfig()
-        bare = OverlayConfig(labels=False)
-        seen = whole_objects(frame.instances, frame.instances)
-        truth = whole_objects(_only(row.item.truth or [], frame.instances), frame.instances)
-        pictures = (
-            draw(frame.image, [], bare),
-            draw(frame.image, seen, bare),
-            draw(frame.image, row.objects, config),
-            draw(frame.image, truth, config),
-        )
-        lines.append(np.hstack([_framed(picture) for picture in pictures]))
+        lines.append(np.hstack([_framed(picture) for picture in pictures(row)]))
     sheet = np.vstack([_titles(), *lines])
     return np.pad(sheet, ((0, 0), (SHEET_GAP, 0), (0, 0)), constant_values=255)
-
-
-def _only(truth: list[Instance], instances: list[Instance]) -> list[Instance]:
-    """Keep the objects that the tracker gave: the others are no task of the node."""
-    given = {item.id for item in instances}
-    return [item for item in truth if item.id in given]
 
 
 def _framed(picture: np.ndarray) -> np.ndarray:

@@ -102,6 +102,9 @@ def run(
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")] = None,
     max_frames: Annotated[int, typer.Option(help="Stop after so many; 0 for all.", min=0)] = 0,
     video: Annotated[bool, typer.Option(help="Write the overlay video.")] = True,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write report.html: frames, tracks, latency, drops.")
+    ] = False,
     refine: Annotated[
         bool, typer.Option("--refine", help="Also refine with later frames: /savos/masks_refined.")
     ] = False,
@@ -116,7 +119,8 @@ def run(
     with clear_errors():
         from savos_model.config import BackendConfig, RefineConfig
         from savos_ros.bags.reader import Topics
-        from savos_ros.bags.run import RunOptions, run_bag
+        from savos_ros.bags.report import RunReport
+        from savos_ros.bags.run import REPORT, RunOptions, run_bag
 
         given = {"weights": weights, "backend": backend, "device": device}
         config = BackendConfig(**{key: value for key, value in given.items() if value is not None})
@@ -130,7 +134,10 @@ def run(
             video=video,
             force=force,
         )
-        summary = run_bag(bag, out, options)
+        page = RunReport() if report else None
+        summary = run_bag(bag, out, options, watch=page and page.watch)
+        if page:
+            page.write(out / REPORT, summary)
     _print_run(summary, out)
     if summary["damage"]:
         _fail(summary["damage"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
@@ -33,8 +33,12 @@ from savos_ros.settings import InputConfig, OverlayConfig
 MASKS_TOPIC, REFINED_TOPIC = "/savos/masks", "/savos/masks_refined"
 RESULT_BAG = "result"
 OVERLAY = "overlay.mp4"
+REPORT = "report.html"
 SUMMARY = "summary.json"
 PERCENTILES = (50, 95, 99)
+
+# Hears of every array that is written: its topic, frame, objects, and stage times of ~/masks [ms].
+Watch = Callable[[str, BagFrame, list[AmodalObject], dict[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,15 @@ class _Tally:
     refined: BagScores = field(default_factory=BagScores)
 
 
-def run_bag(path: str | Path, out: str | Path, options: RunOptions, backend: Any = None) -> dict:
+def run_bag(
+    path: str | Path,
+    out: str | Path,
+    options: RunOptions,
+    backend: Any = None,
+    *,
+    watch: Watch | None = None,
+    bar: Callable[[Iterable[BagFrame], str, int], Iterator[BagFrame]] = progress,
+) -> dict:
     """Complete the masks of every frame of a bag.
 
     Leaves in `out`: result/ (a bag with /savos/masks and, with `refine.enabled`,
@@ -86,11 +98,14 @@ def run_bag(path: str | Path, out: str | Path, options: RunOptions, backend: Any
         out: folder of the results.
         options: how.
         backend: network to use instead of the one that `options.backend` names.
+        watch: called with every result; those of /savos/masks_refined come later.
+        bar: hands the frames on and shows how many of how many are done.
 
     Returns:
         The summary: bag, topics, model, backend, frames_in, frames_out, masks_in, objects_out (by
-        source), refused, masks_skipped, not_completed, resets (counts by reason), damage, time_ms
-        (by stage, p50, p95, p99), miou (by method, `refined` where it is on; None without truth).
+        source), refused, masks_skipped, not_completed, resets (counts by reason), examples (first
+        text of a reason of `refused`), damage, time_ms (by stage, p50, p95, p99), miou (by method,
+        `refined` where it is on; None without truth).
 
     Raises:
         BagError: the bag is no use, or results are there already.
@@ -106,34 +121,38 @@ def run_bag(path: str | Path, out: str | Path, options: RunOptions, backend: Any
         out.mkdir(parents=True, exist_ok=True)
         result = stack.enter_context(BagWriter(out / RESULT_BAG, force=options.force))
         result.add_topic(MASKS_TOPIC, "savos_ros/AmodalMaskArray")
-        smoother = _Smoother(WindowRefiner(backend, options.stream, options.refine), result, tally)
+        refiner = WindowRefiner(backend, options.stream, options.refine)
+        smoother = _Smoother(refiner, result, tally, watch)
         if options.refine.enabled:
             stream.records = True
             result.add_topic(REFINED_TOPIC, "savos_ros/AmodalMaskArray")
         video = stack.enter_context(VideoWriter(out / OVERLAY)) if options.video else None
         total = min(bag.expected, options.max_frames or bag.expected)
         frames = islice(bag, options.max_frames or None)
-        for item in progress(frames, f"running {bag.path.name}", total):
+        for item in bar(frames, f"running {bag.path.name}", total):
             started = time.perf_counter()
             try:
                 objects = stream.step(item.frame)
             except InstanceError as error:
                 bag.refuse("instances", str(error))
                 continue
-            _count(tally, item, objects, stream.report, 1000 * (time.perf_counter() - started))
+            times = {**stream.report.timings_ms, "step": 1000 * (time.perf_counter() - started)}
+            _count(tally, item, objects, stream.report, times)
             _store(result, MASKS_TOPIC, item, objects, backend.weights.name)
+            if watch is not None:
+                watch(MASKS_TOPIC, item, objects, times)
             if stream.record is not None:
                 smoother.take(item, stream.record, bool(stream.report.reset))
             if video is not None:
                 video.write(item.frame.stamp_ns, draw(_bgr(item), objects, options.overlay))
         smoother.finish()
     summary = _summary(bag, tally, backend, total)
-    _write_json(out / SUMMARY, summary)
+    write_json(out / SUMMARY, summary)
     return summary
 
 
 def _check_free(out: Path, force: bool) -> None:
-    there = [name for name in (RESULT_BAG, OVERLAY, SUMMARY) if (out / name).exists()]
+    there = [name for name in (RESULT_BAG, OVERLAY, REPORT, SUMMARY) if (out / name).exists()]
     if there and not force:
         raise BagError(
             f"{out} holds {', '.join(there)}: choose another folder, or replace with --force"
@@ -143,7 +162,11 @@ def _check_free(out: Path, force: bool) -> None:
 
 
 def _count(
-    tally: _Tally, item: BagFrame, objects: list[AmodalObject], report: Any, step_ms: float
+    tally: _Tally,
+    item: BagFrame,
+    objects: list[AmodalObject],
+    report: Any,
+    times_ms: dict[str, float],
 ) -> None:
     tally.frames += 1
     tally.masks_in += len(item.frame.instances)
@@ -151,7 +174,7 @@ def _count(
     tally.skipped.update(report.skipped)
     if report.reset:
         tally.resets[report.reset] += 1
-    for stage, value in {**report.timings_ms, "step": step_ms}.items():
+    for stage, value in times_ms.items():
         tally.times_ms[stage].append(value)
     _score(tally.scores, item, objects)
 
@@ -163,6 +186,7 @@ class _Smoother:
     refiner: WindowRefiner
     result: BagWriter
     tally: _Tally
+    watch: Watch | None
     held: deque[BagFrame] = field(default_factory=deque)
 
     def take(self, item: BagFrame, record: Record, fresh: bool) -> None:
@@ -181,6 +205,8 @@ class _Smoother:
             item = self.held.popleft()
             _store(self.result, REFINED_TOPIC, item, done.objects, model)
             _score(self.tally.refined, item, done.objects)
+            if self.watch is not None:
+                self.watch(REFINED_TOPIC, item, done.objects, {})
 
 
 def _store(
@@ -226,6 +252,7 @@ def _summary(bag: BagFrames, tally: _Tally, backend: Any, total: int) -> dict:
         "masks_skipped": dict(sorted(report.masks_skipped.items())),
         "not_completed": dict(sorted(tally.skipped.items())),
         "resets": dict(sorted(tally.resets.items())),
+        "examples": dict(sorted(report.examples.items())),
         "damage": report.damage,
         "time_ms": {stage: _percentiles(values) for stage, values in tally.times_ms.items()},
         "miou": miou,
@@ -237,7 +264,8 @@ def _percentiles(values: list[float]) -> dict[str, float]:
     return {f"p{p}": round(float(value), 3) for p, value in zip(PERCENTILES, numbers, strict=True)}
 
 
-def _write_json(path: Path, data: dict) -> None:
+def write_json(path: Path, data: dict) -> None:
+    """Write a JSON file, whole or not at all."""
     hidden = path.with_name(f".{path.name}.part")
     hidden.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
     hidden.replace(path)

@@ -14,6 +14,7 @@ from savos_model.settings import SettingError
 from savos_model.types import Frame
 from savos_model.weights import Weights, parameter_shapes, save_weights
 from savos_ros import demo_report
+from savos_ros.bags import strips
 from savos_ros.bags.reader import BagFrame
 from savos_ros.bags.storage import open_bag
 from savos_ros.demo import DemoOptions, demo_command
@@ -121,11 +122,13 @@ def test_the_sheet_shows_the_frames_in_which_most_is_hidden():
     rows = []
     for index in range(LAST):
         item = bag_frame(index)
-        demo_report._keep_best(rows, demo_report._Row(demo_report._hidden_px(item), item, []))
+        strips.keep_best(
+            rows, strips.Row(demo_report._truth_hidden_px(item), item, []), demo_report.SHEET_ROWS
+        )
     assert 1 < len(rows) <= demo_report.SHEET_ROWS
     stamps = sorted(row.item.frame.stamp_ns for row in rows)
     assert all(b - a >= 1_000_000_000 for a, b in zip(stamps, stamps[1:], strict=False))
-    most = max(demo_report._hidden_px(bag_frame(index)) for index in range(LAST))
+    most = max(demo_report._truth_hidden_px(bag_frame(index)) for index in range(LAST))
     assert max(row.hidden_px for row in rows) == most > 0
     sheet = demo_report.contact_sheet(rows)
     assert sheet.dtype == np.uint8 and sheet.shape[1] == 4 * 646 + 6

@@ -1,0 +1,64 @@
+"""Chooses the frames of a run that show most, and draws them beside what went in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from savos_model.types import AmodalObject, Instance
+from savos_ros.bags.reader import BagFrame
+from savos_ros.overlay import draw
+from savos_ros.results import whole_objects
+from savos_ros.settings import OverlayConfig
+
+SECOND_NS = 1_000_000_000
+
+
+class Row(NamedTuple):
+    """A frame with its result before it is drawn; of more value the more is hidden in it."""
+
+    hidden_px: int
+    item: BagFrame
+    objects: list[AmodalObject]
+
+
+def hidden_px(objects: Sequence[AmodalObject]) -> int:
+    """Pixels of whole objects that their visible masks do not show."""
+    return sum(int(np.count_nonzero((o.mask >= 128) & (o.visible == 0))) for o in objects)
+
+
+def keep_best(rows: list[Row], row: Row, most: int) -> None:
+    """Keep the frames in which most is hidden, at least a second apart."""
+    near = [r for r in rows if abs(r.item.frame.stamp_ns - row.item.frame.stamp_ns) < SECOND_NS]
+    if any(other.hidden_px >= row.hidden_px for other in near):
+        return
+    for other in near:
+        rows.remove(other)
+    rows.append(row)
+    if len(rows) > most:
+        rows.remove(min(rows, key=lambda r: r.hidden_px))
+
+
+def pictures(row: Row) -> list[np.ndarray]:
+    """Camera, visible masks, result and truth (without one: whatever was given), BGR."""
+    frame, config = row.item.frame, OverlayConfig()
+    bare = OverlayConfig(labels=False)
+    image = frame.image
+    if image.ndim == 3 and frame.order == "rgb":
+        image = np.ascontiguousarray(image[..., ::-1])
+    seen = whole_objects(frame.instances, frame.instances)
+    truth = whole_objects(_only(row.item.truth or [], frame.instances), frame.instances)
+    return [
+        draw(image, [], bare),
+        draw(image, seen, bare),
+        draw(image, row.objects, config),
+        draw(image, truth, config),
+    ]
+
+
+def _only(truth: list[Instance], instances: list[Instance]) -> list[Instance]:
+    """Keep the objects that the tracker gave: the others are no task of the node."""
+    given = {item.id for item in instances}
+    return [item for item in truth if item.id in given]
