@@ -1,4 +1,4 @@
-"""Commands of `savos bench` that measure several nodes."""
+"""Commands of `savos bench` that start nodes of their own."""
 
 from __future__ import annotations
 
@@ -26,5 +26,25 @@ def cameras(
         report = bench.bench_cameras(bench.CamerasOptions(cameras, seconds, tracks, seed), json)
     except (DemoError, ValueError) as error:
         typer.echo(f"savos bench cameras: {error}", err=True)
+        raise typer.Exit(1) from error
+    print_json(data=report)
+
+
+def start(
+    rounds: Annotated[int, typer.Option(help="Rounds of a cold and a warm start.")] = 5,
+    backend: Annotated[str, typer.Option(help="Engine of the node; empty: its default.")] = "",
+    seed: SeedOption = 3,
+    json: JsonOption = None,
+) -> None:
+    """From the start of the node's process to its first answer, with caches empty and full."""
+    from rich import print_json
+
+    from savos_ros import bench_start as bench
+    from savos_ros.demo_session import DemoError
+
+    try:
+        report = bench.bench_start(bench.StartOptions(rounds, backend, seed), json)
+    except (DemoError, ValueError) as error:
+        typer.echo(f"savos bench start: {error}", err=True)
         raise typer.Exit(1) from error
     print_json(data=report)
