@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import queue
 import threading
 import time
@@ -198,6 +200,7 @@ class Adaptation:
         self._state = facts.get("state", self._state)
         if facts.get("state") == "collecting":
             self._problem = ""
+            give_back_memory()
             while not self._frames.empty():  # of a burst before
                 self._frames.get_nowait()
             self._sent, self._broken, self._wanted = 0, False, True
@@ -240,3 +243,9 @@ class Adaptation:
         with self._lock:
             self._counts["restarts"] += 1
         self._wake.wait(pause)
+
+
+def give_back_memory() -> None:
+    """Return to the system what engines of earlier weights have left (glibc would keep it)."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
