@@ -12,6 +12,7 @@ from savos_ros import (
     bench_commands,
     engine_commands,
     evaluate_commands,
+    label_commands,
     prepare_commands,
     report_commands,
     soak_commands,
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 convert_commands.register(app)
 bag_commands.register(app)
+app.command()(label_commands.label)
 engine_commands.register(app)
 app.add_typer(prepare_commands.app, name="prepare")
 app.add_typer(report_commands.app, name="report")
@@ -133,6 +135,7 @@ def demo(
 bench = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 bench.command("cameras")(bench_commands.cameras)
+bench.command("start")(bench_commands.start)
 
 
 @bench.command("node")
@@ -198,6 +201,28 @@ def bench_stream(
         bench.print_bench(bench.bench_stream(config, json), Console(width=160))
 
 
+@bench.command("label")
+def bench_label(
+    bags: Annotated[list[Path], typer.Argument(metavar="BAG...", help="One per machine or more.")],
+    ray: Annotated[str, typer.Option(help="Ray cluster: HOST:PORT, auto or local.")] = "auto",
+    json: JsonOption = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; medians are compared.")] = 3,
+    threads: Annotated[int, typer.Option(help="CPU threads of a bag.")] = 1,
+    adapt: Annotated[bool, typer.Option(help="Adapt the weights to each bag.")] = True,
+) -> None:
+    """Labelling on a Ray cluster beside one process, the labels compared to the bit."""
+    from rich import print_json
+
+    with bag_commands.clear_errors():
+        from savos_model.config import BackendConfig, SiteConfig
+        from savos_ros import bench_label as bench
+        from savos_ros.bags.label import LabelOptions
+
+        iterations = SiteConfig().max_iterations if adapt else 0
+        options = LabelOptions(BackendConfig(threads=threads), iterations=iterations)
+        print_json(data=bench.bench_label(bags, options, ray, rounds, json))
+
+
 @bench.command("train")
 def bench_train(
     json: JsonOption = None,
@@ -236,7 +261,7 @@ def train(context: typer.Context) -> None:
 def params(
     write: Annotated[
         bool,
-        typer.Option("--write", help="Rewrite config/amodal.yaml, docs/parameters.md, README.md."),
+        typer.Option("--write", help="Rewrite every generated file of the source tree."),
     ] = False,
     form: Annotated[str, typer.Option("--format", help="yaml or markdown.")] = "yaml",
 ) -> None:

@@ -90,9 +90,9 @@ class Site:
             self.say(decision="skipped", reason=reason)
             return
         self.say(state="checking")
-        scores = {"the base": self.score(base, held)}
+        scores = {"the base": score(base, held, config)}
         if self.current is not base:
-            scores["those in use"] = self.score(self.current, held)
+            scores["those in use"] = score(self.current, held, config)
             if reason := first_better(scores["those in use"], {"the base": scores["the base"]}):
                 self.say(decision="rolled_back", reason=reason)
                 self.current = base
@@ -103,7 +103,7 @@ class Site:
         clip = joined(self.bursts)
         done = adapt(self.current, clip, config, watch=lambda i, _: self.say(iterations=i)).weights
         self.say(state="checking")
-        self.decide(done, self.score(done, held), scores)
+        self.decide(done, score(done, held, config), scores)
 
     def decide(self, adapted: Weights, after: Score, scores: dict[str, Score]) -> None:
         """Accept or reject adapted weights by their score and those of what they would replace."""
@@ -124,22 +124,22 @@ class Site:
         reason = f"loss {before.loss:.4f} -> {after.loss:.4f} on frames held out"
         self.say(decision="accepted", version=self.version, reason=reason, **facts)
 
-    @torch.no_grad()
-    def score(self, weights: Weights, held: Clip) -> Score:
-        """Score weights on held-out frames; the same windows and occluders for all weights."""
-        config = self.config
-        loss, augment = learnt_with(weights)
-        net = network(weights, config.device)
-        places = list_places([held], config.length, config.min_px)
-        source = StoredWindows([held], places, config.length, config.device)
-        totals = []
-        for draw in range(DRAWS):
-            window = source.draw(config.batch, np.random.default_rng(draw))
-            targets = make_input(window, weights.model, augment, seeded(draw, config.device))
-            losses = savos_losses(net, targets, loss, bf16=config.bf16)
-            totals.append(total_loss(losses, loss).item())
-        batches = check_batches(held, weights.model, config, augment.enlarge)
-        return Score(float(np.mean(totals)), visible_iou(net, batches, config.bf16))
+
+@torch.no_grad()
+def score(weights: Weights, held: Clip, config: AdaptConfig) -> Score:
+    """Score weights on held-out frames; the same windows and occluders for all weights."""
+    loss, augment = learnt_with(weights)
+    net = network(weights, config.device)
+    places = list_places([held], config.length, config.min_px)
+    source = StoredWindows([held], places, config.length, config.device)
+    totals = []
+    for draw in range(DRAWS):
+        window = source.draw(config.batch, np.random.default_rng(draw))
+        targets = make_input(window, weights.model, augment, seeded(draw, config.device))
+        losses = savos_losses(net, targets, loss, bf16=config.bf16)
+        totals.append(total_loss(losses, loss).item())
+    batches = check_batches(held, weights.model, config, augment.enlarge)
+    return Score(float(np.mean(totals)), visible_iou(net, batches, config.bf16))
 
 
 def first_better(score: Score, others: dict[str, Score]) -> str:

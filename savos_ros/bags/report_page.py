@@ -145,7 +145,7 @@ def _tracks(courses: Sequence[Course], frames: int, seconds: float) -> str:
     left = len(courses) - min(len(hidden), TRACKS)
     note = (
         "<span class='key area'></span>hidden share <span class='key line'></span>confidence of "
-        "the hidden pixels. All hidden: no mask in the frame, moved on. "
+        "the hidden pixels, both from 0 to 1. All hidden: no mask in the frame, moved on. "
         f"{left} tracks with less or nothing hidden are not drawn."
     )
     return _section("Tracks over time", note, shown and f"<div class=grid>{shown}</div>")

@@ -5,7 +5,7 @@ STYLE = """
 --rule:#dde2e8;--hidden:#e69f00;--sure:#0072b2;--bar:#0072b2;--s0:#56b4e9;--s1:#e69f00;--s2:#0072b2;--s3:#009e73;
 --s4:#cc79a7;--s5:#9aa4ae}
 @media (prefers-color-scheme:dark){:root{--page:#11161c;--card:#1a2129;--ink:#e8edf2;--soft:#9aa7b4;
---rule:#2d3742;--sure:#6cc0f0;--bar:#56b4e9;--s2:#3a9bd9;--s5:#6b7681}}
+--rule:#2d3742;--sure:#6cc0f0;--bar:#56b4e9;--s2:#2a7ab8;--s5:#6b7681}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);
 font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}

@@ -1,0 +1,92 @@
+"""Amodal labels as COCO annotations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as rle
+
+from savos_model.types import AmodalObject, Box
+from savos_ros.bags.reader import BagFrame
+from savos_ros.extras import amodal_box
+
+UNNAMED = "object"  # of masks that came without a class
+
+
+@dataclass
+class CocoLabels:
+    """The labels of one bag, frame by frame.
+
+    Attributes:
+        images, annotations: the lists of the document; categories follow at the end.
+    """
+
+    images: list[dict] = field(default_factory=list)
+    annotations: list[dict] = field(default_factory=list)
+
+    def add(self, item: BagFrame, objects: list[AmodalObject]) -> None:
+        """Add a frame and its objects; masks of 128 and more count as inside."""
+        height, width = item.frame.image.shape[:2]
+        stamp, number = item.frame.stamp_ns, len(self.images) + 1
+        self.images.append(
+            {
+                "id": number,
+                "file_name": f"{stamp}.png",
+                "width": width,
+                "height": height,
+                "stamp_ns": stamp,
+                "frame_id": item.frame_id,
+            }
+        )
+        for found in objects:
+            whole = _encode(found.mask >= 128, found.box, (height, width))
+            self.annotations.append(
+                {
+                    "id": len(self.annotations) + 1,
+                    "image_id": number,
+                    "category": found.class_id or UNNAMED,
+                    "track_id": found.id,
+                    "segmentation": whole,
+                    "area": int(rle.area(whole)),
+                    "bbox": list(amodal_box(found)),
+                    "visible_segmentation": _encode(found.visible != 0, found.box, (height, width)),
+                    "iscrowd": 0,
+                    "occlusion": round(float(found.occlusion), 4),
+                    "confidence": round(float(found.confidence), 4),
+                    "score": round(float(found.score), 4),
+                    "source": found.source.name.lower(),
+                }
+            )
+
+    def document(self, info: dict[str, Any]) -> dict:
+        """The whole document; a class that is a number is its category_id, others get the next."""
+        names = sorted({entry["category"] for entry in self.annotations})
+        numbers = {name: int(name) for name in names if name.isdecimal() and str(int(name)) == name}
+        following = max([0, *numbers.values()]) + 1
+        for name in names:
+            if name not in numbers:
+                numbers[name] = following
+                following += 1
+        annotations = [
+            {key: value for key, value in entry.items() if key != "category"}
+            | {"category_id": numbers[entry["category"]]}
+            for entry in self.annotations
+        ]
+        categories = [{"id": number, "name": name} for name, number in numbers.items()]
+        return {
+            "info": info,
+            "images": self.images,
+            "categories": sorted(categories, key=lambda entry: entry["id"]),
+            "annotations": annotations,
+        }
+
+
+def _encode(inside: np.ndarray, box: Box, shape: tuple[int, int]) -> dict:
+    """Compressed RLE of a boxed mask in an image of `shape`, ready for JSON."""
+    full = np.zeros(shape, np.uint8, order="F")
+    x0, y0, x1, y1 = (int(edge) for edge in box)
+    full[y0:y1, x0:x1] = inside
+    found = rle.encode(full)
+    return {"size": list(shape), "counts": found["counts"].decode("ascii")}

@@ -1,0 +1,138 @@
+"""Labels many bags: here, in worker processes, or on a Ray cluster."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from savos_ros.bags.label import (
+    LabelJob,
+    Labelled,
+    LabelOptions,
+    bag_frames,
+    finished,
+    label_bag,
+)
+from savos_ros.bags.progress import progress_bar
+from savos_ros.bags.types import BagError
+from training.evaluate import run_jobs
+
+
+def label_bags(
+    bags: Sequence[Path],
+    out: Path,
+    options: LabelOptions,
+    *,
+    processes: int = 1,
+    ray: str = "",
+) -> list[Labelled]:
+    """Label every bag into a folder of its name under `out`; what is finished there is kept.
+
+    Args:
+        bags: folders, or .mcap or .db3 files.
+        out: folder of the results; one call at a time may write to it.
+        options: how.
+        processes: worker processes; 1 works in this one.
+        ray: address of a Ray cluster that does the work instead ("auto": the one of this machine,
+            "local": one of its own); bags and `out` must have the same paths on all its machines.
+
+    Returns:
+        One entry per bag, in their order: the same masks wherever they were made.
+
+    Raises:
+        BagError: two bags have one name, another call writes to `out`, or Ray is not to be had.
+    """
+    jobs = _jobs(bags, out, options)
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / ".lock", timeout=0):
+            return _run(jobs, processes, ray)
+    except Timeout:
+        raise BagError(
+            f"another `savos label` writes to {out}: wait, or give another --out"
+        ) from None
+
+
+def _jobs(bags: Sequence[Path], out: Path, options: LabelOptions) -> list[LabelJob]:
+    names = [bag.stem if bag.is_file() else bag.resolve().name for bag in bags]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise BagError(f"two bags are called {twice[0]}: label them into two folders")
+    return [
+        LabelJob(bag.resolve(), out.resolve() / name, options)
+        for bag, name in zip(bags, names, strict=True)
+    ]
+
+
+def _run(jobs: list[LabelJob], processes: int, ray: str) -> list[Labelled]:
+    done: dict[LabelJob, Labelled] = {}
+    steps: dict[LabelJob, int] = {}
+    for job in jobs:
+        try:
+            if found := finished(job):
+                done[job] = found
+                continue
+            with bag_frames(job) as bag:
+                passes = 2 if job.options.iterations else 1
+                steps[job] = passes * bag.expected + job.options.iterations
+        except (BagError, OSError) as error:
+            done[job] = Labelled(job.folder.name, "failed", text=str(error))
+    todo = list(steps)
+    if todo and ray:
+        results = _on_ray(todo, ray, steps)
+    elif todo:
+        console = Console(stderr=True)
+        results = run_jobs(label_bag, todo, processes, sum(steps.values()), "labelling", console)
+    else:
+        results = []
+    done |= dict(zip(todo, results, strict=True))
+    return [done[job] for job in jobs]
+
+
+def _on_ray(jobs: list[LabelJob], address: str, steps: dict[LabelJob, int]) -> list[Labelled]:
+    """One task per bag; a machine that fails costs its bags alone, after Ray's own retries."""
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise BagError(
+            "ray is not installed: pip install 'savos_ros[ray]', or leave --ray"
+        ) from None
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise BagError(f"no Ray cluster at {address!r}: {error}") from None
+    try:
+        backend = jobs[0].options.backend
+        task = ray.remote(num_cpus=backend.threads, num_gpus=int(backend.device != "cpu"))(_task)
+        places = {task.remote(job): job for job in jobs}
+        done: dict[LabelJob, Labelled] = {}
+        with progress_bar() as bar:
+            line = bar.add_task("labelling", total=sum(steps.values()))
+            while waiting := [ref for ref, job in places.items() if job not in done]:
+                for ref in ray.wait(waiting)[0]:
+                    job = places[ref]
+                    done[job] = _result(ray, ref, job)
+                    bar.advance(line, steps[job])
+        return [done[job] for job in jobs]
+    finally:
+        ray.shutdown()
+
+
+def _result(ray: Any, ref: Any, job: LabelJob) -> Labelled:
+    try:
+        return ray.get(ref)
+    except ray.exceptions.RayError as error:  # the worker died, or lacks this package
+        text = str(error).strip().splitlines()
+        return Labelled(job.folder.name, "failed", text=text[-1] if text else repr(error))
+
+
+def _task(job: LabelJob) -> Labelled:
+    import cv2
+
+    cv2.setNumThreads(job.options.backend.threads)  # a task takes the cores that it asked for
+    return label_bag(job, lambda count: None)

@@ -1,0 +1,225 @@
+"""Labels one bag at the best offline quality: adapted to it, refined by all of its frames."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from savos_model.config import BackendConfig, RefineConfig, StreamConfig
+from savos_model.settings import SettingError
+from savos_model.types import Frame
+from savos_model.weights import Weights, load_weights
+from savos_ros.bags.coco import CocoLabels
+from savos_ros.bags.reader import BagFrame, BagFrames, Topics
+from savos_ros.bags.run import REFINED_TOPIC, SUMMARY, RunOptions, run_bag, write_json
+from savos_ros.bags.types import BagError
+from savos_ros.settings import InputConfig
+
+LABELS = "labels.json"
+PIXEL_BYTES = 5  # of a frame that waits: colours, grey image and count of masks
+MOST_WINDOW = 10_000
+
+Tick = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """How bags are labelled.
+
+    Attributes:
+        backend, stream, input: settings of the parts.
+        topics: topics to read.
+        iterations: most iterations of the adaptation to each bag; 0 for none.
+        memory_mb: images kept for the backward pass; a longer bag is gone through in windows of so
+            much that overlap by half.
+    """
+
+    backend: BackendConfig = field(default_factory=BackendConfig)
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    input: InputConfig = field(default_factory=InputConfig)
+    topics: Topics = field(default_factory=Topics)
+    iterations: int = 0
+    memory_mb: int = 2048
+
+    def __post_init__(self) -> None:
+        if self.iterations < 0 or self.memory_mb < 1:
+            raise SettingError(
+                f"iterations must be at least 0 and memory_mb at least 1, got {self.iterations} "
+                f"and {self.memory_mb}"
+            )
+        if self.iterations and importlib.util.find_spec("torch") is None:
+            raise SettingError(
+                "adaptation needs PyTorch: pip install 'savos_ros[torch]', or --no-adapt"
+            )
+
+
+@dataclass(frozen=True)
+class LabelJob:
+    """A bag and the folder that its labels go to."""
+
+    bag: Path
+    folder: Path
+    options: LabelOptions
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What came of a bag.
+
+    Attributes:
+        name: of its folder.
+        state: "labelled", "kept" (it was finished before) or "failed".
+        frames: frames labelled.
+        objects: masks in them.
+        seconds: time it took.
+        text: what went wrong, or "".
+    """
+
+    name: str
+    state: str
+    frames: int = 0
+    objects: int = 0
+    seconds: float = 0.0
+    text: str = ""
+
+
+def finished(job: LabelJob) -> Labelled | None:
+    """What an earlier run left of a bag; None when it is still to be done.
+
+    Raises:
+        BagError: it was made with other settings, or the folder is none of ours.
+    """
+    if not job.folder.exists():
+        return None
+    try:
+        summary = json.loads((job.folder / SUMMARY).read_text("utf-8"))
+        settings = summary["label"]["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BagError(f"{job.folder} exists and holds no labels: choose another --out") from None
+    if settings != settings_of(job.options):
+        raise BagError(f"{job.folder} was labelled with other settings: remove it, or change --out")
+    return Labelled(
+        job.folder.name, "kept", summary["frames_out"], _objects(summary), text=summary["damage"]
+    )
+
+
+def label_bag(job: LabelJob, tick: Tick) -> Labelled:
+    """Label a bag; ticks after each frame read, each frame labelled and each iteration.
+
+    Leaves result/ and summary.json in its folder as `savos run --refine` does, and labels.json. The
+    folder appears when it is complete. What goes wrong is said in the result, not raised: one bad
+    bag must not end the work on the others.
+    """
+    started, aside = time.perf_counter(), job.folder.with_name(f".{job.folder.name}.part")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        summary = _label(job, aside, tick)
+        aside.rename(job.folder)
+    except Exception as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        text = str(error) if isinstance(error, ValueError | OSError) else repr(error)
+        return Labelled(job.folder.name, "failed", text=text)
+    seconds = time.perf_counter() - started
+    return Labelled(
+        job.folder.name,
+        "labelled",
+        summary["frames_out"],
+        _objects(summary),
+        seconds,
+        summary["damage"],
+    )
+
+
+def _label(job: LabelJob, aside: Path, tick: Tick) -> dict:
+    from savos_model.backends.base import make_backend
+
+    options, name = job.options, job.folder.name
+    shape, expected = _first_frame(job)
+    weights, decision = load_weights(options.backend.weights), "off"
+    backend = None
+    if options.iterations:
+        from savos_ros.bags.label_adapt import adapt_to, engine_of
+
+        weights, decision = adapt_to(job, weights, expected, tick)
+        backend = engine_of(weights, options.backend)
+    run = RunOptions(
+        options.backend,
+        crop_of(options.stream, weights),
+        refine_over(shape, expected, options.memory_mb),
+        options.input,
+        topics=options.topics,
+        video=False,
+    )
+    labels = CocoLabels()
+
+    def watch(topic: str, item: BagFrame, objects: list, times: dict) -> None:
+        if topic == REFINED_TOPIC:
+            labels.add(item, objects)
+
+    backend = backend or make_backend(options.backend)
+    summary = run_bag(
+        job.bag, aside, run, backend, watch=watch, bar=lambda items, *_: ticking(items, tick)
+    )
+    facts = {"bag": name, "model": summary["model"], "adaptation": decision}
+    document = labels.document({"description": "amodal labels by savos_ros", **facts})
+    (aside / LABELS).write_text(json.dumps(document, allow_nan=False), "utf-8")
+    summary["label"] = {"settings": settings_of(options), "adaptation": decision}
+    write_json(aside / SUMMARY, summary)
+    return summary
+
+
+def settings_of(options: LabelOptions) -> dict:
+    """Options as JSON has them."""
+    return json.loads(json.dumps(dataclasses.asdict(options)))
+
+
+def refine_over(shape: tuple[int, int], expected: int, memory_mb: int) -> RefineConfig:
+    """The pass over a whole bag, or over windows as long as the memory allows.
+
+    Args:
+        shape: rows and columns of an image.
+        expected: frames of the bag.
+        memory_mb: of the images that wait.
+    """
+    fits = memory_mb * 2**20 // (PIXEL_BYTES * shape[0] * shape[1])
+    window = max(2, min(MOST_WINDOW, int(fits)))
+    return RefineConfig(True, window, window if expected < window else window // 2)
+
+
+def ticking(items: Iterable[BagFrame], tick: Tick) -> Iterator[BagFrame]:
+    """Hand frames on; ticks once each."""
+    for item in items:
+        yield item
+        tick(1)
+
+
+def bag_frames(job: LabelJob) -> BagFrames:
+    """The frames of a job's bag, to be opened by a with block."""
+    return BagFrames(job.bag, job.options.topics, job.options.input)
+
+
+def _first_frame(job: LabelJob) -> tuple[tuple[int, int], int]:
+    """Rows and columns of the first usable image, and the number of images."""
+    with bag_frames(job) as bag:
+        first: Frame | None = next((item.frame for item in bag), None)
+        if first is None:
+            why = "; ".join(bag.report.examples.values()) or bag.report.damage or "it is empty"
+            raise BagError(f"{job.bag}: no frame can be used: {why}")
+        return first.image.shape[:2], bag.expected
+
+
+def crop_of(stream: StreamConfig, weights: Weights) -> StreamConfig:
+    """The stream with the crop factor that the weights were trained for."""
+    from training.online import cropped_as_learnt
+
+    return cropped_as_learnt(stream, weights.info)
+
+
+def _objects(summary: dict) -> int:
+    return sum(summary["objects_out"].values())

@@ -1,0 +1,196 @@
+import json
+
+import numpy as np
+import pytest
+import tiny_scene as scene
+from pycocotools.coco import COCO
+from tiny_weights import save_random
+from typer.testing import CliRunner
+
+from savos_model.config import BackendConfig, RefineConfig
+from savos_model.settings import SettingError
+from savos_ros.bags import label as module
+from savos_ros.bags.fleet import label_bags
+from savos_ros.bags.label import LABELS, LabelOptions, refine_over
+from savos_ros.bags.reader import BagFrames
+from savos_ros.bags.recording import RecordOptions, record
+from savos_ros.bags.run import RunOptions, run_bag
+from savos_ros.bags.types import BagError
+from savos_ros.cli import app
+from tests.ros.test_bags_run import results
+from training.boxed import look_at
+
+
+@pytest.fixture
+def options(tmp_path):
+    path = save_random(tmp_path / "w.safetensors")
+    return LabelOptions(BackendConfig(str(path), "onnx", threads=1))
+
+
+def bags(folder, *counts):
+    for number, count in enumerate(counts):
+        record(scene.frames(count), count, folder / f"bag{number}", RecordOptions(truth=True))
+    return [folder / f"bag{number}" for number in range(len(counts))]
+
+
+def labels(folder, name):
+    return (folder / name / LABELS).read_bytes()
+
+
+def test_labels_read_by_pycocotools_are_the_refined_masks(tmp_path, options):
+    (bag,) = bags(tmp_path, 12)
+    (done,) = label_bags([bag], tmp_path / "out", options)
+    assert (done.state, done.frames, done.text) == ("labelled", 12, "")
+    refine = RefineConfig(enabled=True, window=100, stride=100)
+    run_bag(bag, tmp_path / "run", RunOptions(options.backend, refine=refine, video=False))
+    wanted = results(tmp_path / "run", "/savos/masks_refined")
+    written = results(tmp_path / "out" / "bag0", "/savos/masks_refined")
+    coco = COCO(tmp_path / "out" / "bag0" / LABELS)
+    with BagFrames(bag) as frames:
+        given = [{item.id: item for item in frame.frame.instances} for frame in frames]
+    assert len(coco.imgs) == len(wanted) == len(written) == 12
+    sources = set()
+    for image, message, copy, instances in zip(
+        coco.dataset["images"], wanted, written, given, strict=True
+    ):
+        entries = coco.loadAnns(coco.getAnnIds(imgIds=image["id"]))
+        assert [entry["track_id"] for entry in entries] == [mask.id for mask in message.masks]
+        assert [mask.id for mask in copy.masks] == [mask.id for mask in message.masks]
+        for entry, mask in zip(entries, message.masks, strict=True):
+            x, y, roi = mask.roi.x_offset, mask.roi.y_offset, mask.roi
+            whole = np.zeros(scene.SHAPE, bool)
+            whole[y : y + roi.height, x : x + roi.width] = (
+                mask.mask.data.reshape(roi.height, roi.width) >= 128
+            )
+            assert np.array_equal(coco.annToMask(entry), whole)
+            rows, columns = np.nonzero(whole)
+            assert entry["bbox"] == [
+                columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1,
+            ]  # fmt: skip
+            assert entry["area"] == whole.sum()
+            visible = coco.annToMask({**entry, "segmentation": entry["visible_segmentation"]})
+            if entry["source"] == "coasted":
+                assert not visible.any()
+            else:
+                item = instances[entry["track_id"]]
+                seen = look_at((item.box, item.mask), type(item.box)(0, 0, *scene.SHAPE[::-1]))
+                assert np.array_equal(visible, seen)
+            assert entry["occlusion"] == pytest.approx(mask.occlusion, abs=1e-4)
+            assert entry["confidence"] == pytest.approx(mask.confidence, abs=1e-4)
+            assert entry["category_id"] == int(mask.class_id)
+            sources.add(entry["source"])
+    assert "refined" in sources
+    assert {c["name"] for c in coco.dataset["categories"]} == {"1", "2"}
+
+
+def test_finished_bags_are_kept_and_half_written_ones_redone(tmp_path, options, monkeypatch):
+    first, second = bags(tmp_path, 6, 6)
+    out = tmp_path / "out"
+    label_bags([first], out, options)
+    wanted = labels(out, "bag0")
+    half = out / ".bag1.part"
+    half.mkdir()
+    (half / "labels.json").write_text("cut o")
+    done = label_bags([first, second], out, options)
+    assert [item.state for item in done] == ["kept", "labelled"]
+    assert done[0].frames == 6 and labels(out, "bag0") == wanted
+    assert not half.exists() and labels(out, "bag1")
+    other = LabelOptions(options.backend, memory_mb=100)
+    (changed,) = label_bags([first], out, other)
+    assert changed.state == "failed" and "labelled with other settings" in changed.text
+
+
+def test_a_failing_bag_is_reported_and_the_others_go_on(tmp_path, options, monkeypatch):
+    good, dying = bags(tmp_path, 6, 6)
+    broken, empty = tmp_path / "broken", tmp_path / "empty"
+    broken.mkdir()
+    record([], 0, empty, RecordOptions())
+    real = module.run_bag
+
+    def run(path, *rest, **more):
+        if path.name == "bag1":
+            raise RuntimeError("the engine died")
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(module, "run_bag", run)
+    done = label_bags([broken, dying, empty, good], tmp_path / "out", options)
+    assert [item.state for item in done] == ["failed", "failed", "failed", "labelled"]
+    assert "holds no metadata.yaml" in done[0].text and "the engine died" in done[1].text
+    assert "no topic for image" in done[2].text
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".lock", "bag0"]
+
+
+def test_worker_processes_make_the_same_labels(tmp_path, options):
+    given = bags(tmp_path, 8, 5)
+    here = label_bags(given, tmp_path / "here", options)
+    there = label_bags(given, tmp_path / "there", options, processes=2)
+    assert [item.frames for item in here] == [item.frames for item in there] == [8, 5]
+    for name in ("bag0", "bag1"):
+        assert labels(tmp_path / "here", name) == labels(tmp_path / "there", name)
+
+
+def test_adapted_weights_are_used_where_they_do_no_worse(tmp_path, options):
+    pytest.importorskip("torch")
+    (bag,) = bags(tmp_path, 30)
+    (done,) = label_bags([bag], tmp_path / "out", LabelOptions(options.backend, iterations=2))
+    assert done.state == "labelled", done.text
+    info = json.loads(labels(tmp_path / "out", "bag0"))["info"]
+    decision = info["adaptation"].partition(":")[0]
+    assert decision in ("accepted", "rejected")
+    assert info["model"] == ("random+bag0" if decision == "accepted" else "random")
+    (short,) = bags(tmp_path / "short", 5)
+    label_bags([short], tmp_path / "short_out", LabelOptions(options.backend, iterations=2))
+    info = json.loads(labels(tmp_path / "short_out", "bag0"))["info"]
+    assert info["adaptation"].startswith("skipped: no track is seen for 8 frames")
+
+
+def test_a_bag_beyond_the_memory_goes_in_overlapping_windows(tmp_path, options):
+    assert refine_over((375, 1242), 400, 2048).stride == refine_over((375, 1242), 400, 2048).window
+    long = refine_over((1000, 2000), 400, 100)
+    assert (long.window, long.stride) == (10, 5)
+    (bag,) = bags(tmp_path, 30)
+    (done,) = label_bags([bag], tmp_path / "out", LabelOptions(options.backend, memory_mb=1))
+    assert refine_over(scene.SHAPE, 30, 1).window < 30 and done.frames == 30
+    stamps = [i["stamp_ns"] for i in json.loads(labels(tmp_path / "out", "bag0"))["images"]]
+    assert stamps == [scene.START_NS + n * scene.PERIOD_NS for n in range(30)]
+
+
+def test_two_bags_of_one_name_and_two_writers_are_refused(tmp_path, options):
+    from filelock import FileLock
+
+    (bag,) = bags(tmp_path, 2)
+    with pytest.raises(BagError, match="two bags are called bag0"):
+        label_bags([bag, bag], tmp_path / "out", options)
+    (tmp_path / "out").mkdir(exist_ok=True)
+    with FileLock(tmp_path / "out" / ".lock"), pytest.raises(BagError, match="another `savos"):
+        label_bags([bag], tmp_path / "out", options)
+    with pytest.raises(SettingError, match="memory_mb at least 1"):
+        LabelOptions(memory_mb=0)
+
+
+def test_command_returns_1_when_something_went_wrong(tmp_path, options):
+    (bag,) = bags(tmp_path, 4)
+    given = ["label", str(bag), "--out", str(tmp_path / "out"), "--no-adapt"]
+    given += ["--weights", options.backend.weights, "--threads", "1"]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 0 and "labelled" in done.output, done.output
+    again = CliRunner().invoke(app, [*given, str(tmp_path / "missing")])
+    assert again.exit_code == 1 and "kept" in again.output
+    assert "missing does not exist" in again.output
+
+
+def test_a_ray_cluster_makes_the_same_labels(tmp_path, options):
+    pytest.importorskip("ray", reason="ray is not installed")
+    given = bags(tmp_path, 8, 5)
+    label_bags(given, tmp_path / "here", options)
+    done = label_bags([*given, tmp_path / "none"], tmp_path / "there", options, ray="local")
+    assert [item.state for item in done] == ["labelled", "labelled", "failed"]
+    for name in ("bag0", "bag1"):
+        assert labels(tmp_path / "here", name) == labels(tmp_path / "there", name)
+
+
+def test_without_ray_the_error_says_what_to_install(tmp_path, options, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    (bag,) = bags(tmp_path, 2)
+    with pytest.raises(BagError, match=r"savos_ros\[ray\]"):
+        label_bags([bag], tmp_path / "out", options, ray="auto")
