@@ -4,63 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import importlib.metadata
 import importlib.util
 import json
-import os
 import platform
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 
+from savos_ros.doctor_ros import (
+    domain,
+    fastdds_profile,
+    launch,
+    messages,
+    middleware,
+    ros,
+    shared_memory,
+)
+from savos_ros.findings import Finding, absence, module, present, reason
+
 OLDEST_PYTHON = (3, 10)
-IMAGE_SEGMENT_BYTES = 8 * 2**20  # per process, as config/fastdds.xml asks for
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """One thing that was looked for.
-
-    Attributes:
-        name: what was looked for.
-        state: "ok", "absent" (optional and not there) or "missing" (the node cannot run).
-        detail: version, place or reason.
-        cost: what does not work without it, with the remedy; "" when all is well.
-    """
-
-    name: str
-    state: str
-    detail: str
-    cost: str = ""
-
-
-def present(name: str, detail: str) -> Finding:
-    """A finding without cost."""
-    return Finding(name, "ok", detail)
-
-
-def absence(name: str, detail: str, cost: str, needed: bool = False) -> Finding:
-    """A finding with its cost; `needed` when the node cannot run without it."""
-    return Finding(name, "missing" if needed else "absent", detail, cost)
-
-
-def reason(error: BaseException) -> str:
-    """The first line of an error."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def module(name: str, cost: str, *, label: str = "", needed: bool = False) -> Finding:
-    """Import a module; its version is taken from the module or its distribution."""
-    try:
-        found = importlib.import_module(name)
-    except Exception as error:  # a broken binary raises anything at import
-        return absence(label or name, reason(error), cost, needed)
-    version = getattr(found, "__version__", "")
-    if not version:
-        names = importlib.metadata.packages_distributions().get(name.split(".")[0], [])
-        version = importlib.metadata.version(names[0]) if names else "found"
-    return present(label or name, str(version))
 
 
 def python() -> Finding:
@@ -108,38 +71,6 @@ def gpu() -> Finding:
     return present("NVIDIA GPU", names)
 
 
-def ros() -> Finding:
-    """A ROS 2 distribution, or the packages from pip."""
-    distro = os.environ.get("ROS_DISTRO")
-    try:
-        importlib.import_module("rclpy")
-    except Exception as error:
-        cost = "the node cannot run: source ROS 2 Jazzy or newer, or run `make demo` once"
-        return absence("ROS 2 (rclpy)", reason(error), cost, needed=True)
-    return present("ROS 2 (rclpy)", f"{distro} (sourced)" if distro else "Jazzy, from pip packages")
-
-
-def middleware() -> Finding:
-    """The RMW implementation that rclpy would load."""
-    try:
-        name = importlib.import_module("rclpy").get_rmw_implementation_identifier()
-    except Exception as error:
-        return absence("RMW", reason(error), "no topics: install ros-rmw-fastrtps-cpp", needed=True)
-    return present("RMW", name)
-
-
-def messages() -> Finding:
-    """The built messages of this package."""
-    cost = "the node cannot run: `make demo` builds them, or `colcon build` in a ROS 2 workspace"
-    finding = module("savos_ros.msg", cost, label="savos_ros messages", needed=True)
-    if finding.state == "ok":
-        try:  # the libraries are loaded at first use only
-            importlib.import_module("savos_ros.msg").AmodalMaskArray.__import_type_support__()
-        except Exception as error:
-            return absence(finding.name, reason(error), cost, needed=True)
-    return finding
-
-
 def weights() -> Finding:
     """The weights that the default settings name."""
     try:
@@ -153,38 +84,6 @@ def weights() -> Finding:
         )
     parameters = sum(array.size for array in found.arrays.values())
     return present("weights", f"{found.name} ({parameters / 1e6:.2f} million parameters)")
-
-
-def shared_memory() -> Finding:
-    """Room for the shared-memory segments of config/fastdds.xml."""
-    name = "shared memory"
-    try:
-        usage = shutil.disk_usage("/dev/shm")
-    except OSError as error:
-        return absence(name, reason(error), "images go through UDP: slower, lost when best effort")
-    detail = f"/dev/shm {usage.free / 2**20:.0f} of {usage.total / 2**20:.0f} MB free"
-    if usage.free < 4 * IMAGE_SEGMENT_BYTES:
-        cost = (
-            "room for fewer than four processes: docker run --shm-size=256m, or `fastdds shm clean`"
-        )
-        return absence(name, detail, cost)
-    return present(name, detail)
-
-
-def fastdds_profile() -> Finding:
-    """The Fast DDS profile in force; without one an image does not fit the shared segment."""
-    name = "Fast DDS profile"
-    path = os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE", "")
-    if path and os.path.isfile(path):
-        return present(name, path)
-    from savos_ros.paths import share_dir
-
-    detail = f"{path} does not exist" if path else "not set"
-    profile = share_dir() / "config" / "fastdds.xml"
-    cost = (
-        f"best-effort images above 512 KB get lost: export FASTRTPS_DEFAULT_PROFILES_FILE={profile}"
-    )
-    return absence(name, detail, cost)
 
 
 def optional(name: str, cost: str, label: str = "") -> Callable[[], Finding]:
@@ -209,6 +108,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     needed("diagnostic_msgs.msg", "no diagnostics: install diagnostic_msgs", "diagnostic_msgs"),
     needed("std_srvs.srv", "no services: install std_srvs", "std_srvs"),
     messages,
+    domain,
     fastdds_profile,
     shared_memory,
     torch,
@@ -218,11 +118,15 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     optional("rosbags", "no bag tools: pip install 'savos_ros[bags]'"),
     optional("av", "no overlay mp4: pip install 'savos_ros[bags]'", "PyAV"),
     optional("pycocotools", "no MOTS masks: pip install 'savos_ros[bags]'"),
-    optional("cv_bridge", "image encodings other than rgb, bgr and mono are refused"),
-    optional("vision_msgs.msg", "no ~/detections", "vision_msgs"),
-    optional("yolo_msgs.msg", "no mask_source yolo", "yolo_msgs"),
-    optional("foxglove_msgs.msg", "no ~/annotations", "foxglove_msgs"),
-    optional("launch_ros", "no launch files; `savos_node` starts the node alone"),
+    optional(
+        "cv_bridge.boost.cv_bridge_boost",  # the part that converts; cv_bridge loads without it
+        "image encodings other than rgb, bgr and mono are refused: install cv_bridge",
+        "cv_bridge",
+    ),
+    optional("vision_msgs.msg", "no ~/detections: install vision_msgs", "vision_msgs"),
+    optional("yolo_msgs.msg", "no input.mask_source yolo: install yolo_ros", "yolo_msgs"),
+    optional("foxglove_msgs.msg", "no ~/annotations: install foxglove_msgs", "foxglove_msgs"),
+    launch,
 )
 
 

@@ -145,8 +145,7 @@ class AmodalNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free everything, from whatever state."""
-        self._free()
-        return SUCCESS
+        return self.on_cleanup(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Fall back to unconfigured after a failed transition."""
@@ -255,8 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="savos_node", description="Amodal masks of one camera.")
     text = "configure and activate at once, without a launch system"
     parser.add_argument("--autostart", action="store_true", help=text)
-    node = executor = None
-    begun = False
+    node, executor, begun = None, None, False
     try:
         options = parser.parse_args(remove_ros_args(argv)[1:])
         rclpy.init(args=argv)
@@ -264,7 +262,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         node = AmodalNode()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        if (options.autostart or node.settings.autostart) and not node.autostart():
+        if not (options.autostart or node.settings.autostart):
+            node.get_logger().info("unconfigured: give --autostart, or use `ros2 lifecycle set`")
+        elif not node.autostart():
             return 1
         spin(executor, node)
     except (KeyboardInterrupt, ExternalShutdownException):
@@ -277,7 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if node is not None:
             raise
         # rcl gives no finer type for a parameter file that is missing or malformed.
-        return _refuse(f"{error}\nCheck the arguments after --ros-args and the --params-file")
+        return _refuse(f"{error}\nCheck ROS_DOMAIN_ID, what follows --ros-args, the --params-file")
     finally:
         # Ctrl-C under `ros2 launch` comes twice; the second one must not cut the end short.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

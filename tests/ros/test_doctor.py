@@ -1,11 +1,12 @@
 import importlib
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
-from savos_ros import doctor
+from savos_ros import doctor, doctor_ros, findings
 
 IMPORT_MODULE = importlib.import_module
 
@@ -20,61 +21,94 @@ def without(monkeypatch):
                 raise ModuleNotFoundError(f"No module named '{name}'")
             return IMPORT_MODULE(name, *args)
 
-        monkeypatch.setattr(doctor.importlib, "import_module", blocked)
+        monkeypatch.setattr(importlib, "import_module", blocked)
 
     return block
 
 
-def by_name(findings: list[doctor.Finding]) -> dict[str, doctor.Finding]:
+def by_name(findings: list[findings.Finding]) -> dict[str, findings.Finding]:
     return {item.name: item for item in findings}
 
 
 def test_each_thing_is_found_or_has_a_cost():
-    findings = doctor.examine()
-    assert len(by_name(findings)) == len(doctor.CHECKS)
-    for item in findings:
+    found = doctor.examine()
+    assert len(by_name(found)) == len(doctor.CHECKS)
+    for item in found:
         assert item.detail, item
         assert bool(item.cost) == (item.state != "ok"), item
 
 
-def test_missing_rclpy_stops_the_node_and_says_what_to_do(without):
-    without("rclpy")
-    found = by_name(doctor.examine())
-    assert found["ROS 2 (rclpy)"].state == "missing"
-    assert "source ROS 2" in found["ROS 2 (rclpy)"].cost
-    assert doctor.run_doctor() == 1
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        ("ModuleNotFoundError: No module named 'rclpy'", "source ROS 2"),
+        ("ModuleNotFoundError: No module named 'rclpy._rclpy_pybind11'", "another Python"),
+        ("ImportError: librcl.so: cannot open shared object file", "source its setup.bash"),
+        ("[rcl]: Expected RMW implementation identifier of 'x'", "unset RMW_IMPLEMENTATION"),
+    ],
+)
+def test_rclpy_that_does_not_load_stops_the_node_and_says_what_to_do(monkeypatch, problem, words):
+    monkeypatch.setattr(doctor_ros, "load_rclpy", lambda: ("", problem))
+    item = doctor_ros.ros()
+    assert item.state == "missing" and item.detail == problem and words in item.cost
+    assert doctor_ros.middleware().state == "missing" and doctor_ros.launch().state == "absent"
+
+
+def test_missing_messages_are_built_next(without):
+    without("savos_ros.msg")
+    item = doctor_ros.messages()
+    assert item.state == "missing" and "colcon build" in item.cost
+
+
+def test_a_distribution_that_is_too_old(monkeypatch):
+    monkeypatch.setattr(doctor_ros, "load_rclpy", lambda: ("rmw_fastrtps_cpp", ""))
+    monkeypatch.setenv("ROS_DISTRO", "humble")
+    assert "too old" in doctor_ros.ros().cost
+    monkeypatch.setenv("ROS_DISTRO", "kilted")
+    assert doctor_ros.ros().detail == "kilted (sourced)"
+
+
+@pytest.mark.parametrize(
+    ("number", "state"), [("", "ok"), ("77", "ok"), ("233", "missing"), ("a", "missing")]
+)
+def test_domain(monkeypatch, number, state):
+    monkeypatch.setenv("ROS_DOMAIN_ID", number)
+    item = doctor_ros.domain()
+    assert item.state == state and (number or "0") in item.detail
 
 
 def test_missing_torch_does_not_stop_the_node(without):
     without("torch")
-    found = by_name(doctor.examine())
-    assert found["PyTorch"].state == "absent"
-    assert "savos_ros[torch]" in found["PyTorch"].cost
+    item = doctor.torch()
+    assert item.state == "absent" and "savos_ros[torch]" in item.cost
 
 
 def test_a_module_that_breaks_at_import_is_a_finding(monkeypatch):
     def broken(name: str, *args):
         raise OSError("libfoo.so.1: cannot open shared object file\nmore")
 
-    monkeypatch.setattr(doctor.importlib, "import_module", broken)
-    item = doctor.module("cv2", "nothing runs", label="OpenCV", needed=True)
-    assert item == doctor.Finding(
+    monkeypatch.setattr(importlib, "import_module", broken)
+    item = findings.module("cv2", "nothing runs", label="OpenCV", needed=True)
+    assert item == findings.Finding(
         "OpenCV", "missing", "libfoo.so.1: cannot open shared object file", "nothing runs"
     )
 
 
 def test_profile_that_is_set_but_absent_is_told(monkeypatch, tmp_path):
     monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", str(tmp_path / "gone.xml"))
-    item = doctor.fastdds_profile()
+    item = doctor_ros.fastdds_profile()
     assert item.state == "absent"
     assert "gone.xml does not exist" in item.detail
 
 
-def test_json_of_the_command_agrees_with_its_exit_status():
+@pytest.mark.parametrize("rmw", ["", "rmw_of_nobody"])
+def test_json_of_the_command_agrees_with_its_exit_status(rmw):
+    environment = os.environ | ({"RMW_IMPLEMENTATION": rmw} if rmw else {})
     command = [sys.executable, "-m", "savos_ros.cli", "doctor", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
     report = json.loads(done.stdout)
     assert done.returncode == (0 if report["ready"] else 1)
     states = [item["state"] for item in report["findings"]]
     assert report["ready"] == ("missing" not in states)
+    assert not rmw or not report["ready"], "rcl ends the process that loads it"
     assert set(states) <= {"ok", "absent", "missing"}
