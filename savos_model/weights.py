@@ -69,6 +69,11 @@ def find_weights(name_or_path: str) -> Path:
     path = Path(name_or_path).expanduser()
     if path.suffix == ".safetensors" and path.is_file():
         return path
+    if path.suffix in (".pt", ".pth") and path.is_file():
+        raise WeightsError(
+            f"model.weights: {path} is no .safetensors file: "
+            f"convert it with `savos weights import {path} --out {path.stem}.safetensors`"
+        )
     raise WeightsError(
         f"model.weights: no weights {name_or_path!r}: give one of "
         f"{', '.join(shipped_weights()) or '(none shipped)'} or the path of a .safetensors file"

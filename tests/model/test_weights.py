@@ -61,6 +61,13 @@ def test_missing_weights_name_what_there_is():
         load_weights("nope")
 
 
+def test_a_released_checkpoint_names_the_command_that_converts_it(tmp_path):
+    path = tmp_path / "released.pt"
+    path.write_bytes(b"x")
+    with pytest.raises(WeightsError, match=r"savos weights import .*released\.pt --out released"):
+        load_weights(str(path))
+
+
 @pytest.mark.parametrize("content", [b"", b"not a safetensors file", b"\xff" * 64])
 def test_foreign_bytes_are_refused(tmp_path, content):
     path = tmp_path / "odd.safetensors"
