@@ -64,11 +64,18 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
 
 
 def check_size(path: Path) -> None:
-    """Refuse what would not fit the network, packed or unpacked, before memory is taken."""
+    """Refuse what would not fit the network, packed or unpacked, before memory is taken.
+
+    Raises:
+        WeightsError: too large or damaged.
+    """
     size = path.stat().st_size
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            size = max(size, sum(entry.file_size for entry in archive.infolist()))
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                size = max(size, sum(entry.file_size for entry in archive.infolist()))
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise WeightsError(f"{path} is damaged ({error}): copy it again") from None
     if size > MAX_BYTES:
         raise WeightsError(f"{path} holds {size} bytes, at most {MAX_BYTES} are read: {REMEDY}")
 

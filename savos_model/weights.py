@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping
@@ -104,7 +105,17 @@ def load_weights(name_or_path: str) -> Weights:
     model = model_from_metadata(metadata, path)
     check_shapes(arrays, model, str(path))
     del metadata["model"]
-    return Weights(metadata.pop("name", path.stem), model, arrays, metadata)
+    weights = Weights(metadata.pop("name", path.stem), model, arrays, metadata)
+    try:
+        good = 0 < weights.temperature < math.inf
+    except ValueError:
+        good = False
+    if not good:
+        raise WeightsError(
+            f"model.weights: {path}: temperature must be a number above 0, got "
+            f"{metadata['temperature']!r:.40}: calibrate again"
+        )
+    return weights
 
 
 def model_from_metadata(metadata: Mapping[str, str], path: Path) -> ModelConfig:
@@ -116,7 +127,7 @@ def model_from_metadata(metadata: Mapping[str, str], path: Path) -> ModelConfig:
         )
     try:
         return ModelConfig(**json.loads(metadata["model"]))
-    except (TypeError, ValueError, SettingError) as error:
+    except (TypeError, ValueError, SettingError, RecursionError) as error:
         raise WeightsError(f"model.weights: {path} has wrong model settings: {error}") from error
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from savos_ros.image_size import encoded_size
+from savos_model.image_size import encoded_size
 
 
 class ConversionError(ValueError):

@@ -3,6 +3,9 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("long", max_examples=10_000, deadline=None)  # --hypothesis-profile long
 
 # Tests are small: a second OpenMP thread costs more than it gains, ten times so on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -100,6 +100,7 @@ class RunConfig:
         return groups
 
 
+MAX_DEPTH = 10  # of a file's values; groups of settings need three
 GROUPS = {f.name: f.default_factory for f in dataclasses.fields(RunConfig)}
 
 
@@ -155,8 +156,10 @@ def read_groups(file: Path, above: tuple[Path, ...] = ()) -> dict[str, dict[str,
     if file in above:
         raise SettingError(f"base must not lead back to {file}: take one base out")
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
+        text = file.read_text(encoding="utf-8")
+        check_plain(text)
+        content = yaml.safe_load(text) or {}
+    except (yaml.YAMLError, ValueError) as error:
         raise SettingError(f"{file} must be YAML: {error}") from error
     if not isinstance(content, dict):
         raise SettingError(f"{file} must hold groups of settings, got {type(content).__name__}")
@@ -166,6 +169,16 @@ def read_groups(file: Path, above: tuple[Path, ...] = ()) -> dict[str, dict[str,
         check_group(file, group, values)
         groups[group] = groups.get(group, {}) | values
     return groups
+
+
+def check_plain(text: str) -> None:
+    """Refuse YAML that takes endless time to read or to show: aliases, deep nesting; ValueError."""
+    depth = 0
+    for event in yaml.parse(text):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or depth > MAX_DEPTH:
+            raise ValueError(f"aliases, or more than {MAX_DEPTH} levels: write the values out")
 
 
 def check_group(file: Path, group: Any, values: Any) -> None:

@@ -70,7 +70,7 @@ def read_results(path: str | Path) -> dict:
     """
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ResultsError(f"{path} is no JSON ({error}): write it again with --json") from error
     missing = [name for name in REQUIRED if not isinstance(document, dict) or name not in document]
     if missing:

@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from savos_model.image_size import encoded_size
 from savos_ros.bags.recording import START_NS, Recorded, RecordOptions, SourceFrame, record
 from savos_ros.bags.types import BagError
-from savos_ros.image_size import encoded_size
 from savos_ros.settings import InputConfig
 from training.data.mask_folders import MaskFolder, MaskFolderError, open_masks
 

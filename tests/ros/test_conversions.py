@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from savos_model.image_size import encoded_size
 from savos_ros.conversions import (
     ConversionError,
     compressed_array,
@@ -15,7 +16,6 @@ from savos_ros.conversions import (
     label_array,
     stamp_ns,
 )
-from savos_ros.image_size import encoded_size
 
 MANY = 1 << 24
 

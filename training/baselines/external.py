@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from training.boxed import BoxedMask, from_image
+from training.data.outside import is_file_name
 from training.data.rle import RleError, decode
 
 MAX_JSON_BYTES = 256 << 20  # unpacked; a FISHBOWL clip takes about 5 MB
@@ -72,7 +73,7 @@ class ExternalClip:
 
 
 def _check_name(name: str, what: str) -> None:
-    if name in ("", ".", "..") or Path(name).name != name:
+    if not is_file_name(name):
         raise ExternalError(f"{what} {name!r} is no file name, so no results can be read for it")
 
 

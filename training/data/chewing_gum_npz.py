@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,8 @@ MAX_OBJECTS = 64
 MAX_VIDEO_BYTES = 256 << 20  # of one video: pictures, or masks of one byte a pixel
 MAX_SMALL_BYTES = 64 << 20  # of `order` and `shape`, which are held whole
 BAD_FILE = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
+BAD_HEADER = (OverflowError, SyntaxError, tokenize.TokenError)  # NumPy's parser of array headers
+PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may ask for gigabytes
 
 
 class VideoFileError(ValueError):
@@ -76,6 +79,8 @@ class NpzVideos:
             info = file.getinfo(f"{name}.npy")
         except KeyError:
             self._fail(f"holds no array {name}; {', '.join(ARRAYS)} are needed")
+        if info.compress_type not in PACKED:
+            self._fail(f"{name} is packed in another way than NumPy's")
         with file.open(info) as stream:
             version = np.lib.format.read_magic(stream)
             if version == (1, 0):
@@ -159,7 +164,7 @@ class NpzVideos:
             yield
         except VideoFileError:
             raise
-        except BAD_FILE as error:
+        except (*BAD_FILE, *BAD_HEADER) as error:
             text = f"{self.path} cannot be read ({error}): no npz file, or damaged"
             raise VideoFileError(text) from None
 

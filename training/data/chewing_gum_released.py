@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from training.data.chewing_gum import Video
 from training.data.chewing_gum_npz import MAX_OBJECTS, VideoFileError
+from training.data.outside import PictureError, read_picture
 from training.data.safe_pickle import load
 
-MAX_SIDE = 2048
 MAX_FRAMES = 10_000
 MAX_PICKLE_BYTES = 64 << 20
-PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
 class ReleasedVideos:
@@ -97,16 +94,8 @@ def _read_frame(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
 
 
 def _read_png(path: Path) -> np.ndarray:
-    """Read a picture as RGB, its size checked before memory is taken."""
+    """Read a picture as RGB."""
     try:
-        with path.open("rb") as file:
-            head = file.read(24)
-    except OSError as error:
-        raise VideoFileError(f"{path} cannot be read: {error}") from None
-    size = struct.unpack(">II", head[16:24]) if len(head) == 24 else (0, 0)
-    if not head.startswith(PNG_START) or not 0 < min(size) <= max(size) <= MAX_SIDE:
-        raise VideoFileError(f"{path} is no PNG of at most {MAX_SIDE} pixels a side")
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise VideoFileError(f"{path} cannot be decoded: it is cut off or damaged")
-    return np.ascontiguousarray(image[..., ::-1])
+        return np.ascontiguousarray(read_picture(path)[..., ::-1])
+    except PictureError as error:
+        raise VideoFileError(str(error)) from None

@@ -107,7 +107,7 @@ class FishbowlClip:
         record = _read_json(self.masks_path)
         try:
             self._take(record)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             if isinstance(error, FishbowlError):
                 raise
             what = f"lacks the key {error}" if isinstance(error, KeyError) else str(error)
@@ -209,7 +209,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         )
     try:
         record = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FishbowlError(f"{path} is not JSON: {error}") from None
     if not isinstance(record, dict):
         raise FishbowlError(f"{path} must hold a JSON object, got {type(record).__name__}")

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from savos_model.types import Instance
 from training.boxed import EMPTY, BoxedMask, from_image, slices
 from training.data.fishbowl import FishbowlClip, FishbowlError, clip_names
+from training.data.outside import PictureError, is_file_name, read_picture
 from training.data.provenance import require
 from training.data.rle import RleError, decode
 from training.data.safe_pickle import load
@@ -129,10 +129,10 @@ class ReleasedClip:
 
 
 def _picture(path: Path) -> np.ndarray:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise FishbowlError(f"{path} cannot be decoded: it is cut off or no image")
-    return image
+    try:
+        return read_picture(path)
+    except PictureError as error:
+        raise FishbowlError(str(error)) from None
 
 
 @functools.lru_cache(maxsize=1)
@@ -140,7 +140,10 @@ def _videos(path: Path) -> dict[str, dict[str, dict[int, Any]]]:
     """Entries of a masks' file by video, fish and frame."""
     data = load(path, MAX_PICKLE_BYTES)
     good = isinstance(data, dict) and all(
-        isinstance(name, str) and name.count("_") == 1 and isinstance(times, dict)
+        isinstance(name, str)
+        and name.count("_") == 1
+        and is_file_name(name.partition("_")[0])
+        and isinstance(times, dict)
         for name, times in data.items()
     )
     if not good:
@@ -199,14 +202,14 @@ def read_subset(folder: Path, subset: str) -> dict[tuple[int, int], frozenset[st
     path = next((place for place in places if place.is_file()), places[0])
     listed: dict[tuple[int, int], set[str]] = defaultdict(set)
     with require("fishbowl_test_files", path).open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            try:
+        try:
+            for row in csv.DictReader(file):
                 # pandas wrote flags as 0 and 1, as 1.0, or as True and False.
                 if row[subset] in ("1", "1.0", "True"):
                     key = int(row["v_id"]), int(float(row["frame_id"]))
                     listed[key].add(str(int(float(row["obj_id"]))))
-            except (KeyError, TypeError, ValueError) as error:
-                raise FishbowlError(
-                    f"{path} must have numbers in v_id, obj_id, frame_id and {subset}: {error!r}"
-                ) from None
+        except (KeyError, TypeError, ValueError, OverflowError, csv.Error) as error:
+            raise FishbowlError(
+                f"{path} must have numbers in v_id, obj_id, frame_id and {subset}: {error!r}"
+            ) from None
     return {key: frozenset(names) for key, names in listed.items()}

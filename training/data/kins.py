@@ -68,7 +68,7 @@ class KinsAnnotations:
                 )
                 for key, image in images.items()
             }
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             what = f"lacks the key {error}" if isinstance(error, KeyError) else str(error)
             raise KinsError(f"{self.path} is not in KINS' layout: {what}") from None
         if any(not 0 < side <= MAX_SIDE for shape, _ in self._notes.values() for side in shape):
@@ -96,7 +96,7 @@ class KinsAnnotations:
                 full = _mask(_field(note, FULL_FIELDS), *shape)
                 visible = _mask(_field(note, VISIBLE_FIELDS), *shape)
                 category = int(note["category_id"])
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
                 raise KinsError(
                     f"{self.path}: annotation {note.get('id')} of image {image:06d}: {error}"
                 ) from None

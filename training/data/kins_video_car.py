@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from savos_model.types import Instance
@@ -17,6 +16,7 @@ from training.data.kins import KinsAnnotations, KinsError, read_kins
 from training.data.kitti_frames import clip_frames
 from training.data.kitti_mots import open_raw
 from training.data.kitti_object import images_of_drives
+from training.data.outside import PictureError, is_file_name, read_picture
 from training.data.provenance import MissingPartError, require
 from training.data.rle import RleError, decode
 from training.data.safe_pickle import load
@@ -101,9 +101,16 @@ class ReleasedCars:
         self.path = require("kins_video_car", self.root / "car_data" / f"{split}_data.pkl")
         self._tracks = load(self.path, MAX_PICKLE_BYTES)
         kinds = self._tracks.values() if isinstance(self._tracks, dict) else [None]
-        if not all(isinstance(tracks, dict) for tracks in kinds):
+        good = all(
+            isinstance(tracks, dict) and all(isinstance(times, dict) for times in tracks.values())
+            for tracks in kinds
+        )
+        if not good:
             raise KinsVideoCarError(f"{self.path} must hold video: object: frame: masks")
-        self.videos = sorted(str(name) for name in self._tracks)
+        bad = [n for n in self._tracks if not isinstance(n, str) or not is_file_name(n)]
+        if bad:
+            raise KinsVideoCarError(f"{self.path}: {bad[0]!r:.60} is no name of a video")
+        self.videos = sorted(self._tracks)
 
     def pictures(self, video: str) -> list[Path]:
         """Images of a drive; the masks' frame t is the t-th of them."""
@@ -118,6 +125,7 @@ class ReleasedCars:
         """Frames start .. stop - 1 of a drive, with the released flow where it is there.
 
         Raises:
+            MissingPartError: the images of the drive are not there.
             KinsVideoCarError: an image or a mask is damaged or of another size.
         """
         made = self._plain(video, self.pictures(video), start, stop, truth)
@@ -139,9 +147,10 @@ class ReleasedCars:
     ) -> Iterator[ClipFrame]:
         tracks = self._tracks[video]
         for index, path in enumerate(pictures[start:stop], start):
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            if image is None:
-                raise KinsVideoCarError(f"{path} cannot be decoded: it is cut off or no image")
+            try:
+                image = read_picture(path)
+            except PictureError as error:
+                raise KinsVideoCarError(str(error)) from None
             shape = image.shape[:2]
             here = {str(name): times[index] for name, times in tracks.items() if index in times}
             masks = {i: self._decode(e, "VM", shape, (video, i, index)) for i, e in here.items()}

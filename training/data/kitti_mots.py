@@ -14,6 +14,7 @@ import numpy as np
 from savos_model.types import Box, Instance
 from training.boxed import BoxedMask, from_image
 from training.data.kitti_time import read_timestamps, regular_stamp
+from training.data.outside import PictureError, read_picture
 from training.data.rle import RleError, decode
 
 IGNORE_ID = "10000"  # KITTI MOTS: regions that nobody annotated
@@ -82,11 +83,8 @@ class KittiClip:
         return list(self.images)
 
     def image(self, frame: int) -> np.ndarray:
-        """Read an image: uint8 [H, W, 3], BGR."""
-        image = cv2.imread(str(self.images[frame]), cv2.IMREAD_COLOR)
-        if image is None:
-            raise KittiError(f"{self.images[frame]} cannot be decoded: it is cut off or no image")
-        return image
+        """Read an image: uint8 [H, W, 3], BGR; KittiError when it is damaged or far too large."""
+        return _picture(self.images[frame], cv2.IMREAD_COLOR)
 
     def stamp_ns(self, frame: int) -> int:
         """Time of a frame [ns]: that of timestamps.txt, else 10 Hz counted from frame 0."""
@@ -186,7 +184,11 @@ def is_raw(path: str | Path) -> bool:
 
 
 def read_mots(path: Path) -> dict[int, list[MotsEntry]]:
-    """Read a MOTS text file (`frame id class height width rle`) without decoding its masks."""
+    """Read a MOTS text file (`frame id class height width rle`) without decoding its masks.
+
+    Raises:
+        KittiError: unreadable, or a line of another form.
+    """
     entries: dict[int, list[MotsEntry]] = defaultdict(list)
     for number, line in enumerate(_lines(path), 1):
         parts = line.split()
@@ -204,7 +206,11 @@ def read_mots(path: Path) -> dict[int, list[MotsEntry]]:
 
 
 def read_labels(path: Path) -> dict[int, list[KittiLabel]]:
-    """Read a label_02 file, DontCare included."""
+    """Read a label_02 file, DontCare included.
+
+    Raises:
+        KittiError: unreadable, or a line of another form.
+    """
     labels: dict[int, list[KittiLabel]] = defaultdict(list)
     for number, line in enumerate(_lines(path), 1):
         parts = line.split()
@@ -212,7 +218,7 @@ def read_labels(path: Path) -> dict[int, list[KittiLabel]]:
             box = Box(*(float(value) for value in parts[6:10]))
             label = KittiLabel(int(parts[1]), parts[2], float(parts[3]), int(float(parts[4])), box)
             labels[int(parts[0])].append(label)
-        except (ValueError, IndexError, TypeError) as error:
+        except (ValueError, IndexError, TypeError, OverflowError) as error:
             text = f"{path}: line {number} is no KITTI tracking label ({error})"
             raise KittiError(text) from None
     return dict(labels)
@@ -270,9 +276,16 @@ def _lines(path: Path) -> list[str]:
         raise KittiError(f"{path} cannot be read: {error}") from None
 
 
+def _picture(path: Path, flags: int) -> np.ndarray:
+    try:
+        return read_picture(path, flags)
+    except PictureError as error:
+        raise KittiError(str(error)) from None
+
+
 def _from_png(path: Path, shape: tuple[int, int]) -> list[Instance]:
-    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if labels is None or labels.ndim != 2 or labels.dtype != np.uint16:
+    labels = _picture(path, cv2.IMREAD_UNCHANGED)
+    if labels.ndim != 2 or labels.dtype != np.uint16:
         raise KittiError(f"{path} must be a 16-bit grey PNG (class * 1000 + track)")
     if labels.shape != shape:
         raise KittiError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -159,7 +160,8 @@ def _object_folders(folder: Path, names: Sequence[str], skipped: Counter[str]) -
 def read_png(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """Numbers of a grey or palette PNG, [H, W]; its size is checked before it is decoded."""
     try:
-        with Image.open(path, formats=("PNG",)) as picture:
+        # From memory: out of a file a damaged length is allocated before it is missed.
+        with Image.open(io.BytesIO(path.read_bytes()), formats=("PNG",)) as picture:
             if (picture.height, picture.width) != shape:
                 raise MaskFolderError(
                     f"{path} is {picture.width}x{picture.height}, its image {shape[1]}x{shape[0]}: "

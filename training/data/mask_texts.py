@@ -164,7 +164,7 @@ def ultralytics_masks(path: Path, names: Sequence[str], skipped: Counter[str]) -
     def read(name: str, shape: tuple[int, int]) -> list[Instance]:
         found = []
         for number, words in enumerate(lines.get(name, ()), 1):
-            if (len(words) - 1 - extra) % 2 or not words[-1].isdecimal():
+            if len(words) <= extra or (len(words) - 1 - extra) % 2 or not words[-1].isdecimal():
                 skipped[NO_ID] += 1
                 continue
             score = float(words[-2]) if extra == 2 else 1.0

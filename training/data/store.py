@@ -90,13 +90,22 @@ def open_clip(folder: Path) -> Clip:
     for name in FIELDS:
         path = folder / f"{name}.npy"
         if path.exists() or name not in OPTIONAL:
-            arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
-    rows = {len(a) for a in arrays.values()}
+            arrays[name] = _mapped(path)
+    rows = {len(a) if a.ndim else -1 for a in arrays.values()}
     if len(rows) != 1:
         raise ValueError(
             f"{folder}: arrays have different lengths {sorted(rows)}: prepare this clip again"
         )
     return Clip(folder.name, arrays)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    try:
+        return np.lib.format.open_memmap(path, mode="r")  # unlike np.load, for arrays alone
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # its parser of headers raises anything
+        raise ValueError(f"{path} is no array ({error}): prepare this clip again") from None
 
 
 def open_store(folder: Path) -> list[Clip]:
