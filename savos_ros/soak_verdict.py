@@ -45,10 +45,19 @@ def verdict(samples: Sequence[dict]) -> dict:
         compared[name] = {
             "early": first, "late": last, "growth": growth, "limit": limit, "flat": flat,
         }  # fmt: skip
-    recall, base = (
-        float(np.mean([row[key]["visible_recall"] for row in late])) for key in ("scores", "base")
+    against = against_base(late)
+    flat = (against is None or against["kept"]) and all(
+        row["flat"] is not False for row in compared.values()
     )
-    kept = recall >= base - BELOW_BASE
-    against = {"recall": recall, "base": base, "limit": -BELOW_BASE, "kept": kept}
-    flat = kept and all(row["flat"] is not False for row in compared.values())
     return {"compared": compared, "against_base": against, "flat": flat}
+
+
+def against_base(samples: Sequence[dict]) -> dict | None:
+    """Recall of given visible pixels beside the base weights'; None where no frame was scored."""
+    pairs = [[row[name]["visible_recall"] for name in ("scores", "base")] for row in samples]
+    known = [pair for pair in pairs if None not in pair]
+    if not known:
+        return None
+    recall, base = np.mean(known, axis=0).tolist()
+    kept = recall >= base - BELOW_BASE
+    return {"recall": recall, "base": base, "limit": -BELOW_BASE, "kept": kept}

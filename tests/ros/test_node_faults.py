@@ -78,7 +78,7 @@ def test_a_node_that_is_started_again_goes_on_with_the_stream_that_plays():
         old = rig.node
         rig.executors[0].remove_node(old)
         rig.do(old.close)
-        time.sleep(0.2)
+        time.sleep(0.6)
         last, gone = max(rig.stamps()), at[0]
         rig.node = AmodalNode(load=echo_engine, context=rig.context)
         rig.executors[0].add_node(rig.node)

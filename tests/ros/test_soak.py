@@ -78,6 +78,8 @@ def test_verdict_compares_the_end_with_what_followed_the_warm_up():
     drift = verdict(samples(recall=0.99))
     assert not drift["flat"] and not drift["against_base"]["kept"]
     assert verdict(samples(count=19))["flat"] is None
+    unscored = verdict(samples(recall=None))
+    assert unscored["flat"] and unscored["against_base"] is None
 
 
 def test_what_never_comes_is_lost_but_not_while_the_node_is_stopped(monkeypatch):
