@@ -18,7 +18,8 @@ from savos_model.weights import Weights, load_weights, save_weights
 from training.adapt import AdaptConfig, AdaptResult, Watch, adapt, visible_clip
 from training.data.fishbowl_released import open_fishbowl
 from training.evaluate import Tick, run_jobs
-from training.evaluate_fishbowl import ClipJob, ClipResult, clips_to_score, evaluate_clip, protocol
+from training.evaluate_fishbowl import ClipJob, clips_to_score, evaluate_clip, protocol
+from training.evaluate_video import VideoResult
 from training.online import Setup
 from training.prepare import fishbowl_frames
 from training.results import write_results
@@ -48,8 +49,8 @@ class AdaptJob:
 class Adapted:
     """Scores of a clip before and after, and how the adaptation went."""
 
-    before: ClipResult
-    after: ClipResult
+    before: VideoResult
+    after: VideoResult
     result: AdaptResult
 
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from rich.console import Console
 
-from savos_model.types import Frame, Instance
-from training.baselines.convex_hull import convex_hull
-from training.baselines.flow_aggregation import ANY, HALF, DisPairFlow, aggregate
-from training.boxed import BoxedMask
+from savos_model.types import AmodalObject, Frame
 from training.data.fishbowl_released import (
     clip_paths,
     is_released,
@@ -23,23 +17,13 @@ from training.data.fishbowl_released import (
     read_subset,
 )
 from training.evaluate import Tick, run_jobs
-from training.methods import (
-    HELP,
-    Scene,
-    describe_methods,
-    from_files,
-    label,
-    masks_from_files,
-    with_missing,
-)
+from training.evaluate_video import Video, VideoResult, by_id, check_methods, evaluate_video
+from training.methods import describe_methods, label, with_missing
 from training.metrics import PAPER, Masks, ObjectScore, score_frame
-from training.online import Online, Setup
+from training.online import Setup
 from training.results import write_results
 from training.summary import describe, first_run, method_report
 from training.tables import fishbowl_tables
-
-METHODS = ("ours", "visible", "convex", "flow3", "flow5")
-FLOW_METHOD = re.compile(r"flow([1-9]|1[0-9])(?:_(forward|backward))?(_any)?")
 
 
 @dataclass(frozen=True)
@@ -61,38 +45,6 @@ class ClipJob:
     subset: str = ""
     types: tuple[str, ...] = ()
     first: int = 0
-
-
-@dataclass(frozen=True)
-class ClipResult:
-    """Scores of one clip by method, and what our method ran on (empty without it).
-
-    `missing` counts by method the scored objects without a result, which kept their visible mask.
-    """
-
-    name: str
-    frames: int
-    scores: dict[str, list[ObjectScore]]
-    model: dict[str, str]
-    missing: dict[str, int]
-
-
-def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
-    """Refuse unknown or repeated methods.
-
-    Raises:
-        ValueError: names the method and the possible ones.
-    """
-    for name in methods:
-        known = name in ("ours", "visible", "convex") or from_files(name)
-        if not known and not FLOW_METHOD.fullmatch(name):
-            raise ValueError(
-                f"methods must be of {', '.join(METHODS)}, or flowK with K from 1 to 19, then "
-                f"_forward or _backward, then _any, as wished; or {HELP}; got {name!r}"
-            )
-    if len(set(methods)) != len(methods) or not methods:
-        raise ValueError(f"methods must be named once each, got {','.join(methods) or 'none'}")
-    return tuple(methods)
 
 
 def scored_ids(visible: Sequence[Masks], full: Sequence[Masks]) -> list[set[str]]:
@@ -148,7 +100,7 @@ def clips_to_score(data: Path, subset: str = "") -> list[Path]:
     return paths
 
 
-def evaluate_clip(job: ClipJob, tick: Tick) -> ClipResult:
+def evaluate_clip(job: ClipJob, tick: Tick) -> VideoResult:
     """Score one clip with every method; tick(1) after each frame of each method."""
     clip = open_fishbowl(job.path)
     given = [clip.instances(i) + clip.untracked(i) for i in range(clip.num_frames)]
@@ -165,85 +117,17 @@ def evaluate_clip(job: ClipJob, tick: Tick) -> ClipResult:
         if index < job.first:
             names.clear()
     shape = (clip.height, clip.width)
-    images = list(clip.frames()) if set(job.methods) - {"visible", "convex"} else []
-    rules = Rules(images, visible, wanted, shape)
-    missing: Counter[str] = Counter()
-    scene = Scene(clip.name, lambda: zip(range(clip.num_frames), images, given, strict=True))
-    steps = {
-        name: masks_from_files(name, scene, missing, wanted)
-        if from_files(name)
-        else rules.masks(name)
-        for name in job.methods
-        if name != "ours"
-    }
-    model: dict[str, str] = {}
-    if "ours" in job.methods:
-        ours = Online(job.ours)
-        model = ours.model
-        steps["ours"] = ours.run(
-            Frame(clip.stamp_ns(index), image, instances)
-            for index, (image, instances) in enumerate(zip(images, given, strict=True))
-        )
-    scores: dict[str, list[ObjectScore]] = {name: [] for name in job.methods}
-    # Frame by frame over all methods, so that they share the optical flow of the frames around.
-    for index in range(clip.num_frames):
-        for name in job.methods:
-            masks = next(steps[name])
-            scores[name] += score_frame(
-                masks,
-                full[index],
-                visible[index],
-                shape,
-                ids=wanted[index],
-                clip=clip.name,
-                frame=index,
-            )
-            tick(1)
-    return ClipResult(clip.name, clip.num_frames, scores, model, missing)
 
+    def frames() -> Iterator[Frame]:
+        for index, (image, instances) in enumerate(zip(clip.frames(), given, strict=True)):
+            yield Frame(clip.stamp_ns(index), image, instances)
 
-def by_id(instances: Sequence[Instance]) -> dict[str, BoxedMask]:
-    """Masks by id."""
-    return {item.id: BoxedMask(item.box, item.mask) for item in instances}
+    def score(index: int, masks: Masks | list[AmodalObject]) -> list[ObjectScore]:
+        where = {"ids": wanted[index], "clip": clip.name, "frame": index}
+        return score_frame(masks, full[index], visible[index], shape, **where)
 
-
-class Rules:
-    """Masks by rules that need no learning, for the wanted objects of each frame."""
-
-    def __init__(
-        self,
-        images: list[np.ndarray],
-        visible: list[dict[str, BoxedMask]],
-        wanted: list[set[str]],
-        shape: tuple[int, int],
-    ) -> None:
-        self._visible, self._wanted, self._shape = visible, wanted, shape
-        self._flow = DisPairFlow([cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for image in images])
-        self._tracks = {
-            name: {index: masks[name] for index, masks in enumerate(visible) if name in masks}
-            for name in set().union(*wanted)
-        }
-
-    def masks(self, method: str) -> Iterator[dict[str, BoxedMask]]:
-        """Masks by one method, a dictionary per frame."""
-        for index, names in enumerate(self._wanted):
-            yield {name: self._mask(method, name, index) for name in names}
-
-    def _mask(self, method: str, name: str, index: int) -> BoxedMask:
-        if method == "visible":
-            return self._visible[index][name]
-        if method == "convex":
-            return convex_hull(self._visible[index][name])
-        window, direction, touched = FLOW_METHOD.fullmatch(method).groups()
-        return aggregate(
-            self._tracks[name],
-            self._flow,
-            index,
-            int(window),
-            self._shape,
-            direction or "both",
-            ANY if touched else HALF,
-        )
+    video = Video(clip.name, shape, range(clip.num_frames), frames, visible, wanted)
+    return evaluate_video(video, job.methods, job.ours, score, tick)
 
 
 def evaluate_fishbowl(

@@ -10,7 +10,7 @@ from pycocotools import mask as coco
 from rich.console import Console
 
 from savos_model.types import AmodalObject, Box, Instance, Source
-from training import commands, evaluate_fishbowl, evaluate_kitti
+from training import commands, evaluate_fishbowl, evaluate_kitti, evaluate_video
 from training.evaluate import run_jobs
 from training.metrics import ObjectScore
 from training.online import Setup
@@ -100,9 +100,7 @@ class TruthfulStream:
 
 
 def test_fishbowl_protocol_end_to_end(clips, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        evaluate_fishbowl, "Online", lambda setup: FakeOnline(TruthfulStream, "truth")
-    )
+    monkeypatch.setattr(evaluate_video, "Online", lambda setup: FakeOnline(TruthfulStream, "truth"))
     out = tmp_path / "out.json"
     metrics = evaluate_fishbowl.evaluate_fishbowl(
         clips, ["ours", "visible", "convex"], Setup(), out, console=QUIET
@@ -154,8 +152,8 @@ def test_first_run(flags, expected):
 @pytest.mark.parametrize("methods", [["best"], ["flow0"], ["flow3_up"], ["convex", "convex"], []])
 def test_unknown_methods_are_refused(methods):
     with pytest.raises(ValueError, match="methods must be"):
-        evaluate_fishbowl.check_methods(methods)
-    evaluate_fishbowl.check_methods(["flow12_backward_any", *evaluate_fishbowl.METHODS])
+        evaluate_video.check_methods(methods)
+    evaluate_video.check_methods(["flow12_backward_any", *evaluate_video.METHODS])
 
 
 def score(clip, frame, value, occlusion=0.3):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -13,31 +13,43 @@ from training.boxed import EMPTY, BoxedMask, box_around, clip_box, look_at, slic
 
 FIXED_POINT_STEPS = 3
 HALF, ANY = 0.5, 1e-3
+GREYS = 64  # frames remembered, the longest window on both sides and more
 Track = Mapping[int, tuple[Box, np.ndarray]]
 PairFlow = Callable[[int, int], np.ndarray]
 
 
 class DisPairFlow:
-    """Dense optical flow (DIS, medium preset) between frames of one clip, computed on demand."""
+    """Dense optical flow (DIS, medium preset) between frames of one clip, computed on demand.
 
-    def __init__(self, grey: Sequence[np.ndarray], kept: int = 64) -> None:
-        """Hold the clip.
+    The clip is read as far as it is asked for, and only its last GREYS frames are remembered.
+    """
+
+    def __init__(self, grey: Iterable[np.ndarray], kept: int = 64) -> None:
+        """Take a clip.
 
         Args:
             grey: frames, uint8 [H, W].
             kept: flow fields remembered; the oldest is dropped first.
         """
-        self._grey, self._kept = grey, kept
+        self._frames, self._read, self._kept = iter(grey), 0, kept
+        self._grey: dict[int, np.ndarray] = {}
         self._flow: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
         self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def __call__(self, start: int, end: int) -> np.ndarray:
         """Motion (x, y) of the pixels of frame `start` into frame `end`, float32 [H, W, 2] [px]."""
         if (start, end) not in self._flow:
-            self._flow[start, end] = self._dis.calc(self._grey[start], self._grey[end], None)
+            self._flow[start, end] = self._dis.calc(self._at(start), self._at(end), None)
             if len(self._flow) > self._kept:
                 self._flow.popitem(last=False)
         return self._flow[start, end]
+
+    def _at(self, frame: int) -> np.ndarray:
+        while self._read <= frame:
+            self._grey[self._read] = next(self._frames)
+            self._grey.pop(self._read - GREYS, None)
+            self._read += 1
+        return self._grey[frame]
 
 
 def aggregate(
