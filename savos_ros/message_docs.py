@@ -9,7 +9,7 @@ from savos_ros.paths import message_files
 HEAD = """# Messages
 
 Types of this package, `savos_ros/msg/NAME`. Who sends them stands in
-[topics](first_steps.md#topics). Generated: `savos params --write`.
+[topics](../README.md#topics). Generated: `savos params --write`.
 """
 
 
