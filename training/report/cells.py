@@ -138,9 +138,11 @@ def checked(value: Any, cell: Source | Pooled) -> float:
 
 
 def interval(metrics: dict, path: str) -> tuple[float, float] | None:
-    """The 95 % interval stored beside a figure, as ci95.<name> of the same group."""
+    """The 95 % interval stored beside a figure, as ci95.<name> of the same group, or its ci95."""
     group, _, name = path.rpartition(".")
-    bounds = lookup(metrics, f"{group}.ci95.{name}")
+    bounds = lookup(metrics, f"{group}.ci95")
+    if isinstance(bounds, Mapping):
+        bounds = bounds.get(name)
     return (float(bounds[0]), float(bounds[1])) if bounds else None
 
 

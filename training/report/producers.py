@@ -21,6 +21,21 @@ ABLATIONS = {
     "prior_mask": "with prior mask (our default)",
 }
 MODES = ("forward", "bidirectional")
+FISHBOWL_ALONE = " --weights runs/ablations/full/best.safetensors"
+KITTI_ADAPTED = {  # what is adapted, and the arguments that say so
+    "adapted": ("shipped weights, by the stopping rule", ""),
+    "100": ("shipped weights, all 100 iterations", " --stop-gain -1"),
+    "half": ("shipped weights, first half learnt, second scored", " --half"),
+    "fishbowl_adapted": ("trained on FISHBOWL alone, by the stopping rule", FISHBOWL_ALONE),
+    "fishbowl_100": (
+        "trained on FISHBOWL alone, all 100 iterations",
+        f"{FISHBOWL_ALONE} --stop-gain -1",
+    ),
+    "fishbowl_half": (
+        "trained on FISHBOWL alone, first half learnt, second scored",
+        f"{FISHBOWL_ALONE} --half",
+    ),
+}
 
 
 def ablation_file(name: str, mode: str) -> str:
@@ -57,7 +72,10 @@ def commands() -> dict[str, str]:
         "deocclusion:runs/gum_pcnet/best.safetensors,"
         "oracle:runs/gum_oracle/best.safetensors",
         "kitti_boxes.json": f"savos evaluate {kitti}",
-        "kitti_boxes_adapted.json": f"savos adapt {kitti}",
+        **{
+            f"kitti_boxes_{name}.json": f"savos adapt {kitti}{arguments}"
+            for name, (_, arguments) in KITTI_ADAPTED.items()
+        },
         "train_bench.json": "savos bench train",
         "stream_bench.json": "savos bench stream",
         "soak.json": "savos soak --hours 24",
@@ -84,7 +102,8 @@ def commands() -> dict[str, str]:
         runs[seen_file(fish)] = (
             f"savos evaluate {scored} --methods ours {weights.format('ablations/prior_mask')}"
         )
-        runs[unseen_file(fish)] = f"savos adapt {scored} {weights.format(f'no_{fish}')}"
+        adapt = f"savos adapt {scored} {weights.format(f'no_{fish}')}"
+        runs[unseen_file(fish)] = f"{adapt} --stop-gain -1"
         net = f"runs/pcnet_no_{fish}/best.safetensors"
         runs[unseen_file(fish, "deocclusion")] = (
             f"savos evaluate {scored} --methods deocclusion:{net},deocclusion+tta:{net}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from training.report.cells import Absent, Cell, Pooled, Source
 from training.report.paper import PAPER, TYPES
-from training.report.producers import ablation_file, seen_file, unseen_file
+from training.report.producers import KITTI_ADAPTED, ablation_file, seen_file, unseen_file
 
 KINS_PARTS = ("kitti_raw", "kins", "tracked_masks")
 NO_KINS = Absent("KINS-Video-Car is not there: see [what it takes](#missing-data)")
@@ -109,7 +109,7 @@ def cells_of(table: str, row: str) -> tuple[Cell, ...]:
     return OURS.get(table, {}).get(row, (NO_KINS,) * len(PAPER[table].columns))
 
 
-KITTI, KITTI_ADAPTED = "kitti_boxes.json", "kitti_boxes_adapted.json"
+KITTI = "kitti_boxes.json"
 LEVELS = {"1": "partly occluded", "2": "largely occluded"}
 
 
@@ -122,6 +122,17 @@ KITTI_ROWS: Rows = {
     "visible mask alone": boxes(KITTI, "visible"),
     "convex hull": boxes(KITTI, "convex"),
     "SaVos, shipped weights": boxes(KITTI, "ours"),
-    "SaVos, weights before adaptation": boxes(KITTI_ADAPTED, "ours"),
-    "the same, adapted to each video": boxes(KITTI_ADAPTED, "adapted"),
+}
+ADAPT_COLUMNS = ("largely occluded", "adapted", "change", "change, all occluded")
+
+
+def adapted_boxes(file: str) -> tuple[Cell, ...]:
+    """Box IoU before and after adaptation to each video, and the change with its interval."""
+    before, after = (f"levels.2.methods.{name}.iou_mean" for name in ("ours", "adapted"))
+    paths = (before, after, "gain.2.mean", "gain.1+2.mean")
+    return tuple(Source(file, path) for path in paths)
+
+
+KITTI_ADAPT_ROWS: Rows = {
+    text: adapted_boxes(f"kitti_boxes_{name}.json") for name, (text, _) in KITTI_ADAPTED.items()
 }
