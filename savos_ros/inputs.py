@@ -112,7 +112,7 @@ class Inputs:
 
     def waiting(self) -> str:
         """Say which inputs are connected, what came in and what to do."""
-        now, published = time.monotonic(), self._published()
+        now = time.monotonic()
         states = [
             InputState(
                 name,
@@ -122,7 +122,7 @@ class Inputs:
                 self.joiner.received[name],
                 self.joiner.last_stamp.get(name),
                 now - self._came_s[name] if name in self._came_s else None,
-                tuple(topic for topic, kinds in published if subscription.message_type in kinds),
+                self._published(subscription.message_type),
             )
             for name, subscription in self.subscriptions.items()
         ]
@@ -135,14 +135,18 @@ class Inputs:
         for subscription in self.subscriptions.values():
             subscription.destroy()
 
-    def _published(self) -> list[tuple[str, list[str]]]:
-        """Topics with their types, of other nodes."""
+    def _published(self, kind: str) -> tuple[str, ...]:
+        """Topics of this type that other nodes publish and no input takes."""
         node, own = self._node, f"{self._node.get_fully_qualified_name()}/"
-        return [
-            (topic, kinds)
+        taken = {subscription.topic for subscription in self.subscriptions.values()}
+        return tuple(
+            topic
             for topic, kinds in node.get_topic_names_and_types()
-            if not topic.startswith(own) and node.count_publishers(topic)
-        ]
+            if kind in kinds
+            and topic not in taken
+            and not topic.startswith(own)
+            and any(info.topic_type == kind for info in node.get_publishers_info_by_topic(topic))
+        )
 
     def _topic(self, name: str) -> str:
         if name == "image":

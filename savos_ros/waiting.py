@@ -97,10 +97,12 @@ def _advice(state: InputState, seconds: float) -> str:
         )
     kinds = {peer.message_type for peer in state.peers}
     if state.message_type not in kinds:
-        known = [text for kind, text in REMEDIES[state.name].items() if kind in kinds]
+        taken = REMEDIES[state.name]
+        known = [text for kind, text in taken.items() if kind in kinds]
+        known.append(f"convert it to {' or '.join(taken) or state.message_type}")
         return (
             f"{state.topic} carries {', '.join(sorted(kinds))}, not {state.message_type}: "
-            f"{known[0] if known else 'convert it'}, or remap another topic; {_near(state)}"
+            f"{known[0]}, or remap another topic; {_near(state)}"
         )
     if state.silent_s is None:
         return (
@@ -120,8 +122,8 @@ def _near(state: InputState) -> str:
     """Name the topics of the right type, those of a similar name first."""
     if not state.others:
         return (
-            f"no topic here carries {state.message_type}: if one should, compare ROS_DOMAIN_ID "
-            "and ROS_AUTOMATIC_DISCOVERY_RANGE on both sides"
+            f"no other topic here carries {state.message_type}: if one should, compare "
+            "ROS_DOMAIN_ID and ROS_AUTOMATIC_DISCOVERY_RANGE on both sides"
         )
 
     def likeness(topic: str) -> float:

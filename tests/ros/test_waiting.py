@@ -45,7 +45,7 @@ def test_topics_of_the_right_type_are_proposed_likeliest_first():
     assert "/map" not in text or "/other" not in text, "three are enough"
     lonely = state("instances", "/tracker/labels", None, **NOTHING)
     text = waiting_text([state(), lonely], 5, None, 0.0)
-    assert "no topic here carries sensor_msgs/msg/Image" in text and "ROS_DOMAIN_ID" in text
+    assert "no other topic here carries sensor_msgs/msg/Image" in text and "ROS_DOMAIN_ID" in text
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,8 @@ def test_topics_of_the_right_type_are_proposed_likeliest_first():
         ("image", "sensor_msgs/msg/CompressedImage", "set input.image_transport: compressed"),
         ("instances", "savos_ros/msg/InstanceMaskArray", "set input.mask_source: instance_masks"),
         ("instances", "yolo_msgs/msg/DetectionArray", "set input.mask_source: yolo"),
-        ("instances", "vision_msgs/msg/Detection2DArray", "convert it, or remap another topic"),
-        ("flow", "sensor_msgs/msg/CompressedImage", "convert it, or remap another topic"),
+        ("instances", "vision_msgs/msg/Detection2DArray", "convert it to sensor_msgs/msg/Image or"),
+        ("flow", "sensor_msgs/msg/CompressedImage", "convert it to sensor_msgs/msg/Image, or"),
     ],
 )
 def test_a_topic_of_another_type_names_both_types_and_the_setting(name, kind, words):
