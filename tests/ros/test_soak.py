@@ -117,7 +117,7 @@ def command(tmp_path):
 
 def test_a_short_run_over_dds(command, tmp_path):
     with command("--hours", "0.005", "--refine") as process:
-        told = process.communicate(timeout=100)[0]
+        told = process.communicate(timeout=300)[0]
     metrics = read_results(tmp_path / "s.json")["metrics"]
     assert metrics["ended"] == "complete" and "complete: 0.01 h" in told
     assert metrics["sent"] == 180
@@ -136,7 +136,7 @@ def test_an_interrupted_run_keeps_what_it_has(command, tmp_path):
     with command("--hours", "9", "--samples", "100000") as process:
         assert " h in " in process.stdout.readline()
         process.send_signal(signal.SIGTERM)
-        told = process.communicate(timeout=60)[0]
+        told = process.communicate(timeout=300)[0]
     metrics = read_results(tmp_path / "s.json")["metrics"]
     assert process.returncode == 1 and "interrupted: 0.0" in told
     assert metrics["ended"] == "interrupted" and 0 < metrics["sent"] < 324_000
