@@ -55,7 +55,7 @@ def connect(
     settings: NodeSettings,
     health: Health,
     on_set: Callable[[tuple[Any, ...]], None],
-    on_lost: Callable[[str, int], None],
+    on_lost: Callable[..., None],
 ) -> Activation:
     """Connect a node's topics and start the worker.
 
@@ -66,7 +66,7 @@ def connect(
         settings: of the node.
         health: where everything is counted.
         on_set: called with each joined set, in the executor's thread.
-        on_lost: called with reason and number of messages lost on the way.
+        on_lost: called with reason and number of messages lost on the way, maybe with what to do.
     """
     log, idle = node.get_logger(), threading.Event()
     outputs = Outputs(node, settings.overlay, settings.refine.window)

@@ -42,6 +42,16 @@ def stamp_ns(header: Any) -> int:
     return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
 
 
+def payload_bytes(message: Any) -> int:
+    """Bytes of pixels, outlines and text in an input message; all else of it is small."""
+    if hasattr(message, "data"):
+        return len(message.data)
+    if hasattr(message, "masks"):
+        return sum(len(m.mask.data) + len(m.id) + len(m.class_id) for m in message.masks)
+    # yolo_msgs: a point of an outline is two doubles.
+    return sum(16 * len(d.mask.data) + len(d.id) + len(d.class_name) for d in message.detections)
+
+
 def image_array(message: Any, max_pixels: int) -> tuple[np.ndarray, str]:
     """View a sensor_msgs/Image as pixels.
 

@@ -10,7 +10,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
 from savos_model.settings import SettingError
-from savos_ros.conversions import stamp_ns
+from savos_ros.conversions import payload_bytes, stamp_ns
 from savos_ros.msg import InstanceMaskArray
 from savos_ros.qos import FollowingSubscription
 from savos_ros.settings import NodeSettings
@@ -61,7 +61,8 @@ class Inputs:
         node: the node that listens.
         settings: the settings in use.
         on_set: called with the messages of each joined set; must return at once.
-        on_lost: called with a reason and a number when the middleware lost messages.
+        on_lost: called with a reason, a number and maybe what to do, when the middleware lost
+            messages or one is too large to wait for its partner.
     """
 
     def __init__(
@@ -69,9 +70,10 @@ class Inputs:
         node: Node,
         settings: NodeSettings,
         on_set: Callable[[tuple[Any, ...]], None],
-        on_lost: Callable[[str, int], None],
+        on_lost: Callable[..., None],
     ) -> None:
         self._node, self._settings, self._on_set = node, settings, on_set
+        self._on_lost = on_lost
         classes = message_classes(settings)
         slop_ns = round(settings.input.sync_slop_s * 1e9)
         self.joiner = StampJoiner(tuple(classes), settings.input.pair_buffer, slop_ns)
@@ -154,8 +156,15 @@ class Inputs:
         return self._node.resolve_topic_name(name)
 
     def _receiver(self, name: str) -> Callable[[Any], None]:
+        limit = self._settings.input.max_message_bytes
+
         def receive(message: Any) -> None:
             self._came_s[name] = time.monotonic()
+            size = payload_bytes(message)
+            if size > limit:
+                text = f"{size} bytes, more than {limit}: raise input.max_message_bytes if meant"
+                self._on_lost(f"{name}_message_too_large", 1, text)
+                return
             joined = self.joiner.add(name, stamp_ns(message.header), message)
             if joined is not None:
                 self._last_set_s = self._said_s = time.monotonic()

@@ -190,8 +190,8 @@ class AmodalNode(LifecycleNode):
             self._health.joined()
             self._active.worker.put(Job(messages, time.monotonic()))
 
-    def _on_lost(self, reason: str, count: int) -> None:
-        text = f"{count} lost before they came here: see QoS and config/fastdds.xml"
+    def _on_lost(self, reason: str, count: int, text: str = "") -> None:
+        text = text or f"{count} lost before they came here: see QoS and config/fastdds.xml"
         line = self._health.drop(reason, text, time.monotonic(), count)
         if line:
             self.get_logger().warning(line)

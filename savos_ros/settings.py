@@ -67,6 +67,12 @@ class InputConfig:
     max_instances: int = setting(
         1024, "frames with more masks are refused", minimum=1, maximum=65535
     )
+    max_message_bytes: int = setting(
+        2**28,
+        "messages with more pixels, outlines or text are refused before they wait [bytes]",
+        minimum=1024,
+        maximum=2**31,
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)

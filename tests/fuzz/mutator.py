@@ -4,7 +4,8 @@ EDIT = 6  # bytes of a recipe that make one edit
 TOKENS = (
     b"-1", b"0", b"nan", b"1e999", b"Infinity", b"9" * 20, b"-" + b"9" * 20, b"null", b"{}", b'"',
     b"[[", b"[" * 5000, b"\n", b" ", b"../../x", b"/", b"%s", b"&a [*a,*a]",
-    b"c__builtin__\neval\n(", b"\xff\xfe", b"\xed\xa0\x80", b"\xd9\xa1", b"\0" * 8, b"\xff" * 8, b"\xff\xff\xff\x7f",
+    b"c__builtin__\neval\n(", b"\xff\xfe", b"\xed\xa0\x80",
+    b"\xd9\xa1", b"\0" * 8, b"\xff" * 8, b"\xff\xff\xff\x7f",
     b"\0\0\0\x80", b"\x7f\xff\xff\xff", b"\0\0\0\0\0\0\xf0\x7f",
 )  # fmt: skip
 

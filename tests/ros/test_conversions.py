@@ -14,6 +14,7 @@ from savos_ros.conversions import (
     flow_array,
     image_array,
     label_array,
+    payload_bytes,
     stamp_ns,
 )
 
@@ -240,3 +241,14 @@ def test_size_reader_survives_any_bytes(data):
 def test_stamp():
     header = SimpleNamespace(stamp=SimpleNamespace(sec=3, nanosec=7))
     assert stamp_ns(header) == 3_000_000_007
+
+
+def test_bytes_that_a_message_holds():
+    pixels = message(picture(), "bgr8", padding=2)
+    mask = SimpleNamespace(mask=pixels, id="17", class_id="car")
+    outline = SimpleNamespace(
+        mask=SimpleNamespace(data=[None] * 4), id="3", class_name="bus", class_id=5
+    )
+    assert payload_bytes(pixels) == 5 * (7 * 3 + 2)
+    assert payload_bytes(SimpleNamespace(masks=[mask, mask])) == 2 * (115 + 5)
+    assert payload_bytes(SimpleNamespace(detections=[outline])) == 4 * 16 + 4

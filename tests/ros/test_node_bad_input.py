@@ -59,6 +59,22 @@ BAD_LABELS = {
 }
 
 
+def test_messages_beyond_the_limit_do_not_wait(capfd):
+    limit = HEIGHT * WIDTH * 3 + 100
+    rig = Rig(diagnostics__period_s=0.2, input__max_message_bytes=limit).activate()
+    try:
+        heavy = rig.image(0)
+        heavy.data = heavy.data.tobytes() + bytes(200)  # few pixels, yet much to keep
+        rig.send(0, image=heavy)
+        rig.send(1)
+        rig.answered(1)
+        assert rig.values()["drops.image_message_too_large"] == "1"
+        assert rig.stamps() == [1]
+        assert "raise input.max_message_bytes" in capfd.readouterr().err
+    finally:
+        rig.close()
+
+
 @pytest.mark.parametrize("reason", BAD_IMAGES | BAD_LABELS)
 def test_refused_frames(fresh, reason, capfd):
     fresh.send(0)
