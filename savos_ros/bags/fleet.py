@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +84,22 @@ def _run(jobs: list[LabelJob], processes: int, ray: str) -> list[Labelled]:
         except (BagError, OSError) as error:
             done[job] = Labelled(job.folder.name, "failed", text=str(error))
     todo = list(steps)
-    if todo and ray:
-        results = _on_ray(todo, ray, steps)
-    elif todo:
-        console = Console(stderr=True)
-        results = run_jobs(label_bag, todo, processes, sum(steps.values()), "labelling", console)
-    else:
-        results = []
+    results = []
+    if todo:
+        results = _on_ray(todo, ray, steps) if ray else _here(todo, processes, steps)
     done |= dict(zip(todo, results, strict=True))
     return [done[job] for job in jobs]
+
+
+def _here(jobs: list[LabelJob], processes: int, steps: dict[LabelJob, int]) -> list[Labelled]:
+    console = Console(stderr=True)
+    try:
+        return run_jobs(label_bag, jobs, processes, sum(steps.values()), "labelling", console)
+    except BrokenProcessPool:
+        raise BagError(
+            "a worker process was ended, mostly for want of memory: give the command again with "
+            "fewer --processes or less --memory-mb; finished bags are kept"
+        ) from None
 
 
 def _on_ray(jobs: list[LabelJob], address: str, steps: dict[LabelJob, int]) -> list[Labelled]:

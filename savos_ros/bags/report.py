@@ -65,7 +65,7 @@ class RunReport:
             _strip(row, (row.item.frame.stamp_ns - start) / 1e9)
             for row in sorted(self.rows, key=lambda row: row.item.frame.stamp_ns)
         ]
-        seconds = (self.stamps_ns[-1] - start) / 1e9 if self.stamps_ns else 0.0
+        seconds = (max(self.stamps_ns, default=start) - start) / 1e9
         text = page(summary, strips, self.times_ms, list(self.courses.values()), seconds)
         hidden = path.with_name(f".{path.name}.part")
         hidden.write_text(text, "utf-8")

@@ -91,9 +91,9 @@ def _head(summary: dict, seconds: float) -> str:
     lost = sum(sum(summary[kind].values()) for kind in ("refused", "masks_skipped"))
     tiles = [
         ("frames answered", f"{summary['frames_out']}", f"of {summary['frames_in']}"),
-        ("recording", f"{seconds:.1f}", "s"),
+        ("recording", f"{seconds:.1f} s", f"{summary['masks_in']} masks in"),
         ("masks out", f"{sum(sources.values())}", f"{sources.get('forward', 0)} completed"),
-        ("time per frame", f"{step['p50']:.1f}", f"ms, 99 % within {step['p99']:.1f}"),
+        ("time per frame", f"{step['p50']:.1f} ms", f"99 % within {step['p99']:.1f} ms"),
         ("refused", f"{lost}", "frames, messages, masks"),
     ]
     shown = "".join(

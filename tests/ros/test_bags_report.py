@@ -88,8 +88,9 @@ def test_names_from_outside_cannot_write_into_the_page():
     gathered.watch("/savos/masks", item, [whole], {})
     empty = dict.fromkeys(("refused", "masks_skipped", "not_completed", "resets", "examples"), {})
     summary = empty | {
-        "bag": evil, "model": evil, "backend": evil, "topics": {"image": evil}, "frames_in": 1,
-        "frames_out": 1, "objects_out": {"visible": 1}, "time_ms": {}, "miou": None, "damage": evil,
+        "bag": evil, "model": evil, "backend": evil, "topics": {"image": evil},
+        "frames_in": 1, "masks_in": 1, "frames_out": 1, "objects_out": {"visible": 1},
+        "time_ms": {}, "miou": None, "damage": evil,
     }  # fmt: skip
     from savos_ros.bags.report_page import page
 

@@ -1,4 +1,7 @@
+import functools
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from typer.testing import CliRunner
 
 from savos_model.config import BackendConfig, RefineConfig
 from savos_model.settings import SettingError
+from savos_ros.bags import fleet
 from savos_ros.bags import label as module
 from savos_ros.bags.fleet import label_bags
 from savos_ros.bags.label import LABELS, LabelOptions, refine_over
@@ -129,8 +133,12 @@ def test_worker_processes_make_the_same_labels(tmp_path, options):
         assert labels(tmp_path / "here", name) == labels(tmp_path / "there", name)
 
 
-def test_adapted_weights_are_used_where_they_do_no_worse(tmp_path, options):
+def test_adapted_weights_are_used_where_they_do_no_worse(tmp_path, options, monkeypatch):
     pytest.importorskip("torch")
+    from savos_ros.bags import label_adapt
+
+    small = functools.partial(label_adapt.AdaptConfig, batch=4, checked=8, bf16=False)
+    monkeypatch.setattr(label_adapt, "AdaptConfig", small)
     (bag,) = bags(tmp_path, 30)
     (done,) = label_bags([bag], tmp_path / "out", LabelOptions(options.backend, iterations=2))
     assert done.state == "labelled", done.text
@@ -194,3 +202,14 @@ def test_without_ray_the_error_says_what_to_install(tmp_path, options, monkeypat
     (bag,) = bags(tmp_path, 2)
     with pytest.raises(BagError, match=r"savos_ros\[ray\]"):
         label_bags([bag], tmp_path / "out", options, ray="auto")
+
+
+def test_a_worker_that_dies_is_told_in_one_line(tmp_path, options, monkeypatch):
+    given = bags(tmp_path, 3, 3)
+    monkeypatch.setattr(fleet, "label_bag", _die)
+    with pytest.raises(BagError, match="a worker process was ended.*finished bags are kept"):
+        label_bags(given, tmp_path / "out", options, processes=2)
+
+
+def _die(job, tick):
+    os.kill(os.getpid(), signal.SIGKILL)
