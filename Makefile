@@ -1,5 +1,6 @@
 # make demo    street scene -> node over DDS -> overlay, table and pictures in demo/
 # make test    lint, then every test
+# make docs    the documentation as a site, into build/site
 # make lint    ruff alone
 # make format  let ruff rewrite the sources
 # make clean   remove the environment and everything that was built
@@ -13,13 +14,22 @@ unexport LD_LIBRARY_PATH
 endif
 unexport PYTHONPATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: demo test lint format clean setup-demo setup-test
+.PHONY: demo test docs lint format clean setup-demo setup-test
 
 demo: setup-demo
 	$(BIN)/savos demo
 
 test: lint
 	$(BIN)/python -m pytest
+
+docs: build/docs-env/made
+	NO_MKDOCS_2_WARNING=1 build/docs-env/bin/mkdocs build --strict --quiet
+	@echo "open build/site/index.html"
+
+build/docs-env/made: requirements/lock-docs.txt | setup-demo
+	$(BIN)/python -m venv --clear build/docs-env
+	build/docs-env/bin/pip install -qq --disable-pip-version-check --require-hashes -r $<
+	touch $@
 
 lint: setup-test
 	$(BIN)/ruff check .

@@ -161,6 +161,7 @@ def test_every_package_is_locked_once_as_it_was_asked_for():
         locked |= pins(name)
     for name in ("runtime", "build", "test"):
         assert pins(name).items() <= locked.items()
+    assert pins("docs").items() <= pins("lock-docs").items()  # in an environment of its own
 
 
 def test_every_locked_package_has_hashes():
