@@ -37,7 +37,9 @@ def peer(info: Any) -> Peer:
 
 
 def node_name(info: Any) -> str:
-    """Return the full name of an endpoint's node."""
+    """Return the full name of an endpoint's node, which discovery may not know yet."""
+    if info.node_name == "_NODE_NAME_UNKNOWN_":
+        return "a node not yet named"
     return f"{info.node_namespace.rstrip('/')}/{info.node_name}"
 
 

@@ -100,29 +100,26 @@ def _advice(state: InputState, seconds: float) -> str:
         taken = REMEDIES[state.name]
         known = [text for kind, text in taken.items() if kind in kinds]
         known.append(f"convert it to {' or '.join(taken) or state.message_type}")
+        near = f"; {_near(state)}" if state.others else ""
         return (
             f"{state.topic} carries {', '.join(sorted(kinds))}, not {state.message_type}: "
-            f"{known[0]}, or remap another topic; {_near(state)}"
+            f"{known[0]}, or remap another topic{near}"
         )
-    if state.silent_s is None:
-        return (
-            f"{state.topic} has a publisher but nothing arrived: see if it sends "
-            f"(ros2 topic hz {state.topic}); for images above 500 kB use config/fastdds.xml "
-            "or a reliable publisher"
-        )
-    if state.silent_s >= seconds:
-        return (
-            f"{state.topic} fell silent {state.silent_s:.0f} s ago though its publisher is there: "
-            f"look at {state.peers[0].node} (ros2 topic hz {state.topic})"
-        )
-    return ""
+    if state.silent_s is not None and state.silent_s < seconds:
+        return ""
+    what = f"{state.topic} has a publisher but nothing arrived"
+    if state.silent_s is not None:
+        what = f"{state.topic} fell silent {state.silent_s:.0f} s ago though its publisher is there"
+    lost = "; best-effort images above 500 kB get lost: use config/fastdds.xml or reliable QoS"
+    remedy = "" if all(peer.reliable for peer in state.peers) else lost
+    return f"{what}: look at {state.peers[0].node} (ros2 topic hz {state.topic}){remedy}"
 
 
 def _near(state: InputState) -> str:
     """Name the topics of the right type, those of a similar name first."""
     if not state.others:
         return (
-            f"no other topic here carries {state.message_type}: if one should, compare "
+            f"no topic here carries {state.message_type}: if one should, compare "
             "ROS_DOMAIN_ID and ROS_AUTOMATIC_DISCOVERY_RANGE on both sides"
         )
 

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed")
@@ -7,7 +9,7 @@ from savos_ros.msg import AmodalMaskArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from savos_ros.inputs import image_topic
-from savos_ros.qos import profile
+from savos_ros.qos import node_name, profile
 from tests.ros.rig import Rig, wait_for
 
 
@@ -108,6 +110,13 @@ def test_waiting_names_the_wrong_type(rig, capfd):
     finally:
         stranger.destroy_node()
         rclpy.shutdown(context=other)
+
+
+def test_a_publisher_whose_node_is_not_discovered_yet_is_called_so():
+    info = SimpleNamespace(
+        node_name="_NODE_NAME_UNKNOWN_", node_namespace="_NODE_NAMESPACE_UNKNOWN_"
+    )
+    assert node_name(info) == "a node not yet named"
 
 
 def test_waiting_names_who_fell_silent(rig, capfd):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from savos_ros.waiting import InputState, Peer, waiting_text
@@ -45,7 +47,7 @@ def test_topics_of_the_right_type_are_proposed_likeliest_first():
     assert "/map" not in text or "/other" not in text, "three are enough"
     lonely = state("instances", "/tracker/labels", None, **NOTHING)
     text = waiting_text([state(), lonely], 5, None, 0.0)
-    assert "no other topic here carries sensor_msgs/msg/Image" in text and "ROS_DOMAIN_ID" in text
+    assert "no topic here carries sensor_msgs/msg/Image" in text and "ROS_DOMAIN_ID" in text
 
 
 @pytest.mark.parametrize(
@@ -64,10 +66,14 @@ def test_a_topic_of_another_type_names_both_types_and_the_setting(name, kind, wo
     assert words in text and "best effort" in text
 
 
-def test_a_silent_publisher():
-    assert "ros2 topic hz /cam/image" in waiting_text(
-        [state(**NOTHING), state("instances")], 5, None, 0.0
-    )
+@pytest.mark.parametrize("silent", [None, 7.0])
+def test_a_silent_publisher(silent):
+    quiet = state(received=0, last=None, silent=silent)
+    text = waiting_text([quiet, state("instances")], 5, None, 0.0)
+    assert "ros2 topic hz /cam/image" in text and "fastdds.xml" not in text
+    doubtful = dataclasses.replace(quiet, peers=(Peer("/driver", IMAGE, False),))
+    text = waiting_text([doubtful, state("instances")], 5, None, 0.0)
+    assert "ros2 topic hz /cam/image" in text and "use config/fastdds.xml" in text
 
 
 def test_a_publisher_that_fell_silent_is_not_taken_for_wrong_stamps():
