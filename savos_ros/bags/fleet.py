@@ -116,7 +116,9 @@ def _on_ray(jobs: list[LabelJob], address: str, steps: dict[LabelJob, int]) -> l
         raise BagError(f"no Ray cluster at {address!r}: {error}") from None
     try:
         backend = jobs[0].options.backend
-        task = ray.remote(num_cpus=backend.threads, num_gpus=int(backend.device != "cpu"))(_task)
+        wants = {"CPU": backend.threads, "GPU": int(backend.device != "cpu")}
+        _check_room(ray.nodes(), wants)
+        task = ray.remote(num_cpus=wants["CPU"], num_gpus=wants["GPU"])(_task)
         places = {task.remote(job): job for job in jobs}
         done: dict[LabelJob, Labelled] = {}
         with progress_bar() as bar:
@@ -129,6 +131,17 @@ def _on_ray(jobs: list[LabelJob], address: str, steps: dict[LabelJob, int]) -> l
         return [done[job] for job in jobs]
     finally:
         ray.shutdown()
+
+
+def _check_room(nodes: list[dict], wants: dict[str, int]) -> None:
+    """Refuse what no machine can take: Ray would wait for such a machine for ever."""
+    there = [node["Resources"] for node in nodes if node["Alive"]]
+    if not any(all(node.get(kind, 0) >= count for kind, count in wants.items()) for node in there):
+        needed = " and ".join(f"{count} {kind}" for kind, count in wants.items() if count)
+        raise BagError(
+            f"none of the {len(there)} machines of the Ray cluster has {needed}: lower --threads, "
+            "change --device or add a machine"
+        )
 
 
 def _result(ray: Any, ref: Any, job: LabelJob) -> Labelled:

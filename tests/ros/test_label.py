@@ -197,6 +197,20 @@ def test_a_ray_cluster_makes_the_same_labels(tmp_path, options):
         assert labels(tmp_path / "here", name) == labels(tmp_path / "there", name)
 
 
+def test_a_cluster_without_room_is_refused():
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 2.0}},
+        {"Alive": False, "Resources": {"CPU": 8.0, "GPU": 1.0}},
+    ]
+    fleet._check_room(nodes, {"CPU": 2, "GPU": 0})
+    with pytest.raises(
+        BagError, match="none of the 1 machines of the Ray cluster has 4 CPU: lower"
+    ):
+        fleet._check_room(nodes, {"CPU": 4, "GPU": 0})
+    with pytest.raises(BagError, match="has 1 CPU and 1 GPU"):
+        fleet._check_room(nodes, {"CPU": 1, "GPU": 1})
+
+
 def test_without_ray_the_error_says_what_to_install(tmp_path, options, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     (bag,) = bags(tmp_path, 2)
