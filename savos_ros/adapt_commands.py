@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from savos_ros.options import (
+    CarMasksOption,
     JsonOption,
+    KinsOption,
+    MappingOption,
     ModeOption,
     ProcessesOption,
+    RawOption,
+    ReleasedOption,
     SeedOption,
+    SplitOption,
     TypesOption,
     WeightsOption,
 )
@@ -123,6 +129,52 @@ def adapt_kitti_boxes(
             data, names_of(sequences), masks, ours_of(weights, mode), config, json, out,
             half=half, processes=processes, seed=seed,
         )  # fmt: skip
+
+    raise typer.Exit(reported(run))
+
+
+@app.command("kins-video-car")
+def adapt_kins_video_car(
+    raw: RawOption = None,
+    masks: CarMasksOption = None,
+    released: ReleasedOption = None,
+    split: SplitOption = "test",
+    kins: KinsOption = None,
+    mapping: MappingOption = None,
+    weights: WeightsOption = None,
+    out: OutOption = None,
+    json: JsonOption = None,
+    mode: ModeOption = "forward",
+    iterations: IterationsOption = None,
+    learning_rate: RateOption = None,
+    stop_gain: GainOption = None,
+    batch: BatchOption = None,
+    length: LengthOption = None,
+    device: DeviceOption = None,
+    processes: ProcessesOption = 1,
+    seed: SeedOption = 0,
+) -> None:
+    """Adapt to each drive of KINS-Video-Car on its visible masks; mean IoU before and after.
+
+    KITTI is CC BY-NC-SA 3.0: weights adapted to it must not be shipped under other terms.
+
+    Example: savos adapt kins-video-car --raw kitti_raw --masks pointtrack --kins
+    instances_train.json --mapping mapping --json out.json
+    """
+    from training.commands import ours_of, reported
+
+    def run() -> None:
+        from training.adapt_kins import adapt_kins
+        from training.data.kins_drives import annotated_drives, truth_source
+
+        config = _config(
+            learning_rate=learning_rate, max_iterations=iterations, stop_gain=stop_gain,
+            batch=batch, length=length, seed=seed, device=device,
+        )  # fmt: skip
+        drives = annotated_drives(raw, masks, released, split, truth_source(kins, mapping))
+        adapt_kins(
+            drives, ours_of(weights, mode), config, json, out, processes=processes, seed=seed
+        )
 
     raise typer.Exit(reported(run))
 

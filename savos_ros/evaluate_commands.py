@@ -9,12 +9,18 @@ import typer
 
 from savos_model.config import FlowConfig
 from savos_ros.options import (
+    CarMasksOption,
     DataOption,
     FlowOption,
     JsonOption,
+    KinsOption,
+    MappingOption,
     ModeOption,
     ProcessesOption,
+    RawOption,
+    ReleasedOption,
     SeedOption,
+    SplitOption,
     TypesOption,
     WeightsOption,
 )
@@ -23,6 +29,10 @@ app = typer.Typer(no_args_is_help=True, help="Score methods against truth.")
 
 FILES = "deocclusion:FILE, deocclusion+tta:FILE, oracle:FILE, external:FOLDER"
 FLOW = FlowConfig().method
+MethodsOption = Annotated[
+    str, typer.Option(help=f"ours, visible, convex, flowK[_forward|_backward][_any], {FILES}.")
+]
+METHODS = "ours,visible,convex,flow3,flow5"
 
 
 @app.command("fishbowl")
@@ -31,10 +41,7 @@ def evaluate_fishbowl(
     json: JsonOption = None,
     mode: ModeOption = "forward",
     weights: WeightsOption = None,
-    methods: Annotated[
-        str,
-        typer.Option(help=f"ours, visible, convex, flowK[_forward|_backward][_any], {FILES}."),
-    ] = "ours,visible,convex,flow3,flow5",
+    methods: MethodsOption = METHODS,
     processes: ProcessesOption = 1,
     seed: SeedOption = 0,
     subset: Annotated[
@@ -52,6 +59,40 @@ def evaluate_fishbowl(
     raise typer.Exit(
         fishbowl(data, json, mode, weights, methods, processes, seed, subset, types, flow)
     )
+
+
+@app.command("kins-video-car")
+def evaluate_kins_video_car(
+    raw: RawOption = None,
+    masks: CarMasksOption = None,
+    released: ReleasedOption = None,
+    split: SplitOption = "test",
+    kins: KinsOption = None,
+    mapping: MappingOption = None,
+    json: JsonOption = None,
+    mode: ModeOption = "forward",
+    weights: WeightsOption = None,
+    methods: MethodsOption = METHODS,
+    processes: ProcessesOption = 1,
+    seed: SeedOption = 0,
+    flow: FlowOption = FLOW,
+) -> None:
+    """Mean IoU, whole and occluded, on KINS-Video-Car, by the released rule and by a clean one.
+
+    Example: savos evaluate kins-video-car --raw kitti_raw --masks pointtrack --kins
+    instances_train.json --mapping mapping --json out.json
+    """
+    from training.commands import names_of, ours_of, reported
+
+    def run() -> None:
+        from training.data.kins_drives import annotated_drives, truth_source
+        from training.evaluate_kins import evaluate_kins
+
+        drives = annotated_drives(raw, masks, released, split, truth_source(kins, mapping))
+        ours = ours_of(weights, mode, flow)
+        evaluate_kins(drives, names_of(methods), ours, json, processes=processes, seed=seed)
+
+    raise typer.Exit(reported(run))
 
 
 @app.command("lag")

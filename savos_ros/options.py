@@ -19,3 +19,13 @@ FlowOption = Annotated[
     str, typer.Option(help="Flow of ours: dis_fast, dis_medium; topic: what the data brings.")
 ]
 TypesOption = Annotated[str, typer.Option(help="Species scored, with commas; none: all.")]
+RawOption = Annotated[Path | None, typer.Option(help="Folder of KITTI raw, to build the set.")]
+CarMasksOption = Annotated[
+    Path | None, typer.Option(help="Folder of tracked masks, <drive>.txt, to build the set.")
+]
+ReleasedOption = Annotated[Path | None, typer.Option(help="Folder of the released set.")]
+SplitOption = Annotated[str, typer.Option(help="train, val or test of the released set.")]
+KinsOption = Annotated[Path | None, typer.Option(help="KINS' instances_train.json: the truth.")]
+MappingOption = Annotated[
+    Path | None, typer.Option(help="Folder with the devkit's train_mapping.txt, train_rand.txt.")
+]

@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from savos_ros.options import ProcessesOption
+from savos_ros.options import (
+    CarMasksOption,
+    KinsOption,
+    MappingOption,
+    ProcessesOption,
+    RawOption,
+    ReleasedOption,
+    SplitOption,
+)
 
 if TYPE_CHECKING:
     from savos_model.config import ModelConfig
-    from training.data.kins_video_car import TruthSource
     from training.prepare import Job
 
 app = typer.Typer(
@@ -23,12 +30,6 @@ app = typer.Typer(
 OutOption = Annotated[Path, typer.Option(help="Folder of the stored clips.")]
 PatchOption = Annotated[int, typer.Option(help="Rows of the network's patch, 32 or 64.")]
 FlowOption = Annotated[str, typer.Option(help="dis, raft_small or raft_large.")]
-KinsOption = Annotated[
-    Path | None, typer.Option(help="KINS' instances_train.json; without it no truth is stored.")
-]
-MappingOption = Annotated[
-    Path | None, typer.Option(help="Folder with the devkit's train_mapping.txt, train_rand.txt.")
-]
 
 
 def _run(
@@ -135,29 +136,13 @@ def prepare_kitti_mots(
     _run(lambda model: kitti_jobs(data, out, model, names, masks), out, patch, processes, flow)
 
 
-def _truth(kins: Path | None, mapping: Path | None) -> TruthSource | None:
-    """Source of the whole masks, its parts checked before hours of work."""
-    from training.data.kins_video_car import TruthSource
-    from training.data.provenance import require
-
-    if kins is None and mapping is None:
-        return None
-    if kins is None or mapping is None:
-        raise ValueError("--kins and --mapping belong together: give both, or none for no truth")
-    require("kins", kins)
-    require("kitti_object_mapping", mapping / "train_mapping.txt")
-    return TruthSource(kins, mapping)
-
-
 @app.command("kins-video-car")
 def prepare_kins_video_car(
     out: OutOption,
-    raw: Annotated[Path | None, typer.Option(help="Folder of KITTI raw, to build the set.")] = None,
-    masks: Annotated[
-        Path | None, typer.Option(help="Folder of tracked masks, <drive>.txt, to build the set.")
-    ] = None,
-    released: Annotated[Path | None, typer.Option(help="Folder of the released set.")] = None,
-    split: Annotated[str, typer.Option(help="train, val or test of the released set.")] = "train",
+    raw: RawOption = None,
+    masks: CarMasksOption = None,
+    released: ReleasedOption = None,
+    split: SplitOption = "train",
     kins: KinsOption = None,
     mapping: MappingOption = None,
     patch: PatchOption = 32,
@@ -166,19 +151,20 @@ def prepare_kins_video_car(
 ) -> None:
     """KINS-Video-Car: the released set, or built from KITTI raw and a tracker's masks.
 
+    Without --kins and --mapping no truth is stored.
+
     KITTI is CC BY-NC-SA 3.0: what is trained on it must not be shipped under other terms.
 
     Example: savos prepare kins-video-car --raw kitti_raw --masks pointtrack --kins
     instances_train.json --mapping mapping --out data/kins
     """
+    from training.data.kins_drives import takes_released, truth_source
     from training.prepare import built_jobs, released_jobs
 
     def make(model: ModelConfig) -> list[Job]:
-        truth = _truth(kins, mapping)
-        if released is not None and raw is None and masks is None:
+        truth = None if kins is mapping is None else truth_source(kins, mapping)
+        if takes_released(raw, masks, released):
             return released_jobs(released, split, out, model, truth)
-        if released is None and raw is not None and masks is not None:
-            return built_jobs(raw, masks, out, model, truth)
-        raise ValueError("give either --released, or --raw with --masks")
+        return built_jobs(raw, masks, out, model, truth)
 
     _run(make, out, patch, processes, flow)

@@ -12,7 +12,8 @@ from rich.console import Console
 from savos_model.network import SavosNet
 from savos_model.weights import load_weights
 from training.adapt import AdaptConfig, adapt, finished, taken, visible_clip
-from training.adapt_fishbowl import FIELDS, saved, with_weights
+from training.adapt_fishbowl import FIELDS
+from training.adapt_video import saved, with_weights
 from training.data.fishbowl_released import open_fishbowl
 from training.evaluate_fishbowl import ClipJob, evaluate_clip
 from training.metrics import summarise

@@ -12,10 +12,9 @@ from rich.console import Console
 
 from savos_model.weights import load_weights
 from training.adapt import AdaptConfig, AdaptResult, adapt, visible_clip
-from training.adapt_fishbowl import course, saved, ticking, with_weights
+from training.adapt_video import KITTI_BOUND, bound, course, saved, ticking, with_weights
 from training.data.kitti_frames import clip_frames
 from training.data.kitti_mots import open_tracking
-from training.data.provenance import KITTI_LICENCE
 from training.evaluate import Tick, run_jobs
 from training.evaluate_kitti import (
     COUNTS,
@@ -67,9 +66,7 @@ def adapt_sequence(job: AdaptSequenceJob, tick: Tick) -> AdaptedSequence:
     clip = visible_clip(sequence.sequence, frames, weights.model)
     result = adapt(weights, clip, job.config, watch=ticking(tick))
     tick(job.config.max_iterations - result.iterations)
-    bound = {**result.weights.info, "licence": f"adapted to KITTI frames: {KITTI_LICENCE}"}
-    adapted = dataclasses.replace(result.weights, info=bound)
-    with saved(adapted, job.out, sequence.sequence) as path:
+    with saved(bound(result.weights, KITTI_BOUND), job.out, sequence.sequence) as path:
         ours = with_weights(sequence.ours, path)
         after, _, _ = evaluate_sequence(
             dataclasses.replace(sequence, methods=("ours",), ours=ours), tick

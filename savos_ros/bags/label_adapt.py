@@ -14,8 +14,8 @@ from savos_model.types import Frame
 from savos_model.weights import Weights
 from savos_ros.bags.label import LabelJob, Tick, bag_frames, ticking
 from training.adapt import AdaptConfig, adapt
-from training.adapt_fishbowl import saved
-from training.adapt_fishbowl import ticking as iterations_of
+from training.adapt_video import saved
+from training.adapt_video import ticking as iterations_of
 from training.data.store import Clip
 from training.site import clip_of, first_better, joined, score
 from training.windows import list_places

@@ -236,6 +236,19 @@ def test_fishbowl_before_and_after(tmp_path, weights):
     assert [video["iterations"] for video in metrics["videos"].values()] == [2, 2]
 
 
+def test_clips_in_which_nothing_is_scored_are_not_adapted_to(tmp_path, weights):
+    root, out = tiny_released.write_released(tmp_path / "data"), tmp_path / "out.json"
+    savos(
+        "fishbowl", "--data", root, "--weights", weights, "--json", out, "--out", tmp_path / "kept",
+        "--types", "BigFishB", *QUICK,
+    )  # fmt: skip
+    metrics = read_results(out)["metrics"]
+    assert metrics["methods"]["base"]["n"] == metrics["methods"]["adapted"]["n"] == 0
+    for course in metrics["videos"].values():
+        assert (course["iterations"], course["stopped"]) == (0, "nothing of it is scored")
+    assert len(metrics["videos"]) == len(tiny_released.VIDEOS) and not (tmp_path / "kept").exists()
+
+
 def test_curve_has_lists_of_one_length(tmp_path, weights):
     root, out = tiny_released.write_released(tmp_path / "data"), tmp_path / "curve.json"
     clip = root / "test_frames" / tiny_released.VIDEOS[0]

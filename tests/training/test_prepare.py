@@ -206,7 +206,7 @@ def test_chewing_gum_by_command_goes_on(tmp_path, monkeypatch):
         (["kins-video-car"], "give either --released, or --raw with --masks"),
         (["kins-video-car", "--released", "a", "--raw", "b"], "give either --released"),
         (["kins-video-car", "--released", "nowhere"], "KINS-Video-Car as released.*licence"),
-        (["kins-video-car", "--kins", "a"], "--kins and --mapping belong together"),
+        (["kins-video-car", "--kins", "a"], "--mapping is missing: the mapping of KITTI object"),
         (["kins-video-car", "--kins", "a", "--mapping", "b"], "KINS annotations.*licence"),
     ],
 )
