@@ -23,7 +23,7 @@ test: lint
 	$(BIN)/python -m pytest
 
 docs: build/docs-env/made
-	NO_MKDOCS_2_WARNING=1 build/docs-env/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 build/docs-env/bin/mkdocs build --strict
 	@echo "open build/site/index.html"
 
 build/docs-env/made: requirements/lock-docs.txt | setup-demo

@@ -29,7 +29,7 @@ def on_files(files: Any, config: Any) -> Any:
     return files
 
 
-def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+def on_page_markdown(markdown: str, page: Any, files: Any, **_: Any) -> str:
     """Turn links between files of the repository into links between pages."""
     here = page.file.src_uri
     source = {target: name for name, target in OUTSIDE.items()}.get(here, f"docs/{here}")
@@ -40,8 +40,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             return match[0]
         target = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
         uri = OUTSIDE.get(target) or target.removeprefix("docs/")
-        if uri == target and (ROOT / target).exists():
-            return text  # no page: its name must do
+        if files.get_file_from_path(uri) is None:  # mkdocs names what is not there at all
+            return text if (ROOT / target).exists() else match[0]
         return f"[{text}]({posixpath.relpath(uri, posixpath.dirname(here) or '.')}{anchor})"
 
     return LINK.sub(turned, markdown)
