@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-import socket
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-import tiny_fishbowl
 import tiny_flo
 import tiny_kins
 import tiny_kitti
@@ -20,7 +15,6 @@ import tiny_released
 import tiny_scene
 import tiny_weights
 
-from savos_model.config import ModelConfig
 from savos_model.settings import SettingError
 from savos_model.weights import WeightsError, load_weights
 from savos_ros import message_kit
@@ -30,25 +24,54 @@ from savos_ros.bags.types import BagError, BagKit, typestore
 from savos_ros.conversions import ConversionError
 from savos_ros.frames import decode
 from savos_ros.settings import InputConfig
-from training.baselines.external import ExternalClip, ExternalError
+from tests.fuzz.samples import (
+    checkpoint_error,
+    read_cars,
+    read_checkpoint,
+    read_clip,
+    read_clip_store,
+    read_coco,
+    read_external,
+    read_kins_file,
+    read_mask_folder,
+    read_pipe,
+    read_released_fishbowl,
+    read_state,
+    read_subset,
+    write_checkpoint,
+    write_clip,
+    write_clip_store,
+    write_coco,
+    write_external,
+    write_external_png,
+    write_gum,
+    write_label_png,
+    write_labels,
+    write_mapping,
+    write_pipe,
+    write_results,
+    write_state,
+    write_subset,
+    write_videos,
+    write_yaml,
+    write_yolo,
+)
+from training.baselines.external import ExternalError
 from training.config import make_run
-from training.data import fishbowl_released
-from training.data.chewing_gum import ChewingGumConfig, videos
-from training.data.chewing_gum_npz import NpzVideos, VideoFileError, write_npz
+from training.data.chewing_gum_npz import NpzVideos, VideoFileError
 from training.data.chewing_gum_released import ReleasedVideos
-from training.data.fishbowl import FishbowlClip, FishbowlError
+from training.data.fishbowl import FishbowlError
 from training.data.flow_files import FlowFileError, read_flo
-from training.data.kins import KinsAnnotations, KinsError
-from training.data.kins_video_car import KinsVideoCarError, ReleasedCars
+from training.data.kins import KinsError
+from training.data.kins_video_car import KinsVideoCarError
 from training.data.kitti_mots import KittiError, open_tracking, read_labels
 from training.data.kitti_object import MappingError, read_mapping
 from training.data.kitti_time import TimestampError, read_timestamps
-from training.data.mask_folders import MaskFolderError, open_masks
+from training.data.mask_folders import MaskFolderError
 from training.data.provenance import MissingPartError
 from training.data.safe_pickle import UnsafePickleError
-from training.data.store import ClipFrame, open_clip, store_clip
 from training.results import ResultsError, read_results
-from training.site_pipe import SiteError, receive
+from training.site_pipe import SiteError
 
 SHAPE = tiny_kitti.SHAPE
 
@@ -137,182 +160,6 @@ def kitti_reader(what: str, of: str, masks: str) -> Reader:
     )
 
 
-def write_labels(folder: Path) -> Path:
-    return tiny_kitti.write_tracking(folder) / "training/label_02" / f"{tiny_kitti.SEQUENCE}.txt"
-
-
-def read_kins_file(path: Path) -> None:
-    kins = KinsAnnotations(path)
-    for image in kins.images:
-        kins.truth(image)
-
-
-def write_mapping(name: str) -> Callable[[Path], Path]:
-    return lambda folder: tiny_kins.write_mapping(folder) / name
-
-
-def write_videos(folder: Path) -> Path:
-    config = ChewingGumConfig(seed=4)
-    write_npz(folder / "a.npz", videos(config, count=2), 2)
-    return folder / "a.npz"
-
-
-def write_gum(folder: Path) -> Path:
-    from tests.training.test_chewing_gum_released import write_released
-
-    write_released(folder, frames=2)
-    return folder / "00000" / "00001.pkl"
-
-
-def read_released_fishbowl(path: Path) -> None:
-    fishbowl_released._videos.cache_clear()
-    clip = fishbowl_released.ReleasedClip(path.parent / "test_frames" / tiny_released.VIDEOS[0])
-    for frame, _ in enumerate(clip.frames()):
-        clip.instances(frame)
-        clip.truth(frame)
-        clip.untracked(frame)
-
-
-def read_subset(path: Path) -> None:
-    fishbowl_released.read_subset.cache_clear()
-    fishbowl_released.read_subset(path.parents[1], "test2")
-
-
-def write_subset(folder: Path) -> Path:
-    tiny_released.write_subset(folder, [(3, 4, 1, 1), (3, 17, 2, 0)])
-    return folder / "test_files" / "test_subtest.csv"
-
-
-def read_cars(path: Path) -> None:
-    cars = ReleasedCars(path.parents[1], "test")
-    for video in cars.videos:
-        list(cars.frames(video))
-
-
-def write_clip(folder: Path) -> Path:
-    tiny_fishbowl.write_clip(folder)
-    (folder / "tiny.json").write_bytes(gzip.decompress((folder / "tiny.json.gz").read_bytes()))
-    return folder / "tiny.json"
-
-
-def read_clip(path: Path) -> None:
-    path.with_suffix(".json.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
-    clip = FishbowlClip(path.parent / "tiny")
-    for frame in range(clip.num_frames):
-        clip.instances(frame)
-        clip.truth(frame)
-
-
-def write_external(folder: Path) -> Path:
-    frames = {str(t): {n: tiny_kins.runs(m) for n, m in tiny_kins.seen(t).items()} for t in (0, 1)}
-    (folder / "clip.json").write_text(json.dumps({"frames": frames}))
-    return folder / "clip.json"
-
-
-def write_external_png(folder: Path) -> Path:
-    path = folder / "clip" / "1" / "000000.png"
-    path.parent.mkdir(parents=True)
-    cv2.imwrite(str(path), 255 * tiny_kins.car(0))
-    return path
-
-
-def read_external(path: Path) -> None:
-    folder = next(up for up in path.parents if (up / "clip").exists() or (up / path.name).exists())
-    clip = ExternalClip(path.parents[2] if path.suffix == ".png" else folder, "clip")
-    for frame in (0, 1):
-        clip.mask(frame, "1", SHAPE)
-
-
-def write_coco(folder: Path) -> Path:
-    record = tiny_kins.kins_record()
-    notes = [
-        {
-            "image_id": n["image_id"],
-            "track_id": i,
-            "category_id": 4,
-            "segmentation": n["inmodal_seg"],
-        }
-        for i, n in enumerate(record["annotations"])
-    ]
-    (folder / "masks.json").write_text(json.dumps(record | {"annotations": notes}))
-    return folder / "masks.json"
-
-
-def read_coco(path: Path) -> None:
-    names = [f"{image:06d}" for image in tiny_kins.IMAGE.values()]
-    masks = open_masks(path, names, "coco")
-    for name in names:
-        masks.instances(name, SHAPE)
-
-
-def write_yolo(folder: Path) -> Path:
-    (folder / "a.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.5 7\n2 0.6 0.6 0.9 0.6 0.9 0.9 12\n")
-    return folder / "a.txt"
-
-
-def write_label_png(folder: Path) -> Path:
-    cv2.imwrite(str(folder / "a.png"), np.eye(*SHAPE, dtype=np.uint16) * 1007)
-    return folder / "a.png"
-
-
-def read_mask_folder(path: Path) -> None:
-    open_masks(path.parent, ["a"]).instances("a", SHAPE)
-
-
-def write_yaml(folder: Path) -> Path:
-    text = "model: {width: 0.25, prior_mask: true}\ntrain: {steps: 100, learning_rate: 1e-3}\n"
-    (folder / "run.yaml").write_text(text + "data: {stores: [a, b]}\nloss: {}\n")
-    return folder / "run.yaml"
-
-
-def write_state(folder: Path) -> Path:
-    import torch
-
-    from tests.model.released import released_state
-
-    state = {key: torch.from_numpy(a[:1].copy()) for key, a in released_state(7).items()}
-    torch.save(state, folder / "state.pt")
-    return folder / "state.pt"
-
-
-def read_state(path: Path) -> None:
-    from savos_model.official_checkpoint import read_state
-
-    read_state(path)
-
-
-def write_checkpoint(folder: Path) -> Path:
-    from training.checkpoint import Reached, save_checkpoint
-
-    save_checkpoint(folder / "last.safetensors", learner(), Reached(3, 0.5), {"a": {"b": 1}})
-    return folder / "last.safetensors"
-
-
-def read_checkpoint(path: Path) -> None:
-    from training.checkpoint import load_checkpoint
-
-    load_checkpoint(path, learner(), {"a": {"b": 1}})
-
-
-def learner() -> Any:
-    import torch
-
-    from training.checkpoint import Learner
-
-    net = torch.nn.Linear(3, 2)
-    average = {name: value.clone() for name, value in net.state_dict().items()}
-    optimiser = torch.optim.Adam(net.parameters())
-    net(torch.ones(1, 3)).sum().backward()
-    optimiser.step()
-    return Learner(net, average, optimiser)
-
-
-def checkpoint_error() -> type[Exception]:
-    from training.checkpoint import CheckpointError
-
-    return CheckpointError
-
-
 def bag_reader(what: str, of: str, storage: str) -> Reader:
     def write(folder: Path) -> Path:
         record(tiny_scene.frames(3), 3, folder / "bag", RecordOptions(truth=True, storage=storage))
@@ -323,40 +170,6 @@ def bag_reader(what: str, of: str, storage: str) -> Reader:
             list(frames)
 
     return Reader(f"bag_{what}", write, read, (BagError,))
-
-
-def write_clip_store(folder: Path) -> Path:
-    frames = [tiny_scene.frame(index) for index in range(3)]
-    made = [ClipFrame(f.image, f.instances) for f in frames]
-    store_clip(made, folder / "clip", ModelConfig(width=0.0625).patch)
-    return folder / "clip" / "boxes.npy"
-
-
-def read_clip_store(path: Path) -> None:
-    for array in open_clip(path.parent).arrays.values():
-        np.asarray(array).sum()
-
-
-def write_pipe(folder: Path) -> Path:
-    image = {"frame": {"stamp_ns": 3, "order": "bgr", "instances": [["7", [1, 2, 3, 4], "", 0.5]]}}
-    arrays = [["|u1", [8, 10, 3]], ["|u1", [2, 2]]]
-    (folder / "head").write_text(json.dumps(image | {"arrays": arrays}))
-    return folder / "head"
-
-
-def read_pipe(path: Path) -> None:
-    ours, theirs = (Connection(end.detach()) for end in socket.socketpair())
-    with ours, theirs:
-        for part in (path.read_bytes(), bytes(240), bytes(4)):
-            ours.send_bytes(part)
-        ours.close()
-        receive(theirs)
-
-
-def write_results(folder: Path) -> Path:
-    source = Path(__file__).parents[2] / "docs" / "results" / "engine_build.json"
-    (folder / "a.json").write_bytes(source.read_bytes())
-    return folder / "a.json"
 
 
 SEQUENCE = tiny_kitti.SEQUENCE
