@@ -114,6 +114,20 @@ def test_figures_stand_beside_the_papers(tmp_path):
     assert "**0.8665**" in next(x for x in objects.splitlines() if x.startswith("| SaVos |"))
 
 
+def test_cells_of_kins_video_car_are_filled_by_the_released_rule(tmp_path):
+    ours = {"released": method(0.81), "clean": method(0.7)}
+    write(tmp_path, "kins_video_car_ours.json", {"ours": ours})
+    both = {"base": {"released": method(0.5)}, "adapted": {"released": method(0.6)}}
+    write(tmp_path, "kins_video_car_fishbowl.json", both)
+    page = build_report(tmp_path, tmp_path / "out").read_text()
+    lines = page.splitlines()
+    row = next(line for line in lines if line.startswith("| SaVos |")).split(" | ")
+    assert row[3].startswith("**0.8100** (0.710 to 0.910)") and "0.4050" in row[4]
+    assert any(x.startswith("| SaVos, FISHBOWL, adapted | **0.6000**") for x in lines)
+    absent = next(x for x in lines if "--methods visible,convex,flow3,flow5 --json" in x)
+    assert absent.endswith("KINS-Video-Car is not there: see [what it takes](#missing-data)")
+
+
 def test_types_are_pooled_by_frames(tmp_path):
     for k, name in enumerate(TYPES):
         clips = tuple("abcde"[: k + 1])

@@ -204,7 +204,8 @@ def missing_data() -> str:
     rows = [[html.escape(part) for part in PARTS[name]] for name in KINS_PARTS]
     lines = [
         "## Missing data\n",
-        "KINS-Video-Car is built by `savos prepare kins-video-car` out of:\n",
+        "KINS-Video-Car, for `savos evaluate`, `adapt` and `prepare kins-video-car`, is built out "
+        "of the following; its cells hold the means by the rule of the released evaluation:\n",
         *table(("part", "from", "licence"), rows),
     ]
     return "\n".join([*lines, ""])

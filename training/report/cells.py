@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from training.report.producers import KINS
 from training.results import ResultsError, read_results
 
 REDUCED = "reduced"  # in the note of whatever was measured with less than the paper's network
+NO_KINS = "KINS-Video-Car is not there: see [what it takes](#missing-data)"
 PAPER_NETWORK = {"width": 1.0, "patch_height": 64, "patch_width": 128}
 
 RULE = re.compile(r"methods\.(visible|convex|flow\d+\w*)\.")  # nothing learned: no setting
@@ -103,9 +105,10 @@ class Results:
         return Figure(mean, None, f"mean over the frames of {listed}; the first: {first}")
 
     def to_run(self, name: str) -> str:
-        """Say which command writes a file."""
+        """Say which command writes a file, and what data it lacks."""
         command = self._commands.get(name)
-        return f"run: `{command}`" if command else f"needs {name}"
+        text = f"run: `{command}`" if command else f"needs {name}"
+        return f"{text}; {NO_KINS}" if name.startswith(KINS) else text
 
     def origin(self, name: str) -> str:
         """Say how a file was made: setting, seed, commit, command."""

@@ -21,6 +21,15 @@ ABLATIONS = {
     "prior_mask": "with prior mask (our default)",
 }
 MODES = ("forward", "bidirectional")
+KINS = "kins_video_car"
+KINS_DATA = (
+    "--raw ../shared/data/kitti_raw --masks ../shared/data/pointtrack "
+    "--kins ../shared/data/kins/instances_train.json --mapping ../shared/data/kitti_object_mapping"
+)
+# Ablations that the paper trained on KINS-Video-Car as well, with the mode each is scored in.
+KINS_ABLATIONS = dict.fromkeys(
+    ("full", "no_consistency", "no_memory", "no_flow", "no_image", "deocclusion_loss"), MODES[1]
+) | {"forward_only": MODES[0]}
 FISHBOWL_ALONE = " --weights runs/ablations/full/best.safetensors"
 KITTI_ADAPTED = {  # what is adapted, and the arguments that say so
     "adapted": ("shipped weights, by the stopping rule", ""),
@@ -41,6 +50,11 @@ KITTI_ADAPTED = {  # what is adapted, and the arguments that say so
 def ablation_file(name: str, mode: str) -> str:
     """Results file of one ablation, scored in one mode."""
     return f"ablations/{name}_{mode}.json"
+
+
+def kins_file(name: str) -> str:
+    """Results file of KINS-Video-Car."""
+    return f"{KINS}_{name}.json"
 
 
 def unseen_file(fish: str, method: str = "adapted") -> str:
@@ -108,7 +122,29 @@ def commands() -> dict[str, str]:
         runs[unseen_file(fish, "deocclusion")] = (
             f"savos evaluate {scored} --methods deocclusion:{net},deocclusion+tta:{net}"
         )
+    runs |= kins_runs()
     done = {name: f"{run} --json docs/results/{name}" for name, run in runs.items()}
     collected = f"savos report collect {VAL} --out docs/results"
     strips = f"savos report strips {VAL} --clips fishbowl_0022,fishbowl_0029 --gum 0 --street 5"
     return done | dict.fromkeys(("alpha.json", "tsne.json"), collected) | {"strips.json": strips}
+
+
+def kins_runs() -> dict[str, str]:
+    """Commands of the files of KINS-Video-Car, without --json."""
+    scored = f"savos evaluate kins-video-car {KINS_DATA} --methods"
+    found = {
+        kins_file("baselines"): f"{scored} visible,convex,flow3,flow5",
+        kins_file("fishbowl"): f"savos adapt kins-video-car {KINS_DATA} --mode bidirectional "
+        "--weights runs/ablations/prior_mask/best.safetensors",
+        kins_file("fishbowl_deocclusion"): f"{scored} deocclusion:runs/pcnet/best.safetensors,"
+        "deocclusion+tta:runs/pcnet/best.safetensors",
+        kins_file("ours"): f"{scored} ours --mode bidirectional "
+        "--weights runs/kins/best.safetensors",
+    }
+    for name, folder in (("deocclusion", "kins_pcnet"), ("oracle", "kins_oracle")):
+        found[kins_file(name)] = f"{scored} {name}:runs/{folder}/best.safetensors"
+    for name, mode in KINS_ABLATIONS.items():
+        flow = " --flow topic" if name == "no_flow" else ""  # none, as with FISHBOWL's
+        weights = f"--weights runs/kins_ablations/{name}/best.safetensors"
+        found[kins_file(name)] = f"{scored} ours --mode {mode} {weights}{flow}"
+    return found
