@@ -144,7 +144,7 @@ def _label(job: LabelJob, aside: Path, tick: Tick) -> dict:
     weights, decision = load_weights(options.backend.weights), "off"
     backend = None
     if options.iterations:
-        from savos_ros.bags.label_adapt import adapt_to, engine_of
+        from savos_ros.label_adapt import adapt_to, engine_of
 
         weights, decision = adapt_to(job, weights, expected, tick)
         backend = engine_of(weights, options.backend)

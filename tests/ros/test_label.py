@@ -135,7 +135,7 @@ def test_worker_processes_make_the_same_labels(tmp_path, options):
 
 def test_adapted_weights_are_used_where_they_do_no_worse(tmp_path, options, monkeypatch):
     pytest.importorskip("torch")
-    from savos_ros.bags import label_adapt
+    from savos_ros import label_adapt
 
     small = functools.partial(label_adapt.AdaptConfig, batch=4, checked=8, bf16=False)
     monkeypatch.setattr(label_adapt, "AdaptConfig", small)
