@@ -7,6 +7,8 @@ from pathlib import Path
 
 from savos_ros import command_docs, message_docs, result_docs, settings
 
+CARD = Path("savos_model/shipped/README.md")
+
 
 def yaml_text() -> str:
     """Return the text of config/amodal.yaml: every parameter with its default, text and rule."""
@@ -69,11 +71,11 @@ def filled(document: str, begin: str, end: str, text: str) -> str:
     if table_in(document, begin, end) is None:
         return document
     head, rest = document.split(begin, 1)
-    return f"{head}{begin}\n{text}{end}{rest.split(end, 1)[1]}"
+    return f"{head}{begin}\n\n{text}\n{end}{rest.split(end, 1)[1]}"
 
 
 def update(root: Path) -> list[Path]:
-    """Rewrite config/amodal.yaml, the reference pages and, between its markers, README.md.
+    """Rewrite config/amodal.yaml, the reference pages and, between their markers, the figures.
 
     Args:
         root: the source tree of the package.
@@ -84,11 +86,15 @@ def update(root: Path) -> list[Path]:
     wanted = {root / "config" / "amodal.yaml": yaml_text()}
     if (root / "docs").is_dir():  # of a source tree
         wanted |= {root / "docs" / name: text for name, text in pages().items()}
-    readme = root / "README.md"
-    if readme.is_file():
-        document = readme.read_text(encoding="utf-8")
-        figures = result_docs.markdown_text(root / "docs" / "results")
-        wanted[readme] = filled(document, result_docs.BEGIN, result_docs.END, figures)
+    results = root / "docs" / "results"
+    figures = {
+        root / "README.md": result_docs.markdown_text(results),
+        root / CARD: result_docs.markdown_text(results, result_docs.OF_WEIGHTS),
+    }
+    for path, text in figures.items():
+        if path.is_file():
+            document = path.read_text(encoding="utf-8")
+            wanted[path] = filled(document, result_docs.BEGIN, result_docs.END, text)
     changed = []
     for path, text in wanted.items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:

@@ -39,6 +39,10 @@ def test_the_generated_documents_are_up_to_date():
     wanted = result_docs.markdown_text(ROOT / "docs" / "results")
     assert figures == wanted, "run `savos params --write`"
     assert len(readme.splitlines()) <= 150
+    card = (ROOT / parameter_docs.CARD).read_text(encoding="utf-8")
+    wanted = result_docs.markdown_text(ROOT / "docs" / "results", result_docs.OF_WEIGHTS)
+    found = parameter_docs.table_in(card, result_docs.BEGIN, result_docs.END)
+    assert found == wanted and "KITTI" in wanted, "run `savos params --write`"
 
 
 def test_every_setting_has_a_text_and_the_table_a_row_for_it():
