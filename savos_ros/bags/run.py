@@ -19,6 +19,7 @@ from savos_model.config import BackendConfig, RefineConfig, StreamConfig
 from savos_model.instances import InstanceError
 from savos_model.record import Record
 from savos_model.refine import Refined, WindowRefiner
+from savos_model.stream import AmodalStream
 from savos_model.types import AmodalObject
 from savos_ros import message_kit
 from savos_ros.bags.progress import progress
@@ -102,16 +103,12 @@ def run_bag(
         bar: hands the frames on and shows how many of how many are done.
 
     Returns:
-        The summary: bag, topics, model, backend, frames_in, frames_out, masks_in, objects_out (by
-        source), refused, masks_skipped, not_completed, resets (counts by reason), examples (first
-        text of a reason of `refused`), damage, time_ms (by stage, p50, p95, p99), miou (by method,
-        `refined` where it is on; None without truth).
+        The summary, which _summary describes.
 
     Raises:
         BagError: the bag is no use, or results are there already.
     """
     from savos_model.backends.base import make_backend
-    from savos_model.stream import AmodalStream
 
     out = Path(out)
     _check_free(out, options.force)
@@ -129,14 +126,8 @@ def run_bag(
         video = stack.enter_context(VideoWriter(out / OVERLAY)) if options.video else None
         total = min(bag.expected, options.max_frames or bag.expected)
         frames = islice(bag, options.max_frames or None)
-        for item in bar(frames, f"running {bag.path.name}", total):
-            started = time.perf_counter()
-            try:
-                objects = stream.step(item.frame)
-            except InstanceError as error:
-                bag.refuse("instances", str(error))
-                continue
-            times = {**stream.report.timings_ms, "step": 1000 * (time.perf_counter() - started)}
+        shown = bar(frames, f"running {bag.path.name}", total)
+        for item, objects, times in _answers(shown, bag, stream):
             _count(tally, item, objects, stream.report, times)
             _store(result, MASKS_TOPIC, item, objects, backend.weights.name)
             if watch is not None:
@@ -146,9 +137,23 @@ def run_bag(
             if video is not None:
                 video.write(item.frame.stamp_ns, draw(_bgr(item), objects, options.overlay))
         smoother.finish()
-    summary = _summary(bag, tally, backend, total)
-    write_json(out / SUMMARY, summary)
+    write_json(out / SUMMARY, summary := _summary(bag, tally, backend, total))
     return summary
+
+
+def _answers(
+    frames: Iterable[BagFrame], bag: BagFrames, stream: AmodalStream
+) -> Iterator[tuple[BagFrame, list[AmodalObject], dict[str, float]]]:
+    """Frames with their objects and stage times [ms]; one that cannot be used is counted."""
+    for item in frames:
+        started = time.perf_counter()
+        try:
+            objects = stream.step(item.frame)
+        except InstanceError as error:
+            bag.refuse("instances", str(error))
+            continue
+        times = {**stream.report.timings_ms, "step": 1000 * (time.perf_counter() - started)}
+        yield item, objects, times
 
 
 def _check_free(out: Path, force: bool) -> None:
@@ -234,6 +239,13 @@ def _bgr(item: BagFrame) -> np.ndarray:
 
 
 def _summary(bag: BagFrames, tally: _Tally, backend: Any, total: int) -> dict:
+    """What summary.json holds.
+
+    bag, topics, model, backend, frames_in, frames_out, masks_in, objects_out (by source), refused,
+    masks_skipped, not_completed, resets (counts by reason), examples (first text of a reason of
+    `refused`), damage, time_ms (by stage, p50, p95, p99), miou (by method, `refined` where it is
+    on; None without truth).
+    """
     report, miou = bag.report, None
     if tally.scores.frames:
         miou = tally.scores.summary()
