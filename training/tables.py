@@ -28,7 +28,8 @@ def _table(title: str, *columns: str) -> Table:
 def fishbowl_tables(metrics: dict, console: Console) -> None:
     """Print the result of evaluate_fishbowl: by clip (full / occluded), then over all clips.
 
-    Methods are columns, so that the tables fit a terminal of 80 columns.
+    Reports by one rule of evaluate_kins fit as well. Methods are columns, so that the tables fit a
+    terminal of 80 columns.
     """
     methods = metrics["methods"]
     table = _table("Mean IoU by clip [%], full / occluded", "clip", "n", *methods)
@@ -36,7 +37,7 @@ def fishbowl_tables(metrics: dict, console: Console) -> None:
         rows = [report["clips"].get(clip) for report in methods.values()]
         cells = [f"{percent(r['full'])}/{percent(r['occluded'])}" if r else "-" for r in rows]
         count = str(next(row["n"] for row in rows if row))
-        table.add_row(clip.removeprefix("fishbowl_"), count, *cells)
+        table.add_row(_short(clip), count, *cells)
     console.print(table)
     table = _table("All clips, mean IoU", "", *methods)
     for name, cell in OVERALL.items():
@@ -49,6 +50,12 @@ def fishbowl_tables(metrics: dict, console: Console) -> None:
         "behind: occluded IoU of objects partly behind another object (scenery alone hides the "
         "others); wrong: share of the hidden pixels claimed that are wrong"
     )
+
+
+def _short(clip: str) -> str:
+    """A clip without what all of its set have; drives as 09_26 0009."""
+    drive = clip.removeprefix("2011_").removesuffix("_sync").replace("_drive_", " ")
+    return drive.removeprefix("fishbowl_")
 
 
 def _interval(bounds: list[float] | None) -> str:
@@ -94,7 +101,7 @@ def adapt_table(metrics: dict, console: Console) -> None:
     for name, row in metrics["videos"].items():
         values = row["visible_iou"] or [None]  # nothing was measured without any window
         ends = f"{number(values[0], 3)} to {number(values[-1], 3)}"
-        table.add_row(name.removeprefix("fishbowl_"), str(row["iterations"]), ends)
+        table.add_row(_short(name), str(row["iterations"]), ends)
     console.print(table)
 
 
