@@ -95,6 +95,35 @@ def evaluate_kins_video_car(
     raise typer.Exit(reported(run))
 
 
+@app.command("street")
+def evaluate_street(
+    json: JsonOption = None,
+    mode: ModeOption = "forward",
+    weights: WeightsOption = None,
+    methods: MethodsOption = "ours,visible,convex",
+    scenes: Annotated[int | None, typer.Option(help="Scenes.")] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames of each.")] = None,
+    first_seed: Annotated[int | None, typer.Option(help="Seed of the first scene.")] = None,
+    processes: ProcessesOption = 1,
+    seed: SeedOption = 0,
+) -> None:
+    """Mean IoU, whole and occluded, on generated street scenes that no training saw.
+
+    Example: savos evaluate street --mode bidirectional --json out.json
+    """
+    from training.commands import names_of, ours_of, reported
+
+    def run() -> None:
+        from training.evaluate_street import StreetScenes, evaluate_street
+
+        given = {"scenes": scenes, "frames": frames, "first_seed": first_seed}
+        which = StreetScenes(**{name: value for name, value in given.items() if value is not None})
+        ours = ours_of(weights, mode)
+        evaluate_street(which, names_of(methods), ours, json, processes=processes, seed=seed)
+
+    raise typer.Exit(reported(run))
+
+
 @app.command("lag")
 def evaluate_lag(
     data: DataOption,

@@ -39,6 +39,10 @@ COMPARISONS = (
         ((Scored("fishbowl_val.json"), Scored("fishbowl_bidirectional.json")),),
     ),
     Comparison(
+        "bi-directional over forward, shipped weights, generated street",
+        ((Scored("street_val.json"), Scored("street_bidirectional.json")),),
+    ),
+    Comparison(
         "bi-directional over forward, setting of the ablations",
         ((Scored(ablation_file("full", MODES[0])), Scored(ablation_file("full", MODES[1]))),),
     ),

@@ -78,6 +78,8 @@ def commands() -> dict[str, str]:
         "fishbowl_bidirectional.json": f"{FISHBOWL} --mode bidirectional",
         "fishbowl_lag.json": f"savos evaluate lag {VAL}",
         "fishbowl_options.json": f"savos evaluate options {VAL}",
+        "street_val.json": "savos evaluate street",
+        "street_bidirectional.json": "savos evaluate street --mode bidirectional",
         "fishbowl_baselines.json": f"{FISHBOWL} --methods visible,convex,flow3,flow5,"
         "flow3_any,flow5_any",
         "chewing_gum.json": "savos evaluate chewing-gum --mode bidirectional "

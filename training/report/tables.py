@@ -152,6 +152,13 @@ KITTI_ROWS: Rows = {
     "convex hull": boxes(KITTI, "convex"),
     "SaVos, shipped weights": boxes(KITTI, "ours"),
 }
+STREET, STREET_BOTH = "street_val.json", "street_bidirectional.json"
+STREET_ROWS: Rows = {
+    "visible mask alone": pair(STREET, "visible"),
+    "convex hull": pair(STREET, "convex"),
+    "SaVos, forward only": pair(STREET),
+    "SaVos, bi-directional": pair(STREET_BOTH),
+}
 ADAPT_COLUMNS = ("largely occluded", "adapted", "change", "change, all occluded")
 
 

@@ -1,0 +1,29 @@
+import pytest
+from rich.console import Console
+
+from savos_model.settings import SettingError
+from training.evaluate_street import StreetScenes, evaluate_street
+from training.online import Setup
+from training.results import read_results
+
+
+def test_scenes_are_scored_by_the_protocol_and_differ_by_seed(tmp_path):
+    scenes = StreetScenes(scenes=2, frames=12)
+    found = evaluate_street(
+        scenes, ("visible", "convex"), Setup(), tmp_path / "out.json", console=Console(quiet=True)
+    )
+    assert found == read_results(tmp_path / "out.json")["metrics"]
+    assert found["data"]["clips"] == ["street_1000", "street_1001"]
+    assert found["data"]["frames"] == 24
+    visible, convex = (found["methods"][name] for name in ("visible", "convex"))
+    assert visible["n"] == convex["n"] > 10
+    # 10 to 70 % are hidden, and the visible masks are exact.
+    assert 0.3 < visible["full"] < 0.9 and visible["occluded"] < 1e-6
+    assert convex["occluded"] > 0.05
+    first, second = (visible["clips"][name]["full"] for name in found["data"]["clips"])
+    assert first != second
+
+
+def test_bad_scenes_are_refused():
+    with pytest.raises(SettingError, match="scenes must"):
+        StreetScenes(scenes=0)
