@@ -175,6 +175,9 @@ def test_set_up_installs_nothing_without_hashes(bootstrap, monkeypatch):
     calls = []
     monkeypatch.setattr(bootstrap, "call", lambda command, hint: calls.append(command))
     monkeypatch.setattr(bootstrap, "torch_index", lambda: [])
+    monkeypatch.setattr(bootstrap, "read", lambda path: (ROOT / path).read_bytes())
+    offered = subprocess.CompletedProcess([], 0)
+    monkeypatch.setattr(bootstrap.subprocess, "run", lambda *_, **__: offered)
     bootstrap.install_packages()
     bootstrap.install_test_packages()
     files = [Path(part).stem for call in calls for part in call if part.endswith(".txt")]
@@ -251,3 +254,24 @@ def test_fastdds_profile_fits_the_largest_usual_image():
     (message,) = root.iter(f"{space}maxMessageSize")
     assert int(segment.text) >= 8 * 2**20
     assert int(message.text) >= 1242 * 375 * 3 + 4096
+
+
+@pytest.mark.parametrize(
+    ("status", "asked"), [(0, ["locked torch"]), (1, ["torch==9.9"])], ids=["offered", "not there"]
+)
+def test_torch_comes_by_hash_where_its_build_is_offered(
+    bootstrap, tmp_path, monkeypatch, capsys, status, asked
+):
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / "requirements" / "torch.txt").write_text("torch==9.9+cpu \\\n  --hash=sha256:0\n")
+    monkeypatch.setenv("TORCH_INDEX_URL", "")
+    done = subprocess.CompletedProcess([], status)
+    calls = []
+    monkeypatch.setattr(bootstrap.subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr(
+        bootstrap, "install_locked", lambda name, **_: calls.append(f"locked {name}")
+    )
+    monkeypatch.setattr(bootstrap, "pip_install", lambda name, **_: calls.append(name))
+    bootstrap.install_torch()
+    assert calls == asked
+    assert ("torch==9.9+cpu is not in reach" in capsys.readouterr().out) == bool(status)
