@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -15,13 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from savos_model.settings import check_settings, setting
-from savos_ros.bags.recording import RecordOptions, record
-from savos_ros.bench import frames_with
+from savos_ros import message_kit
+from savos_ros.bags import recording
+from savos_ros.bench_scene import scene
 from savos_ros.demo_session import START_LIMIT_S, DemoError, NodeProcess, Recorder, environment
+from savos_ros.qos import profile
 from training.results import write_results
 
 ACTIVE = re.compile(r"\[(\d+\.\d+)\] .*: active: ")
-FRAMES = 10
+SIZE, TRACKS, PERIOD_S = (375, 1242), 10, 0.1
 
 
 @dataclass(frozen=True)
@@ -36,17 +35,41 @@ class StartOptions:
         check_settings(self)
 
 
-class FirstAnswer(Recorder):
-    """Notes when the first masks come."""
+class Camera(Recorder):
+    """Publishes a picture and its masks at 10 Hz, heard or not; notes when the first answer comes.
 
-    at_s: float | None = None
+    Args:
+        image: uint8 BGR [H, W, 3].
+        labels: uint16 [H, W], ids.
+    """
+
+    def __init__(self, image: np.ndarray, labels: np.ndarray) -> None:
+        super().__init__()
+        self._pictures = ((image, "bgr8"), (labels, "16UC1"))
+        self._kit = message_kit.RosKit()
+        self.at_s: float | None = None
+
+    def __enter__(self) -> Camera:
+        """Connect and begin."""
+        from sensor_msgs.msg import Image
+
+        super().__enter__()
+        topics = (recording.IMAGE_TOPIC, recording.LABELS_TOPIC)
+        self._topics = [self._node.create_publisher(Image, topic, profile(10)) for topic in topics]
+        self._node.create_timer(PERIOD_S, self._send)
+        return self
+
+    def _send(self) -> None:
+        head = message_kit.header(self._kit, time.time_ns(), "camera")
+        for topic, (pixels, encoding) in zip(self._topics, self._pictures, strict=True):
+            topic.publish(message_kit.image(self._kit, head, pixels, encoding))
 
     def _on_masks(self, data: bytes) -> None:
         self.at_s = self.at_s or time.time()
 
 
 def bench_start(options: StartOptions, out: Path | None) -> dict:
-    """Start the node again and again while a player waits for it with frames at 10 Hz.
+    """Start the node again and again beside a camera that sends 10 tracks at 10 Hz.
 
     Cold: the user's cache folder (engines) is empty and no Python module is compiled, as after an
     installation. Warm: the next start with what the cold one left.
@@ -63,47 +86,42 @@ def bench_start(options: StartOptions, out: Path | None) -> dict:
         DemoError: the node did not start, died, or did not end cleanly.
     """
     os.environ.update(environment())
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     parameters = {"model.backend": options.backend} if options.backend else {}
+    pictures = scene(SIZE, TRACKS, options.seed)[0]
     times: dict[str, list[dict[str, float]]] = {"cold": [], "warm": []}
     with tempfile.TemporaryDirectory() as name:
-        bag = Path(name) / "street"
-        record(frames_with(10, options.seed), FRAMES, bag, RecordOptions())
         for index in range(options.rounds):
             caches = Path(name) / f"caches{index}"
             # The node inherits both.
             os.environ["XDG_CACHE_HOME"] = str(caches / "user")
             os.environ["PYTHONPYCACHEPREFIX"] = str(caches / "python")
-            for kind in times:
-                times[kind].append(start(bag, Path(name) / "node.log", parameters))
-    report = {kind: summary(rows) for kind, rows in times.items()} | {"rounds": options.rounds}
+            for rows in times.values():
+                rows.append(start(pictures, Path(name) / "node.log", parameters))
+    report = {kind: summary(rows) for kind, rows in times.items()}
+    report |= {"rounds": options.rounds, "tracks": TRACKS, "image": f"{SIZE[1]}x{SIZE[0]}"}
     if out is not None:
         write_results(out, report, seed=options.seed)
     return report
 
 
-def start(bag: Path, log: Path, parameters: dict[str, str]) -> dict[str, float]:
+def start(
+    pictures: tuple[np.ndarray, np.ndarray], log: Path, parameters: dict[str, str]
+) -> dict[str, float]:
     """Seconds of one start."""
-    play = [sys.executable, "-m", "savos_ros.cli", "play", str(bag), "--loop", "--restamp"]
-    quiet = subprocess.DEVNULL
-    playing = subprocess.Popen([*play, "--wait", "60"], stdout=quiet, stderr=quiet)
-    try:
-        with FirstAnswer() as recorder, log.open("w") as output:
-            time.sleep(3)  # until the player waits; that it starts is not the node's time
-            begun_s = time.time()
-            with NodeProcess(parameters, output, log) as node:
-                while recorder.at_s is None:
-                    node.check()
-                    if time.time() - begun_s > START_LIMIT_S:
-                        raise DemoError(f"no answer after {START_LIMIT_S:.0f} s: see {log}")
-                    time.sleep(0.005)
-                node.stop()
-            active = ACTIVE.search(log.read_text())
-            if active is None:
-                raise DemoError("the node's log does not say when it was active")
-            return {"active": float(active[1]) - begun_s, "answer": recorder.at_s - begun_s}
-    finally:
-        playing.send_signal(signal.SIGINT)
-        playing.wait(20)
+    with Camera(*pictures) as camera, log.open("w") as output:
+        begun_s = time.time()
+        with NodeProcess(parameters, output, log) as node:
+            while camera.at_s is None:
+                node.check()
+                if time.time() - begun_s > START_LIMIT_S:
+                    raise DemoError(f"no answer after {START_LIMIT_S:.0f} s: see {log}")
+                time.sleep(0.005)
+            node.stop()
+        active = ACTIVE.search(log.read_text())
+        if active is None:
+            raise DemoError("the node's log does not say when it was active")
+        return {"active": float(active[1]) - begun_s, "answer": camera.at_s - begun_s}
 
 
 def summary(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:

@@ -1,9 +1,8 @@
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed")
-import tiny_scene as scene
 
-from savos_ros.bags.recording import RecordOptions, record
+from savos_ros.bench_scene import scene
 from savos_ros.bench_start import start, summary
 
 
@@ -13,6 +12,5 @@ def test_summary_is_median_and_worst():
 
 
 def test_a_node_is_active_before_it_answers(tmp_path):
-    record(scene.frames(10), 10, tmp_path / "bag", RecordOptions("label_image"))
-    took = start(tmp_path / "bag", tmp_path / "node.log", {})
+    took = start(scene((120, 320), 2, 0)[0], tmp_path / "node.log", {})
     assert 0.2 < took["active"] < took["answer"] < 60
