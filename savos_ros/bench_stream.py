@@ -16,7 +16,7 @@ from rich.progress import track
 from rich.table import Table
 
 from savos_model.backends.base import start
-from savos_model.config import BackendConfig, StreamConfig, TracksConfig
+from savos_model.config import BackendConfig, ComposeConfig, StreamConfig, TracksConfig
 from savos_model.instances import from_label_image
 from savos_model.layers import step_flop
 from savos_model.settings import check_settings, setting
@@ -133,12 +133,14 @@ def runner(case: Case, config: BenchStreamConfig) -> Callable[[], dict[str, floa
     """What answers the case's next frame and returns the time of each stage [ms]."""
     wanted = BackendConfig(threads=config.threads, device=config.device)
     name = "onnx" if config.device == "cpu" else "torch"
-    weights = (
-        load_weights(wanted.weights) if case.network == SMALL else random_weights(NETWORKS[LARGE])
-    )
-    stream = AmodalStream(
-        start(name, weights, wanted, ""), StreamConfig(tracks=TracksConfig(max_tracks=case.tracks))
-    )
+    tracks = TracksConfig(max_tracks=case.tracks)
+    if case.network == SMALL:
+        weights, settings = load_weights(wanted.weights), StreamConfig(tracks)
+    else:
+        # Random masks would grow until their objects count as all but hidden, and are left out.
+        nothing = ComposeConfig(threshold=0.99)
+        weights, settings = random_weights(NETWORKS[LARGE]), StreamConfig(tracks, nothing)
+    stream = AmodalStream(start(name, weights, wanted, ""), settings)
     clip = scene(SIZES[case.image], case.tracks, config.seed)
     if case.messages:
         return message_runner(stream, clip)
