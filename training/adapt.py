@@ -144,9 +144,7 @@ def adapt(
         watch(0, average)
     parts: list[dict[str, float]] = []
     for iteration in range(1, config.max_iterations + 1):
-        window = source.draw(config.batch, np.random.default_rng((config.seed, iteration)))
-        generator = seeded(config.seed * 1_000_003 + iteration, config.device)
-        targets = make_input(window, weights.model, augment, generator)
+        targets = drawn(source, weights.model, config, augment, iteration)
         losses = savos_losses(net, targets, loss, bf16=config.bf16)
         total = total_loss(losses, loss)
         optimiser.param_groups[0]["lr"] = config.rate(iteration)
@@ -167,6 +165,19 @@ def adapt(
                 break
     stopped = "gain" if finished(history, config) else "max_iterations"
     return AdaptResult(taken(weights, clip.name, average, config, history), history, stopped)
+
+
+def drawn(
+    source: StoredWindows,
+    model: ModelConfig,
+    config: AdaptConfig,
+    augment: AugmentConfig,
+    iteration: int,
+) -> Targets:
+    """The batch of an iteration, which seed and iteration decide."""
+    window = source.draw(config.batch, np.random.default_rng((config.seed, iteration)))
+    generator = seeded(config.seed * 1_000_003 + iteration, config.device)
+    return make_input(window, model, augment, generator)
 
 
 def learn(net: SavosNet, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -130,6 +130,31 @@ def evaluate_clip(job: ClipJob, tick: Tick) -> VideoResult:
     return evaluate_video(video, job.methods, job.ours, score, tick)
 
 
+def metrics_of(
+    name: str,
+    rules: dict,
+    results: Sequence[VideoResult],
+    methods: Sequence[str],
+    files: dict,
+    seed: int,
+) -> dict:
+    """The metrics of a set of videos scored by the protocol, as evaluate_fishbowl returns them."""
+    return {
+        "protocol": rules,
+        "data": {
+            "set": name,
+            "clips": [result.name for result in results],
+            "frames": sum(result.frames for result in results),
+        },
+        "model": results[0].model,
+        "files": with_missing(files, methods, [result.missing for result in results]),
+        "methods": {
+            label(method): method_report((s for r in results for s in r.scores[method]), seed)
+            for method in methods
+        },
+    }
+
+
 def evaluate_fishbowl(
     data: Path,
     methods: Sequence[str],
@@ -167,17 +192,8 @@ def evaluate_fishbowl(
     jobs = [ClipJob(path, names, ours, subset, tuple(types)) for path in paths]
     steps = sum(open_fishbowl(path).num_frames for path in paths) * len(names)
     results = run_jobs(evaluate_clip, jobs, processes, steps, "scoring", console)
-    frames = sum(result.frames for result in results)
-    metrics = {
-        "protocol": protocol(ours.mode, subset, types),
-        "data": {"set": "fishbowl", "clips": [r.name for r in results], "frames": frames},
-        "model": results[0].model,
-        "files": with_missing(files, names, [result.missing for result in results]),
-        "methods": {
-            label(name): method_report((s for r in results for s in r.scores[name]), seed)
-            for name in names
-        },
-    }
+    rules = protocol(ours.mode, subset, types)
+    metrics = metrics_of("fishbowl", rules, results, names, files, seed)
     fishbowl_tables(metrics, console)
     if out is not None:
         write_results(out, metrics, seed=seed)

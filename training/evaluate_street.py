@@ -12,13 +12,12 @@ from savos_model.settings import check_settings, setting
 from savos_model.types import AmodalObject, Frame, Instance
 from training.data.street import StreetConfig, generate
 from training.evaluate import Tick, run_jobs
-from training.evaluate_fishbowl import protocol, scored_ids
+from training.evaluate_fishbowl import metrics_of, protocol, scored_ids
 from training.evaluate_video import Video, VideoResult, by_id, check_methods, evaluate_video
-from training.methods import describe_methods, label, with_missing
+from training.methods import describe_methods
 from training.metrics import Masks, ObjectScore, score_frame
 from training.online import Setup
 from training.results import write_results
-from training.summary import method_report
 from training.tables import fishbowl_tables
 
 
@@ -100,20 +99,7 @@ def evaluate_street(
     jobs = [SceneJob(number, scenes.frames, names, ours) for number in seeds]
     steps = scenes.scenes * scenes.frames * len(names)
     results = run_jobs(evaluate_scene, jobs, processes, steps, "scoring", console)
-    metrics = {
-        "protocol": protocol(ours.mode, "", ()),
-        "data": {
-            "set": "street",
-            "clips": [result.name for result in results],
-            "frames": sum(result.frames for result in results),
-        },
-        "model": results[0].model,
-        "files": with_missing(files, names, [result.missing for result in results]),
-        "methods": {
-            label(name): method_report((s for r in results for s in r.scores[name]), seed)
-            for name in names
-        },
-    }
+    metrics = metrics_of("street", protocol(ours.mode, "", ()), results, names, files, seed)
     fishbowl_tables(metrics, console)
     if out is not None:
         write_results(out, metrics, seed=seed)
