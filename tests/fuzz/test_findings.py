@@ -105,6 +105,7 @@ FINDINGS = {
     "an archive without directory": ("checkpoint_released", swapped(b"PK\1\2", b"PK\1X")),
     "temperature that is no number": ("weights", temperature(b"warm")),
     "temperature nan": ("weights", temperature(b"nan")),
+    "a month that no year has": ("kitti_times", swapped(b"-09-", b"-99-")),
     "huge JPEG": ("kitti_image", huge_jpeg),
     "huge PNG of masks": ("kitti_png", huge_png),
     "a video's name that leaves the folder": ("kins_video_car", whole(ELSEWHERE)),

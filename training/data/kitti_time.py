@@ -5,6 +5,7 @@ from __future__ import annotations
 import calendar
 import re
 from collections.abc import Iterable
+from datetime import datetime, timezone
 from pathlib import Path
 
 PERIOD_NS = 100_000_000  # KITTI's cameras run at 10 Hz
@@ -26,12 +27,16 @@ def parse_time(text: str) -> int:
     """Turn `2011-09-26 13:02:25.964389445` (taken as UTC) into nanoseconds since 1970, exactly.
 
     Raises:
-        TimestampError: another form.
+        TimestampError: another form, or no such time.
     """
     match = _TIME.fullmatch(text.strip())
     if match is None:
         raise TimestampError(f"{text.strip()[:40]!r} must read YYYY-MM-DD hh:mm:ss.fraction")
-    seconds = calendar.timegm(tuple(int(part) for part in match.groups()[:6]))
+    try:
+        moment = datetime(*(int(part) for part in match.groups()[:6]), tzinfo=timezone.utc)
+    except ValueError as error:
+        raise TimestampError(f"{text.strip()[:40]!r} is no time: {error}") from None
+    seconds = calendar.timegm(moment.timetuple())
     return seconds * 1_000_000_000 + int((match[7] or "0").ljust(9, "0"))
 
 
