@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -112,18 +113,13 @@ def run(bag: Path, log: Path, options: BenchOptions) -> dict:
         parameters |= {"adapt.enabled": "true", "adapt.folder": str(log.with_name("adapted"))}
     if options.weights:
         parameters["model.weights"] = options.weights
-    player = [sys.executable, "-m", "savos_ros.cli", "play", str(bag), "--loop", "--restamp"]
     with log.open("w") as output, NodeProcess(parameters, output, log) as node:
         with CountingRecorder() as recorder:
             recorder.wait_for_node(node.check)
             process = psutil.Process(node.pid)
             begun_cpu = sum(process.cpu_times()[:2])
-            playing = subprocess.Popen([*player, "--wait", "30"], stdout=subprocess.DEVNULL)
-            try:
+            with playing(bag):
                 memory = watch(process, node, options.seconds)
-            finally:
-                playing.send_signal(signal.SIGINT)
-                playing.wait(20)
             recorder.wait_until_quiet(sys.maxsize, node.check)
             values, received, refined = recorder.values, recorder.count, recorder.refined
             cores = (sum(process.cpu_times()[:2]) - begun_cpu) / options.seconds
@@ -136,6 +132,18 @@ def run(bag: Path, log: Path, options: BenchOptions) -> dict:
         "rss_mb": memory,
         "cpu_cores": cores,
     }
+
+
+@contextlib.contextmanager
+def playing(bag: Path) -> Iterator[None]:
+    """Play a bag round and round, with stamps of now, from when somebody listens."""
+    player = [sys.executable, "-m", "savos_ros.cli", "play", str(bag), "--loop", "--restamp"]
+    process = subprocess.Popen([*player, "--wait", "30"], stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
 
 
 def watch(process: psutil.Process, node: NodeProcess, seconds: float) -> dict[str, float]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,7 +14,7 @@ import psutil
 
 from savos_model.settings import check_settings, setting
 from savos_ros.bags.recording import RecordOptions, record
-from savos_ros.bench import CLIP_FRAMES, CountingRecorder, figures, frames_with
+from savos_ros.bench import CLIP_FRAMES, CountingRecorder, figures, frames_with, playing
 from savos_ros.demo_session import NODE, NodeProcess, environment
 from training.results import write_results
 
@@ -81,18 +79,13 @@ def run(bag: Path, folder: Path, count: int, seconds: float) -> dict:
             recorder.wait_for_node(node.check)
         processes = [psutil.Process(node.pid) for node in nodes]
         begun = [cpu_s(process) for process in processes]
-        player = [sys.executable, "-m", "savos_ros.cli", "play", str(bag), "--loop", "--restamp"]
-        playing = subprocess.Popen([*player, "--wait", "30"], stdout=subprocess.DEVNULL)
-        try:
+        with playing(bag):
             end = time.monotonic() + seconds
             while time.monotonic() < end:
                 for node in nodes:
                     node.check()
                 time.sleep(0.2)
             memory = [process.memory_full_info() for process in processes]
-        finally:
-            playing.send_signal(signal.SIGINT)
-            playing.wait(20)
         cameras = []
         for index, (node, recorder) in enumerate(zip(nodes, recorders, strict=True)):
             recorder.wait_until_quiet(sys.maxsize, node.check)

@@ -18,7 +18,7 @@ from training.data.fishbowl_released import open_fishbowl
 from training.evaluate_fishbowl import ClipJob, evaluate_clip
 from training.metrics import summarise
 from training.prepare import fishbowl_frames
-from training.results import write_results
+from training.results import keep_results
 
 
 def adapt_curve(
@@ -77,9 +77,7 @@ def adapt_curve(
         "visible_iou": [entry["visible_iou"] for entry in result.history],
         **{field: [score[field] for score in scores] for field in FIELDS},
     }
-    if out is not None:
-        write_results(out, metrics, seed=seed)
-        console.print(f"written: {out}")
+    keep_results(out, metrics, seed, console)
     return metrics
 
 

@@ -18,7 +18,7 @@ from training.evaluate import run_jobs
 from training.evaluate_fishbowl import ClipJob, clips_to_score, evaluate_clip, protocol
 from training.online import Setup
 from training.prepare import fishbowl_frames
-from training.results import write_results
+from training.results import keep_results
 from training.summary import method_report, paired_gain
 from training.tables import adapt_table, fishbowl_tables
 
@@ -88,9 +88,7 @@ def adapt_fishbowl(
     }
     fishbowl_tables(metrics, console)
     adapt_table(metrics, console)
-    if out is not None:
-        write_results(out, metrics, seed=seed)
-        console.print(f"written: {out}")
+    keep_results(out, metrics, seed, console)
     return metrics
 
 

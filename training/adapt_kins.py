@@ -22,7 +22,7 @@ from training.evaluate_kins import (
     protocols,
 )
 from training.online import Setup
-from training.results import write_results
+from training.results import keep_results
 from training.summary import paired_gain
 from training.tables import adapt_table
 
@@ -82,9 +82,7 @@ def adapt_kins(
     }
     kins_tables(metrics, console)
     adapt_table(metrics, console)
-    if out is not None:
-        write_results(out, metrics, seed=seed)
-        console.print(f"written: {out}")
+    keep_results(out, metrics, seed, console)
     return metrics
 
 

@@ -25,7 +25,7 @@ from training.evaluate_kitti import (
     summarise_levels,
 )
 from training.online import Setup
-from training.results import write_results
+from training.results import keep_results
 from training.tables import kitti_table
 
 SCORED = ("visible", "ours")
@@ -145,9 +145,7 @@ def adapt_kitti(
     for name, row in metrics["gain"].items():
         bounds = row["ci95"] and f", 95 % {row['ci95'][0]:+.4f} to {row['ci95'][1]:+.4f}"
         console.print(f"level {name}, adapted - ours: {row['mean']:+.4f}{bounds or ''}")
-    if out is not None:
-        write_results(out, metrics, seed=seed)
-        console.print(f"written: {out}")
+    keep_results(out, metrics, seed, console)
     return metrics
 
 

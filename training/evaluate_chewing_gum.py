@@ -28,7 +28,7 @@ from training.methods import (
 )
 from training.metrics import Masks, ObjectScore, score_frame, summarise
 from training.online import Online, Setup
-from training.results import write_results
+from training.results import keep_results
 from training.summary import bootstrap, by_occlusion
 from training.tables import chewing_gum_table
 
@@ -224,7 +224,5 @@ def evaluate_chewing_gum(
         "methods": report,
     }
     chewing_gum_table(metrics, console)
-    if out is not None:
-        write_results(out, metrics, seed=seed)
-        console.print(f"written: {out}")
+    keep_results(out, metrics, seed, console)
     return metrics

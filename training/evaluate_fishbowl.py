@@ -21,7 +21,7 @@ from training.evaluate_video import Video, VideoResult, by_id, check_methods, ev
 from training.methods import describe_methods, label, with_missing
 from training.metrics import PAPER, Masks, ObjectScore, score_frame
 from training.online import Setup
-from training.results import write_results
+from training.results import keep_results
 from training.summary import describe, first_run, method_report
 from training.tables import fishbowl_tables
 
@@ -195,7 +195,5 @@ def evaluate_fishbowl(
     rules = protocol(ours.mode, subset, types)
     metrics = metrics_of("fishbowl", rules, results, names, files, seed)
     fishbowl_tables(metrics, console)
-    if out is not None:
-        write_results(out, metrics, seed=seed)
-        console.print(f"written: {out}")
+    keep_results(out, metrics, seed, console)
     return metrics

@@ -20,7 +20,7 @@ from training.evaluate_video import Video, VideoResult, by_id, check_methods, ev
 from training.methods import describe_methods, label, with_missing
 from training.metrics import Masks, ObjectScore, score_frame, summarise
 from training.online import Setup
-from training.results import write_results
+from training.results import keep_results
 from training.summary import bootstrap, by_occlusion
 from training.tables import fishbowl_tables
 
@@ -217,9 +217,7 @@ def evaluate_kins(
         },
     }
     kins_tables(metrics, console)
-    if out is not None:
-        write_results(out, metrics, seed=seed)
-        console.print(f"written: {out}")
+    keep_results(out, metrics, seed, console)
     return metrics
 
 

@@ -27,7 +27,7 @@ from training.methods import (
 )
 from training.metrics import Masks, published_masks
 from training.online import Online, Setup
-from training.results import write_results
+from training.results import keep_results
 from training.summary import cluster_interval
 from training.tables import kitti_table
 
@@ -272,7 +272,5 @@ def evaluate_kitti(
         "levels": summarise_levels(scores, [label(name) for name in methods], seed),
     }
     kitti_table(metrics, console)
-    if out is not None:
-        write_results(out, metrics, seed=seed)
-        console.print(f"written: {out}")
+    keep_results(out, metrics, seed, console)
     return metrics

@@ -15,7 +15,7 @@ from training.evaluate import Tick, run_jobs
 from training.evaluate_fishbowl import ClipJob, clips_to_score, evaluate_clip, protocol
 from training.metrics import PAPER, ObjectScore, mean, summarise
 from training.online import Setup
-from training.results import write_results
+from training.results import keep_results
 from training.summary import bootstrap, paired_gain
 from training.tables import lag_table
 
@@ -131,7 +131,5 @@ def evaluate_lag(
         "modes": compare_modes(results, modes, seed),
     }
     lag_table(metrics["modes"], console)
-    if out is not None:
-        write_results(out, metrics, seed=seed)
-        console.print(f"written: {out}")
+    keep_results(out, metrics, seed, console)
     return metrics

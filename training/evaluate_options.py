@@ -21,7 +21,7 @@ from training.evaluate_fishbowl import clips_to_score
 from training.evaluate_video import by_id
 from training.metrics import PAPER, ObjectScore, iou, mean, score_frame, summarise
 from training.online import Online, Setup
-from training.results import write_results
+from training.results import keep_results
 from training.summary import paired_gain
 from training.tables import options_table
 
@@ -176,7 +176,5 @@ def evaluate_options(
         },
     }
     options_table(metrics["options"], console)
-    if out is not None:
-        write_results(out, metrics, seed=seed)
-        console.print(f"written: {out}")
+    keep_results(out, metrics, seed, console)
     return metrics

@@ -17,7 +17,7 @@ from training.evaluate_video import Video, VideoResult, by_id, check_methods, ev
 from training.methods import describe_methods
 from training.metrics import Masks, ObjectScore, score_frame
 from training.online import Setup
-from training.results import write_results
+from training.results import keep_results
 from training.tables import fishbowl_tables
 
 
@@ -101,7 +101,5 @@ def evaluate_street(
     results = run_jobs(evaluate_scene, jobs, processes, steps, "scoring", console)
     metrics = metrics_of("street", protocol(ours.mode, "", ()), results, names, files, seed)
     fishbowl_tables(metrics, console)
-    if out is not None:
-        write_results(out, metrics, seed=seed)
-        console.print(f"written: {out}")
+    keep_results(out, metrics, seed, console)
     return metrics

@@ -11,6 +11,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 REQUIRED = ("command", "commit", "machine", "seed", "date", "metrics")
 
@@ -60,6 +64,13 @@ def write_results(
         os.unlink(temporary)
         raise
     return document
+
+
+def keep_results(out: Path | None, metrics: dict, seed: int, console: Console) -> None:
+    """Write a results file where one is wanted, and say so."""
+    if out is not None:
+        write_results(out, metrics, seed=seed)
+        console.print(f"written: {out}")
 
 
 def read_results(path: str | Path) -> dict:

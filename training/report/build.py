@@ -61,7 +61,7 @@ ABOUT = {
     "fishbowl_lag": "What waiting buys: gain in occluded IoU over forward alone, by a track's age",
     "reliability": "Confidence on visible pixels that pasted occluders hid",
     "stream_bench": "Time of a whole frame, online",
-    "soak": "A day of frames through the running node, in accelerated time",
+    "soak": "Hours of frames through the running node, in accelerated time",
     "soak_adapt": "The same with refinement and adaptation",
 }
 PLOTS: dict[str, Callable[[dict, Path], None]] = {
