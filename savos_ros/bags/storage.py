@@ -30,10 +30,20 @@ def open_bag(path: str | Path) -> Iterator[AnyReader]:
     ) as error:  # whatever a parser meets in a damaged file; its kinds are not documented
         raise BagError(f"{path} cannot be read as a bag ({_say(error)}): {RESCUE}") from error
     try:
+        _check_counts(path, reader)
         _check_versions(path, reader)
         yield reader
     finally:
         reader.close()
+
+
+def _check_counts(path: str | Path, reader: AnyReader) -> None:
+    try:
+        whole = all(info.msgcount >= 0 for info in reader.topics.values())
+    except TypeError:  # rosbags adds up what metadata.yaml says, numbers or not
+        whole = False
+    if not whole:
+        raise BagError(f"{path}: a message count in metadata.yaml is no whole number: {RESCUE}")
 
 
 def messages(
