@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from savos_model.backends.base import StepOutput
 from savos_model.config import ModelConfig
 from savos_model.geometry import move, warp_patch
-from savos_model.layers import FLOW, UNKNOWN, VISIBLE
-from savos_model.motion import amodal_motion, flow_scale
-from savos_model.optical_flow import FlowRegion, pair
-from savos_model.patches import network_input
+from savos_model.layers import FLOW, PRIOR, UNKNOWN, VISIBLE, input_channels
+from savos_model.motion import amodal_motion, flow_scale, pair
+from savos_model.optical_flow import FlowRegion
+from savos_model.patches import fill_patch
 from savos_model.types import Box, Frame, Instance
 
 
@@ -62,29 +63,24 @@ class Cue(NamedTuple):
 
 
 def network_inputs(seen: Seen, cues: list[Cue], model: ModelConfig) -> np.ndarray:
-    """Patches of objects of one frame, without prior: float32 [N, 6, h, w]."""
-    return np.stack(
-        [
-            network_input(seen.frame, seen.count, cue.instance, cue.box, cue.region, model)
-            for cue in cues
-        ]
-    )
+    """Patches of objects of one frame, float32 [N, 6 or 7, h, w]; their priors are UNKNOWN."""
+    patches = np.empty((len(cues), input_channels(model), *model.patch), np.float32)
+    patches[:, PRIOR] = UNKNOWN
+    for patch, cue in zip(patches, cues, strict=True):
+        fill_patch(patch, seen.frame, seen.count, cue.instance, cue.box, cue.region, model)
+    return patches
 
 
-def with_priors(
-    patches: np.ndarray, values: list[np.ndarray | None], model: ModelConfig
-) -> np.ndarray:
-    """Patches [N, 6, h, w] with the masks predicted for their frame, where the network wants them.
+def set_priors(patches: np.ndarray, values: list[np.ndarray | None], model: ModelConfig) -> None:
+    """Write the masks predicted for the patches' frame, where the network wants them.
 
     `values` are Guess.values warped into each patch's box; None stands for a track's birth.
     """
     if not model.prior_mask:
-        return patches
-    priors = np.full((len(patches), 1, *model.patch), UNKNOWN, np.float32)
-    for prior, given in zip(priors, values, strict=True):
+        return
+    for patch, given in zip(patches, values, strict=True):
         if given is not None:
-            prior[0] = given[..., 0]
-    return np.concatenate((patches, priors), 1)
+            patch[PRIOR] = given[..., 0]
 
 
 def output_values(out: StepOutput, with_alpha: bool) -> np.ndarray:
@@ -108,13 +104,13 @@ def calibrated(chance: np.ndarray, temperature: float) -> np.ndarray:
 def moving(
     values: np.ndarray, residual: np.ndarray, patch: np.ndarray, cue: Cue, model: ModelConfig
 ) -> Guess:
-    """The guess of an object whose motion is known: residual [2, h, w], patch [6, h, w]."""
+    """The guess of an object whose motion is known: residual [2, h, w], its network input."""
     flow, visible = patch[FLOW], patch[VISIBLE][0]
     scale = flow_scale(model, cue.box)
     motion = amodal_motion(residual, flow, visible, cue.base, scale, model.motion_base)
-    on = values[..., 0] > 0.5
-    mean = motion[:, on].mean(1) if on.any() else cue.base
-    return Guess(values, motion, cue.box, (float(mean[0]), float(mean[1])))
+    on = (values[..., 0] > 0.5).view(np.uint8)
+    mean = (cv2.mean(motion[0], on)[0], cv2.mean(motion[1], on)[0]) if on.any() else cue.base
+    return Guess(values, motion, cue.box, mean)
 
 
 def held(values: np.ndarray, box: Box, motion: tuple[float, float]) -> Guess:

@@ -8,16 +8,20 @@ from savos_model.config import ModelConfig
 from savos_model.types import Box
 
 
-def flow_scale(model: ModelConfig, box: Box) -> np.ndarray:
-    """Image pixels per unit of the flow channels, float32 [2, 1, 1] (x, y).
+def flow_scale(model: ModelConfig, box: Box) -> tuple[float, float]:
+    """Image pixels per unit of the flow channels (x, y).
 
     Preset paper: flow and residual are in patch pixels (docs/departures.md row 3); official: in
     image pixels.
     """
     if model.preset == "official":
-        return np.ones((2, 1, 1), np.float32)
-    scale = (box.width / model.patch_width, box.height / model.patch_height)
-    return np.array(scale, np.float32)[:, None, None]
+        return 1.0, 1.0
+    return box.width / model.patch_width, box.height / model.patch_height
+
+
+def pair(values: tuple[float, float]) -> np.ndarray:
+    """An (x, y) pair as float32 [2, 1, 1]."""
+    return np.array(values, np.float32)[:, None, None]
 
 
 def amodal_motion(
@@ -25,7 +29,7 @@ def amodal_motion(
     flow: np.ndarray,
     visible: np.ndarray,
     base: tuple[float, float],
-    scale: np.ndarray,
+    scale: tuple[float, float],
     motion_base: str = "hybrid",
 ) -> np.ndarray:
     """Dense motion [2, h, w] [image px per frame]: flow on V, base motion elsewhere, plus residual.
@@ -35,10 +39,10 @@ def amodal_motion(
         flow: float32 [2, h, w] in units of `scale`.
         visible: [h, w], above 0.5 on V.
         base: median motion of V (x, y) [image px].
-        scale: float32 [2, 1, 1].
+        scale: image px per unit (x, y).
         motion_base: uniform takes the base motion on V too (ModelConfig.motion_base).
     """
-    held = np.array(base, np.float32)[:, None, None]
+    unit = pair(scale)
     if motion_base == "uniform":
-        return held + residual * scale
-    return np.where(visible > 0.5, flow * scale, held) + residual * scale
+        return pair(base) + residual * unit
+    return np.where(visible > 0.5, flow * unit, pair(base)) + residual * unit

@@ -46,23 +46,26 @@ class FlowRegion(NamedTuple):
         """Image pixels per grid cell (x, y)."""
         return self.box.width / self.flow.shape[1], self.box.height / self.flow.shape[0]
 
-    def patch(self, box: Box, size: tuple[int, int]) -> np.ndarray:
-        """Flow [px] as a patch of (rows, cols) that fills `box`: float32 [2, rows, cols].
+    def patch(
+        self, box: Box, size: tuple[int, int], unit: tuple[float, float] = (1.0, 1.0)
+    ) -> np.ndarray:
+        """Flow as a patch of (rows, cols) that fills `box`: float32 [2, rows, cols].
 
-        Bilinear, zero outside the region.
+        In units of `unit` (x, y) [px]; bilinear, zero outside the region.
         """
         (scale_x, scale_y), (shift_x, shift_y) = self.scale, self.shift
         step_x, step_y = box.width / size[1] / scale_x, box.height / size[0] / scale_y
         first_x = (box.x0 - self.box.x0) / scale_x + step_x / 2 - 0.5
         first_y = (box.y0 - self.box.y0) / scale_y + step_y / 2 - 0.5
-        values = cv2.warpAffine(
+        cells = cv2.warpAffine(
             self.flow,
             np.array([[step_x, 0, first_x], [0, step_y, first_y]]),
             size[::-1],
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderValue=(-shift_x / scale_x, -shift_y / scale_y),
-        ).transpose(2, 0, 1)
-        return values * pair(self.scale) + pair(self.shift)
+        )
+        to_unit = np.array([[scale_x, 0, shift_x], [0, scale_y, shift_y]]) / np.array(unit)[:, None]
+        return cv2.transform(cells, to_unit).transpose(2, 0, 1)
 
     def median(self, item: Instance) -> tuple[float, float] | None:
         """Median motion (x, y) [px] of an instance's visible mask; None when it is not inside.
@@ -82,11 +85,6 @@ class FlowRegion(NamedTuple):
             return None
         dx, dy = np.median(self.flow[y[at_y], x[at_x]], axis=0)
         return float(dx * scale_x + self.shift[0]), float(dy * scale_y + self.shift[1])
-
-
-def pair(values: tuple[float, float]) -> np.ndarray:
-    """An (x, y) pair as float32 [2, 1, 1]."""
-    return np.array(values, np.float32)[:, None, None]
 
 
 def make_flow(method: str) -> FlowProvider:

@@ -6,23 +6,25 @@ import numpy as np
 
 from savos_model.config import ModelConfig
 from savos_model.geometry import crop, move, window
-from savos_model.layers import FLOW, INPUT_CHANNELS, RGB, VISIBLE
+from savos_model.layers import FLOW, RGB, VISIBLE
 from savos_model.motion import flow_scale
 from savos_model.optical_flow import FlowRegion
 from savos_model.types import Box, Frame, Instance
 
 
-def network_input(
+def fill_patch(
+    patch: np.ndarray,
     frame: Frame,
     count: np.ndarray,
     item: Instance,
     box: Box,
     region: FlowRegion,
     model: ModelConfig,
-) -> np.ndarray:
-    """Patch of one object: float32 [6, h, w].
+) -> None:
+    """Write colours, visible mask and flow of one object into a patch.
 
     Args:
+        patch: float32 [6 or 7, h, w]; a prior is left as it is.
         frame: the frame that `item` belongs to.
         count: uint8 [H, W], visible masks over each pixel.
         item: the object's visible mask in `frame`.
@@ -30,7 +32,6 @@ def network_input(
         region: flow into the next frame around the box.
         model: patch size and conventions.
     """
-    patch = np.empty((INPUT_CHANNELS, *model.patch), np.float32)
     colours = crop(frame.image, box, model.patch)
     if colours.ndim == 2:
         patch[RGB] = colours[None]
@@ -38,8 +39,7 @@ def network_input(
         patch[RGB] = colours.transpose(2, 0, 1)[:: -1 if frame.order == "bgr" else 1]
     patch[RGB] /= 255
     patch[VISIBLE] = mask_channel(count, item, box, model)
-    patch[FLOW] = region.patch(box, model.patch) / flow_scale(model, box)
-    return patch
+    patch[FLOW] = region.patch(box, model.patch, flow_scale(model, box))
 
 
 def mask_channel(count: np.ndarray, item: Instance, box: Box, model: ModelConfig) -> np.ndarray:

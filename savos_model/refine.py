@@ -24,7 +24,7 @@ from savos_model.guess import (
     moving,
     network_inputs,
     output_values,
-    with_priors,
+    set_priors,
 )
 from savos_model.layers import ALPHA_SCALE
 from savos_model.optical_flow import FlowRegion, TopicFlow, make_flow
@@ -40,7 +40,7 @@ class Refined(NamedTuple):
 
 
 class Backwards(NamedTuple):
-    """A track's network input in the backward direction: its cue and patch float32 [6, h, w]."""
+    """A track's network input in the backward direction, its prior UNKNOWN: cue and patch."""
 
     cue: Cue
     patch: np.ndarray
@@ -171,7 +171,7 @@ class WindowRefiner:
                 continue
             self.pause()
             patches = np.stack([given.patch for given in inputs.values()])
-            patches = with_priors(patches, [estimates[index].get(i) for i in inputs], model)
+            set_priors(patches, [estimates[index].get(i) for i in inputs], model)
             h, c = (np.stack(parts) for parts in zip(*states.values(), strict=True))
             out = self.backend.step(patches, h, c)
             values = output_values(out, with_alpha=True)

@@ -21,7 +21,7 @@ from savos_model.guess import (
     moving,
     network_inputs,
     output_values,
-    with_priors,
+    set_priors,
 )
 from savos_model.instances import check_instances, occupancy
 from savos_model.optical_flow import TopicFlow, make_flow
@@ -150,7 +150,7 @@ class AmodalStream:
             for (_, state), region in zip(items, regions, strict=True)
         ]
         patches = network_inputs(last, cues, model)
-        patches = with_priors(patches, [s.prior for _, s in items], model)
+        set_priors(patches, [s.prior for _, s in items], model)
         h, c = (np.stack([getattr(s, name) for _, s in items]) for name in ("h", "c"))
         clock.stop("crop")
         out = self.backend.step(patches, h, c)

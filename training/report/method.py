@@ -15,7 +15,7 @@ from savos_model.guess import (
     moving,
     network_inputs,
     output_values,
-    with_priors,
+    set_priors,
 )
 from savos_model.record import Observed, Record
 from savos_model.refine import WindowRefiner, forward_share, merge
@@ -129,7 +129,8 @@ def look(stream: AmodalStream, name: str, frame: Frame) -> tuple[Cue, np.ndarray
     (region,) = stream.flow.regions(last.grey, to_grey(frame), [state.box], [state.motion])
     cue = Cue(state.instance, state.box, region, region.median(state.instance) or state.motion)
     model = stream.backend.model
-    patches = with_priors(network_inputs(last, [cue], model), [state.prior], model)
+    patches = network_inputs(last, [cue], model)
+    set_priors(patches, [state.prior], model)
     out = stream.backend.step(patches, state.h[None], state.c[None])
     values = output_values(out, with_alpha=True)
     return cue, patches[0], moving(values[0], out.residual[0], patches[0], cue, model)
