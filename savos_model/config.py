@@ -82,7 +82,9 @@ class BackendConfig:
     )
     device: str = setting("cpu", "cpu, cuda or cuda:N")
     precision: str = setting(
-        "fp32", "arithmetic of the network; fp16 for GPUs only", choices=("fp32", "fp16")
+        "fp32",
+        "arithmetic of the network; fp16 for GPUs, bf16 for CPUs that have it",
+        choices=("fp32", "fp16", "bf16"),
     )
     threads: int = setting(2, "CPU threads of the network", minimum=1, maximum=64)
     engine_dir: str = setting(
@@ -95,9 +97,13 @@ class BackendConfig:
             raise SettingError(
                 f"device must be cpu, cuda or cuda:N, got {self.device!r}: choose one of them"
             )
+        if self.precision == "bf16" and self.device != "cpu":
+            raise SettingError(
+                f"precision bf16 is for CPUs, device is {self.device}: use fp16 or fp32"
+            )
         if self.precision == "fp16" and self.device == "cpu":
             raise SettingError(
-                "precision fp16 is for GPUs, device is cpu: use fp32, or set device cuda"
+                "precision fp16 is for GPUs, device is cpu: use fp32 or bf16, or set device cuda"
             )
 
 

@@ -137,7 +137,8 @@ def matrix_products(config: BenchStepConfig) -> list[tuple[float, Callable[[], o
     if installed("torch"):
         import torch
 
-        kind = torch.float16 if config.precision == "fp16" else torch.float32
+        kinds = {"fp16": torch.float16, "bf16": torch.bfloat16}
+        kind = kinds.get(config.precision, torch.float32)
         matrix = torch.from_numpy(values).to(config.device, kind)
 
         def product() -> None:

@@ -45,6 +45,7 @@ class BenchStreamConfig:
     frames: int = setting(5, "frames of a case in a round, after one to warm up", minimum=1)
     threads: int = setting(2, "CPU threads of the network", minimum=1)
     device: str = setting("cpu", "cpu, cuda or cuda:N")
+    precision: str = setting("fp32", "fp32; fp16 on a GPU, bf16 on a CPU")
     seed: int = setting(0, "seed of the scenes", minimum=0)
 
     def __post_init__(self) -> None:
@@ -92,7 +93,12 @@ def bench_stream(config: BenchStreamConfig, out: Path | None = None) -> dict:
         peer = released_pass(SIZES[USUAL], config.threads, config.device, config.seed)
     except ImportError as error:
         peer, absent["released"] = None, f"{error.name} is not installed"
-    products = matrix_products(BenchStepConfig(threads=config.threads, device=config.device))
+    machine = {
+        "threads": config.threads,
+        "device": config.device,
+        "precision": config.precision,
+    }
+    products = matrix_products(BenchStepConfig(**machine))
     source, target = np.ones((2, COPY_BYTES // 8))
     times: dict[Case, list[dict[str, float]]] = {case: [] for case in runs}
     limits, copies, rounds = [], [], []
@@ -131,8 +137,8 @@ def prepared(absent: dict[str, str]) -> list[Case]:
 
 def runner(case: Case, config: BenchStreamConfig) -> Callable[[], dict[str, float]]:
     """What answers the case's next frame and returns the time of each stage [ms]."""
-    wanted = BackendConfig(threads=config.threads, device=config.device)
-    name = "onnx" if config.device == "cpu" else "torch"
+    wanted = BackendConfig(threads=config.threads, device=config.device, precision=config.precision)
+    name = "onnx" if (config.device, config.precision) == ("cpu", "fp32") else "torch"
     tracks = TracksConfig(max_tracks=case.tracks)
     if case.network == SMALL:
         weights, settings = load_weights(wanted.weights), StreamConfig(tracks)

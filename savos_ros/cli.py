@@ -21,6 +21,10 @@ from savos_ros.bags import commands as bag_commands
 from savos_ros.bags import convert_commands
 from savos_ros.options import JsonOption, SeedOption
 
+BenchPrecisionOption = Annotated[
+    str, typer.Option("--precision", help="fp32; fp16 on a GPU, bf16 on a CPU.")
+]
+
 app = typer.Typer(
     name="savos",
     help="Amodal instance masks from camera images and tracked instance masks.",
@@ -170,7 +174,7 @@ def bench_step(
     seconds: Annotated[float, typer.Option(help="For each number in a round [s].")] = 0.3,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
-    precision: Annotated[str, typer.Option(help="fp32, or fp16 on a GPU.")] = "fp32",
+    precision: BenchPrecisionOption = "fp32",
 ) -> None:
     """Step of the network on every engine, against what a matrix product reaches here."""
     from rich.console import Console
@@ -189,6 +193,7 @@ def bench_stream(
     frames: Annotated[int, typer.Option(help="Frames of a case in a round.")] = 5,
     threads: Annotated[int, typer.Option(help="CPU threads of the network.")] = 2,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    precision: BenchPrecisionOption = "fp32",
     seed: SeedOption = 0,
 ) -> None:
     """Whole frames by stage, tracks and image size, beside the released design's inference."""
@@ -197,7 +202,7 @@ def bench_stream(
     from savos_ros import bench_stream as bench
 
     with engine_commands.errors_as_lines("savos bench stream"):
-        config = bench.BenchStreamConfig(rounds, frames, threads, device, seed)
+        config = bench.BenchStreamConfig(rounds, frames, threads, device, precision, seed)
         bench.print_bench(bench.bench_stream(config, json), Console(width=160))
 
 

@@ -87,6 +87,8 @@ def candidates(config: BackendConfig) -> list[tuple[str, str]]:
     }
     if config.backend == "tensorrt" and not gpu:
         raise BackendError("model.backend tensorrt needs a GPU: set model.device cuda")
+    if config.backend == "onnx" and config.precision == "bf16":
+        raise BackendError("model.precision bf16 runs on torch: set model.backend auto or torch")
     if config.backend != "auto":
         if not have[config.backend]:
             raise BackendError(
@@ -95,6 +97,8 @@ def candidates(config: BackendConfig) -> list[tuple[str, str]]:
             )
         return [(config.backend, "chosen by model.backend")]
     order = ("tensorrt", "torch", "onnx") if gpu else ("onnx", "torch")
+    if config.precision == "bf16":
+        order = ("torch",)
     present = [name for name in order if have[name]]
     if not present:
         raise BackendError(f"no engine for {config.device} is installed: {hint[order[-1]]}")

@@ -16,6 +16,7 @@ from savos_model.layers import input_channels
 from savos_model.network import SavosNet, StepState
 from savos_model.weights import Weights
 
+HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
 WARM_UP = 3  # runs before a capture, so that libraries have chosen their kernels and memory
 
 
@@ -72,9 +73,9 @@ class TorchBackend:
     def forward(self, patches: torch.Tensor, h: torch.Tensor, c: torch.Tensor) -> list:
         """The step on tensors of this device; the fields of StepOutput, float32."""
         half = contextlib.nullcontext()
-        if self.precision == "fp16":
+        if self.precision in HALF:
             # Without its cache, so that a captured graph reads the weights anew each time.
-            half = torch.autocast(self.device.type, torch.float16, cache_enabled=False)
+            half = torch.autocast(self.device.type, HALF[self.precision], cache_enabled=False)
         with half:
             out, state = self.net.step(patches, StepState(h, c))
         return [t.float() for t in (out.mask_logits, out.alpha, out.residual, state.h, state.c)]

@@ -100,6 +100,9 @@ def run(
     ] = None,
     backend: Annotated[str | None, typer.Option(help="auto, onnx, tensorrt or torch.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32; fp16 on a GPU, bf16 on a CPU.")
+    ] = None,
     max_frames: Annotated[int, typer.Option(help="Stop after so many; 0 for all.", min=0)] = 0,
     video: Annotated[bool, typer.Option(help="Write the overlay video.")] = True,
     report: Annotated[
@@ -122,7 +125,7 @@ def run(
         from savos_ros.bags.report import RunReport
         from savos_ros.bags.run import REPORT, RunOptions, run_bag
 
-        given = {"weights": weights, "backend": backend, "device": device}
+        given = {"weights": weights, "backend": backend, "device": device, "precision": precision}
         config = BackendConfig(**{key: value for key, value in given.items() if value is not None})
         given = {"window": window, "stride": stride}
         given = {key: value for key, value in given.items() if value is not None}

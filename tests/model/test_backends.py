@@ -106,8 +106,22 @@ def test_gpu_engines_are_refused_on_a_cpu():
         candidates(BackendConfig(backend="tensorrt"))
     with pytest.raises(SettingError, match="fp16 is for GPUs"):
         BackendConfig(precision="fp16")
+    with pytest.raises(SettingError, match="bf16 is for CPUs"):
+        BackendConfig(precision="bf16", device="cuda")
     with pytest.raises(SettingError, match="got 'gpu'"):
         BackendConfig(device="gpu")
+
+
+def test_bf16_runs_on_torch_near_fp32():
+    pytest.importorskip("torch")
+    with pytest.raises(BackendError, match="set model.backend auto or torch"):
+        make_backend(BackendConfig(backend="onnx", precision="bf16"))
+    backend = make_backend(BackendConfig(precision="bf16", threads=1))
+    assert backend.name == "torch"
+    inputs = random_inputs(backend.weights, 2)
+    off = deviation(backend.step(*inputs), reference_step(backend.weights, *inputs))
+    assert 1e-4 < max(off.values()) < 5e-2
+    assert {getattr(backend.step(*inputs), name).dtype for name in off} == {np.dtype("float32")}
 
 
 def test_onnx_on_a_gpu_needs_the_other_package():
