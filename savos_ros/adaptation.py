@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import queue
 import threading
 import time
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from savos_model.config import SiteConfig
+from savos_model.memory import give_back_memory
 from savos_model.types import Frame
 from savos_model.weights import Weights, WeightsError, load_weights
 from savos_ros.adaptation_process import HANG_S, SiteProcess
@@ -186,6 +185,8 @@ class Adaptation:
         process.send(frame)
         self._sent += 1
         self._wanted = self._sent < self._config.min_frames
+        if not self._wanted:  # weights accepted before this burst are in force by now
+            give_back_memory()  # of the engines before them, and of the frames
 
     def _hear(self, facts: dict[str, Any]) -> None:
         """Act on what the process says."""
@@ -200,7 +201,6 @@ class Adaptation:
         self._state = facts.get("state", self._state)
         if facts.get("state") == "collecting":
             self._problem = ""
-            give_back_memory()
             while not self._frames.empty():  # of a burst before
                 self._frames.get_nowait()
             self._sent, self._broken, self._wanted = 0, False, True
@@ -243,9 +243,3 @@ class Adaptation:
         with self._lock:
             self._counts["restarts"] += 1
         self._wake.wait(pause)
-
-
-def give_back_memory() -> None:
-    """Return to the system what engines of earlier weights have left (glibc would keep it)."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)

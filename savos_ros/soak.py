@@ -38,6 +38,9 @@ class SoakOptions:
     adapt: bool = setting(False, "with adaptation, in a process of its own")
     ahead: int = setting(2, "frames sent before their answers", minimum=1, maximum=100)
     samples: int = setting(200, "measurements over the run", minimum=2, maximum=100_000)
+    warm_up: float = setting(
+        0.0, "hours that the verdict leaves out, a tenth at least", minimum=0.0, maximum=100_000.0
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -105,7 +108,7 @@ def soak(options: SoakOptions, out: Path | None, say: Callable[[str], None]) -> 
         with log.open("w") as output, NodeProcess(parameters, output, log) as node:
             process = psutil.Process(node.pid)
             with Feeder(options.limits(), process, node.check) as feeder:
-                report = Run(frames, base, feeder, process).go(
+                report = Run(frames, base, feeder, process, options.warm_up).go(
                     options.frames, options.samples, keep, say
                 )
             if report["ended"] == "complete":

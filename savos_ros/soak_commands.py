@@ -20,6 +20,9 @@ def soak(
     adapt: Annotated[bool, typer.Option("--adapt", help="While it adapts.")] = False,
     ahead: Annotated[int, typer.Option(help="Frames sent before their answers.")] = 2,
     samples: Annotated[int, typer.Option(help="Measurements over the run.")] = 200,
+    warm_up: Annotated[
+        float, typer.Option(help="Left out by the verdict, a tenth at least [h].")
+    ] = 0.0,
     json: JsonOption = None,
 ) -> None:
     """Run hours of frames through the node as fast as it answers; what grows is found.
@@ -42,7 +45,7 @@ def soak(
             raise SettingError(f"--size must be COLUMNSxROWS such as 160x96, got {size}")
         width, height = map(int, sides)
         options = soaking.SoakOptions(
-            hours, width, height, tracks, seed, weights, refine, adapt, ahead, samples
+            hours, width, height, tracks, seed, weights, refine, adapt, ahead, samples, warm_up
         )
         report = soaking.soak(options, json, typer.echo)
     except (DemoError, ValueError, OSError) as error:

@@ -38,6 +38,7 @@ class Run:
         base: scores of each frame by the base weights.
         feeder: connected to the node.
         process: of the node.
+        warm_up_h: by the stamps, before the verdict compares anything.
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class Run:
         base: list[np.ndarray],
         feeder: Feeder,
         process: psutil.Process,
+        warm_up_h: float,
     ) -> None:
         self._frames, self._base, self._feeder, self._process = frames, base, feeder, process
         self._numbers: dict[int, dict[int, int]] = {}  # by round of the loop: new label -> old
         self._begun_s, self._cpu_s, self._sent, self._model = time.monotonic(), 0.0, 0, ""
         self._samples: list[dict] = []
+        self._warm_up_h = warm_up_h
         self._clear()
 
     def go(
@@ -146,7 +149,7 @@ class Run:
             "lost": feeder.lost,
             "unmatched": feeder.unmatched,
             "node": figures(feeder.values) if MEASURED in feeder.values else {},
-            "verdict": verdict(self._samples),
+            "verdict": verdict(self._samples, self._warm_up_h),
             "samples": self._samples,
         }
 

@@ -21,8 +21,12 @@ LIMITS = {
 BELOW_BASE = 0.005  # what the recall of visible pixels may lie under that of the base weights
 
 
-def verdict(samples: Sequence[dict]) -> dict:
-    """Compare the last tenth of the samples with the second one, the first being warm-up.
+def verdict(samples: Sequence[dict], warm_up_h: float = 0.0) -> dict:
+    """Compare the last tenth of the samples with the one that follows the warm-up.
+
+    Args:
+        samples: of soak_run, in order.
+        warm_up_h: hours by the stamps; a tenth of the samples at least.
 
     Returns:
         compared: by quantity, mean early and late (threads and handles: median), growth (a share),
@@ -30,20 +34,21 @@ def verdict(samples: Sequence[dict]) -> dict:
         base weights on the same frames, limit, kept; flat: all of it, None with too few samples.
     """
     tenth = len(samples) // 10
-    if len(samples) < MIN_SAMPLES:
+    first = max(tenth, sum(row["hours"] <= warm_up_h for row in samples))
+    if len(samples) < max(MIN_SAMPLES, first + 2 * tenth):
         return {"compared": {}, "against_base": None, "flat": None}
-    early, late = samples[tenth : 2 * tenth], samples[-tenth:]
+    early, late = samples[first : first + tenth], samples[-tenth:]
     compared = {}
     for name, limit in LIMITS.items():
         pair = [[row[name] for row in part if row.get(name) is not None] for part in (early, late)]
         if not all(pair):
             continue
         middle = np.median if limit == 0.0 else np.mean
-        first, last = (float(middle(values)) for values in pair)
-        growth = last / first - 1
+        began, ended = (float(middle(values)) for values in pair)
+        growth = ended / began - 1
         flat = None if limit is None else abs(growth) <= limit if limit == 0.0 else growth <= limit
         compared[name] = {
-            "early": first, "late": last, "growth": growth, "limit": limit, "flat": flat,
+            "early": began, "late": ended, "growth": growth, "limit": limit, "flat": flat,
         }  # fmt: skip
     against = against_base(late)
     flat = (against is None or against["kept"]) and all(

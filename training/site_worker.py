@@ -10,6 +10,7 @@ import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from savos_model.memory import give_back_memory
 from training.site_pipe import receive, tell
 
 NICENESS = 19
@@ -41,6 +42,7 @@ def main(descriptor: int) -> int:
                 else:
                     frames.append(frame)
             site.learn(frames)
+            give_back_memory()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return 0  # the node is gone
     except Exception as error:

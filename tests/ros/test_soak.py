@@ -60,8 +60,9 @@ def test_scores_are_of_given_withheld_and_hidden_objects():
 
 def samples(growth=0.0, threads=0, recall=1.0, count=40):
     return [
-        {"rss_mb": 200 * (1 + growth * k / count), "threads": 20 + (threads if k > 30 else 0),
-         "handles": 9, "cpu_ms": 5.0 + k, "latency_p50_ms": None,
+        {"hours": (k + 1) / 10, "rss_mb": 200 * (1 + growth * k / count),
+         "threads": 20 + (threads if k > 30 else 0), "handles": 9, "cpu_ms": 5.0 + k,
+         "latency_p50_ms": None,
          "scores": {"visible_recall": recall}, "base": {"visible_recall": 1.0}}
         for k in range(count)
     ]  # fmt: skip
@@ -78,6 +79,9 @@ def test_verdict_compares_the_end_with_what_followed_the_warm_up():
     drift = verdict(samples(recall=0.99))
     assert not drift["flat"] and not drift["against_base"]["kept"]
     assert verdict(samples(count=19))["flat"] is None
+    late = verdict(samples(growth=0.01), warm_up_h=2.0)
+    assert late["compared"]["rss_mb"]["early"] == pytest.approx(200 * (1 + 0.01 * 21.5 / 40))
+    assert verdict(samples(), warm_up_h=3.3)["flat"] is None
     unscored = verdict(samples(recall=None))
     assert unscored["flat"] and unscored["against_base"] is None
 
