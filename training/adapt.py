@@ -53,7 +53,6 @@ class AdaptConfig:
     length: int = setting(8, "frames per window", minimum=3)
     checked: int = setting(48, "windows that measure the visible IoU", minimum=1)
     min_px: int = setting(100, "smallest visible area of a window [px]", minimum=1)
-    pull: float = setting(0.0, "weight of the squared distance to the given weights", minimum=0.0)
     seed: int = setting(0, "seed of everything", minimum=0)
     device: str = setting(SiteConfig().device, "cpu, cuda or cuda:N")
     bf16: bool = setting(True, "bfloat16 convolutions")
@@ -136,7 +135,7 @@ def adapt(
     if not places:
         return AdaptResult(weights, [], f"no track is seen for {config.length} frames")
     source = StoredWindows([clip], places, config.length, config.device)
-    net, start, average = (network(weights, config.device) for _ in range(3))
+    net, average = (network(weights, config.device) for _ in range(2))
     checks = check_batches(held or clip, weights.model, config, augment.enlarge)
     optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
     history = [{"iteration": 0, "visible_iou": visible_iou(net, checks, config.bf16)}]
@@ -148,7 +147,7 @@ def adapt(
         losses = savos_losses(net, targets, loss, bf16=config.bf16)
         total = total_loss(losses, loss)
         optimiser.param_groups[0]["lr"] = config.rate(iteration)
-        learn(net, optimiser, total + config.pull * distance(net, start) if config.pull else total)
+        learn(net, optimiser, total)
         average_into(average.state_dict(), net, config.ema)
         terms = {"loss": total, **losses._asdict()}
         parts.append({name: value.item() for name, value in terms.items()})
@@ -235,12 +234,6 @@ def visible_iou(net: SavosNet, batches: Sequence[Targets], bf16: bool) -> float:
         both, either = (part.sum((-2, -1)) for part in (said & seen, said | seen))
         found.append((both / either.clamp_min(1)).flatten())
     return float(torch.cat(found).mean()) if found else 0.0
-
-
-def distance(net: SavosNet, start: SavosNet) -> Tensor:
-    """Squared distance of two networks' parameters."""
-    pairs = zip(net.parameters(), start.parameters(), strict=True)
-    return torch.stack([(a - b.detach()).square().sum() for a, b in pairs]).sum()
 
 
 def network(weights: Weights, device: str) -> SavosNet:
