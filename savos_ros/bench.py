@@ -22,7 +22,7 @@ from savos_ros.bags import recording
 from savos_ros.bags.recording import START_NS, RecordOptions, SourceFrame, record
 from savos_ros.demo_session import DemoError, NodeProcess, Recorder, environment
 from training.data.street import StreetConfig, generate
-from training.results import write_results
+from training.results import keep_results
 
 WARM_UP_S = 60.0  # memory is compared with that after one minute; before it caches fill
 CLIP_FRAMES = 100
@@ -101,8 +101,7 @@ def bench_node(options: BenchOptions, out: Path | None) -> dict:
         del kept
         report = run(bag, folder / "node.log", options)
     report = {"tracks_per_frame": masks, "image": "1242x375", "rate_in_hz": 10.0, **report}
-    if out is not None:
-        write_results(out, report, seed=options.seed)
+    keep_results(out, report, options.seed)
     return report
 
 

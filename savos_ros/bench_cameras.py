@@ -16,7 +16,7 @@ from savos_model.settings import check_settings, setting
 from savos_ros.bags.recording import RecordOptions, record
 from savos_ros.bench import CLIP_FRAMES, CountingRecorder, figures, frames_with, playing
 from savos_ros.demo_session import NODE, NodeProcess, environment
-from training.results import write_results
+from training.results import keep_results
 
 PARAMETERS = {"diagnostics.window": "100000"}
 
@@ -60,8 +60,7 @@ def bench_cameras(options: CamerasOptions, out: Path | None) -> dict:
         runs = [run(bag, folder, count, options.seconds) for count in range(1, options.cameras + 1)]
     report = {"image": "1242x375", "rate_in_hz": 10.0, "tracks": options.tracks}
     report |= {"seconds": options.seconds, "runs": runs, "per_added_camera": added(runs)}
-    if out is not None:
-        write_results(out, report, seed=options.seed)
+    keep_results(out, report, options.seed)
     return report
 
 

@@ -12,7 +12,7 @@ from savos_ros.bags.fleet import label_bags
 from savos_ros.bags.label import LABELS, Labelled, LabelOptions
 from savos_ros.bags.run import RESULT_BAG
 from savos_ros.bags.types import BagError
-from training.results import write_results
+from training.results import keep_results
 
 WAYS = ("one_process", "ray")
 
@@ -62,8 +62,7 @@ def bench_label(
         "speedup": round(speeds["ray"] / speeds["one_process"], 3),
         "equal": equal,
     }
-    if out is not None:
-        write_results(out, metrics, seed=0)
+    keep_results(out, metrics, 0)
     return metrics
 
 

@@ -17,7 +17,7 @@ from savos_ros.bags import recording
 from savos_ros.bench_scene import scene
 from savos_ros.demo_session import START_LIMIT_S, DemoError, NodeProcess, Recorder, environment
 from savos_ros.qos import profile
-from training.results import write_results
+from training.results import keep_results
 
 ACTIVE = re.compile(r"\[(\d+\.\d+)\] .*: active: ")
 SIZE, TRACKS, PERIOD_S = (375, 1242), 10, 0.1
@@ -100,8 +100,7 @@ def bench_start(options: StartOptions, out: Path | None) -> dict:
                 rows.append(start(pictures, Path(name) / "node.log", parameters))
     report = {kind: summary(rows) for kind, rows in times.items()}
     report |= {"rounds": options.rounds, "tracks": TRACKS, "image": f"{SIZE[1]}x{SIZE[0]}"}
-    if out is not None:
-        write_results(out, report, seed=options.seed)
+    keep_results(out, report, options.seed)
     return report
 
 

@@ -19,7 +19,7 @@ from savos_model.backends.reference import random_inputs
 from savos_model.config import BackendConfig, ModelConfig
 from savos_model.layers import parameter_shapes, step_flop
 from savos_model.weights import Weights
-from training.results import write_results
+from training.results import keep_results
 
 TRACKS = (1, 4, 10, 20, 50)
 NETWORKS = {
@@ -73,8 +73,7 @@ def bench_step(config: BenchStepConfig, out: Path | None = None) -> dict:
             | {"times_limit": median(measured) * limit / gflop}
         )
     report = {"settings": asdict(config), "limit_gflops": limit, "absent": absent, "rows": rows}
-    if out is not None:
-        write_results(out, report, seed=0)
+    keep_results(out, report, 0)
     return report
 
 

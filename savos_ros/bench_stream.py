@@ -27,7 +27,7 @@ from savos_ros import message_kit
 from savos_ros.bench_messages import message_runner
 from savos_ros.bench_scene import PERIOD_NS, scene
 from savos_ros.bench_step import NETWORKS, BenchStepConfig, matrix_products, random_weights
-from training.results import write_results
+from training.results import keep_results
 
 SMALL, LARGE = NETWORKS
 TRACKS = (1, 4, 5, 10, 20, 50, 100)
@@ -120,8 +120,7 @@ def bench_stream(config: BenchStreamConfig, out: Path | None = None) -> dict:
         "released": against_released(rows, rounds),
         "absent": absent,
     }
-    if out is not None:
-        write_results(out, report, seed=config.seed)
+    keep_results(out, report, config.seed)
     return report
 
 

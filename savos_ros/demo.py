@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from savos_model.settings import SettingError, check_settings, setting
 from savos_ros.bags.from_street import street_to_bag
 from savos_ros.bags.recording import RecordOptions
+from savos_ros.bags.run import write_json
 from savos_ros.bags.types import BagError
 from savos_ros.demo_report import record_results, report_table, review, summary
 from savos_ros.demo_session import DemoError, environment, run_session
@@ -75,9 +75,7 @@ def run_demo(out: Path, options: DemoOptions) -> dict:
     result = summary(session.sent, findings, session.values)
     text = report_table(result, findings, session.values)
     (out / TABLE).write_text(text, encoding="utf-8")
-    hidden = out / f".{SUMMARY}.part"
-    hidden.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    hidden.replace(out / SUMMARY)
+    write_json(out / SUMMARY, result)
     print(text, end="")
     return result
 

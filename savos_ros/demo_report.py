@@ -23,6 +23,7 @@ from savos_ros.bags.writer import BagWriter
 from savos_ros.overlay import draw
 from savos_ros.results import amodal_objects, whole_objects
 from savos_ros.settings import OverlayConfig
+from training.files import write_file
 
 MASKS_TYPE = "savos_ros/msg/AmodalMaskArray"
 PARTS = ("p50", "p95", "p99")
@@ -67,7 +68,7 @@ def review(bag: Path, results: Mapping[int, bytes], video: Path, sheet: Path) ->
             scores.add(objects, item.frame.instances, item.truth, shape)
             keep_best(rows, Row(_truth_hidden_px(item), item, objects), SHEET_ROWS)
     if rows:
-        _write_png(sheet, contact_sheet(rows))
+        write_file(sheet, cv2.imencode(".png", contact_sheet(rows))[1].tobytes())
     for method, row in scores.summary().items():
         findings.miou[method] = {name: row[name] for name in ("full", "occluded")}
         findings.scored = row["n"]
@@ -114,12 +115,6 @@ def _titles() -> np.ndarray:
         at = (index * (SHEET_WIDTH + SHEET_GAP) + 4, TITLE_PX - 8)
         cv2.putText(bar, title, at, cv2.FONT_HERSHEY_SIMPLEX, 0.55, (0, 0, 0), 1, cv2.LINE_AA)
     return bar
-
-
-def _write_png(path: Path, picture: np.ndarray) -> None:
-    hidden = path.with_name(f".{path.name}.part")
-    hidden.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
-    hidden.replace(path)
 
 
 def summary(sent: int, findings: Findings, values: Mapping[str, str]) -> dict:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from savos_ros import command_docs, message_docs, result_docs, settings
+from training.files import write_file
 
 CARD = Path("savos_model/shipped/README.md")
 
@@ -98,8 +99,6 @@ def update(root: Path) -> list[Path]:
     changed = []
     for path, text in wanted.items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            temporary = path.with_suffix(path.suffix + ".tmp")
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
+            write_file(path, text)
             changed.append(path)
     return changed

@@ -18,7 +18,7 @@ from savos_ros.soak_run import Run
 from savos_ros.soak_scene import PERIOD_NS, base_scores, renumbering, soak_frames
 from savos_ros.soak_verdict import MIN_SAMPLES
 from training.data.street import StreetConfig
-from training.results import write_results
+from training.results import keep_results
 
 LOOP_FRAMES = 100
 FIRST_DOMAIN, DOMAINS = 215, 18  # Linux has these too; short runs and tests stay below 102
@@ -99,8 +99,7 @@ def soak(options: SoakOptions, out: Path | None, say: Callable[[str], None]) -> 
     told = {name: getattr(options, name) for name in options.__dataclass_fields__}
 
     def keep(report: dict) -> None:
-        if out is not None:
-            write_results(out, {"options": told, **report}, seed=options.seed)
+        keep_results(out, {"options": told, **report}, options.seed)
 
     with tempfile.TemporaryDirectory() as name:
         log = Path(name) / "node.log"

@@ -29,7 +29,7 @@ from training.bench_variants import (
 )
 from training.commands import reported
 from training.data.store import store_clip
-from training.results import write_results
+from training.results import keep_results
 
 Value = TypeVar("Value")
 PEERS = [name for name, variant in VARIANTS.items() if variant.image is not None]
@@ -77,8 +77,7 @@ def bench_train(config: BenchTrainConfig, out: Path | None = None) -> dict:
         "variants": variants,
         "ratios": {ours: {peer: ratios(ours, peer, rounds) for peer in PEERS} for ours in OURS},
     }
-    if out is not None:
-        write_results(out, metrics, seed=config.seed)
+    keep_results(out, metrics, config.seed)
     return metrics
 
 

@@ -19,7 +19,7 @@ from training.augment import AugmentConfig, make_input
 from training.config import DataConfig
 from training.data.store import Clip
 from training.metrics import PAPER
-from training.results import write_results
+from training.results import keep_results
 from training.windows import Place, gather, list_places, split_clips
 
 THRESHOLDS = np.linspace(0.1, 0.9, 17).round(2)
@@ -156,25 +156,22 @@ def calibrate(
     hidden = hidden_pixels(net, held, chosen, length, AugmentConfig(behind=0.0, paste=1.0))
     temperature = fit_temperature(hidden)
     threshold, iou = best_threshold(hidden, temperature)
-    before, after = (reliability(hidden, t) for t in (1.0, temperature))
+    bins = {"before": reliability(hidden, 1.0), "after": reliability(hidden, temperature)}
     info = {
         **given.info,
         "best_threshold": f"{threshold:.2f}",
         "whole_iou": f"{iou:.4f}",
         "temperature": f"{temperature:.4f}",
-        "ece_before": f"{expected_calibration_error(before):.4f}",
-        "ece": f"{expected_calibration_error(after):.4f}",
+        "ece_before": f"{expected_calibration_error(bins['before']):.4f}",
+        "ece": f"{expected_calibration_error(bins['after']):.4f}",
     }
     done = dataclasses.replace(given, name=name, info=info)
     save_weights(out, done)
-    if results:
-        bins = {"before": before, "after": after}
-        figures = {key: info[key] for key in ("temperature", "ece_before", "ece", "best_threshold")}
-        metrics = {
-            "data": [store.name for store in stores],
-            "pixels": len(hidden.truth),
-            "bins": {key: [part._asdict() for part in parts] for key, parts in bins.items()},
-            **{key: float(value) for key, value in figures.items()},
-        }
-        write_results(results, metrics, seed=11)
+    metrics = {
+        "data": [store.name for store in stores],
+        "pixels": len(hidden.truth),
+        "bins": {key: [part._asdict() for part in parts] for key, parts in bins.items()},
+        **{key: float(info[key]) for key in ("temperature", "ece_before", "ece", "best_threshold")},
+    }
+    keep_results(results, metrics, 11)
     return done

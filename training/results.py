@@ -9,9 +9,10 @@ import platform
 import shlex
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from training.files import write_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,25 +53,18 @@ def write_results(
         text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     except (TypeError, ValueError) as error:
         raise ResultsError(f"metrics must be plain JSON values: {error}") from error
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_file(Path(path), text)
     return document
 
 
-def keep_results(out: Path | None, metrics: dict, seed: int, console: Console) -> None:
-    """Write a results file where one is wanted, and say so."""
+def keep_results(
+    out: Path | None, metrics: dict, seed: int, console: Console | None = None
+) -> None:
+    """Write a results file where one is wanted, and say so on the console, if any."""
     if out is not None:
         write_results(out, metrics, seed=seed)
-        console.print(f"written: {out}")
+        if console is not None:
+            console.print(f"written: {out}")
 
 
 def read_results(path: str | Path) -> dict:

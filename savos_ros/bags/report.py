@@ -15,6 +15,7 @@ from savos_ros.bags.reader import BagFrame
 from savos_ros.bags.report_page import Course, Strip, page
 from savos_ros.bags.run import MASKS_TOPIC
 from savos_ros.bags.strips import Row, hidden_px, keep_best, pictures
+from training.files import write_file
 
 STRIPS, STRIP_PX, JPEG_QUALITY = 6, 720, 82
 
@@ -66,10 +67,7 @@ class RunReport:
             for row in sorted(self.rows, key=lambda row: row.item.frame.stamp_ns)
         ]
         seconds = (max(self.stamps_ns, default=start) - start) / 1e9
-        text = page(summary, strips, self.times_ms, list(self.courses.values()), seconds)
-        hidden = path.with_name(f".{path.name}.part")
-        hidden.write_text(text, "utf-8")
-        hidden.replace(path)
+        write_file(path, page(summary, strips, self.times_ms, [*self.courses.values()], seconds))
 
 
 def _strip(row: Row, seconds: float) -> Strip:

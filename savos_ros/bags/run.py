@@ -30,6 +30,7 @@ from savos_ros.bags.video import VideoWriter
 from savos_ros.bags.writer import BagWriter
 from savos_ros.overlay import draw
 from savos_ros.settings import InputConfig, OverlayConfig
+from training.files import write_file
 
 MASKS_TOPIC, REFINED_TOPIC = "/savos/masks", "/savos/masks_refined"
 RESULT_BAG = "result"
@@ -278,6 +279,4 @@ def _percentiles(values: list[float]) -> dict[str, float]:
 
 def write_json(path: Path, data: dict) -> None:
     """Write a JSON file, whole or not at all."""
-    hidden = path.with_name(f".{path.name}.part")
-    hidden.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n")
-    hidden.replace(path)
+    write_file(path, json.dumps(data, indent=1, allow_nan=False) + "\n")

@@ -43,7 +43,7 @@ def test_failed_rename_leaves_no_temporary_file(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(results.os, "replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_results(tmp_path / "out.json", {}, seed=0)
     assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from training.data.provenance import PARTS
+from training.files import write_file
 from training.report.cells import Results
 from training.report.figures import (
     adapt_plot,
@@ -16,7 +17,6 @@ from training.report.figures import (
     stream_plot,
     tsne_plot,
 )
-from training.report.files import write_file
 from training.report.markdown import (
     ablations_table,
     figures_table,

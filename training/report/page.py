@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from training.files import write_file
 from training.report.cells import lookup, setting
 from training.report.figures import bars
-from training.report.files import write_file
 from training.report.markdown import DASH, table
 from training.report.plotting import colour_of
 from training.results import ResultsError, read_results
