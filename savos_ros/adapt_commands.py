@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from savos_ros.arguments import given, names_of, one_line_errors, ours_of
 from savos_ros.options import (
     CarMasksOption,
     JsonOption,
@@ -47,7 +48,7 @@ def _config(**options: Any) -> AdaptConfig:
     """Settings out of the options that were given."""
     from training.adapt import AdaptConfig
 
-    return AdaptConfig(**{name: value for name, value in options.items() if value is not None})
+    return AdaptConfig(**given(**options))
 
 
 @app.command("fishbowl")
@@ -74,9 +75,7 @@ def adapt_fishbowl(
     Example: savos adapt fishbowl --data ../shared/data/fishbowl/val --types BigFishB
     --weights runs/unseen/best.safetensors --json docs/results/adapt_BigFishB.json
     """
-    from training.commands import names_of, ours_of, reported
-
-    def run() -> None:
+    with one_line_errors():
         from training.adapt_fishbowl import adapt_fishbowl
 
         config = _config(
@@ -87,8 +86,6 @@ def adapt_fishbowl(
             data, ours_of(weights, mode), config, json, out,
             types=names_of(types), subset=subset, half=half, processes=processes, seed=seed,
         )  # fmt: skip
-
-    raise typer.Exit(reported(run))
 
 
 @app.command("kitti-boxes")
@@ -116,9 +113,7 @@ def adapt_kitti_boxes(
 
     Example: savos adapt kitti-boxes --data ../shared/data/kitti_mots --sequences 0000,0001
     """
-    from training.commands import names_of, ours_of, reported
-
-    def run() -> None:
+    with one_line_errors():
         from training.adapt_kitti import adapt_kitti
 
         config = _config(
@@ -129,8 +124,6 @@ def adapt_kitti_boxes(
             data, names_of(sequences), masks, ours_of(weights, mode), config, json, out,
             half=half, processes=processes, seed=seed,
         )  # fmt: skip
-
-    raise typer.Exit(reported(run))
 
 
 @app.command("kins-video-car")
@@ -161,9 +154,7 @@ def adapt_kins_video_car(
     Example: savos adapt kins-video-car --raw kitti_raw --masks pointtrack --kins
     instances_train.json --mapping mapping --json out.json
     """
-    from training.commands import ours_of, reported
-
-    def run() -> None:
+    with one_line_errors():
         from training.adapt_kins import adapt_kins
         from training.data.kins_drives import annotated_drives, truth_source
 
@@ -175,8 +166,6 @@ def adapt_kins_video_car(
         adapt_kins(
             drives, ours_of(weights, mode), config, json, out, processes=processes, seed=seed
         )
-
-    raise typer.Exit(reported(run))
 
 
 @app.command("curve")
@@ -201,9 +190,7 @@ def adapt_curve(
     Example: savos adapt curve --clip ../shared/data/fishbowl/val/fishbowl_0024 --types BigFishB
     --weights runs/unseen/best.safetensors --json docs/results/adapt_curve.json
     """
-    from training.commands import names_of, ours_of, reported
-
-    def run() -> None:
+    with one_line_errors():
         from training.adapt_curve import adapt_curve
         from training.evaluate_fishbowl import ClipJob
 
@@ -213,5 +200,3 @@ def adapt_curve(
         )  # fmt: skip
         job = ClipJob(clip, ("ours",), ours_of(weights, mode), types=tuple(names_of(types)))
         adapt_curve(job, config, json, seed=seed)
-
-    raise typer.Exit(reported(run))

@@ -17,6 +17,7 @@ from savos_ros import (
     report_commands,
     soak_commands,
 )
+from savos_ros.arguments import names_of, one_line_errors
 from savos_ros.bags import commands as bag_commands
 from savos_ros.bags import convert_commands
 from savos_ros.options import JsonOption, SeedOption
@@ -109,11 +110,11 @@ def weights_calibrate(
     json: JsonOption = None,
 ) -> None:
     """Make confidence honest: fit its temperature on visible pixels hidden artificially."""
-    from training.calibrate import calibrate
-    from training.commands import names_of, reported
+    with one_line_errors():
+        from training.calibrate import calibrate
 
-    stores = [Path(store) for store in names_of(data)]
-    raise typer.Exit(reported(lambda: calibrate(weights, stores, out, name, json)))
+        stores = [Path(store) for store in names_of(data)]
+        calibrate(weights, stores, out, name, json)
 
 
 @app.command()
@@ -239,10 +240,15 @@ def bench_train(
     seed: Annotated[int, typer.Option(help="Seed of scene and weights.")] = 0,
 ) -> None:
     """Training speed and memory beside the released design's, re-created, in one run."""
-    from training.bench_train import bench_command
+    from rich.console import Console
 
-    settings = {"rounds": rounds, "tracks": tracks, "frames": frames, "threads": threads}
-    raise typer.Exit(bench_command(json, device=device, seed=seed, **settings))
+    with one_line_errors():
+        from training import bench_train as bench
+
+        config = bench.BenchTrainConfig(
+            rounds, tracks, frames, threads=threads, device=device, seed=seed
+        )
+        bench.print_bench(bench.bench_train(config, json), Console())
 
 
 @app.command(

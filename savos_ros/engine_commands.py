@@ -12,6 +12,7 @@ import numpy as np
 import typer
 
 from savos_model.config import BackendConfig
+from savos_ros.options import JsonOption
 
 WeightsArgument = Annotated[str, typer.Argument(help="Shipped name or .safetensors file.")]
 PrecisionOption = Annotated[str, typer.Option(help="fp32 or fp16.")]
@@ -55,7 +56,7 @@ def build_engine(
         str, typer.Option(help="Build for other GPUs, as 8.9; needs TensorRT for RTX, but no GPU.")
     ] = "",
     engine_dir: Annotated[str, typer.Option(help="Folder; empty: the node's default.")] = "",
-    json: Annotated[Path | None, typer.Option("--json", help="Results file to write.")] = None,
+    json: JsonOption = None,
 ) -> None:
     """Build a TensorRT engine ahead of time, so that the node starts at once.
 

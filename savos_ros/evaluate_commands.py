@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from savos_model.config import FlowConfig
+from savos_ros.arguments import given, names_of, one_line_errors, ours_of
 from savos_ros.options import (
     CarMasksOption,
     DataOption,
@@ -32,7 +33,9 @@ FLOW = FlowConfig().method
 MethodsOption = Annotated[
     str, typer.Option(help=f"ours, visible, convex, flowK[_forward|_backward][_any], {FILES}.")
 ]
-METHODS = "ours,visible,convex,flow3,flow5"
+FrameMethodsOption = Annotated[str, typer.Option(help=f"ours, visible, convex, {FILES}.")]
+FRAME_METHODS = "ours,visible,convex"
+METHODS = f"{FRAME_METHODS},flow3,flow5"
 
 
 @app.command("fishbowl")
@@ -54,11 +57,13 @@ def evaluate_fishbowl(
 
     Example: savos evaluate fishbowl --data ../shared/data/fishbowl/val --json out.json
     """
-    from training.commands import fishbowl
+    with one_line_errors():
+        from training.evaluate_fishbowl import evaluate_fishbowl
 
-    raise typer.Exit(
-        fishbowl(data, json, mode, weights, methods, processes, seed, subset, types, flow)
-    )
+        evaluate_fishbowl(
+            data, names_of(methods), ours_of(weights, mode, flow), json,
+            processes=processes, seed=seed, subset=subset, types=names_of(types),
+        )  # fmt: skip
 
 
 @app.command("kins-video-car")
@@ -82,9 +87,7 @@ def evaluate_kins_video_car(
     Example: savos evaluate kins-video-car --raw kitti_raw --masks pointtrack --kins
     instances_train.json --mapping mapping --json out.json
     """
-    from training.commands import names_of, ours_of, reported
-
-    def run() -> None:
+    with one_line_errors():
         from training.data.kins_drives import annotated_drives, truth_source
         from training.evaluate_kins import evaluate_kins
 
@@ -92,15 +95,13 @@ def evaluate_kins_video_car(
         ours = ours_of(weights, mode, flow)
         evaluate_kins(drives, names_of(methods), ours, json, processes=processes, seed=seed)
 
-    raise typer.Exit(reported(run))
-
 
 @app.command("street")
 def evaluate_street(
     json: JsonOption = None,
     mode: ModeOption = "forward",
     weights: WeightsOption = None,
-    methods: MethodsOption = "ours,visible,convex",
+    methods: MethodsOption = FRAME_METHODS,
     scenes: Annotated[int | None, typer.Option(help="Scenes.")] = None,
     frames: Annotated[int | None, typer.Option(help="Frames of each.")] = None,
     first_seed: Annotated[int | None, typer.Option(help="Seed of the first scene.")] = None,
@@ -111,17 +112,12 @@ def evaluate_street(
 
     Example: savos evaluate street --mode bidirectional --json out.json
     """
-    from training.commands import names_of, ours_of, reported
-
-    def run() -> None:
+    with one_line_errors():
         from training.evaluate_street import StreetScenes, evaluate_street
 
-        given = {"scenes": scenes, "frames": frames, "first_seed": first_seed}
-        which = StreetScenes(**{name: value for name, value in given.items() if value is not None})
+        which = StreetScenes(**given(scenes=scenes, frames=frames, first_seed=first_seed))
         ours = ours_of(weights, mode)
         evaluate_street(which, names_of(methods), ours, json, processes=processes, seed=seed)
-
-    raise typer.Exit(reported(run))
 
 
 @app.command("lag")
@@ -139,9 +135,11 @@ def evaluate_lag(
 
     Example: savos evaluate lag --data ../shared/data/fishbowl/val --json out.json
     """
-    from training.commands import lag
+    with one_line_errors():
+        from training.evaluate_lag import evaluate_lag
 
-    raise typer.Exit(lag(data, json, modes, weights, processes, seed))
+        ours, names = ours_of(weights, "forward"), names_of(modes)
+        evaluate_lag(data, ours, json, modes=names, processes=processes, seed=seed)
 
 
 @app.command("options")
@@ -156,9 +154,11 @@ def evaluate_options(
 
     Example: savos evaluate options --data ../shared/data/fishbowl/val --json out.json
     """
-    from training.commands import options
+    with one_line_errors():
+        from training.evaluate_options import evaluate_options
 
-    raise typer.Exit(options(data, json, weights, processes, seed))
+        ours = ours_of(weights, "forward")
+        evaluate_options(data, ours, json, processes=processes, seed=seed)
 
 
 @app.command("chewing-gum")
@@ -170,9 +170,7 @@ def evaluate_chewing_gum(
     json: JsonOption = None,
     mode: ModeOption = "forward",
     weights: WeightsOption = None,
-    methods: Annotated[
-        str, typer.Option(help=f"ours, visible, convex, {FILES}.")
-    ] = "ours,visible,convex",
+    methods: FrameMethodsOption = FRAME_METHODS,
     videos: Annotated[int, typer.Option(help="Videos to generate.")] = 1000,
     video_seed: Annotated[int, typer.Option(help="Seed of the generated videos.")] = 1,
     processes: ProcessesOption = 1,
@@ -183,11 +181,13 @@ def evaluate_chewing_gum(
 
     Example: savos evaluate chewing-gum --data gum.npz --json out.json
     """
-    from training.commands import chewing_gum
+    with one_line_errors():
+        from training.evaluate_chewing_gum import evaluate_chewing_gum
 
-    raise typer.Exit(
-        chewing_gum(data, json, mode, weights, methods, videos, video_seed, processes, seed, flow)
-    )
+        evaluate_chewing_gum(
+            data, names_of(methods), ours_of(weights, mode, flow), json,
+            count=videos, video_seed=video_seed, processes=processes, seed=seed,
+        )  # fmt: skip
 
 
 @app.command("kitti-boxes")
@@ -199,9 +199,7 @@ def evaluate_kitti_boxes(
     masks: Annotated[str, typer.Option(help="truth or tracker.")] = "truth",
     weights: WeightsOption = None,
     flow: FlowOption = FLOW,
-    methods: Annotated[
-        str, typer.Option(help=f"ours, visible, convex, {FILES}.")
-    ] = "ours,visible,convex",
+    methods: FrameMethodsOption = FRAME_METHODS,
     processes: ProcessesOption = 1,
     seed: SeedOption = 0,
 ) -> None:
@@ -209,8 +207,10 @@ def evaluate_kitti_boxes(
 
     Example: savos evaluate kitti-boxes --data ../shared/data/kitti_mots --sequences 0000,0001
     """
-    from training.commands import kitti_boxes
+    with one_line_errors():
+        from training.evaluate_kitti import evaluate_kitti
 
-    raise typer.Exit(
-        kitti_boxes(data, sequences, json, mode, masks, weights, flow, methods, processes, seed)
-    )
+        evaluate_kitti(
+            data, names_of(sequences), masks, ours_of(weights, mode, flow), json,
+            methods=names_of(methods), processes=processes, seed=seed,
+        )  # fmt: skip

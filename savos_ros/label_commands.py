@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from savos_ros.arguments import given
 from savos_ros.bags.commands import clear_errors
 from savos_ros.options import ProcessesOption, WeightsOption
 
@@ -41,13 +42,12 @@ def label(
         from savos_ros.bags.label import LabelOptions
         from savos_ros.bags.reader import Topics
 
-        engine = {"weights": weights, "backend": backend, "device": device, "threads": threads}
-        memory = {} if memory_mb is None else {"memory_mb": memory_mb}
+        engine = given(weights=weights, backend=backend, device=device, threads=threads)
         options = LabelOptions(
-            BackendConfig(**{key: value for key, value in engine.items() if value is not None}),
+            BackendConfig(**engine),
             topics=Topics(image, instances, truth),
             iterations=SiteConfig().max_iterations if adapt else 0,
-            **memory,
+            **given(memory_mb=memory_mb),
         )
         results = label_bags(bags, out, options, processes=processes, ray=ray)
     raise typer.Exit(_print(results, out))

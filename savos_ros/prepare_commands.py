@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from savos_ros.arguments import names_of, one_line_errors
 from savos_ros.options import (
     CarMasksOption,
     KinsOption,
@@ -36,9 +37,7 @@ def _run(
     make: Callable[[ModelConfig], list[Job]], out: Path, patch: int, processes: int, flow: str
 ) -> None:
     """Make the jobs and store their clips; wrong arguments or files end as one line."""
-    from training.commands import reported
-
-    def run() -> None:
+    with one_line_errors():
         from dataclasses import replace
 
         from savos_model.config import ModelConfig
@@ -53,8 +52,6 @@ def _run(
             typer.echo(f"{finished} of {len(jobs)} clips are there already")
         rows = prepare([job for job in jobs if not is_finished(job)], processes)
         typer.echo(f"{rows} rows of {len(jobs) - finished} clips written to {out}")
-
-    raise typer.Exit(reported(run))
 
 
 @app.command("fishbowl")
@@ -132,7 +129,7 @@ def prepare_kitti_mots(
     """
     from training.prepare import kitti_jobs
 
-    names = [name.strip() for name in sequences.split(",") if name.strip()] or None
+    names = names_of(sequences) or None
     _run(lambda model: kitti_jobs(data, out, model, names, masks), out, patch, processes, flow)
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from savos_ros.options import WeightsOption
+from savos_ros.arguments import names_of, one_line_errors, ours_of
+from savos_ros.options import ProcessesOption, WeightsOption
 
 app = typer.Typer(help="Rebuild the paper's tables and figures out of results files.")
 
@@ -26,10 +27,10 @@ def report(
     """
     if context.invoked_subcommand is not None:
         return
-    from training.commands import reported
-    from training.report.build import build_report
+    with one_line_errors():
+        from training.report.build import build_report
 
-    raise typer.Exit(reported(lambda: typer.echo(f"written: {build_report(results, out)}")))
+        typer.echo(f"written: {build_report(results, out)}")
 
 
 @app.command("results")
@@ -41,12 +42,11 @@ def report_results(
 
     Example: savos report results docs/results/fishbowl_val.json --out fishbowl_val
     """
-    from training.commands import reported
-    from training.report.page import results_page
+    with one_line_errors():
+        from training.report.page import results_page
 
-    raise typer.Exit(
-        reported(lambda: [typer.echo(f"written: {path}") for path in results_page(file, out)])
-    )
+        for path in results_page(file, out):
+            typer.echo(f"written: {path}")
 
 
 @app.command("collect")
@@ -54,22 +54,18 @@ def report_collect(
     data: Annotated[Path, typer.Option(help="Folder of FISHBOWL clips.")],
     weights: WeightsOption = None,
     out: Annotated[Path, typer.Option(help="Folder of alpha.json and tsne.json.")] = RESULTS,
-    processes: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    processes: ProcessesOption = 1,
     seed: Annotated[int, typer.Option(help="Seed of t-SNE.")] = 0,
 ) -> None:
     """Run over clips and record the weights of both directions, and h of each object.
 
     Example: savos report collect --data ../shared/data/fishbowl/val
     """
-    from training.commands import ours_of, reported
-
-    def run() -> None:
+    with one_line_errors():
         from training.report.collect import collect
 
         for path in collect(data, ours_of(weights, "bidirectional"), out, processes, seed):
             typer.echo(f"written: {path}")
-
-    raise typer.Exit(reported(run))
 
 
 @app.command("strips")
@@ -86,17 +82,13 @@ def report_strips(
 
     Example: savos report strips --data ../shared/data/fishbowl/val --clips fishbowl_0022 --gum 0
     """
-    from training.commands import names_of, ours_of, reported
-
-    def run() -> None:
+    with one_line_errors():
         from training.report.scenes import scenes
         from training.report.strips import write_strips
 
         found = scenes(data, names_of(clips), names_of(gum), names_of(street))
         for path in write_strips(found, ours_of(weights, "forward"), out, results):
             typer.echo(f"written: {path}")
-
-    raise typer.Exit(reported(run))
 
 
 @app.command("method")
@@ -109,12 +101,8 @@ def report_method(
 
     Example: savos report method --out docs/images/method
     """
-    from training.commands import ours_of, reported
-
-    def run() -> None:
+    with one_line_errors():
         from training.report.method_pictures import write_pictures
 
         for path in write_pictures(street, ours_of(weights, "forward"), out):
             typer.echo(f"written: {path}")
-
-    raise typer.Exit(reported(run))

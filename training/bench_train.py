@@ -27,7 +27,6 @@ from training.bench_variants import (
     measure_limit,
     store_name,
 )
-from training.commands import reported
 from training.data.store import store_clip
 from training.results import keep_results
 
@@ -79,11 +78,6 @@ def bench_train(config: BenchTrainConfig, out: Path | None = None) -> dict:
     }
     keep_results(out, metrics, config.seed)
     return metrics
-
-
-def bench_command(out: Path | None, **settings: Any) -> int:
-    """Run `savos bench train`; returns the exit code."""
-    return reported(lambda: print_bench(bench_train(BenchTrainConfig(**settings), out), Console()))
 
 
 def write_scene(image: str, folder: Path, config: BenchTrainConfig) -> float:

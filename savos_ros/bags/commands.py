@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from savos_ros.arguments import given
+
 BAG_MODULES = ("av", "rosbags", "pycocotools", "rich", "PIL")
 BagIn = Annotated[Path, typer.Argument(help="Folder of a bag, or its .mcap or .db3 file.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
@@ -125,13 +127,10 @@ def run(
         from savos_ros.bags.report import RunReport
         from savos_ros.bags.run import REPORT, RunOptions, run_bag
 
-        given = {"weights": weights, "backend": backend, "device": device, "precision": precision}
-        config = BackendConfig(**{key: value for key, value in given.items() if value is not None})
-        given = {"window": window, "stride": stride}
-        given = {key: value for key, value in given.items() if value is not None}
+        engine = given(weights=weights, backend=backend, device=device, precision=precision)
         options = RunOptions(
-            config,
-            refine=RefineConfig(enabled=refine, **given),
+            BackendConfig(**engine),
+            refine=RefineConfig(refine, **given(window=window, stride=stride)),
             topics=Topics(image, instances, truth),
             max_frames=max_frames,
             video=video,

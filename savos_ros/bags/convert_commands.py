@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from savos_ros.arguments import given
 from savos_ros.bags.commands import Force, clear_errors, print_counts, words_of
 
 BagOut = Annotated[Path, typer.Argument(help="Folder of the new bag.")]
@@ -126,14 +127,13 @@ def street_bag(
     force: Force = False,
 ) -> None:
     """Make a bag of a generated street scene, with the whole objects on /truth/masks."""
-    given = {"seed": seed, "frames": frames, "rate_hz": rate_hz, "width": width, "height": height}
-    given |= {"density": density, "style": style}
     with clear_errors():
         from savos_ros.bags.from_street import street_to_bag
         from savos_ros.bags.recording import RecordOptions
         from training.data.street import StreetConfig
 
-        config = StreetConfig(**{key: value for key, value in given.items() if value is not None})
+        picture = given(width=width, height=height, density=density, style=style)
+        config = StreetConfig(**given(seed=seed, frames=frames, rate_hz=rate_hz), **picture)
         options = RecordOptions(form, compressed=compressed, storage=storage, force=force)
         _print_recorded(street_to_bag(config, out, options))
 

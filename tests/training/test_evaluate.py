@@ -8,9 +8,11 @@ import pytest
 import tiny_kitti
 from pycocotools import mask as coco
 from rich.console import Console
+from typer.testing import CliRunner
 
 from savos_model.types import AmodalObject, Box, Instance, Source
-from training import commands, evaluate_fishbowl, evaluate_kitti, evaluate_video
+from savos_ros.cli import app
+from training import evaluate_fishbowl, evaluate_kitti, evaluate_video
 from training.evaluate import run_jobs
 from training.metrics import ObjectScore
 from training.online import Setup
@@ -306,15 +308,18 @@ def test_kitti_arguments_are_checked(tmp_path, changes, message):
         )  # fmt: skip
 
 
-def test_commands_turn_errors_into_one_line(tmp_path, capsys):
-    assert commands.fishbowl(tmp_path, None, "forward", None, "visible", 1, 0) == 2
-    assert "holds no FISHBOWL clips" in capsys.readouterr().err
-    assert commands.fishbowl(tmp_path, None, "both", None, "visible", 1, 0) == 2
-    assert "--mode must be one of forward" in capsys.readouterr().err
-    assert commands.kitti_boxes(
-        tmp_path, "0001", None, "forward", "truth", None, "dis_fast", "visible", 1, 0
-    ) == 2  # fmt: skip
-    assert capsys.readouterr().err.count("\n") == 1
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fishbowl"], "holds no FISHBOWL clips"),
+        (["fishbowl", "--mode", "both"], "--mode must be one of forward"),
+        (["kitti-boxes", "--sequences", "0001", "--methods", "visible"], "does not exist"),
+    ],
+)
+def test_commands_turn_errors_into_one_line(tmp_path, arguments, message):
+    result = CliRunner().invoke(app, ["evaluate", *arguments, "--data", str(tmp_path)])
+    assert result.exit_code == 2
+    assert message in result.stderr and result.stderr.count("\n") == 1
 
 
 def test_convex_hull_anchor_on_recorded_clips(shared_data):

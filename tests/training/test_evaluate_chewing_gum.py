@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from savos_model.types import AmodalObject, Box, Source
 from savos_ros.cli import app
-from training import commands, evaluate_chewing_gum
+from training import evaluate_chewing_gum
 from training.data.chewing_gum import ChewingGumConfig, GeneratedVideos, Video, videos
 from training.data.chewing_gum_npz import write_npz
 from training.evaluate_chewing_gum import evaluate_chewing_gum as evaluate
@@ -142,6 +142,7 @@ def test_wrong_arguments_become_one_line(arguments, message):
 
 def test_command_writes_results(made, tmp_path):
     out = tmp_path / "o.json"
-    arguments = (tmp_path / "gum.npz", out, "forward", None, "visible,convex", 1, 1, 1, 0)
-    assert commands.chewing_gum(*arguments) == 0
+    arguments = ["--data", tmp_path / "gum.npz", "--json", out, "--methods", "visible,convex"]
+    done = CliRunner().invoke(app, ["evaluate", "chewing-gum", *map(str, arguments)])
+    assert done.exit_code == 0
     assert set(read_results(out)["metrics"]["methods"]) == {"visible", "convex"}

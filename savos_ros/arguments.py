@@ -1,0 +1,37 @@
+"""What the `savos` commands make of their arguments, right or wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+from savos_model.config import BackendConfig, FlowConfig, StreamConfig
+from training.online import Setup
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given; the others are None."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def names_of(text: str) -> list[str]:
+    """Names out of a text with commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def ours_of(weights: str | None, mode: str, flow: str = FlowConfig().method) -> Setup:
+    """How our method runs, by the options of a command."""
+    return Setup(BackendConfig(**given(weights=weights)), StreamConfig(flow=FlowConfig(flow)), mode)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn wrong arguments or files into one line on standard error and exit status 2."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
