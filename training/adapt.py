@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from savos_model.config import ModelConfig, SiteConfig
 from savos_model.losses import (
@@ -144,13 +143,9 @@ def adapt(
     parts: list[dict[str, float]] = []
     for iteration in range(1, config.max_iterations + 1):
         targets = drawn(source, weights.model, config, augment, iteration)
-        losses = savos_losses(net, targets, loss, bf16=config.bf16)
-        total = total_loss(losses, loss)
         optimiser.param_groups[0]["lr"] = config.rate(iteration)
-        learn(net, optimiser, total)
+        parts.append(learn(net, optimiser, targets, loss, config.bf16))
         average_into(average.state_dict(), net, config.ema)
-        terms = {"loss": total, **losses._asdict()}
-        parts.append({name: value.item() for name, value in terms.items()})
         if iteration == 1:
             history[0] |= parts[0]  # the loss of the given weights, before any step
 
@@ -179,12 +174,17 @@ def drawn(
     return make_input(window, model, augment, generator)
 
 
-def learn(net: SavosNet, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step down the gradient, clipped as in training."""
+def learn(
+    net: SavosNet, optimiser: torch.optim.Optimizer, targets: Targets, loss: LossConfig, bf16: bool
+) -> dict[str, float]:
+    """One step down the gradient, clipped as in training; the loss and its terms before it."""
+    losses = savos_losses(net, targets, loss, bf16=bf16)
+    total = total_loss(losses, loss)
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    total.backward()
     torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
     optimiser.step()
+    return {name: value.item() for name, value in {"loss": total, **losses._asdict()}.items()}
 
 
 def means(parts: Sequence[dict[str, float]]) -> dict[str, float]:

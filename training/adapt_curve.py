@@ -72,13 +72,19 @@ def adapt_curve(
         "model": {"weights": weights.name, "training": weights.info},
         "adapt": dataclasses.asdict(config),
         "stop": stop(result.history, config),
-        "iterations": [int(entry["iteration"]) for entry in result.history],
-        "loss": [entry["loss"] for entry in result.history],
-        "visible_iou": [entry["visible_iou"] for entry in result.history],
-        **{field: [score[field] for score in scores] for field in FIELDS},
+        **curves(result.history, scores),
     }
     keep_results(out, metrics, seed, console)
     return metrics
+
+
+def curves(history: Sequence[dict[str, float]], scores: Sequence[dict]) -> dict[str, list]:
+    """Figures by measurement: its iteration, what the adaptation sees, and the scores."""
+    return {
+        "iterations": [int(entry["iteration"]) for entry in history],
+        **{name: [entry[name] for entry in history] for name in ("loss", "visible_iou")},
+        **{field: [score[field] for score in scores] for field in FIELDS},
+    }
 
 
 def stop(history: Sequence[dict[str, float]], config: AdaptConfig) -> int | None:

@@ -11,11 +11,12 @@ from pathlib import Path
 from rich.console import Console
 
 from training.adapt import AdaptConfig
-from training.adapt_video import Adapted, AdaptJob, adapt_video, course
+from training.adapt_video import AdaptJob, adapt_video, summary
 from training.data.fishbowl_released import open_fishbowl
 from training.data.store import ClipFrame
 from training.evaluate import run_jobs
 from training.evaluate_fishbowl import ClipJob, clips_to_score, evaluate_clip, protocol
+from training.metrics import ObjectScore
 from training.online import Setup
 from training.prepare import fishbowl_frames
 from training.results import keep_results
@@ -67,24 +68,23 @@ def adapt_fishbowl(
         ValueError: no clips, or bad arguments.
     """
     console = console or Console()
-    paths = clips_to_score(data, subset)
-    counts = [open_fishbowl(path).num_frames for path in paths]
+    counts = {path: open_fishbowl(path).num_frames for path in clips_to_score(data, subset)}
     clips = [
         ClipJob(path, ("ours",), ours, subset, tuple(types), count // 2 if half else 0)
-        for path, count in zip(paths, counts, strict=True)
+        for path, count in counts.items()
     ]
-    steps = 2 * sum(counts) + len(paths) * config.max_iterations
     jobs = [
         # What is scored from a later frame on is adapted to the frames before it.
         AdaptJob(c, evaluate_clip, partial(first_frames, c.path, c.first), config, weights_out)
         for c in clips
     ]
+    steps = 2 * sum(counts.values()) + len(jobs) * config.max_iterations
     done = run_jobs(adapt_video, jobs, processes, steps, "adapting", console)
     metrics = {
         "protocol": protocol(ours.mode, subset, types),
         "adapt": dataclasses.asdict(config),
         "half": half,
-        **summary(done, seed),
+        **summary("fishbowl", done, seed, method_report, gains),
     }
     fishbowl_tables(metrics, console)
     adapt_table(metrics, console)
@@ -92,17 +92,6 @@ def adapt_fishbowl(
     return metrics
 
 
-def summary(done: Sequence[Adapted], seed: int) -> dict:
-    """What adapt_fishbowl returns of its clips: data, model, methods, gain, videos."""
-    base, adapted = (
-        [score for item in done for score in getattr(item, name).scores["ours"]]
-        for name in ("before", "after")
-    )
-    frames = sum(item.before.frames for item in done)
-    return {
-        "data": {"set": "fishbowl", "clips": [i.before.name for i in done], "frames": frames},
-        "model": done[0].before.model,
-        "methods": {"base": method_report(base, seed), "adapted": method_report(adapted, seed)},
-        "gain": {field: paired_gain(base, adapted, field, seed) for field in FIELDS},
-        "videos": {item.before.name: course(item.result) for item in done},
-    }
+def gains(before: Sequence[ObjectScore], after: Sequence[ObjectScore], seed: int) -> dict:
+    """Gain of each of FIELDS with its interval."""
+    return {field: paired_gain(before, after, field, seed) for field in FIELDS}

@@ -9,13 +9,13 @@ from pathlib import Path
 from rich.console import Console
 
 from training.adapt import AdaptConfig
-from training.adapt_video import KITTI_BOUND, Adapted, AdaptJob, adapt_video, course
+from training.adapt_video import KITTI_BOUND, AdaptJob, adapt_video, summary
 from training.data.kins_drives import Drive
 from training.evaluate import run_jobs
 from training.evaluate_kins import (
     RULES,
     DriveJob,
-    about,
+    Scored,
     evaluate_drive,
     kins_tables,
     protocol,
@@ -62,15 +62,8 @@ def adapt_kins(
     """
     console = console or Console()
     jobs = [
-        AdaptJob(
-            DriveJob(drive, ("ours",), ours),
-            evaluate_drive,
-            drive.frames,
-            config,
-            weights_out,
-            KITTI_BOUND,
-        )
-        for drive in drives
+        AdaptJob(job, evaluate_drive, job.drive.frames, config, weights_out, KITTI_BOUND)
+        for job in (DriveJob(drive, ("ours",), ours) for drive in drives)
     ]
     frames = sum(len(drive.numbers) for drive in drives)
     steps = 2 * frames + len(jobs) * config.max_iterations
@@ -78,7 +71,7 @@ def adapt_kins(
     metrics = {
         "protocol": protocol(ours.mode),
         "adapt": dataclasses.asdict(config),
-        **summary(done, seed),
+        **summary("kins_video_car", done, seed, protocols, clean_gains),
     }
     kins_tables(metrics, console)
     adapt_table(metrics, console)
@@ -86,23 +79,11 @@ def adapt_kins(
     return metrics
 
 
-def summary(done: Sequence[Adapted], seed: int) -> dict:
-    """What adapt_kins returns of its drives: data, model, methods, gain, videos."""
-    base = [score for item in done for score in item.before.scores["ours"]]
-    adapted = [score for item in done for score in item.after.scores["ours"]]
+def clean_gains(before: Sequence[Scored], after: Sequence[Scored], seed: int) -> dict:
+    """Gain of full and occluded by the clean rule, with its interval."""
     kept = {"full": RULES["clean"].full, "occluded": RULES["clean"].occluded}
+    pair = [[score.clean for score in scores] for scores in (before, after)]
     return {
-        "data": about([item.before for item in done]),
-        "model": done[0].before.model,
-        "methods": {"base": protocols(base, seed), "adapted": protocols(adapted, seed)},
-        "gain": {
-            field: paired_gain(
-                filter(keeps, (score.clean for score in base)),
-                filter(keeps, (score.clean for score in adapted)),
-                field,
-                seed,
-            )
-            for field, keeps in kept.items()
-        },
-        "videos": {item.before.name: course(item.result) for item in done},
+        field: paired_gain(*(filter(keeps, scores) for scores in pair), field, seed)
+        for field, keeps in kept.items()
     }

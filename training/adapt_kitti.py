@@ -125,13 +125,13 @@ def adapt_kitti(
     console = console or Console()
     if masks not in ("truth", "tracker") or not sequences:
         raise ValueError(f"masks must be truth or tracker and sequences named, got {masks!r}")
-    frames = [len(open_tracking(data, name, "none").frames) for name in sequences]
-    firsts = [count // 2 if half else 0 for count in frames]
-    jobs = [
-        AdaptSequenceJob(SequenceJob(data, name, masks, SCORED, ours, first), config, weights_out)
-        for name, first in zip(sequences, firsts, strict=True)
+    counts = [len(open_tracking(data, name, "none").frames) for name in sequences]
+    scored = [
+        SequenceJob(data, name, masks, SCORED, ours, count // 2 if half else 0)
+        for name, count in zip(sequences, counts, strict=True)
     ]
-    steps = 2 * sum(frames) + len(jobs) * config.max_iterations
+    jobs = [AdaptSequenceJob(job, config, weights_out) for job in scored]
+    steps = 2 * sum(counts) + len(jobs) * config.max_iterations
     done = run_jobs(adapt_sequence, jobs, processes, steps, "adapting", console)
     metrics = {
         "data": {"set": "kitti_mots", "sequences": list(sequences), "masks": masks},
@@ -142,11 +142,16 @@ def adapt_kitti(
         "sequences": {n: course(item.result) for n, item in zip(sequences, done, strict=True)},
     }
     kitti_table(metrics, console)
-    for name, row in metrics["gain"].items():
-        bounds = row["ci95"] and f", 95 % {row['ci95'][0]:+.4f} to {row['ci95'][1]:+.4f}"
-        console.print(f"level {name}, adapted - ours: {row['mean']:+.4f}{bounds or ''}")
+    print_gains(metrics["gain"], console)
     keep_results(out, metrics, seed, console)
     return metrics
+
+
+def print_gains(gains: dict[str, dict], console: Console) -> None:
+    """Print adapted minus ours by occlusion level."""
+    for name, row in gains.items():
+        bounds = row["ci95"] and f", 95 % {row['ci95'][0]:+.4f} to {row['ci95'][1]:+.4f}"
+        console.print(f"level {name}, adapted - ours: {row['mean']:+.4f}{bounds or ''}")
 
 
 def summary(done: Sequence[AdaptedSequence], seed: int) -> dict:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,7 +18,7 @@ from training.adapt import AdaptConfig, AdaptResult, Watch, adapt, visible_clip
 from training.data.provenance import KITTI_LICENCE
 from training.data.store import ClipFrame
 from training.evaluate import Tick
-from training.evaluate_video import VideoResult
+from training.evaluate_video import VideoResult, about
 from training.online import Setup
 
 if TYPE_CHECKING:
@@ -110,6 +110,27 @@ def bound(weights: Weights, licence: str) -> Weights:
     if not licence:
         return weights
     return dataclasses.replace(weights, info={**weights.info, "licence": licence})
+
+
+def summary(
+    name: str,
+    done: Sequence[Adapted],
+    seed: int,
+    report: Callable[[list[Any], int], dict],
+    gains: Callable[[list[Any], list[Any], int], dict],
+) -> dict:
+    """What came of the videos of a set, for result files: data, model, methods, gain, videos."""
+    base, adapted = (
+        [score for item in done for score in getattr(item, part).scores["ours"]]
+        for part in ("before", "after")
+    )
+    return {
+        "data": about(name, [item.before for item in done]),
+        "model": done[0].before.model,
+        "methods": {"base": report(base, seed), "adapted": report(adapted, seed)},
+        "gain": gains(base, adapted, seed),
+        "videos": {item.before.name: course(item.result) for item in done},
+    }
 
 
 def course(result: AdaptResult) -> dict:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from savos_model.types import Box
+from savos_model.types import Box, Instance
 
 
 class BoxedMask(NamedTuple):
@@ -24,6 +24,11 @@ class BoxedMask(NamedTuple):
 
 
 EMPTY = BoxedMask(Box(0, 0, 0, 0), np.zeros((0, 0), bool))
+
+
+def by_id(instances: Iterable[Instance]) -> dict[str, BoxedMask]:
+    """Masks of instances by their id."""
+    return {item.id: BoxedMask(item.box, item.mask) for item in instances}
 
 
 def box_around(boxes: Iterable[Box]) -> Box:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from savos_model.types import Frame
 from training.baselines.convex_hull import convex_hull
-from training.boxed import BoxedMask
+from training.boxed import by_id
 from training.data.chewing_gum import ChewingGumConfig, GeneratedVideos, Video
 from training.data.chewing_gum_npz import NpzVideos
 from training.data.chewing_gum_released import ReleasedVideos
@@ -131,7 +131,7 @@ def score_video(
     scene = Scene(video.name, lambda: ((i, f.image, f.instances) for i, f in enumerate(frames)))
     answers |= {m: masks_from_files(m, scene, missing) for m in methods if from_files(m)}
     for index, frame in enumerate(frames):
-        visible = {item.id: BoxedMask(item.box, item.mask) for item in frame.instances}
+        visible = by_id(frame.instances)
         for name in methods:
             if name in answers:
                 masks: Masks | list = next(answers[name])
@@ -160,6 +160,16 @@ def gum_report(scores: Sequence[ObjectScore], seed: int) -> dict:
         **summarise(scores, None),
         "ci95": {field: bootstrap(scores, field, seed) for field in ("full", "occluded")},
         "by_occlusion": by_occlusion(scores),
+    }
+
+
+def gum_reports(results: Sequence[BlockResult], method: str, seed: int) -> dict[str, dict]:
+    """The report of one method on the lower objects, and on all."""
+    lower = [score for result in results for score in result.lower[method]]
+    everything = [score for result in results for score in result.everything[method]]
+    return {
+        "lower_object": gum_report(lower, seed),
+        "all_objects": gum_report(everything, seed),
     }
 
 
@@ -207,21 +217,13 @@ def evaluate_chewing_gum(
         for start in range(0, videos.count, BLOCK)
     ]
     results = run_jobs(evaluate_block, jobs, processes, videos.count, "scoring", console)
-    report = {}
-    for name in names:
-        lower = [score for result in results for score in result.lower[name]]
-        everything = [score for result in results for score in result.everything[name]]
-        report[label(name)] = {
-            "lower_object": gum_report(lower, seed),
-            "all_objects": gum_report(everything, seed),
-        }
     frames = sum(result.frames for result in results)
     metrics = {
         "protocol": {**PROTOCOL, "mode": ours.mode, "flow": FLOWS.get(method, method)},
         "data": {"set": "chewing_gum", **source, "videos": videos.count, "frames": frames},
         "model": results[0].model,
         "files": with_missing(files, names, [result.missing for result in results]),
-        "methods": report,
+        "methods": {label(name): gum_reports(results, name, seed) for name in names},
     }
     chewing_gum_table(metrics, console)
     keep_results(out, metrics, seed, console)

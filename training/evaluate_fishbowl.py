@@ -10,19 +10,15 @@ import numpy as np
 from rich.console import Console
 
 from savos_model.types import AmodalObject, Frame
-from training.data.fishbowl_released import (
-    clip_paths,
-    is_released,
-    open_fishbowl,
-    read_subset,
-)
+from training.boxed import by_id
+from training.data.fishbowl_released import clip_paths, is_released, open_fishbowl, read_subset
 from training.evaluate import Tick, run_jobs
-from training.evaluate_video import Video, VideoResult, by_id, check_methods, evaluate_video
-from training.methods import describe_methods, label, with_missing
+from training.evaluate_video import Video, VideoResult, check_methods, evaluate_video, metrics_of
+from training.methods import describe_methods
 from training.metrics import PAPER, Masks, ObjectScore, score_frame
 from training.online import Setup
 from training.results import keep_results
-from training.summary import describe, first_run, method_report
+from training.summary import describe, first_run
 from training.tables import fishbowl_tables
 
 
@@ -128,31 +124,6 @@ def evaluate_clip(job: ClipJob, tick: Tick) -> VideoResult:
 
     video = Video(clip.name, shape, range(clip.num_frames), frames, visible, wanted)
     return evaluate_video(video, job.methods, job.ours, score, tick)
-
-
-def metrics_of(
-    name: str,
-    rules: dict,
-    results: Sequence[VideoResult],
-    methods: Sequence[str],
-    files: dict,
-    seed: int,
-) -> dict:
-    """The metrics of a set of videos scored by the protocol, as evaluate_fishbowl returns them."""
-    return {
-        "protocol": rules,
-        "data": {
-            "set": name,
-            "clips": [result.name for result in results],
-            "frames": sum(result.frames for result in results),
-        },
-        "model": results[0].model,
-        "files": with_missing(files, methods, [result.missing for result in results]),
-        "methods": {
-            label(method): method_report((s for r in results for s in r.scores[method]), seed)
-            for method in methods
-        },
-    }
 
 
 def evaluate_fishbowl(

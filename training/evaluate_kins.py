@@ -12,12 +12,13 @@ from typing import NamedTuple
 from rich.console import Console
 
 from savos_model.types import AmodalObject, Frame, Instance
+from training.boxed import by_id
 from training.data.kins_drives import Drive
 from training.data.kitti_time import regular_stamp
 from training.data.store import ClipFrame
 from training.evaluate import Tick, run_jobs
-from training.evaluate_video import Video, VideoResult, by_id, check_methods, evaluate_video
-from training.methods import describe_methods, label, with_missing
+from training.evaluate_video import Video, VideoResult, check_methods, evaluate_video, metrics_of
+from training.methods import describe_methods
 from training.metrics import Masks, ObjectScore, score_frame, summarise
 from training.online import Setup
 from training.results import keep_results
@@ -206,16 +207,8 @@ def evaluate_kins(
     jobs = [DriveJob(drive, names, ours) for drive in drives]
     steps = sum(len(drive.numbers) for drive in drives) * len(names)
     results = run_jobs(evaluate_drive, jobs, processes, steps, "scoring", console)
-    metrics = {
-        "protocol": protocol(ours.mode),
-        "data": about(results),
-        "model": results[0].model,
-        "files": with_missing(files, names, [result.missing for result in results]),
-        "methods": {
-            label(name): protocols((s for r in results for s in r.scores[name]), seed)
-            for name in names
-        },
-    }
+    rules = protocol(ours.mode)
+    metrics = metrics_of("kins_video_car", rules, results, names, files, seed, protocols)
     kins_tables(metrics, console)
     keep_results(out, metrics, seed, console)
     return metrics
@@ -224,12 +217,6 @@ def evaluate_kins(
 def protocol(mode: str) -> dict[str, str]:
     """The rules of a run, for result files."""
     return {"mode": mode, **{name: rule.text for name, rule in RULES.items()}}
-
-
-def about(results: Sequence[VideoResult]) -> dict:
-    """What was scored, for result files."""
-    frames = sum(result.frames for result in results)
-    return {"set": "kins_video_car", "clips": [r.name for r in results], "frames": frames}
 
 
 def kins_tables(metrics: dict, console: Console) -> None:

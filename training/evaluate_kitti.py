@@ -12,7 +12,7 @@ from rich.console import Console
 
 from savos_model.types import AmodalObject, Box, Frame, Instance
 from training.baselines.convex_hull import convex_hull
-from training.boxed import tighten
+from training.boxed import EMPTY, by_id, tighten
 from training.data.kitti_mots import KittiClip, KittiLabel, open_tracking
 from training.evaluate import Tick, run_jobs
 from training.matching import match
@@ -25,7 +25,7 @@ from training.methods import (
     masks_from_files,
     with_missing,
 )
-from training.metrics import Masks, published_masks
+from training.metrics import published_masks
 from training.online import Online, Setup
 from training.results import keep_results
 from training.summary import cluster_interval
@@ -121,7 +121,7 @@ def evaluate_sequence(
         )
         counts["unmatched"] += len(truth) - len(pairs)
         masks = _masks_by_method(given, objects, job.methods)
-        masks |= {label(name): _by_id(next(answer)) for name, answer in files.items()}
+        masks |= {label(name): published_masks(next(answer)) for name, answer in files.items()}
         if frame >= clip.frames[job.first]:
             scores += _frame_scores(truth_clip, frame, pairs, masks, counts)
         tick(1)
@@ -141,17 +141,13 @@ def _count(given: list[Instance], objects: list[AmodalObject] | None, counts: Co
 def _masks_by_method(
     given: list[Instance], objects: list[AmodalObject] | None, methods: Sequence[str]
 ) -> dict[str, dict]:
-    visible = {item.id: (item.box, item.mask) for item in given}
+    visible = by_id(given)
     masks = {
         "visible": visible,
         "convex": {name: convex_hull(mask) for name, mask in visible.items()},
         "ours": published_masks(objects or []),
     }
     return {name: masks[name] for name in methods if name in masks}
-
-
-def _by_id(found: Masks | list[AmodalObject]) -> Masks:
-    return published_masks(found) if isinstance(found, list) else found
 
 
 def _frame_scores(
@@ -167,7 +163,7 @@ def _frame_scores(
         counts["objects_scored"] += 1
         overlaps = {}
         for name, found in masks.items():
-            box = tighten(found[given_id]).box if given_id in found else Box(0, 0, 0, 0)
+            box = tighten(found.get(given_id, EMPTY)).box
             overlaps[name] = box_overlap(box, label_box(label))
         scores.append(
             BoxScore(
@@ -193,11 +189,8 @@ def summarise_levels(
     report: dict[str, dict] = {}
     for name, levels in {**{str(level): (level,) for level in LEVELS}, "1+2": (1, 2)}.items():
         kept = [score for score in scores if score.level in levels]
-        report[name] = {
-            "n": len(kept),
-            "tracks": len({score.track for score in kept}),
-            "methods": {},
-        }
+        tracks = len({score.track for score in kept})
+        report[name] = {"n": len(kept), "tracks": tracks, "methods": {}}
         for method in methods if kept else ():
             overlaps = np.array([score.iou[method] for score in kept])
             shares = np.array([score.coverage[method] for score in kept])

@@ -10,10 +10,11 @@ from rich.console import Console
 
 from savos_model.settings import check_settings, setting
 from savos_model.types import AmodalObject, Frame, Instance
+from training.boxed import by_id
 from training.data.street import StreetConfig, generate
 from training.evaluate import Tick, run_jobs
-from training.evaluate_fishbowl import metrics_of, protocol, scored_ids
-from training.evaluate_video import Video, VideoResult, by_id, check_methods, evaluate_video
+from training.evaluate_fishbowl import protocol, scored_ids
+from training.evaluate_video import Video, VideoResult, check_methods, evaluate_video, metrics_of
 from training.methods import describe_methods
 from training.metrics import Masks, ObjectScore, score_frame
 from training.online import Setup

@@ -10,14 +10,15 @@ from typing import Any
 
 import cv2
 
-from savos_model.types import AmodalObject, Frame, Instance
+from savos_model.types import AmodalObject, Frame
 from training.baselines.convex_hull import convex_hull
 from training.baselines.flow_aggregation import ANY, HALF, DisPairFlow, aggregate
 from training.boxed import BoxedMask
 from training.evaluate import Tick
-from training.methods import HELP, Scene, from_files, masks_from_files
+from training.methods import HELP, Scene, from_files, label, masks_from_files, with_missing
 from training.metrics import Masks
 from training.online import Online, Setup
+from training.summary import method_report
 
 METHODS = ("ours", "visible", "convex", "flow3", "flow5")
 FLOW_METHOD = re.compile(r"flow([1-9]|1[0-9])(?:_(forward|backward))?(_any)?")
@@ -119,9 +120,32 @@ def evaluate_video(
     return VideoResult(video.name, len(video.numbers), scores, model, missing)
 
 
-def by_id(instances: Iterable[Instance]) -> dict[str, BoxedMask]:
-    """Masks by id."""
-    return {item.id: BoxedMask(item.box, item.mask) for item in instances}
+def about(name: str, results: Sequence[VideoResult]) -> dict:
+    """What was scored of a set, for result files."""
+    frames = sum(result.frames for result in results)
+    return {"set": name, "clips": [result.name for result in results], "frames": frames}
+
+
+def metrics_of(
+    name: str,
+    rules: dict,
+    results: Sequence[VideoResult],
+    methods: Sequence[str],
+    files: dict,
+    seed: int,
+    report: Callable[[Iterable[Any], int], dict] = method_report,
+) -> dict:
+    """The metrics of the scored videos of a set: protocol, data, model, files, methods."""
+    return {
+        "protocol": rules,
+        "data": about(name, results),
+        "model": results[0].model,
+        "files": with_missing(files, methods, [result.missing for result in results]),
+        "methods": {
+            label(method): report((s for r in results for s in r.scores[method]), seed)
+            for method in methods
+        },
+    }
 
 
 class Rules:

@@ -116,8 +116,10 @@ def _outline(mask: np.ndarray, margin: int) -> np.ndarray:
     return padded - cv2.erode(padded, np.ones((3, 3), np.uint8))
 
 
-def published_masks(objects: Iterable[AmodalObject]) -> dict[str, tuple[Box, np.ndarray]]:
-    """Masks of published objects as bool crops by id; probabilities are cut at one half."""
+def published_masks(objects: Iterable[AmodalObject] | Masks) -> Masks:
+    """Published objects as bool crops by id, cut at one half; masks by id stay as they are."""
+    if isinstance(objects, Mapping):
+        return objects
     return {item.id: (item.box, item.mask >= 128) for item in objects}
 
 
@@ -158,18 +160,14 @@ def score_frame(
         clip: handed through to the scores.
         frame: handed through to the scores.
     """
-    masks = objects if isinstance(objects, Mapping) else published_masks(objects)
-    covered = _coverage(visible, shape)
+    masks, covered = published_masks(objects), _coverage(visible, shape)
     wanted = truth_full.keys() & visible.keys() if ids is None else ids
     scores = []
     for name in sorted(wanted):
-        given, truth, seen = (
-            masks.get(name, EMPTY),
-            tighten(truth_full[name]),
-            tighten(visible[name]),
-        )
+        truth, seen = tighten(truth_full[name]), tighten(visible[name])
         if seen.mask.size == 0 or truth.mask.size == 0:
             continue
+        given = masks.get(name, EMPTY)
         view = clip_box(box_around([given[0], truth.box, seen.box]), shape)
         own, full = look_at(seen, view), look_at(truth, view)
         others = covered[slices(view)] > own
@@ -178,9 +176,7 @@ def score_frame(
         others &= ~own
         numbers = score_object(look_at(given, view), full, own, others, substitute)
         border = min(truth.box.x0, truth.box.y0, shape[1] - truth.box.x1, shape[0] - truth.box.y1)
-        scores.append(
-            ObjectScore(clip=clip, frame=frame, id=name, border_px=float(border), **numbers)
-        )
+        scores.append(ObjectScore(clip, frame, name, border_px=float(border), **numbers))
     return scores
 
 

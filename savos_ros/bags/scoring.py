@@ -8,7 +8,7 @@ from rich.table import Table
 
 from savos_model.types import AmodalObject, Instance
 from training.baselines.convex_hull import convex_hull
-from training.boxed import BoxedMask
+from training.boxed import by_id
 from training.metrics import ObjectScore, score_frame, summarise
 
 METHODS = ("ours", "visible", "convex")
@@ -29,8 +29,7 @@ class BagScores:
         shape: tuple[int, int],
     ) -> None:
         """Score one frame: published objects, given masks, whole objects, rows and columns."""
-        visible = {item.id: BoxedMask(item.box, item.mask) for item in instances}
-        full = {item.id: BoxedMask(item.box, item.mask) for item in truth}
+        visible, full = by_id(instances), by_id(truth)
         scored = visible.keys() & full.keys()
         hulls = {name: convex_hull(visible[name]) for name in scored}
         for name, masks in zip(METHODS, (objects, visible, hulls), strict=True):

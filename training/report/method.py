@@ -21,11 +21,11 @@ from savos_model.record import Observed, Record
 from savos_model.refine import WindowRefiner, forward_share, merge
 from savos_model.stream import AmodalStream, to_grey
 from savos_model.types import Box, Frame
-from training.boxed import BoxedMask
+from training.boxed import BoxedMask, by_id
 from training.data.store import ClipFrame
 from training.metrics import score_frame
 from training.online import WHOLE, Online
-from training.report.strips import PERIOD_NS, by_id
+from training.report.strips import PERIOD_NS
 
 HIDDEN = (0.25, 0.6)  # share of the object that is hidden where it is shown
 MIN_AGE = 10  # frames before, in all of which it was observed
@@ -81,7 +81,7 @@ def choose(frames: Sequence[ClipFrame], records: Sequence[Record]) -> tuple[str,
     observed = [set(record.tracks) for record in records]
     found: list[tuple[int, str, int]] = []
     for number in range(MIN_AGE, len(frames) - AROUND - 1):
-        frame, seen = frames[number], by_id(frames[number])
+        frame, seen = frames[number], by_id(frames[number].instances)
         rows, cols = frame.image.shape[:2]
         steady = set.intersection(*observed[number - MIN_AGE : number + AROUND + 1])
         for score in score_frame(seen, frame.full or {}, seen, (rows, cols), ids=sorted(steady)):

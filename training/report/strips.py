@@ -13,7 +13,7 @@ from rich.console import Console
 
 from savos_model.types import Box, Frame
 from training.baselines.convex_hull import convex_hull
-from training.boxed import BoxedMask, box_around, look_at, slices, tighten
+from training.boxed import BoxedMask, box_around, by_id, look_at, slices, tighten
 from training.data.store import ClipFrame
 from training.metrics import Masks, ObjectScore, published_masks, score_frame
 from training.online import Online, Setup
@@ -44,11 +44,6 @@ class Picture:
     scores: dict[str, list[ObjectScore]]
 
 
-def by_id(frame: ClipFrame) -> dict[str, BoxedMask]:
-    """Visible masks of a frame."""
-    return {item.id: BoxedMask(item.box, item.mask) for item in frame.instances}
-
-
 def choose(frames: Sequence[ClipFrame]) -> tuple[str, list[int]]:
     """The object that is partly hidden for longest, and ROWS frames spread over that time.
 
@@ -57,8 +52,7 @@ def choose(frames: Sequence[ClipFrame]) -> tuple[str, list[int]]:
     """
     hidden: dict[str, list[int]] = {}
     for index, frame in enumerate(frames[1:-1], 1):
-        shape = frame.image.shape[:2]
-        seen = by_id(frame)
+        shape, seen = frame.image.shape[:2], by_id(frame.instances)
         for score in score_frame(seen, frame.full or {}, seen, shape, frame=index):
             inside = RATES[0] < score.occlusion < RATES[1] and score.hidden_px > 0
             if inside and score.border_px > 0:
@@ -74,10 +68,9 @@ def complete(scene: Scene, ours: Setup, console: Console) -> Picture:
     """Run every method over a scene and keep what the strip shows."""
     frames = list(scene.frames())
     name, rows = choose(frames)
-    found: dict[str, list[Masks]] = {
-        "visible": [by_id(frame) for frame in frames],
-        "convex": [{k: convex_hull(m) for k, m in by_id(frame).items()} for frame in frames],
-    }
+    visible = [by_id(frame.instances) for frame in frames]
+    hulls = [{name: convex_hull(mask) for name, mask in masks.items()} for masks in visible]
+    found: dict[str, list[Masks]] = {"visible": visible, "convex": hulls}
     for column, mode in MODES.items():
         online = Online(Setup(ours.backend, ours.stream, mode))
         steps = (Frame(i * PERIOD_NS, f.image, f.instances) for i, f in enumerate(frames))
@@ -98,8 +91,8 @@ def complete(scene: Scene, ours: Setup, console: Console) -> Picture:
 def score(frames: Sequence[ClipFrame], row: int, name: str, masks: Masks) -> ObjectScore:
     """Score of one object in one frame."""
     frame = frames[row]
-    shape = frame.image.shape[:2]
-    return score_frame(masks, frame.full or {}, by_id(frame), shape, ids=[name], frame=row)[0]
+    seen, shape = by_id(frame.instances), frame.image.shape[:2]
+    return score_frame(masks, frame.full or {}, seen, shape, ids=[name], frame=row)[0]
 
 
 def views(picture: Picture) -> list[Box]:
