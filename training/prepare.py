@@ -19,10 +19,11 @@ from training.data.chewing_gum import ChewingGumConfig, videos
 from training.data.fishbowl_released import ReleasedClip, clip_paths, is_released, open_fishbowl
 from training.data.flow_files import with_flo
 from training.data.kins_video_car import (
-    ReleasedCars,
     TruthSource,
     built_frames,
     drive_folder,
+    open_released,
+    released_frames,
     tracked_drives,
 )
 from training.data.kitti_frames import clip_frames
@@ -97,18 +98,6 @@ def kitti_frames(
 ) -> Iterator[ClipFrame]:
     """Frames start .. stop - 1 of a KITTI MOTS sequence, all classes tracked, without truth."""
     return clip_frames(open_tracking(root, sequence, masks), start, stop)
-
-
-def released_frames(
-    root: Path, split: str, video: str, start: int, stop: int, truth: TruthSource | None
-) -> Iterator[ClipFrame]:
-    """Frames start .. stop - 1 of a drive of the released KINS-Video-Car."""
-    return _released(root, split).frames(video, start, stop, truth)
-
-
-@functools.lru_cache(maxsize=1)
-def _released(root: Path, split: str) -> ReleasedCars:
-    return ReleasedCars(root, split)
 
 
 def fishbowl_jobs(data: Path, out: Path, model: ModelConfig, without: str = "") -> list[Job]:
@@ -199,11 +188,11 @@ def released_jobs(
     root: Path, split: str, out: Path, model: ModelConfig, truth: TruthSource | None = None
 ) -> list[Job]:
     """Parts of the drives of one split of the released KINS-Video-Car."""
-    cars, jobs = _released(root, split), []
+    cars, jobs = open_released(root, split), []
     for video in cars.videos:
         for start, stop in _chunks(len(cars.pictures(video))):
             folder = out / f"{video}_{start:06d}"
-            arguments = (root, split, video, start, stop, truth)
+            arguments = (root, split, video, truth, start, stop)
             jobs.append(Job(folder, released_frames, arguments, model.patch))
     return jobs
 

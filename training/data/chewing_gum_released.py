@@ -9,7 +9,7 @@ import numpy as np
 
 from training.data.chewing_gum import Video
 from training.data.chewing_gum_npz import MAX_OBJECTS, VideoFileError
-from training.data.outside import PictureError, read_picture
+from training.data.outside import read_picture
 from training.data.safe_pickle import load
 
 MAX_FRAMES = 10_000
@@ -58,17 +58,15 @@ def _read_video(folder: Path) -> Video:
         raise VideoFileError(f"{folder} has {len(pictures)} frames, 1 to {MAX_FRAMES} are read")
     parts = [_read_frame(pictures[number]) for number in sorted(pictures)]
     frames, full, visible, orders = zip(*parts, strict=True)
-    if (
-        len({(f.shape, m.shape, tuple(o)) for f, m, o in zip(frames, full, orders, strict=True)})
-        > 1
-    ):
+    forms = {(f.shape, m.shape, tuple(o)) for f, m, o in zip(frames, full, orders, strict=True)}
+    if len(forms) > 1:
         raise VideoFileError(f"{folder}: sizes or order change from frame to frame")
     return Video(folder.name, np.stack(frames), np.stack(full), np.stack(visible), orders[0])
 
 
 def _read_frame(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Image uint8 [H, W, 3] RGB, full and visible masks bool [K, H, W], order int [K]."""
-    image = _read_png(path)
+    image = np.ascontiguousarray(read_picture(path, VideoFileError)[..., ::-1])
     notes = path.with_suffix(".pkl")
     record = load(notes, MAX_PICKLE_BYTES)
     try:
@@ -91,11 +89,3 @@ def _read_frame(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
     if (visible[order[-1]] != full[order[-1]]).any():
         raise VideoFileError(f"{path} does not show the uppermost object as {notes.name} says")
     return image, full, visible, order.astype(np.int64)
-
-
-def _read_png(path: Path) -> np.ndarray:
-    """Read a picture as RGB."""
-    try:
-        return np.ascontiguousarray(read_picture(path)[..., ::-1])
-    except PictureError as error:
-        raise VideoFileError(str(error)) from None

@@ -14,7 +14,7 @@ import numpy as np
 from savos_model.types import Instance
 from training.boxed import EMPTY, BoxedMask, from_image, slices
 from training.data.fishbowl import FishbowlClip, FishbowlError, clip_names
-from training.data.outside import PictureError, is_file_name, read_picture
+from training.data.outside import is_file_name, read_picture
 from training.data.provenance import require
 from training.data.rle import RleError, decode
 from training.data.safe_pickle import load
@@ -58,7 +58,7 @@ class ReleasedClip:
         if not self._pictures:
             raise FishbowlError(f"{folder} holds no pictures (*.png): unpack the data again")
         self.num_frames = len(self._pictures)
-        self.height, self.width = _picture(self._pictures[0]).shape[:2]
+        self.height, self.width = read_picture(self._pictures[0], FishbowlError).shape[:2]
         flow = [root / kind / FLOW / self.name for kind in ("test_flow", "test_flow_reverse")]
         self.flow = (flow[0], flow[1]) if all(path.is_dir() for path in flow) else None
 
@@ -69,7 +69,7 @@ class ReleasedClip:
             FishbowlError: one is damaged or of another size.
         """
         for path in self._pictures:
-            image = _picture(path)
+            image = read_picture(path, FishbowlError)
             if image.shape[:2] != (self.height, self.width):
                 raise FishbowlError(
                     f"{path} is {image.shape[1]}x{image.shape[0]}, the first picture "
@@ -126,13 +126,6 @@ class ReleasedClip:
             raise FishbowlError(
                 f"{self.path}: {kind} of {self.name}_{name}, frame {frame}: {error!r}"
             ) from None
-
-
-def _picture(path: Path) -> np.ndarray:
-    try:
-        return read_picture(path)
-    except PictureError as error:
-        raise FishbowlError(str(error)) from None
 
 
 @functools.lru_cache(maxsize=1)

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from training.data.kins import read_kins
 from training.data.kins_video_car import (
-    ReleasedCars,
     TruthSource,
     built_frames,
     drive_folder,
+    open_released,
+    released_frames,
     tracked_drives,
 )
 from training.data.kitti_mots import open_raw
@@ -81,10 +82,10 @@ def annotated_drives(
     """
     drives = []
     if takes_released(raw, masks, released):
-        cars = ReleasedCars(released, split)
+        cars = open_released(released, split)
         for name in cars.videos:
             numbers = tuple(int(path.stem) for path in cars.pictures(name))
-            frames = functools.partial(_released_frames, released, split, name, truth)
+            frames = functools.partial(released_frames, released, split, name, truth)
             drives.append(Drive(name, numbers, frames))
     else:
         for name, file in tracked_drives(raw, masks).items():
@@ -99,12 +100,3 @@ def annotated_drives(
             "give drives that its training images were taken from"
         )
     return kept
-
-
-def _released_frames(root: Path, split: str, drive: str, truth: TruthSource) -> Iterator[ClipFrame]:
-    return _opened(root, split).frames(drive, truth=truth)
-
-
-@functools.lru_cache(maxsize=1)
-def _opened(root: Path, split: str) -> ReleasedCars:
-    return ReleasedCars(root, split)

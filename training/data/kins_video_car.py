@@ -16,7 +16,7 @@ from training.data.kins import KinsAnnotations, KinsError, read_kins
 from training.data.kitti_frames import clip_frames
 from training.data.kitti_mots import open_raw
 from training.data.kitti_object import images_of_drives
-from training.data.outside import PictureError, is_file_name, read_picture
+from training.data.outside import is_file_name, read_picture
 from training.data.provenance import MissingPartError, require
 from training.data.rle import RleError, decode
 from training.data.safe_pickle import load
@@ -114,8 +114,7 @@ class ReleasedCars:
 
     def pictures(self, video: str) -> list[Path]:
         """Images of a drive; the masks' frame t is the t-th of them."""
-        folder = self.root / "Kitti" / "raw_video" / "_".join(video.split("_")[:3]) / video
-        require("kins_video_car", folder)
+        folder = require("kins_video_car", self.root / "Kitti" / "raw_video" / dated(video))
         numbered = (path for path in folder.glob("*.png") if path.stem.isdigit())
         return sorted(numbered, key=lambda path: int(path.stem))
 
@@ -129,10 +128,8 @@ class ReleasedCars:
             KinsVideoCarError: an image or a mask is damaged or of another size.
         """
         made = self._plain(video, self.pictures(video), start, stop, truth)
-        leaf = Path("_".join(video.split("_")[:3])) / video
-        folders = [
-            self.root / "Kitti" / name / leaf for name in ("Kitti_flow", "Kitti_reverse_flow")
-        ]
+        kinds = ("Kitti_flow", "Kitti_reverse_flow")
+        folders = [self.root / "Kitti" / kind / dated(video) for kind in kinds]
         if all(folder.is_dir() for folder in folders):
             made = with_flo(made, *folders, first=start)
         return made
@@ -147,10 +144,7 @@ class ReleasedCars:
     ) -> Iterator[ClipFrame]:
         tracks = self._tracks[video]
         for index, path in enumerate(pictures[start:stop], start):
-            try:
-                image = read_picture(path)
-            except PictureError as error:
-                raise KinsVideoCarError(str(error)) from None
+            image = read_picture(path, KinsVideoCarError)
             shape = image.shape[:2]
             here = {str(name): times[index] for name, times in tracks.items() if index in times}
             masks = {i: self._decode(e, "VM", shape, (video, i, index)) for i, e in here.items()}
@@ -189,13 +183,36 @@ def _remainder(
     return [Instance("", *boxed)] if boxed.mask.size else []
 
 
+@functools.lru_cache(maxsize=1)
+def open_released(root: Path, split: str) -> ReleasedCars:
+    """One split of the released data, read once by each process; errors as ReleasedCars."""
+    return ReleasedCars(root, split)
+
+
+def released_frames(
+    root: Path,
+    split: str,
+    drive: str,
+    truth: TruthSource | None = None,
+    start: int = 0,
+    stop: int | None = None,
+) -> Iterator[ClipFrame]:
+    """Frames start .. stop - 1 of a drive of the released data."""
+    return open_released(root, split).frames(drive, start, stop, truth)
+
+
+def dated(drive: str) -> Path:
+    """Path of a drive below the folder of its date, <date>/<drive>."""
+    return Path("_".join(drive.split("_")[:3])) / drive
+
+
 def drive_folder(raw: str | Path, drive: str) -> Path:
     """Folder of a drive in KITTI raw.
 
     Raises:
         MissingPartError: it is not there.
     """
-    folder = Path(raw) / "_".join(drive.split("_")[:3]) / drive
+    folder = Path(raw) / dated(drive)
     require("kitti_raw", folder / "image_02" / "data")
     return folder
 

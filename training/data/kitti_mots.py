@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 
 from savos_model.types import Box, Instance
-from training.boxed import BoxedMask, from_image
+from training.boxed import from_image
 from training.data.kitti_time import read_timestamps, regular_stamp
-from training.data.outside import PictureError, read_picture
+from training.data.outside import read_picture
 from training.data.rle import RleError, decode
 
 IGNORE_ID = "10000"  # KITTI MOTS: regions that nobody annotated
@@ -84,7 +84,7 @@ class KittiClip:
 
     def image(self, frame: int) -> np.ndarray:
         """Read an image: uint8 [H, W, 3], BGR; KittiError when it is damaged or far too large."""
-        return _picture(self.images[frame], cv2.IMREAD_COLOR)
+        return read_picture(self.images[frame], KittiError)
 
     def stamp_ns(self, frame: int) -> int:
         """Time of a frame [ns]: that of timestamps.txt, else 10 Hz counted from frame 0."""
@@ -124,7 +124,7 @@ class KittiClip:
             boxed = decode(entry.counts, entry.height, entry.width)
         except RleError as error:
             raise KittiError(f"{where}: {error}") from None
-        return _instance(entry.id, entry.class_id, boxed)
+        return Instance(entry.id, *boxed, entry.class_id)
 
 
 def open_tracking(
@@ -276,15 +276,8 @@ def _lines(path: Path) -> list[str]:
         raise KittiError(f"{path} cannot be read: {error}") from None
 
 
-def _picture(path: Path, flags: int) -> np.ndarray:
-    try:
-        return read_picture(path, flags)
-    except PictureError as error:
-        raise KittiError(str(error)) from None
-
-
 def _from_png(path: Path, shape: tuple[int, int]) -> list[Instance]:
-    labels = _picture(path, cv2.IMREAD_UNCHANGED)
+    labels = read_picture(path, KittiError, cv2.IMREAD_UNCHANGED)
     if labels.ndim != 2 or labels.dtype != np.uint16:
         raise KittiError(f"{path} must be a 16-bit grey PNG (class * 1000 + track)")
     if labels.shape != shape:
@@ -293,8 +286,4 @@ def _from_png(path: Path, shape: tuple[int, int]) -> list[Instance]:
         )
     values = [int(value) for value in np.unique(labels) if value]
     masks = ((value, from_image((labels == value).view(np.uint8))) for value in values)
-    return [_instance(str(value), str(value // 1000), boxed) for value, boxed in masks]
-
-
-def _instance(name: str, class_id: str, boxed: BoxedMask) -> Instance:
-    return Instance(name, boxed.box, boxed.mask, class_id)
+    return [Instance(str(value), *boxed, str(value // 1000)) for value, boxed in masks]

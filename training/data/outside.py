@@ -13,40 +13,39 @@ MAX_PIXELS = 1 << 24  # of one picture; the largest of the data sets has half a 
 MAX_NAME = 100
 
 
-class PictureError(ValueError):
-    """A picture that cannot be used; the text names the file, the rule and the value found."""
-
-
 def is_file_name(name: str) -> bool:
     """Whether a name stays in the folder that it is put behind."""
     plain = name not in ("", ".", "..") and "/" not in name
     return plain and name.isprintable() and len(name) <= MAX_NAME
 
 
-def read_picture(path: str | Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
+def read_picture(
+    path: str | Path, error: type[ValueError], flags: int = cv2.IMREAD_COLOR
+) -> np.ndarray:
     """Read a PNG or JPEG; its size is checked before it is decoded.
 
     Args:
         path: the file.
+        error: what is raised; its text names the file, the rule and the value found.
         flags: of cv2.imdecode.
 
     Returns:
         The pixels [H, W] or [H, W, C] as the flags ask for them.
 
     Raises:
-        PictureError: missing, damaged, another format, or larger than MAX_PIXELS.
+        error: missing, damaged, another format, or larger than MAX_PIXELS.
     """
     try:
         data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise PictureError(f"{path} cannot be read: {error}") from None
+    except OSError as cause:
+        raise error(f"{path} cannot be read: {cause}") from None
     height, width = encoded_size(data) or (0, 0)
     if height * width > MAX_PIXELS:
-        raise PictureError(f"{path} is {width}x{height}, more than {MAX_PIXELS} pixels")
+        raise error(f"{path} is {width}x{height}, more than {MAX_PIXELS} pixels")
     try:
         image = cv2.imdecode(data, flags) if height and width else None
     except cv2.error:
         image = None
     if image is None:
-        raise PictureError(f"{path} cannot be decoded: it is cut off or no PNG or JPEG")
+        raise error(f"{path} cannot be decoded: it is cut off or no PNG or JPEG")
     return image
