@@ -271,8 +271,7 @@ def train(context: typer.Context) -> None:
 @app.command()
 def params(
     write: Annotated[
-        bool,
-        typer.Option("--write", help="Rewrite every generated file of the source tree."),
+        bool, typer.Option("--write", help="Rewrite every generated file of the source tree.")
     ] = False,
     form: Annotated[str, typer.Option("--format", help="yaml or markdown.")] = "yaml",
 ) -> None:

@@ -119,11 +119,7 @@ def instance_array(
 
 
 def amodal_array(
-    kit: MessageKit,
-    head: Any,
-    shape: tuple[int, int],
-    objects: Iterable[AmodalObject],
-    model: str,
+    kit: MessageKit, head: Any, shape: tuple[int, int], objects: Iterable[AmodalObject], model: str
 ) -> Any:
     """Build a savos_ros/AmodalMaskArray.
 

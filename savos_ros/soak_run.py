@@ -14,15 +14,7 @@ from savos_ros.bags.recording import START_NS
 from savos_ros.bench import figures
 from savos_ros.demo_session import DemoError
 from savos_ros.soak_feed import MASKS, Feeder
-from savos_ros.soak_scene import (
-    PERIOD_NS,
-    SCORES,
-    Mask,
-    SoakFrame,
-    renumbering,
-    score,
-    shares,
-)
+from savos_ros.soak_scene import PERIOD_NS, SCORES, Mask, SoakFrame, renumbering, score, shares
 from savos_ros.soak_verdict import verdict
 
 SCORED = 10  # of so many frames one is scored, in time each of the loop

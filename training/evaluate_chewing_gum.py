@@ -167,10 +167,7 @@ def gum_reports(results: Sequence[BlockResult], method: str, seed: int) -> dict[
     """The report of one method on the lower objects, and on all."""
     lower = [score for result in results for score in result.lower[method]]
     everything = [score for result in results for score in result.everything[method]]
-    return {
-        "lower_object": gum_report(lower, seed),
-        "all_objects": gum_report(everything, seed),
-    }
+    return {"lower_object": gum_report(lower, seed), "all_objects": gum_report(everything, seed)}
 
 
 def evaluate_chewing_gum(

@@ -7,12 +7,7 @@ import torch
 from torch import Tensor
 
 from savos_model.layers import RGB, VISIBLE
-from savos_model.losses import (
-    Targets,
-    motion_forward,
-    predict,
-    warp_prediction,
-)
+from savos_model.losses import Targets, motion_forward, predict, warp_prediction
 from savos_model.network import SavosNet
 
 ROWS = 8

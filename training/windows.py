@@ -109,11 +109,7 @@ class StoredWindows:
 
 
 def random_batches(
-    source: WindowSource,
-    size: int,
-    seed: int,
-    steps: range,
-    make: Callable[[Window, int], Made],
+    source: WindowSource, size: int, seed: int, steps: range, make: Callable[[Window, int], Made]
 ) -> Iterator[Made]:
     """One batch per step, made ahead in a thread.
 
@@ -128,10 +124,7 @@ def random_batches(
 
 
 def ahead(
-    make: Callable[[int], Made],
-    steps: range,
-    workers: int = 1,
-    device: torch.device | None = None,
+    make: Callable[[int], Made], steps: range, workers: int = 1, device: torch.device | None = None
 ) -> Iterator[Made]:
     """What `make` makes of each step, in order, made ahead in threads; its errors come out here.
 

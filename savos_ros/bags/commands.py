@@ -76,13 +76,7 @@ def play(
         from savos_ros.bags.play import play as play_bag
 
         options = PlayOptions(
-            rate,
-            loop,
-            clock,
-            parse_remaps(remap or ()),
-            tuple(topic or ()),
-            wait,
-            restamp=restamp,
+            rate, loop, clock, parse_remaps(remap or ()), tuple(topic or ()), wait, restamp=restamp
         )
         played = play_bag(bag, options)
     for name, kind in played.skipped.items():

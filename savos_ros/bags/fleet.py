@@ -11,26 +11,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from savos_ros.bags.label import (
-    LabelJob,
-    Labelled,
-    LabelOptions,
-    bag_frames,
-    finished,
-    label_bag,
-)
+from savos_ros.bags.label import LabelJob, Labelled, LabelOptions, bag_frames, finished, label_bag
 from savos_ros.bags.progress import progress_bar
 from savos_ros.bags.types import BagError
 from training.evaluate import run_jobs
 
 
 def label_bags(
-    bags: Sequence[Path],
-    out: Path,
-    options: LabelOptions,
-    *,
-    processes: int = 1,
-    ray: str = "",
+    bags: Sequence[Path], out: Path, options: LabelOptions, *, processes: int = 1, ray: str = ""
 ) -> list[Labelled]:
     """Label every bag into a folder of its name under `out`; what is finished there is kept.
 

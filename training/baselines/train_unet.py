@@ -27,14 +27,7 @@ from training.baselines.deocclusion import deocclusion_batch
 from training.baselines.oracle import KnownWindows, known_places, oracle_batch
 from training.baselines.unet import Batch, UNet, UNetConfig, save_unet, unet_loss
 from training.data.store import Clip
-from training.windows import (
-    Place,
-    StoredWindows,
-    gather,
-    list_places,
-    random_batches,
-    split_clips,
-)
+from training.windows import Place, StoredWindows, gather, list_places, random_batches, split_clips
 
 VALIDATED = 512  # rows of the held-out clips, the same in every run
 
@@ -114,11 +107,7 @@ def train_unet(stores: list[Path], out: Path, model: UNetConfig, config: UNetTra
     average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
     optimiser = torch.optim.Adam(net.parameters())
     schedule = OneCycleLR(
-        optimiser,
-        config.learning_rate,
-        config.steps,
-        pct_start=config.warmup,
-        cycle_momentum=False,
+        optimiser, config.learning_rate, config.steps, pct_start=config.warmup, cycle_momentum=False
     )
     oracle = model.task == "oracle"
     source = KnownWindows(clips, places) if oracle else StoredWindows(clips, places, 1)

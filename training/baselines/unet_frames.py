@@ -20,10 +20,7 @@ PLAIN_CUT = ComposeConfig(threshold=0.5)  # as published; our default is fitted 
 
 @torch.inference_mode()
 def complete_frame(
-    net: UNet,
-    image: np.ndarray,
-    instances: Sequence[Instance],
-    ids: Collection[str] | None = None,
+    net: UNet, image: np.ndarray, instances: Sequence[Instance], ids: Collection[str] | None = None
 ) -> list[AmodalObject]:
     """Visible masks plus the pixels predicted behind other objects, by the stream's own rules.
 
