@@ -17,10 +17,10 @@ import psutil
 
 from savos_model.settings import check_settings, setting
 from savos_model.stream import STAGES
+from savos_model.types import Instance
 from savos_ros.adaptation import COUNTS
-from savos_ros.bags import recording
 from savos_ros.bags.recording import START_NS, RecordOptions, SourceFrame, record
-from savos_ros.demo_session import DemoError, NodeProcess, Recorder, environment
+from savos_ros.demo_session import DemoError, NodeProcess, Recorder, environment, latencies
 from training.data.street import StreetConfig, generate
 from training.results import keep_results
 
@@ -71,7 +71,7 @@ def frames_with(tracks: int, seed: int) -> Iterator[SourceFrame]:
         seen.sort(key=lambda item: -int(item.tracked[1].sum()))
         # From far to near: in a label image near ones cover.
         kept = [item for item in reversed(frame.objects) if item in seen[:tracks]]
-        masks = [recording.Instance(str(i.id), *i.tracked, str(i.class_id)) for i in kept]
+        masks = [Instance(str(i.id), *i.tracked, str(i.class_id)) for i in kept]
         yield SourceFrame(START_NS + frame.stamp_ns, frame.image, masks)
 
 
@@ -116,12 +116,12 @@ def run(bag: Path, log: Path, options: BenchOptions) -> dict:
         with CountingRecorder() as recorder:
             recorder.wait_for_node(node.check)
             process = psutil.Process(node.pid)
-            begun_cpu = sum(process.cpu_times()[:2])
+            begun_cpu = cpu_s(process)
             with playing(bag):
                 memory = watch(process, node, options.seconds)
             recorder.wait_until_quiet(sys.maxsize, node.check)
             values, received, refined = recorder.values, recorder.count, recorder.refined
-            cores = (sum(process.cpu_times()[:2]) - begun_cpu) / options.seconds
+            cores = (cpu_s(process) - begun_cpu) / options.seconds
         node.stop()
     return {
         "seconds": options.seconds,
@@ -131,6 +131,11 @@ def run(bag: Path, log: Path, options: BenchOptions) -> dict:
         "rss_mb": memory,
         "cpu_cores": cores,
     }
+
+
+def cpu_s(process: psutil.Process) -> float:
+    """CPU time that a process has used [s]."""
+    return sum(process.cpu_times()[:2])
 
 
 @contextlib.contextmanager
@@ -162,11 +167,7 @@ def watch(process: psutil.Process, node: NodeProcess, seconds: float) -> dict[st
 
 def figures(values: dict[str, str]) -> dict:
     """The node's last diagnostics as numbers."""
-    latency: dict[str, dict[str, float]] = {}
-    for key, value in values.items():
-        if key.startswith("latency_ms."):
-            _, stage, part = key.split(".")
-            latency.setdefault(stage, {})[part] = float(value)
+    latency = latencies(values)
     work = {name: row["p50"] for name, row in latency.items() if name in WORK_STAGES}
     return {
         "frames_in": int(values["frames_in"]),

@@ -14,7 +14,7 @@ import psutil
 
 from savos_model.settings import check_settings, setting
 from savos_ros.bags.recording import RecordOptions, record
-from savos_ros.bench import CLIP_FRAMES, CountingRecorder, figures, frames_with, playing
+from savos_ros.bench import CLIP_FRAMES, CountingRecorder, cpu_s, figures, frames_with, playing
 from savos_ros.demo_session import NODE, NodeProcess, environment
 from training.results import keep_results
 
@@ -92,11 +92,6 @@ def run(bag: Path, folder: Path, count: int, seconds: float) -> dict:
             cameras.append(camera(figures(recorder.values), took, memory[index]))
             node.stop()
     return {"cameras": count, "nodes": cameras}
-
-
-def cpu_s(process: psutil.Process) -> float:
-    """CPU time that a process has used [s]."""
-    return sum(process.cpu_times()[:2])
 
 
 def camera(found: dict, took_s: float, memory: tuple) -> dict:

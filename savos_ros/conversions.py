@@ -179,9 +179,7 @@ def _by_cv_bridge(message: Any, max_pixels: int) -> np.ndarray:
         from cv_bridge import CvBridge
 
         array = np.asarray(CvBridge().imgmsg_to_cv2(message, "bgr8"))
-    except (
-        Exception
-    ) as error:  # a cv_bridge of another NumPy or without its C++ part raises anything
+    except Exception as error:  # of another NumPy, or without its C++ part, it raises anything
         if isinstance(error, ModuleNotFoundError) and error.name == "cv_bridge":
             raise ConversionError(
                 "image_encoding",

@@ -20,6 +20,7 @@ from savos_ros.bags.strips import Row, hidden_px, keep_best, pictures
 from savos_ros.bags.types import typestore
 from savos_ros.bags.video import VideoWriter
 from savos_ros.bags.writer import BagWriter
+from savos_ros.demo_session import latencies
 from savos_ros.overlay import draw
 from savos_ros.results import amodal_objects, whole_objects
 from savos_ros.settings import OverlayConfig
@@ -125,11 +126,7 @@ def summary(sent: int, findings: Findings, values: Mapping[str, str]) -> dict:
         findings: of `review`.
         values: last diagnostics of the node.
     """
-    stages: dict[str, dict[str, float]] = {}
-    for key, value in values.items():
-        if key.startswith("latency_ms."):
-            _, stage, part = key.split(".")
-            stages.setdefault(stage, {})[part] = float(value)
+    stages = latencies(values)
     whole = stages.pop(STAMP_STAGE, dict.fromkeys(PARTS))
     return {
         "frames_in": sent,

@@ -11,13 +11,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 from savos_ros.bags import recording
 from savos_ros.bags.play import Played, PlayOptions, play
-from savos_ros.bags.reader import header_stamp
-from savos_ros.bags.restamp import moved_stamp
+from savos_ros.bags.restamp import header_stamp, moved_stamp
 from savos_ros.paths import share_dir
 
 NODE = "/savos"
@@ -53,6 +51,16 @@ def environment() -> dict[str, str]:
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "FASTRTPS_DEFAULT_PROFILES_FILE": str(share_dir() / "config" / "fastdds.xml"),
     }
+
+
+def latencies(values: dict[str, str]) -> dict[str, dict[str, float]]:
+    """Percentiles by stage [ms], out of the node's diagnostics."""
+    found: dict[str, dict[str, float]] = {}
+    for key, value in values.items():
+        if key.startswith("latency_ms."):
+            _, stage, part = key.split(".")
+            found.setdefault(stage, {})[part] = float(value)
+    return found
 
 
 def run_session(bag: Path, log: Path, parameters: dict[str, str]) -> Session:
@@ -143,12 +151,7 @@ class NodeProcess:
         if status != 0:
             raise DemoError(f"the node ended with status {status}:\n{self._tail()}")
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Leave no process behind."""
         if self._process.poll() is None:
             self._process.kill()
@@ -217,12 +220,7 @@ class Recorder:
         while not self.values and time.monotonic() - begun < QUIET_S:
             time.sleep(0.05)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop to listen."""
         import rclpy
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from savos_model.types import AmodalObject
+from savos_model.types import AmodalObject, Frame
 from savos_ros.settings import OverlayConfig
 
 GOLDEN = 0.618033988749895
@@ -23,6 +23,12 @@ def color_of(track: str) -> tuple[int, int, int]:
     hue = (digest % 9973) * GOLDEN % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.55 + 0.3 * (digest >> 16 & 1), 1.0)
     return round(255 * blue), round(255 * green), round(255 * red)
+
+
+def bgr_of(frame: Frame) -> np.ndarray:
+    """The image of a frame, uint8 [H, W, 3] BGR or [H, W] grey; a view where its order differs."""
+    in_rgb = frame.order == "rgb" and frame.image.ndim == 3
+    return frame.image[..., ::-1] if in_rgb else frame.image
 
 
 def draw(image_bgr: np.ndarray, objects: list[AmodalObject], config: OverlayConfig) -> np.ndarray:

@@ -11,9 +11,8 @@ def share_dir() -> Path:
     Raises:
         FileNotFoundError: the package was copied without its data.
     """
-    here = Path(
-        __file__
-    ).absolute()  # not resolved: `colcon build --symlink-install` links the sources
+    # Not resolved: `colcon build --symlink-install` links the sources.
+    here = Path(__file__).absolute()
     tree = here.parents[1]
     if (tree / "package.xml").is_file() and (tree / "msg").is_dir():
         return tree

@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 
 from savos_ros import message_kit
-from savos_ros.bags.reader import header_stamp
 from savos_ros.bags.recording import IMAGE_TOPIC, LABELS_TOPIC
+from savos_ros.bags.restamp import header_stamp
 from savos_ros.demo_session import READER_DEPTH, DemoError, Recorder
 from savos_ros.soak_scene import SoakFrame
 

@@ -11,7 +11,7 @@ import psutil
 
 from savos_model.types import Box
 from savos_ros.bags.recording import START_NS
-from savos_ros.bench import figures
+from savos_ros.bench import cpu_s, figures
 from savos_ros.demo_session import DemoError
 from savos_ros.soak_feed import MASKS, Feeder
 from savos_ros.soak_scene import PERIOD_NS, SCORES, Mask, SoakFrame, renumbering, score, shares
@@ -106,7 +106,7 @@ class Run:
         self._scores, self._base_scores = np.zeros(SCORES), np.zeros(SCORES)
 
     def _sample(self) -> None:
-        used_s, before = sum(self._process.cpu_times()[:2]), self._samples[-1:]
+        used_s, before = cpu_s(self._process), self._samples[-1:]
         frames = self._sent - (before[0]["sent"] if before else 0)
         latency = (
             np.percentile(self._latency_s, (50, 99)).tolist() if self._latency_s else [None] * 2

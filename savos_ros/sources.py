@@ -6,9 +6,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-JUMP_NS = (
-    1_000_000_000  # a stamp this far behind the last answer means that the source started again
-)
+# A stamp this far behind the last answer means that the source started again.
+JUMP_NS = 1_000_000_000
 
 
 class StampJoiner:
@@ -54,11 +53,8 @@ class StampJoiner:
         self.received[channel] += 1
         self.last_stamp[channel] = stamp_ns
         floor = self._floor.get(channel)
-        if (
-            floor is not None
-            and stamp_ns <= floor
-            and not self._is_restart(channel, stamp_ns, floor)
-        ):
+        behind = floor is not None and stamp_ns <= floor
+        if behind and not self._is_restart(channel, stamp_ns, floor):
             return None
         waiting = self._waiting[channel]
         if stamp_ns in waiting:

@@ -12,6 +12,7 @@ from typing import Any
 from savos_model.types import Frame, Instance
 from savos_ros.bags import recording
 from savos_ros.bags.pairing import StampGroups
+from savos_ros.bags.restamp import header_stamp
 from savos_ros.bags.storage import messages, open_bag, topics_text
 from savos_ros.bags.types import BagError
 from savos_ros.conversions import ConversionError
@@ -178,9 +179,7 @@ class BagFrames:
         kind = self._reader.topics[self.topics[name]].msgtype
         try:
             return self._reader.deserialize(group[name], kind)
-        except (
-            Exception
-        ) as error:  # a damaged message; the parser's kinds of errors are not documented
+        except Exception as error:  # what the parser raises is not documented
             text = f"a message on {self.topics[name]} is damaged: {error}"
             raise ConversionError(f"{name}_broken", text) from None
 
@@ -199,12 +198,3 @@ class BagFrames:
             f"{self.path} has no topic for {what}: looked for {' or '.join(names)} with messages "
             f"of type {' or '.join(kinds)}; {topics_text(self._reader)}\nname it with --{what}"
         )
-
-
-def header_stamp(data: bytes) -> int | None:
-    """Stamp [ns] of a serialized message that begins with a std_msgs/Header; None if too short."""
-    if len(data) < 12:
-        return None
-    order = "little" if data[1] & 1 else "big"
-    sec = int.from_bytes(data[4:8], order, signed=True)
-    return sec * 1_000_000_000 + int.from_bytes(data[8:12], order)

@@ -17,6 +17,19 @@ def begins_with_header(store: Typestore, kind: str) -> bool:
     return bool(fields) and fields[0][1][1] == HEADER
 
 
+def header_stamp(data: bytes) -> int | None:
+    """Stamp [ns] of a serialized message that begins with a std_msgs/Header; None if too short."""
+    if len(data) < _NANOSEC.stop:
+        return None
+    order = _byte_order(data)
+    sec = int.from_bytes(data[_SEC], order, signed=True)
+    return sec * 1_000_000_000 + int.from_bytes(data[_NANOSEC], order)
+
+
+def _byte_order(data: bytes) -> str:
+    return "little" if data[1] & 1 else "big"
+
+
 def moved_stamp(data: bytes, offset_ns: int) -> bytes:
     """Return a serialized message with its header stamp moved.
 
@@ -24,12 +37,11 @@ def moved_stamp(data: bytes, offset_ns: int) -> bytes:
         data: CDR of a message that begins with a header.
         offset_ns: added to the stamp [ns]; a stamp stays within what ROS can hold.
     """
-    if len(data) < _NANOSEC.stop:
+    stamp = header_stamp(data)
+    if stamp is None:
         return data
-    order = "little" if data[1] & 1 else "big"
-    sec = int.from_bytes(data[_SEC], order, signed=True)
-    stamp = sec * 1_000_000_000 + int.from_bytes(data[_NANOSEC], order) + offset_ns
-    sec, nanosec = divmod(max(stamp, 0), 1_000_000_000)
+    order = _byte_order(data)
+    sec, nanosec = divmod(max(stamp + offset_ns, 0), 1_000_000_000)
     sec = min(sec, 2**31 - 1)
     return b"".join((data[:4], sec.to_bytes(4, order), nanosec.to_bytes(4, order), data[12:]))
 

@@ -12,7 +12,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from savos_model.config import BackendConfig, RefineConfig, StreamConfig
@@ -28,7 +27,7 @@ from savos_ros.bags.scoring import BagScores
 from savos_ros.bags.types import BagError, BagKit
 from savos_ros.bags.video import VideoWriter
 from savos_ros.bags.writer import BagWriter
-from savos_ros.overlay import draw
+from savos_ros.overlay import bgr_of, draw
 from savos_ros.settings import InputConfig, OverlayConfig
 from training.files import write_file
 
@@ -136,7 +135,7 @@ def run_bag(
             if stream.record is not None:
                 smoother.take(item, stream.record, bool(stream.report.reset))
             if video is not None:
-                video.write(item.frame.stamp_ns, draw(_bgr(item), objects, options.overlay))
+                video.write(item.frame.stamp_ns, draw(bgr_of(item.frame), objects, options.overlay))
         smoother.finish()
     write_json(out / SUMMARY, summary := _summary(bag, tally, backend, total))
     return summary
@@ -230,13 +229,6 @@ def _store(
 def _score(scores: BagScores, item: BagFrame, objects: list[AmodalObject]) -> None:
     if item.truth is not None:
         scores.add(objects, item.frame.instances, item.truth, item.frame.image.shape[:2])
-
-
-def _bgr(item: BagFrame) -> np.ndarray:
-    image = item.frame.image
-    if image.ndim == 3 and item.frame.order == "rgb":
-        return cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    return image
 
 
 def _summary(bag: BagFrames, tally: _Tally, backend: Any, total: int) -> dict:

@@ -25,9 +25,7 @@ def open_bag(path: str | Path) -> Iterator[AnyReader]:
     try:
         reader = AnyReader([place], default_typestore=typestore())
         reader.open()
-    except (
-        Exception
-    ) as error:  # whatever a parser meets in a damaged file; its kinds are not documented
+    except Exception as error:  # what a parser raises on a damaged file is not documented
         raise BagError(f"{path} cannot be read as a bag ({_say(error)}): {RESCUE}") from error
     try:
         _check_counts(path, reader)

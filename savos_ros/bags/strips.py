@@ -9,7 +9,7 @@ import numpy as np
 
 from savos_model.types import AmodalObject, Instance
 from savos_ros.bags.reader import BagFrame
-from savos_ros.overlay import draw
+from savos_ros.overlay import bgr_of, draw
 from savos_ros.results import whole_objects
 from savos_ros.settings import OverlayConfig
 
@@ -45,9 +45,7 @@ def pictures(row: Row) -> list[np.ndarray]:
     """Camera, visible masks, result and truth (without one: whatever was given), BGR."""
     frame, config = row.item.frame, OverlayConfig()
     bare = OverlayConfig(labels=False)
-    image = frame.image
-    if image.ndim == 3 and frame.order == "rgb":
-        image = np.ascontiguousarray(image[..., ::-1])
+    image = bgr_of(frame)
     seen = whole_objects(frame.instances, frame.instances)
     truth = whole_objects(_only(row.item.truth or [], frame.instances), frame.instances)
     return [

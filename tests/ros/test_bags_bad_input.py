@@ -7,8 +7,9 @@ import tiny_scene as scene
 from savos_model.types import Box, Instance
 from savos_ros import message_kit
 from savos_ros.bags.pairing import StampGroups
-from savos_ros.bags.reader import BagFrames, Topics, header_stamp
+from savos_ros.bags.reader import BagFrames, Topics
 from savos_ros.bags.recording import RecordOptions, SourceFrame, record
+from savos_ros.bags.restamp import header_stamp
 from savos_ros.bags.types import BagError, BagKit
 from savos_ros.bags.writer import BagWriter
 

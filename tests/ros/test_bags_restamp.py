@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from savos_ros import message_kit
-from savos_ros.bags.reader import header_stamp
-from savos_ros.bags.restamp import Restamp, begins_with_header, moved_stamp
+from savos_ros.bags.restamp import Restamp, begins_with_header, header_stamp, moved_stamp
 from savos_ros.bags.types import BagKit, typestore
 
 IMAGE = "sensor_msgs/msg/CompressedImage"
