@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from training.bench_scene import clip_frames, make_scene, write_raw
 from training.bench_variants import (
@@ -29,6 +28,7 @@ from training.bench_variants import (
 )
 from training.data.store import store_clip
 from training.results import keep_results
+from training.tables import columned
 
 Value = TypeVar("Value")
 PEERS = [name for name, variant in VARIANTS.items() if variant.image is not None]
@@ -163,15 +163,6 @@ def ratios(ours: str, peer: str, rounds: list[dict[str, dict[str, float]]]) -> d
     }
 
 
-def columned(title: str, *columns: str) -> Table:
-    """An empty table whose figures stand to the right."""
-    table = Table(title=title, title_justify="left")
-    for name in columns:
-        text = name in ("variant", "ours", "over")
-        table.add_column(name, justify="left" if text else "right", no_wrap=True)
-    return table
-
-
 def print_bench(metrics: dict, console: Console) -> None:
     """Print the result of bench_train: the variants, then ours over each peer."""
     settings, limit = metrics["settings"], metrics["limit_gflops"]
@@ -189,7 +180,8 @@ def print_bench(metrics: dict, console: Console) -> None:
             f"{100 * row['share_of_limit']:.0f} %",
         )  # fmt: skip
     console.print(table)
-    table = columned("Times better", "ours", "over", "step", "with data", "CPU", "memory")
+    columns = ("ours", "over", "step", "with data", "CPU", "memory")
+    table = columned("Times better", *columns, names=2)
     for ours, peers in metrics["ratios"].items():
         for peer, ratio in peers.items():
             cells = (f"{ratio[key]:.1f}" for key in ("step", "with_data", "cpu", "memory"))

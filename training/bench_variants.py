@@ -22,11 +22,12 @@ from savos_model.network import SavosNet
 from savos_model.official import OFFICIAL_MODEL
 from savos_model.settings import check_settings, setting
 from training.augment import AugmentConfig, make_input
+from training.averages import average_into
 from training.checkpoint import Learner
 from training.config import RunConfig, TrainConfig
 from training.data.store import open_clip
 from training.released_design import Batch, read_batch, released_loss
-from training.train import Objective, average_into, new_learner
+from training.train import Objective, new_learner
 from training.windows import gather, list_places
 
 # The released network has no prior mask; ours costs frames one after the other.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,8 +63,6 @@ def _describe(method: str) -> dict:
         if not Path(path).is_dir():
             raise ValueError(f"{method}: {path} must be a folder of results")
         return {"folder": Path(path).name}
-    from dataclasses import asdict
-
     net, info = _opened(Path(path))
     if net.config.task != kind.partition("+")[0]:
         raise ValueError(f"{method}: {path} was trained for {net.config.task}")

@@ -18,10 +18,11 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
 
-def _table(title: str, *columns: str) -> Table:
+def columned(title: str, *columns: str, names: int = 1) -> Table:
+    """An empty table: the first `names` columns to the left, figures to the right."""
     table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+        table.add_column(column, justify="left" if index < names else "right", no_wrap=True)
     return table
 
 
@@ -32,14 +33,14 @@ def fishbowl_tables(metrics: dict, console: Console) -> None:
     terminal of 80 columns.
     """
     methods = metrics["methods"]
-    table = _table("Mean IoU by clip [%], full / occluded", "clip", "n", *methods)
+    table = columned("Mean IoU by clip [%], full / occluded", "clip", "n", *methods)
     for clip in sorted({clip for report in methods.values() for clip in report["clips"]}):
         rows = [report["clips"].get(clip) for report in methods.values()]
         cells = [f"{percent(r['full'])}/{percent(r['occluded'])}" if r else "-" for r in rows]
         count = str(next(row["n"] for row in rows if row))
         table.add_row(_short(clip), count, *cells)
     console.print(table)
-    table = _table("All clips, mean IoU", "", *methods)
+    table = columned("All clips, mean IoU", "", *methods)
     for name, cell in OVERALL.items():
         table.add_row(name, *(cell(report) for report in methods.values()))
     for part in BIN_NAMES:
@@ -76,7 +77,7 @@ OVERALL = {
 
 def chewing_gum_table(metrics: dict, console: Console) -> None:
     """Print the result of evaluate_chewing_gum: the lower object, then all objects."""
-    table = _table(
+    table = columned(
         f"Mean IoU, {metrics['data']['videos']} videos",
         "method", "of", "n", "full", "95 %", "occluded", "95 %",
     )  # fmt: skip
@@ -92,12 +93,12 @@ def chewing_gum_table(metrics: dict, console: Console) -> None:
 
 def adapt_table(metrics: dict, console: Console) -> None:
     """Print the gain by adaptation, and how it went, of adapt_fishbowl's result."""
-    table = _table("Adapted - base", "mean IoU", "gain", "95 %")
+    table = columned("Adapted - base", "mean IoU", "gain", "95 %")
     for field, row in metrics["gain"].items():
         interval = "-" if row["ci95"] is None else "{:+.4f} to {:+.4f}".format(*row["ci95"])
         table.add_row(field, "-" if row["mean"] is None else f"{row['mean']:+.4f}", interval)
     console.print(table)
-    table = _table("Adaptation", "clip", "iterations", "visible IoU")
+    table = columned("Adaptation", "clip", "iterations", "visible IoU")
     for name, row in metrics["videos"].items():
         values = row["visible_iou"] or [None]  # nothing was measured without any window
         ends = f"{number(values[0], 3)} to {number(values[-1], 3)}"
@@ -107,7 +108,7 @@ def adapt_table(metrics: dict, console: Console) -> None:
 
 def kitti_table(metrics: dict, console: Console) -> None:
     """Print the result of evaluate_kitti: box IoU by occlusion level."""
-    table = _table(
+    table = columned(
         "Box IoU with the amodal label boxes",
         "level", "method", "n", "mean", "median", "coverage", "gain", "95 %",
     )  # fmt: skip
@@ -131,7 +132,7 @@ def kitti_table(metrics: dict, console: Console) -> None:
 
 def lag_table(modes: dict, console: Console) -> None:
     """Print what evaluate_lag.compare_modes reports: means, gain, and gain by age of the track."""
-    table = _table("Mean IoU", "mode", "full", "occluded", "gain", "95 %")
+    table = columned("Mean IoU", "mode", "full", "occluded", "gain", "95 %")
     for mode, row in modes.items():
         gain = row["gain"]["occluded"]
         interval = "-" if gain["ci95"] is None else "{:+.3f} to {:+.3f}".format(*gain["ci95"])
@@ -139,7 +140,7 @@ def lag_table(modes: dict, console: Console) -> None:
         table.add_row(mode, *figures, interval)
     console.print(table)
     ages = next(iter(modes.values()))["by_age"]
-    table = _table("Gain in occluded IoU by frames since the track's birth", "mode", *ages)
+    table = columned("Gain in occluded IoU by frames since the track's birth", "mode", *ages)
     for mode, row in modes.items():
         table.add_row(mode, *(_signed(group["gain"]["mean"]) for group in row["by_age"].values()))
     console.print(table)
@@ -152,7 +153,7 @@ def _signed(value: float | None) -> str:
 def options_table(options: dict, console: Console) -> None:
     """Print what evaluate_options reports: masks as published, wholly hidden objects apart."""
     heads = ("full", "occluded", "wrong", "bare", "gone 1-5", "6-20", "strays")
-    table = _table("Masks as published", "", *heads)
+    table = columned("Masks as published", "", *heads)
     for name, row in options.items():
         gaps = (row["hidden"].get(gap, {}).get("iou") for gap in ("1-5", "6-20"))
         figures = (row["full"], row["occluded"], row["false_completion"], row["bare"], *gaps)

@@ -22,6 +22,7 @@ from training.metrics import PAPER
 from training.online import WHOLE, Online, Setup
 from training.results import write_results
 
+FRAME_NS = 33_333_333  # at 30 Hz
 PERPLEXITY = 15.0
 MIN_POINTS = 10  # fewer objects show nothing
 
@@ -69,9 +70,6 @@ class Watcher(WindowRefiner):
                 frame = record.seen.frame.stamp_ns // FRAME_NS
                 self.shares[frame].append(float(share[inside].mean()))
         return super().compose_track(record, item, backward)
-
-
-FRAME_NS = 33_333_333
 
 
 def frames_of(clip: FishbowlClip) -> Iterator[Frame]:
@@ -197,11 +195,7 @@ def collect(
         "data": {"set": "fishbowl", "clips": [trace.name for trace in traces]},
         "model": traces[0].model,
     }
-    written = []
-    for name, metrics in (
-        ("alpha.json", alpha_metrics(traces)),
-        ("tsne.json", tsne_metrics(traces, seed)),
-    ):
+    found = {"alpha.json": alpha_metrics(traces), "tsne.json": tsne_metrics(traces, seed)}
+    for name, metrics in found.items():
         write_results(out / name, {**about, **metrics}, seed=seed)
-        written.append(out / name)
-    return written
+    return [out / name for name in found]

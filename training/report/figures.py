@@ -72,7 +72,7 @@ def adapt_plot(metrics: dict, path: Path) -> None:
     """Loss and IoU over the iterations of one adaptation (figure 5a).
 
     Args:
-        metrics: of adapt_curve.json, as adapt_fishbowl.adapt_curve writes them.
+        metrics: of adapt_curve.json, as adapt_curve.adapt_curve returns them.
         path: PNG file.
     """
     steps = metrics["iterations"]

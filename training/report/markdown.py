@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from training.report.cells import REDUCED, Figure, Results
-from training.report.gains import COMPARISONS, MODES, PARTS, ablation_comparisons, gain
+from training.report.cells import REDUCED, Cell, Figure, Results
+from training.report.gains import COMPARISONS, PARTS, ablation_comparisons, gain
 from training.report.paper import PAPER
-from training.report.producers import ABLATIONS, ablation_file
-from training.report.tables import Cell, cells_of, pair
+from training.report.producers import ABLATIONS, MODES, ablation_file
+from training.report.tables import cells_of, pair
 
 DASH = "–"
 
