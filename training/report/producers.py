@@ -105,6 +105,16 @@ def commands() -> dict[str, str]:
     for name, folder in (("deocclusion", "pcnet"), ("oracle", "oracle")):
         method = f"--methods {name}:runs/{folder}/best.safetensors"
         runs[f"fishbowl_{name}.json"] = f"{FISHBOWL} {method}"
+    runs |= ablation_runs() | fish_runs() | kins_runs()
+    done = {name: f"{run} --json docs/results/{name}" for name, run in runs.items()}
+    collected = f"savos report collect {VAL} --out docs/results"
+    strips = f"savos report strips {VAL} --clips fishbowl_0022,fishbowl_0029 --gum 0 --street 5"
+    return done | dict.fromkeys(("alpha.json", "tsne.json"), collected) | {"strips.json": strips}
+
+
+def ablation_runs() -> dict[str, str]:
+    """Commands of the files of ablations on FISHBOWL, without --json."""
+    runs = {}
     for name in ABLATIONS:
         for mode in MODES:
             weights = f"--weights runs/ablations/{name}/best.safetensors"
@@ -112,6 +122,12 @@ def commands() -> dict[str, str]:
             flow = " --flow topic" if name == "no_flow" else ""
             run = f"{FISHBOWL} --methods ours --mode {mode} {weights}{flow}"
             runs[ablation_file(name, mode)] = run
+    return runs
+
+
+def fish_runs() -> dict[str, str]:
+    """Commands of the files of each type of fish, seen and unseen, without --json."""
+    runs = {}
     for fish in TYPES:
         scored = f"fishbowl {VAL} --types {fish}"
         weights = "--mode bidirectional --weights runs/{}/best.safetensors"
@@ -124,11 +140,7 @@ def commands() -> dict[str, str]:
         runs[unseen_file(fish, "deocclusion")] = (
             f"savos evaluate {scored} --methods deocclusion:{net},deocclusion+tta:{net}"
         )
-    runs |= kins_runs()
-    done = {name: f"{run} --json docs/results/{name}" for name, run in runs.items()}
-    collected = f"savos report collect {VAL} --out docs/results"
-    strips = f"savos report strips {VAL} --clips fishbowl_0022,fishbowl_0029 --gum 0 --street 5"
-    return done | dict.fromkeys(("alpha.json", "tsne.json"), collected) | {"strips.json": strips}
+    return runs
 
 
 def kins_runs() -> dict[str, str]:
