@@ -13,6 +13,10 @@ from training.data.street_people import PersonSpec, random_person
 from training.data.street_styles import CarSpec, random_car
 
 CHUNK_M = 24.0
+PROPS = {
+    "pole": props.pole, "sign": props.sign, "tree": props.tree, "bollard": props.bollard,
+    "bin": props.bin_box, "bush": props.bush,
+}  # fmt: skip
 
 
 class Builder:
@@ -33,14 +37,12 @@ class Builder:
             # Not over the row of the stretch before, which stands already.
             self._junction(rng, max(self._next_junction, first + 5.2), things)
             self._next_junction += rng.uniform(70, 140)
-        gap = (
-            rng.uniform(first + 4, last - 4)
-            if rng.random() < 0.55 * min(self.density, 1.8)
-            else None
-        )
+        open_here = rng.random() < 0.55 * min(self.density, 1.8)
+        gap = rng.uniform(first + 4, last - 4) if open_here else None
         for side in (1, -1):
             self._row(rng, side, first, last, gap, things)
             self._props(rng, side, first, last, gap, things)
+            self._hedge(rng, side, first, last, gap, things)
             self._people(rng, side, first, last, gap, things)
             self._fronts(rng, side, first, last, fronts)
             if self.street.lot[side > 0]:
@@ -54,10 +56,8 @@ class Builder:
     def _row(
         self, rng, side: int, first: float, last: float, gap: float | None, things: list[Thing]
     ) -> None:
-        s, share = (
-            first + rng.uniform(0.2, 1.0),
-            self.street.park[side > 0] * min(0.5 + 0.5 * self.density, 1.25),
-        )
+        s = first + rng.uniform(0.2, 1.0)
+        share = self.street.park[side > 0] * min(0.5 + 0.5 * self.density, 1.25)
         while s < last - 3.6:
             spec = random_car(rng)
             end = s + spec.length
@@ -71,14 +71,9 @@ class Builder:
                     lorry = props.lorry(rng)
                     span = np.ptp(lorry.vertices[:, 0])
                     if s + span < last - 0.2 and self._free(s, s + span, gap):
-                        things.append(
-                            self._still(
-                                lorry,
-                                s + span / 2,
-                                side * (self.street.half_road + 1.25),
-                                0.0 if side < 0 else math.pi,
-                            )
-                        )
+                        d = side * (self.street.half_road + 1.25)
+                        turn = 0.0 if side < 0 else math.pi
+                        things.append(self._still(lorry, s + span / 2, d, turn))
                         s += span + 0.8
                         continue
                 d = side * (self.street.half_road + 1.05 + rng.normal(0, 0.12))
@@ -105,47 +100,30 @@ class Builder:
     ) -> None:
         s, street = first + rng.uniform(0.5, 5), self.street
         while s < last:
-            clear = not street.crossing(s - 1, s + 1) and (gap is None or abs(s - gap) > 1)
-            if clear:
+            if not street.crossing(s - 1, s + 1) and (gap is None or abs(s - gap) > 1):
                 near = side * (street.kerb + rng.uniform(0.35, 0.7))
-                kind = rng.choice(
-                    ["pole", "sign", "tree", "bollard", "bin", "bush"],
-                    p=[
-                        0.22,
-                        0.26,
-                        0.1 + 0.14 * street.trees,
-                        0.22 - 0.14 * street.trees,
-                        0.12,
-                        0.08,
-                    ],
-                )
-                model = {
-                    "pole": props.pole,
-                    "sign": props.sign,
-                    "tree": props.tree,
-                    "bollard": props.bollard,
-                    "bin": props.bin_box,
-                    "bush": props.bush,
-                }[kind](rng)
+                more = 0.14 * street.trees
+                shares = [0.22, 0.26, 0.1 + more, 0.22 - more, 0.12, 0.08]
+                kind = rng.choice(list(PROPS), p=shares)
+                model = PROPS[kind](rng)
                 turn = math.pi / 2 * rng.integers(4) if kind == "bin" else 0.0
-                d = (
-                    side * (street.front - 0.6)
-                    if kind in ("bin", "bush") and rng.random() < 0.5
-                    else near
-                )
+                wide = kind in ("bin", "bush")
+                d = side * (street.front - 0.6) if wide and rng.random() < 0.5 else near
                 tile = "leaf" if kind in ("tree", "bush") else "rough"
-                half = (0.3, 0.3) if kind in ("bin", "bush") else (0.1, 0.1)
+                half = (0.3, 0.3) if wide else (0.1, 0.1)
                 far = 90.0 if kind in ("pole", "tree") else 48.0
                 things.append(Thing(model, UNTRACKED, s, d, turn, half, tile=tile, far=far))
                 if kind == "bollard":
                     for k in range(1, int(rng.integers(1, 5))):
-                        things.append(
-                            Thing(
-                                model, UNTRACKED, s + 1.6 * k, near, 0.0, half, tile=tile, far=far
-                            )
-                        )
+                        where = (s + 1.6 * k, near, 0.0)
+                        things.append(Thing(model, UNTRACKED, *where, half, tile=tile, far=far))
                     s += 6.4
             s += rng.exponential(6.5) + 1.5
+
+    def _hedge(
+        self, rng, side: int, first: float, last: float, gap: float | None, things: list[Thing]
+    ) -> None:
+        street = self.street
         if rng.random() < (0.1 if street.style == "city" else 0.45):
             length = rng.uniform(3, 9)
             s = rng.uniform(first + length / 2, last - length / 2)
@@ -163,29 +141,12 @@ class Builder:
             s = rng.uniform(first, last)
             ahead = rng.random() < 0.5
             lateral = street.kerb + rng.uniform(0.9, max(street.pavement - 0.7, 1.0))
-            still = rng.random() < 0.15
-            things.append(
-                self._person(
-                    rng,
-                    s,
-                    side * lateral,
-                    0.0 if ahead else math.pi,
-                    0.0 if still else rng.uniform(0.8, 1.7),
-                    "walker",
-                )
-            )
+            still, turn = rng.random() < 0.15, 0.0 if ahead else math.pi
+            cruise = 0.0 if still else rng.uniform(0.8, 1.7)
+            things.append(self._person(rng, s, side * lateral, turn, cruise, "walker"))
             if rng.random() < 0.3:  # a companion
-                other = side * (lateral + rng.choice([-0.65, 0.65]))
-                things.append(
-                    self._person(
-                        rng,
-                        s + rng.normal(0, 0.2),
-                        other,
-                        things[-1].turn,
-                        things[-1].cruise,
-                        "walker",
-                    )
-                )
+                other, along = side * (lateral + rng.choice([-0.65, 0.65])), s + rng.normal(0, 0.2)
+                things.append(self._person(rng, along, other, turn, cruise, "walker"))
         if gap is not None and (gap * 7.3) % 1 < (0.5 if side > 0 else 1.0) and rng.random() < 0.7:
             turn = -side * math.pi / 2 + rng.normal(0, 0.03)
             crosser = self._person(
@@ -202,11 +163,8 @@ class Builder:
             if rng.random() < 0.55 * min(self.density, 1.5):
                 spec = random_car(rng)
                 car = self._car(spec, s - side * half * 0.45, side * 26.0, -side * math.pi / 2)
-                car.kind, car.cruise, car.trigger = (
-                    "crossing",
-                    rng.uniform(5, 9),
-                    rng.uniform(16, 50),
-                )
+                car.kind, car.cruise = "crossing", rng.uniform(5, 9)
+                car.trigger = rng.uniform(16, 50)
                 things.append(car)
 
     def _fronts(self, rng, side: int, first: float, last: float, fronts: list[Front]) -> None:
@@ -230,11 +188,8 @@ class Builder:
                 "wall": rng.uniform(1.2, 3),
                 "hedge": rng.uniform(1, 2.6),
             }[kind]
-            names = [
-                i
-                for i, name in enumerate(self.textures)
-                if name == ("house" if kind == "hall" else kind)
-            ]
+            wanted = "house" if kind == "hall" else kind
+            names = [i for i, name in enumerate(self.textures) if name == wanted]
             for a, b in self._outside(s, end):
                 texture = names[rng.integers(len(names))]
                 fronts.append(Front((a, d), (b, d), height, texture))
@@ -267,16 +222,6 @@ class Builder:
     def _person(rng, s: float, d: float, turn: float, cruise: float, kind: str) -> Thing:
         spec: PersonSpec = random_person(rng)
         return Thing(
-            spec,
-            PERSON,
-            s,
-            d,
-            turn,
-            (0.25, 0.25),
-            kind,
-            cruise,
-            cruise,
-            phase=spec.phase,
-            far=65.0,
-            tile="cloth",
-        )
+            spec, PERSON, s, d, turn, (0.25, 0.25), kind, cruise, cruise,
+            phase=spec.phase, far=65.0, tile="cloth",
+        )  # fmt: skip

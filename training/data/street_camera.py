@@ -44,12 +44,8 @@ class Camera:
     @property
     def rotation(self) -> np.ndarray:
         """World to camera, float64 [3, 3]: rows are the camera's right, down, forward axes."""
-        c, s, cp, sp = (
-            math.cos(self.yaw),
-            math.sin(self.yaw),
-            math.cos(self.pitch),
-            math.sin(self.pitch),
-        )
+        c, s = math.cos(self.yaw), math.sin(self.yaw)
+        cp, sp = math.cos(self.pitch), math.sin(self.pitch)
         return np.array([[s, -c, 0.0], [-c * sp, -s * sp, -cp], [c * cp, s * cp, -sp]])
 
     def to_camera(self, points: np.ndarray) -> np.ndarray:

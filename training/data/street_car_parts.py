@@ -97,11 +97,7 @@ def details(spec: CarSpec, shape: Style, deck_line: np.ndarray) -> list[Mesh]:
 
 def _door_gap(x: float, y: float, height: float, spec: CarSpec) -> Mesh:
     low, high = 0.24 * height, 0.62 * height
-    points = [
-        (x - 0.008, y, low),
-        (x + 0.008, y, low),
-        (x + 0.008, y * 0.985, high),
-        (x - 0.008, y * 0.985, high),
-    ]
+    left, right, top = x - 0.008, x + 0.008, y * 0.985
+    points = [(left, y, low), (right, y, low), (right, top, high), (left, top, high)]
     quad = (3, 2, 1, 0) if y > 0 else (0, 1, 2, 3)
     return make_mesh(points, [quad], np.array(spec.paint) * 0.45, layer=2)

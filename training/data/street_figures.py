@@ -81,10 +81,8 @@ def draw_hulls(
     order = np.argsort(-far, kind="stable")
     order = order[usable[order]]
     safe = np.maximum(points, [-np.inf, -np.inf, NEAR_M])
-    pixels, radius = (
-        camera.project(safe)[:, None],
-        (camera.focal * hulls.radii / safe[:, 2])[:, None, None],
-    )
+    pixels = camera.project(safe)[:, None]
+    radius = (camera.focal * hulls.radii / safe[:, 2])[:, None, None]
     shells = [(pixels + CIRCLE * radius).astype(np.float32)]
     side = light.ground * 0.3 + light.sky * 0.62 + light.sun_colour * (lit * 0.15)
     paints = [hulls.colours * side]

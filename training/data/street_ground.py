@@ -104,15 +104,12 @@ class Ground:
         y = (HALF_M - (np.arange(rows) + 0.5) / RES)[:, None]
         wave = fractal(rng, 2, cols, 7)[:1]
         side, edge = shade
-        dark = (
-            (y * side > edge * side + 0.7 * wave).astype(np.float32)
-            if side
-            else np.zeros((rows, cols), np.float32)
-        )
+        dark = np.zeros((rows, cols), np.float32)
+        if side:
+            dark = (y * side > edge * side + 0.7 * wave).astype(np.float32)
         if rng.random() < 0.6:
-            dark = np.maximum(
-                dark, (fractal(rng, rows, cols, 7, 0.75) > rng.uniform(0.3, 1.5)).astype(np.float32)
-            )
+            leaves = fractal(rng, rows, cols, 7, 0.75) > rng.uniform(0.3, 1.5)
+            dark = np.maximum(dark, leaves.astype(np.float32))
         dark = cv2.GaussianBlur(dark, (0, 0), 4)[..., None]
         return light.sky + light.sun_colour * light.sun[2] * (1 - dark)
 
@@ -137,9 +134,8 @@ class Ground:
             return
         rotation = camera.rotation.astype(np.float32)
         right = ((np.arange(camera.width, dtype=np.float32) + 0.5 - cx) / camera.focal)[None]
-        down = ((np.arange(horizon, camera.height, dtype=np.float32) + 0.5 - cy) / camera.focal)[
-            :, None
-        ]
+        rows = np.arange(horizon, camera.height, dtype=np.float32)[:, None]
+        down = (rows + 0.5 - cy) / camera.focal
         fall = rotation[1, 2] * down + rotation[2, 2]  # no roll: the right axis is level
         reach = -camera.z / fall
         reach = np.minimum(reach, 400)

@@ -104,11 +104,8 @@ class Street:
 
 def random_street(rng: np.random.Generator, style: str, sun_y: float) -> Street:
     """Draw a street; `style` "any" draws that too. sun_y: sideways share of the sun's direction."""
-    style = (
-        style
-        if style != "any"
-        else str(rng.choice(["city", "suburb", "works"], p=[0.45, 0.3, 0.25]))
-    )
+    if style == "any":
+        style = str(rng.choice(["city", "suburb", "works"], p=[0.45, 0.3, 0.25]))
     two_way = bool(rng.random() < (0.6 if style == "city" else 0.8))
     half_road = rng.uniform(2.6, 3.6) if two_way else rng.uniform(1.9, 2.4)
     park = tuple(rng.uniform(0.5, 0.95, 2) if style == "city" else rng.uniform(0.2, 0.8, 2))

@@ -132,6 +132,12 @@ def box(
     return make_mesh(corners, quads, albedo, **kwargs)
 
 
+def _circle(centre: np.ndarray, radius: float, corners: int) -> np.ndarray:
+    """Corners of an upright polygon that faces sideways, [corners, 3]."""
+    angle = 2 * np.pi * (np.arange(corners) + 0.5) / corners
+    return np.stack([np.cos(angle) * radius, np.zeros(corners), np.sin(angle) * radius], 1) + centre
+
+
 def disc(
     centre: np.ndarray,
     radius: float,
@@ -142,11 +148,7 @@ def disc(
     **kwargs,
 ) -> Mesh:
     """Upright disc facing left (`out` +1) or right (-1), cut off below z = floor."""
-    angle = 2 * np.pi * (np.arange(corners) + 0.5) / corners
-    points = (
-        np.stack([np.cos(angle) * radius, np.zeros(corners), np.sin(angle) * radius], axis=1)
-        + centre
-    )
+    points = _circle(centre, radius, corners)
     points[:, 2] = np.maximum(points[:, 2], floor)
     low = np.arange(corners // 2 - 1)
     quads = np.stack([low, low + 1, corners - 2 - low, corners - 1 - low], axis=-1)
@@ -157,11 +159,7 @@ def tread(
     centre: np.ndarray, radius: float, width: float, albedo, corners: int = 12, **kwargs
 ) -> Mesh:
     """Rim of a wheel whose outer face is at `centre`; `width` is signed along y."""
-    angle = 2 * np.pi * (np.arange(corners) + 0.5) / corners
-    circle = (
-        np.stack([np.cos(angle) * radius, np.zeros(corners), np.sin(angle) * radius], axis=1)
-        + centre
-    )
+    circle = _circle(centre, radius, corners)
     points = np.concatenate([circle, circle + [0.0, width, 0.0]])
     i = np.arange(corners)
     j = (i + 1) % corners

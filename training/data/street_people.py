@@ -11,19 +11,10 @@ from training.data.street_figures import HullBuilder, Hulls
 
 SKINS = [(150, 175, 215), (120, 150, 200), (90, 120, 170), (60, 80, 120), (165, 190, 225)]
 CLOTHES = [
-    (35, 32, 30),
-    (60, 55, 52),
-    (90, 60, 40),
-    (130, 95, 60),
-    (40, 40, 110),
-    (50, 50, 160),
-    (200, 200, 205),
-    (150, 150, 150),
-    (110, 130, 150),
-    (60, 90, 60),
-    (60, 110, 170),
+    (35, 32, 30), (60, 55, 52), (90, 60, 40), (130, 95, 60), (40, 40, 110), (50, 50, 160),
+    (200, 200, 205), (150, 150, 150), (110, 130, 150), (60, 90, 60), (60, 110, 170),
     (170, 140, 190),
-]
+]  # fmt: skip
 HAIRS = [(25, 25, 28), (40, 50, 65), (70, 100, 130), (130, 135, 140), (60, 80, 110)]
 
 
@@ -133,11 +124,8 @@ def walking(spec: PersonSpec, phase: float, stride: float) -> Hulls:
 def _leg(body: HullBuilder, spec: PersonSpec, joints: list[np.ndarray]) -> None:
     h, g = spec.height, spec.girth
     hip, knee, ankle = joints
-    a, b, c = (
-        body.sphere(hip, 0.057 * h * g),
-        body.sphere(knee, 0.038 * h * g),
-        body.sphere(ankle, 0.028 * h),
-    )
+    a, b = body.sphere(hip, 0.057 * h * g), body.sphere(knee, 0.038 * h * g)
+    c = body.sphere(ankle, 0.028 * h)
     body.part(spec.legs, a, b)
     body.part(spec.legs, b, c)
     pitch = np.array([0.10 * h, 0, -0.01 * h])
@@ -149,11 +137,8 @@ def _leg(body: HullBuilder, spec: PersonSpec, joints: list[np.ndarray]) -> None:
 def _arm(body: HullBuilder, spec: PersonSpec, joints: list[np.ndarray], side: int) -> None:
     h, g = spec.height, spec.girth
     shoulder, elbow, wrist = joints
-    a, b, c = (
-        body.sphere(shoulder - [0, 0, 0.012 * h], 0.040 * h * g),
-        body.sphere(elbow, 0.031 * h * g),
-        body.sphere(wrist, 0.024 * h),
-    )
+    a = body.sphere(shoulder - [0, 0, 0.012 * h], 0.040 * h * g)
+    b, c = body.sphere(elbow, 0.031 * h * g), body.sphere(wrist, 0.024 * h)
     body.part(spec.top, a, b)
     body.part(spec.top, b, c)
     hand = body.sphere(wrist + [0.01 * h, 0, -0.04 * h], 0.022 * h)
@@ -203,6 +188,12 @@ def _trunk(body: HullBuilder, spec: PersonSpec, hips: np.ndarray, lean: np.ndarr
     if spec.hat:
         brim = [body.sphere(top + [dx * h, 0, 0.16 * h], 0.03 * h) for dx in (-0.035, 0.07)]
         body.part(spec.shoes, skull, *brim)
+    _bag(body, spec, hips, top)
+
+
+def _bag(body: HullBuilder, spec: PersonSpec, hips: np.ndarray, top: np.ndarray) -> None:
+    """What hangs on the back or from the shoulder."""
+    h, g = spec.height, spec.girth
     if spec.bag == "backpack":
         pack = [
             body.sphere(top + [-0.105 * h, s * 0.05 * h, dz * h], 0.045 * h)
@@ -231,34 +222,18 @@ def riding(spec: PersonSpec, phase: float) -> Hulls:
         for i in range(12):
             body.part((25, 25, 25), rim[i], rim[(i + 1) % 12])
     node = lambda x, z, y=0.0: body.sphere([x, y, z], 0.02)  # noqa: E731
-    crank, seat, steer, rear, front = (
-        node(-0.05, 0.3),
-        node(-0.2, 0.85),
-        node(0.36, 0.85),
-        node(-0.52, 0.34),
-        node(0.52, 0.34),
-    )
-    for pair in (
-        (crank, seat),
-        (crank, steer),
-        (seat, steer),
-        (rear, crank),
-        (rear, seat),
-        (steer, front),
-    ):
+    crank, seat, steer = node(-0.05, 0.3), node(-0.2, 0.85), node(0.36, 0.85)
+    rear, front = node(-0.52, 0.34), node(0.52, 0.34)
+    triangle = ((crank, seat), (crank, steer), (seat, steer))
+    for pair in (*triangle, (rear, crank), (rear, seat), (steer, front)):
         body.part(metal, *pair)
     grips = [node(0.38, 1.02, s * 0.26) for s in (1, -1)]
     body.part(metal, steer, *grips)
     hips = np.array([-0.2, 0, 0.97])
     lean = np.array([0.14 * h, 0, 0])
     for side, shift in ((1, 0.0), (-1, math.pi)):
-        pedal = np.array(
-            [
-                -0.05 + 0.17 * math.cos(phase + shift),
-                side * 0.1,
-                0.34 + 0.17 * math.sin(phase + shift),
-            ]
-        )
+        x, z = 0.17 * math.cos(phase + shift), 0.17 * math.sin(phase + shift)
+        pedal = np.array([-0.05 + x, side * 0.1, 0.34 + z])
         hip = hips + [0, side * 0.05 * h, 0]
         knee = (hip + pedal) / 2 + _bend(hip, pedal, 0.245 * h, 0.24 * h)
         _leg(body, spec, [hip, knee, pedal])

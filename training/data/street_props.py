@@ -116,19 +116,8 @@ def hedge(rng: np.random.Generator, length: float) -> Mesh:
     """Clipped hedge along x with an uneven surface."""
     height, half = rng.uniform(0.6, 1.9), rng.uniform(0.3, 0.5)
     x = np.linspace(-length / 2, length / 2, max(int(length / 0.45), 4))
-    base = np.array(
-        [
-            (-1, 0),
-            (-1.08, 0.35),
-            (-1, 0.8),
-            (-0.75, 1),
-            (0, 1.04),
-            (0.75, 1),
-            (1, 0.8),
-            (1.08, 0.35),
-            (1, 0),
-        ]
-    )
+    left = [(1, 0), (1.08, 0.35), (1, 0.8), (0.75, 1)]
+    base = np.array([*((-y, z) for y, z in left), (0, 1.04), *left[::-1]])
     rings = base[None] * [half, height] + rng.normal(0, 0.05, (len(x), len(base), 2))
     rings[:, [0, -1], 1] = 0
     vertices, quads = loft(x, rings)
@@ -144,15 +133,10 @@ def bin_box(rng: np.random.Generator) -> Mesh:
         size = (rng.uniform(0.5, 0.75), rng.uniform(0.5, 0.65), rng.uniform(0.95, 1.2))
     else:
         size = (rng.uniform(0.4, 1.4), rng.uniform(0.4, 1.0), rng.uniform(1.0, 1.6))
-    colour = [(50, 50, 48), (60, 90, 50), (120, 70, 40), (130, 130, 128), (40, 150, 190)][
-        rng.integers(5)
-    ]
-    lid = box(
-        (size[0] * 1.06, size[1] * 1.06, 0.07),
-        (0, 0, size[2] + 0.03),
-        np.array(colour) * 0.8,
-        layer=2,
-    )
+    colours = [(50, 50, 48), (60, 90, 50), (120, 70, 40), (130, 130, 128), (40, 150, 190)]
+    colour = colours[rng.integers(5)]
+    cover, at = (size[0] * 1.06, size[1] * 1.06, 0.07), (0, 0, size[2] + 0.03)
+    lid = box(cover, at, np.array(colour) * 0.8, layer=2)
     return join([box(size, (0, 0, size[2] / 2), colour), lid])
 
 
@@ -162,25 +146,13 @@ def lorry(rng: np.random.Generator) -> Mesh:
     colours = [(40, 110, 220), (215, 215, 215), (150, 80, 30), (60, 150, 190), (90, 90, 92)]
     colour = colours[rng.integers(len(colours))]
     cab = 1.7
+    load, at = (length - cab - 0.1, width, height - 0.7), (-cab / 2 - 0.05, 0, height / 2 + 0.35)
+    front, before = (cab, width * 0.92, 1.6), (length / 2 - cab / 2, 0, 1.3)
     parts = [
-        box(
-            (length - cab - 0.1, width, height - 0.7),
-            (-cab / 2 - 0.05, 0, height / 2 + 0.35),
-            colour,
-            layer=2,
-            gloss=0.1,
-        )
+        box(load, at, colour, layer=2, gloss=0.1),
+        box((length, width * 0.8, 0.3), (0, 0, 0.6), (40, 40, 40), layer=1),
+        box(front, before, (210, 210, 208), layer=2, gloss=0.2),
     ]
-    parts.append(box((length, width * 0.8, 0.3), (0, 0, 0.6), (40, 40, 40), layer=1))
-    parts.append(
-        box(
-            (cab, width * 0.92, 1.6),
-            (length / 2 - cab / 2, 0, 1.3),
-            (210, 210, 208),
-            layer=2,
-            gloss=0.2,
-        )
-    )
     front = length / 2 + 0.01
     glass = [(front, -0.8, 1.45), (front, 0.8, 1.45), (front, 0.75, 2.05), (front, -0.75, 2.05)]
     parts.append(make_mesh(glass, [(0, 1, 2, 3)], (60, 55, 50), gloss=0.5, layer=3))

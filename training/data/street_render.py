@@ -156,9 +156,8 @@ def rasterise(
     canvas = np.zeros((box.height * scale, box.width * scale, 4), dtype=np.uint8)
     colours = np.clip(drawing.colours, 1, 255).astype(int).tolist()
     factor, offset = scale * (1 << SHIFT), np.array(box[:2]) * scale + 0.5
-    points = np.rint(np.concatenate(drawing.polygons) * factor - offset * (1 << SHIFT)).astype(
-        np.int32
-    )
+    points = np.concatenate(drawing.polygons) * factor - offset * (1 << SHIFT)
+    points = np.rint(points).astype(np.int32)
     ends = np.cumsum([len(polygon) for polygon in drawing.polygons]).tolist()
     start = 0
     for end, (b, g, r) in zip(ends, colours, strict=True):
@@ -172,9 +171,8 @@ def rasterise(
     colour, alpha = cv2.cvtColor(canvas, cv2.COLOR_BGRA2BGR), cv2.extractChannel(canvas, 3)
     # A pixel belongs to the mask when at least half covered; of exact halves, one rim gets them,
     # the opposite rim does not, else every shape would grow.
-    mask = cv2.threshold(cv2.addWeighted(alpha, 1, first, 2 / 255, -1), 127, 1, cv2.THRESH_BINARY)[
-        1
-    ]
+    covered = cv2.addWeighted(alpha, 1, first, 2 / 255, -1)
+    mask = cv2.threshold(covered, 127, 1, cv2.THRESH_BINARY)[1]
     if tile is not None and size >= 16:
         texture = cv2.cvtColor(_texture(tile, grain, box), cv2.COLOR_GRAY2BGR)
         colour = cv2.multiply(colour, texture, scale=1 / 128)

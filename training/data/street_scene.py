@@ -120,10 +120,8 @@ class Scene:
             offset = self.world.place(thing)[0][:2] - camera.position[:2]
             size = math.hypot(*thing.half) + (3.5 if thing.tile == "leaf" else 0.3)
             ahead = float(offset @ forward)
-            if (
-                -size < ahead < thing.far
-                and abs(float(offset @ right)) < margin * max(ahead, 0) + size * 1.6
-            ):
+            reach = margin * max(ahead, 0) + size * 1.6
+            if -size < ahead < thing.far and abs(float(offset @ right)) < reach:
                 things.append(thing)
         fronts = [front for front in self.world.fronts if front.start[0] < camera.x + 150]
         return things, fronts
@@ -134,12 +132,10 @@ class Scene:
             near = math.hypot(position[0] - camera.x, position[1] - camera.y) < 26
             model = self._mesh(model, near)
         elif isinstance(model, PersonSpec):
-            stride = min(thing.speed / 1.5, 1.25)
-            model = (
-                riding(model, thing.phase)
-                if thing.kind == "cyclist"
-                else walking(model, thing.phase, stride)
-            )
+            if thing.kind == "cyclist":
+                model = riding(model, thing.phase)
+            else:
+                model = walking(model, thing.phase, min(thing.speed / 1.5, 1.25))
         if isinstance(model, Hulls):
             return draw_hulls(
                 model, position, heading, camera, self.light, lit, thing.tile == "cloth"

@@ -53,32 +53,21 @@ class World:
 
     def _traffic(self, s: float, d: float, turn: float, cruise: float) -> None:
         spec = random_car(self.rng)
-        self._add(
-            Thing(
-                spec, CAR, s, d, turn, (spec.length / 2, spec.width / 2), "traffic", cruise, cruise
-            )
-        )
+        half = (spec.length / 2, spec.width / 2)
+        self._add(Thing(spec, CAR, s, d, turn, half, "traffic", cruise, cruise))
 
     def _first_traffic(self) -> None:
         rng, street = self.rng, self.street
         if rng.random() < 0.5 * min(self.density, 1.5):
-            self._traffic(
-                rng.uniform(9, 35),
-                street.lane + rng.normal(0, 0.15),
-                0.0,
-                self.speed * rng.uniform(0.8, 1.1),
-            )
+            s, d = rng.uniform(9, 35), street.lane + rng.normal(0, 0.15)
+            self._traffic(s, d, 0.0, self.speed * rng.uniform(0.8, 1.1))
         if rng.random() < 0.45 * min(self.density, 1.5):
             self._cyclist(rng.uniform(8, 40))
         if street.two_way:
             for s in (rng.uniform(15, 40), rng.uniform(50, 90)):
                 if rng.random() < 0.6 * self.density:
-                    self._traffic(
-                        s,
-                        -street.lane + rng.normal(0, 0.15),
-                        math.pi,
-                        rng.uniform(0.5, 1) * self.max_speed,
-                    )
+                    d = -street.lane + rng.normal(0, 0.15)
+                    self._traffic(s, d, math.pi, rng.uniform(0.5, 1) * self.max_speed)
 
     def _cyclist(self, s: float) -> None:
         spec = random_person(self.rng)
@@ -108,12 +97,8 @@ class World:
             free = all(abs(t.s - start) > 9 for t in self.things if t.kind == "traffic")
             if self.street.two_way and free:
                 cruise = self.rng.uniform(0.5, 1) * self.max_speed
-                self._traffic(
-                    self.s + AHEAD_M,
-                    -self.street.lane + self.rng.normal(0, 0.15),
-                    math.pi,
-                    max(cruise, 3.0),
-                )
+                d = -self.street.lane + self.rng.normal(0, 0.15)
+                self._traffic(start, d, math.pi, max(cruise, 3.0))
             if self.rng.random() < 0.25:
                 self._cyclist(self.s + AHEAD_M * 0.6)
 
@@ -129,9 +114,8 @@ class World:
         change = float(np.clip(wanted - self.speed, -6.0 * dt, 1.8 * dt))
         self.speed = max(self.speed + change, 0.0)
         self.s += self.speed * dt
-        self._wander += -0.5 * self._wander * dt + rng.normal(0, 0.10) * math.sqrt(dt) * min(
-            self.speed / 3, 1
-        )
+        push = rng.normal(0, 0.10) * math.sqrt(dt) * min(self.speed / 3, 1)
+        self._wander += -0.5 * self._wander * dt + push
         # The body sways: a damped spring that acceleration and road bumps excite.
         bump = rng.normal(0, 0.035) * min(self.speed / 8, 1) - 0.004 * change / dt
         self._pitch_rate += dt * (-60 * self._pitch - 8 * self._pitch_rate) + bump * math.sqrt(dt)
@@ -145,12 +129,10 @@ class World:
                 continue
             along = (other.s - s) * cos + (other.d - d) * sin
             across = abs(-(other.s - s) * sin + (other.d - d) * cos)
-            reach = other.half[0] * abs(math.cos(other.turn - turn)) + other.half[1] * abs(
-                math.sin(other.turn - turn)
-            )
-            wide = other.half[1] * abs(math.cos(other.turn - turn)) + other.half[0] * abs(
-                math.sin(other.turn - turn)
-            )
+            turned = other.turn - turn
+            straight, askew = abs(math.cos(turned)), abs(math.sin(turned))
+            reach = other.half[0] * straight + other.half[1] * askew
+            wide = other.half[1] * straight + other.half[0] * askew
             if other.kind in ("crosser", "crossing") and other.trigger == 0:
                 wide += 1.5
             if along > 0 and across < wide + 1.0:
@@ -163,10 +145,8 @@ class World:
             ego = self.s - thing.s
             if thing.turn == 0.0 and ego > 0 and abs(self.street.lane - thing.d) < 1.5:
                 limit = min(limit, math.sqrt(6 * max(ego - 6, 0)))
-            wanted = min(thing.cruise, limit)
-            thing.speed = max(
-                thing.speed + float(np.clip(wanted - thing.speed, -7 * dt, 2 * dt)), 0.0
-            )
+            change = np.clip(min(thing.cruise, limit) - thing.speed, -7 * dt, 2 * dt)
+            thing.speed = max(thing.speed + float(change), 0.0)
         elif thing.trigger:  # waits for its cue
             thing.speed = 0.0
             if thing.s - self.s < thing.trigger and self._crossing_free(thing):
@@ -200,9 +180,8 @@ class World:
 
     def place(self, thing: Thing) -> tuple[np.ndarray, float]:
         """Position [3] and heading [rad] of a thing in the world."""
-        return np.array(
-            [thing.s, float(self.street.middle(thing.s)) + thing.d, 0.0]
-        ), self.street.slope(thing.s) + thing.turn
+        y = float(self.street.middle(thing.s)) + thing.d
+        return np.array([thing.s, y, 0.0]), self.street.slope(thing.s) + thing.turn
 
     def lit(self, thing: Thing) -> float:
         """Share of the sun that reaches a thing."""
