@@ -24,16 +24,10 @@ class VideoWriter:
         frames: pictures written.
     """
 
-    def __init__(self, path: str | Path, nominal_fps: float = 10.0) -> None:
-        """Prepare; the file is opened by the with block.
-
-        Args:
-            path: the file to write; replaced when there.
-            nominal_fps: how long the last picture is shown, for want of a next stamp.
-        """
+    def __init__(self, path: str | Path) -> None:
+        """Prepare; the with block opens the file, which replaces one that is there."""
         self.path = Path(path)
         self.frames = 0
-        self._last_ticks = max(1, round(TICKS_PER_S / nominal_fps))
         self._stream = None
         self._clock = 0
         self._stamp: int | None = None

@@ -47,8 +47,6 @@ def test_hidden_object_keeps_its_truth(folder):
     clip = FishbowlClip(folder / "tiny")
     assert [item.id for item in clip.instances(2)] == ["0"]
     assert [item.id for item in clip.truth(2)] == ["0", "7"]
-    assert clip.objects[1].depth(2) == 4.5
-    assert clip.objects[1].depth_order(2) == 1
 
 
 def test_frames_are_decoded_in_order(folder):

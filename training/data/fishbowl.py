@@ -42,7 +42,7 @@ class FishbowlObject:
         self.speed = float(record.get("speed", 0.0))
         self.scale = float(record.get("scale", 0.0))
         self._clip = clip
-        self._lists = {name: record[name] for name in OBJECT_LISTS}
+        self._masks = {kind: record[kind] for kind in ("visible", "full")}
 
     def visible(self, frame: int) -> BoxedMask | None:
         """Visible mask (uint8 crop of 0 or 1) of a frame, None when nothing is seen."""
@@ -52,16 +52,8 @@ class FishbowlObject:
         """Whole mask of a frame, cut at the frame border; None when out of the picture."""
         return self._mask("full", frame)
 
-    def depth(self, frame: int) -> float | None:
-        """Distance of the centre along the viewing axis."""
-        return self._lists["depth"][frame]
-
-    def depth_order(self, frame: int) -> int | None:
-        """0 for the nearest among the objects with a whole mask in this frame, else None."""
-        return self._lists["depth_order"][frame]
-
     def _mask(self, kind: str, frame: int) -> BoxedMask | None:
-        runs = self._lists[kind][frame]
+        runs = self._masks[kind][frame]
         if runs is None:
             return None
         clip = self._clip
