@@ -151,7 +151,7 @@ def test_long_videos_are_cut(tmp_path, monkeypatch):
     assert [j.arguments[3:] for j in jobs] == [(0, 3), (3, 4)]
     released = tiny_kins.write_released(tmp_path / "released")
     jobs = jobs_of.released_jobs(released, "test", tmp_path / "out", MODEL)
-    assert [j.arguments[3:5] for j in jobs] == [(0, 3), (3, 6)]
+    assert [j.arguments[4:] for j in jobs] == [(0, 3), (3, 6)]
 
 
 @pytest.fixture
