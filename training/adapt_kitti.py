@@ -125,13 +125,9 @@ def adapt_kitti(
     console = console or Console()
     if masks not in ("truth", "tracker") or not sequences:
         raise ValueError(f"masks must be truth or tracker and sequences named, got {masks!r}")
-    counts = [len(open_tracking(data, name, "none").frames) for name in sequences]
-    scored = [
-        SequenceJob(data, name, masks, SCORED, ours, count // 2 if half else 0)
-        for name, count in zip(sequences, counts, strict=True)
-    ]
+    scored, frames = scoring_jobs(data, sequences, masks, ours, half)
     jobs = [AdaptSequenceJob(job, config, weights_out) for job in scored]
-    steps = 2 * sum(counts) + len(jobs) * config.max_iterations
+    steps = 2 * frames + len(jobs) * config.max_iterations
     done = run_jobs(adapt_sequence, jobs, processes, steps, "adapting", console)
     metrics = {
         "data": {"set": "kitti_mots", "sequences": list(sequences), "masks": masks},
@@ -145,6 +141,19 @@ def adapt_kitti(
     print_gains(metrics["gain"], console)
     keep_results(out, metrics, seed, console)
     return metrics
+
+
+def scoring_jobs(
+    data: Path, sequences: Sequence[str], masks: str, ours: Setup, half: bool
+) -> tuple[list[SequenceJob], int]:
+    """A job for each sequence, that of its second half alone with `half`; frames of all."""
+    counts = [len(open_tracking(data, name, "none").frames) for name in sequences]
+    firsts = [count // 2 if half else 0 for count in counts]
+    jobs = [
+        SequenceJob(data, name, masks, SCORED, ours, first)
+        for name, first in zip(sequences, firsts, strict=True)
+    ]
+    return jobs, sum(counts)
 
 
 def print_gains(gains: dict[str, dict], console: Console) -> None:
