@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# No deadlines: a machine under load is slow, not wrong.
+settings.register_profile("usual", deadline=None)
 settings.register_profile("long", max_examples=10_000, deadline=None)  # --hypothesis-profile long
+settings.load_profile("usual")
 
 # Tests are small: a second OpenMP thread costs more than it gains, ten times so on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

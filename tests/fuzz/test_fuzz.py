@@ -21,7 +21,6 @@ def test_only_documented_errors_come_out_of_damaged_files(name, tmp_path):
 
     @settings(
         max_examples=EXAMPLES,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
         derandomize=EXAMPLES == 25,  # a change is judged by the same files each time
     )

@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis.extra import numpy as hnp
 from scipy.spatial import Delaunay
 
@@ -20,7 +20,6 @@ def rectangle(x0, y0, x1, y1):
     return mask
 
 
-@settings(deadline=None)  # machines under load
 @given(hnp.arrays(bool, (12, 14)))
 def test_hull_holds_the_mask_and_little_else(mask):
     boxed = from_image(mask)

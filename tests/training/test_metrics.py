@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -118,7 +118,6 @@ def test_published_objects_are_cut_at_one_half():
     assert score.claimed_px == 40
 
 
-@settings(deadline=None)  # machines under load
 @given(MASKS, MASKS, MASKS, MASKS)
 def test_score_rules_hold_for_any_masks(predicted, full, visible, others):
     hidden = others & ~visible
@@ -136,7 +135,6 @@ def test_score_rules_hold_for_any_masks(predicted, full, visible, others):
     assert perfect["full"] >= score["full"] - 1e-9
 
 
-@settings(deadline=None)  # machines under load
 @given(MASKS)
 def test_boundary_f_of_equal_masks_is_one(mask):
     assert metrics.boundary_f(mask, mask) == 1.0
@@ -197,7 +195,6 @@ def test_scores_are_plain_values():
         assert type(value) in (str, int, float)
 
 
-@settings(deadline=None)  # machines under load
 @given(MASKS, st.integers(-3, 12), st.integers(-3, 12), st.integers(0, 9), st.integers(0, 9))
 def test_look_at_equals_a_full_size_cut(mask, x0, y0, width, height):
     canvas = np.zeros((40, 40), bool)

@@ -11,7 +11,7 @@ from training.boxed import look_at
 from training.data.rle import RleError, decode
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     hnp.arrays(
         np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40), elements=st.integers(0, 1)
@@ -50,7 +50,7 @@ def test_malformed_text_is_refused(counts):
         decode(counts, 40, 60)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=60))
 def test_random_bytes_never_pass_as_another_size(data):
     try:

@@ -28,7 +28,7 @@ def noise(jitter=0.0, lost=0.0, split=0.0, smallest=1, seed=0):
     return MaskNoise(seed, jitter, lost, split, smallest)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.sampled_from([1.0, 2.0, 3.0]))
 def test_rim_moves_at_most_by_the_jitter(seed, jitter):
     tracker, truth = noise(jitter, seed=seed), disc()

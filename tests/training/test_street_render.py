@@ -69,7 +69,7 @@ def test_mask_of_a_box_has_the_size_of_its_projection(distance):
     assert layer.box.y0 + rows[-1] + 1 == pytest.approx(172.9 + 1.65 * scale, abs=0.8)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.floats(3, 40), st.floats(3, 150))
 def test_filling_is_unbiased(width, height):
     """Over all sub-pixel places a filled shape has the area it should have."""
@@ -211,7 +211,7 @@ cells = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.one_of(st.none(), cells), min_size=12, max_size=12))
 def test_painters_order_agrees_with_ray_casting(grid):
     """Every ray meets disjoint footprints in the reverse of the painting order."""
