@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import IO, Any
 from savos_ros.bags import recording
 from savos_ros.bags.play import Played, PlayOptions, play
 from savos_ros.bags.restamp import header_stamp, moved_stamp
+from savos_ros.domain import own_domain
 from savos_ros.paths import share_dir
 
 NODE = "/savos"
@@ -45,9 +45,17 @@ class Session:
 
 
 def environment() -> dict[str, str]:
-    """Return what keeps the demo's traffic on this machine, with room for images."""
+    """Return what keeps a command's traffic to itself and on this machine, with room for images.
+
+    Raises:
+        DemoError: other commands have taken all domains.
+    """
+    try:
+        number = own_domain()
+    except OSError as error:
+        raise DemoError(str(error)) from error
     return {
-        "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
+        "ROS_DOMAIN_ID": str(number),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "FASTRTPS_DEFAULT_PROFILES_FILE": str(share_dir() / "config" / "fastdds.xml"),
     }

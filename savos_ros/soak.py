@@ -21,7 +21,6 @@ from training.data.street import StreetConfig
 from training.results import keep_results
 
 LOOP_FRAMES = 100
-FIRST_DOMAIN, DOMAINS = 215, 18  # Linux has these too; short runs and tests stay below 102
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,6 @@ def soak(options: SoakOptions, out: Path | None, say: Callable[[str], None]) -> 
         ValueError: the scene cannot be looped, or weights or engine cannot be used.
     """
     os.environ.update(environment())
-    os.environ["ROS_DOMAIN_ID"] = str(FIRST_DOMAIN + os.getpid() % DOMAINS)
     frames = soak_frames(options.scene, options.tracks)
     renumbering(frames, 0)  # refuses what cannot be looped before the node starts
     base = base_scores(frames, {"model.weights": options.weights} if options.weights else {})

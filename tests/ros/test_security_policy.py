@@ -9,14 +9,20 @@ from tests.ros.rig import LIMIT_S, Rig
 
 # Allowed but created only with other settings, with simulated time, or where a package is there.
 OPTIONAL = {
-    "subscribe": {"/image/compressed", "/flow", "/clock", "/parameter_events"},
-    "publish": {"/savos/detections", "/savos/annotations"},
-    "reply": {"/savos/get_type_description"},
+    "subscribe": {"image", "image/compressed", "flow", "/clock", "/parameter_events"},
+    "publish": {"~/detections", "~/annotations"},
+    "reply": {"~/get_type_description"},
 }
 
 
-def allowed():
-    """Full names that the policy allows, by kind of use."""
+def full(names, space):
+    """Names as ROS expands them for the node savos in the namespace `space`."""
+    starts = {"~": f"{space}/savos", "/": "/"}
+    return {starts.get(n[0], f"{space}/{n[0]}") + n[1:] for n in names}
+
+
+def allowed(space):
+    """Full names that the policy allows in a namespace, by kind of use."""
     root = ElementTree.parse(share_dir() / "config" / "sros2" / "policy.xml").getroot()
     (profile,) = root.iter("profile")
     assert (profile.get("ns"), profile.get("node")) == ("/", "savos")
@@ -26,7 +32,7 @@ def allowed():
         assert verdict == "ALLOW" and use not in found
         names = [entry.text for entry in rules]
         assert len(set(names)) == len(names)
-        found[use] = {"/savos" + n[1:] if n.startswith("~") else f"/{n}" for n in names}
+        found[use] = full(names, space)
     return found
 
 
@@ -42,25 +48,26 @@ def created(node):
     return {use: {name for name, _ in ask(*where)} for use, ask in asked.items()}
 
 
-def differences(node, policy):
+def differences(node, space):
     """What the node has and may not, or may and has not, by kind of use; {} when all is as said."""
-    real = created(node)
+    real, policy = created(node), allowed(space)
     found = {"forbidden " + use: names - policy.get(use, set()) for use, names in real.items()}
     for use, names in policy.items():
-        found["unused " + use] = names - real[use] - OPTIONAL[use] - {"/image"}
+        found["unused " + use] = names - real[use] - full(OPTIONAL[use], space)
     return {what: names for what, names in found.items() if names}
 
 
+@pytest.mark.parametrize("space", ["", "/front"])
 @pytest.mark.parametrize(
     "settings",
     [{}, {"input__image_transport": "compressed", "flow__method": "topic", "use_sim_time": True}],
 )
-def test_policy_allows_what_the_node_creates_and_nothing_else(settings):
-    rig, policy = Rig(**settings).activate(), allowed()
+def test_policy_allows_what_the_node_creates_and_nothing_else(settings, space):
+    rig = Rig(namespace=space, **settings).activate()
     try:
         # The graph hears of the node a moment later, and may still hold one that has just ended.
         end = time.monotonic() + LIMIT_S
-        while (wrong := differences(rig.node, policy)) and time.monotonic() < end:
+        while (wrong := differences(rig.node, space)) and time.monotonic() < end:
             time.sleep(0.1)
     finally:
         rig.close()
