@@ -277,7 +277,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if node is not None:
             raise
         # rcl gives no finer type for a parameter file that is missing or malformed.
-        return _refuse(f"{error}\nCheck ROS_DOMAIN_ID, what follows --ros-args, the --params-file")
+        remedy = "Check ROS_DOMAIN_ID, ROS_SECURITY_*, what follows --ros-args, the --params-file"
+        return _refuse(f"{error}\n{remedy}")
     finally:
         # Ctrl-C under `ros2 launch` comes twice; the second one must not cut the end short.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

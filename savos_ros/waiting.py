@@ -120,7 +120,7 @@ def _near(state: InputState) -> str:
     if not state.others:
         return (
             f"no topic here carries {state.message_type}: if one should, compare "
-            "ROS_DOMAIN_ID and ROS_AUTOMATIC_DISCOVERY_RANGE on both sides"
+            "ROS_DOMAIN_ID, ROS_AUTOMATIC_DISCOVERY_RANGE and, in a secured graph, the enclaves"
         )
 
     def likeness(topic: str) -> float:
