@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from training.report.cells import Figure, Results, lookup, setting
 from training.report.paper import TYPES
-from training.report.producers import ABLATIONS, MODES, ablation_file, unseen_file
+from training.report.producers import ABLATIONS, MODES, ablation_file, lag_file, unseen_file
 from training.summary import cluster_interval
 
 PARTS = ("full", "occluded")
@@ -41,6 +41,10 @@ COMPARISONS = (
     Comparison(
         "bi-directional over forward, shipped weights, generated street",
         ((Scored("street_val.json"), Scored("street_bidirectional.json")),),
+    ),
+    Comparison(
+        "10 frames of lag over forward, shipped weights, generated street",
+        ((Scored("street_val.json"), Scored(lag_file(10))),),
     ),
     Comparison(
         "bi-directional over forward, setting of the ablations",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from training.report.paper import TYPES
 
+STREET_LAGS = (2, 5, 10, 20)
 VAL = "--data ../shared/data/fishbowl/val"
 FISHBOWL = f"savos evaluate fishbowl {VAL}"
 ABLATIONS = {
@@ -70,6 +71,11 @@ def seen_file(fish: str) -> str:
     return f"seen_{fish}.json"
 
 
+def lag_file(lag: int) -> str:
+    """Results file of the generated street, each frame answered so many frames later."""
+    return f"street_lag_{lag}.json"
+
+
 def commands() -> dict[str, str]:
     """Command of each results file, by its name below the folder of results."""
     kitti = "kitti-boxes --data ../shared/data/kitti_mots --sequences 0000,0001"
@@ -80,6 +86,10 @@ def commands() -> dict[str, str]:
         "fishbowl_options.json": f"savos evaluate options {VAL}",
         "street_val.json": "savos evaluate street",
         "street_bidirectional.json": "savos evaluate street --mode bidirectional",
+        **{
+            lag_file(lag): f"savos evaluate street --mode lag:{lag} --methods ours"
+            for lag in STREET_LAGS
+        },
         "fishbowl_baselines.json": f"{FISHBOWL} --methods visible,convex,flow3,flow5,"
         "flow3_any,flow5_any",
         "chewing_gum.json": "savos evaluate chewing-gum --mode bidirectional "

@@ -6,8 +6,10 @@ from training.report.cells import Absent, Cell, Pooled, Source
 from training.report.paper import PAPER, TYPES
 from training.report.producers import (
     KITTI_ADAPTED,
+    STREET_LAGS,
     ablation_file,
     kins_file,
+    lag_file,
     seen_file,
     unseen_file,
 )
@@ -157,6 +159,7 @@ STREET_ROWS: Rows = {
     "visible mask alone": pair(STREET, "visible"),
     "convex hull": pair(STREET, "convex"),
     "SaVos, forward only": pair(STREET),
+    **{f"SaVos, {lag} frames later": pair(lag_file(lag)) for lag in STREET_LAGS},
     "SaVos, bi-directional": pair(STREET_BOTH),
 }
 ADAPT_COLUMNS = ("largely occluded", "adapted", "change", "change, all occluded")
