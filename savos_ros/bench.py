@@ -26,6 +26,7 @@ from training.results import keep_results
 
 WARM_UP_S = 60.0  # memory is compared with that after one minute; before it caches fill
 CLIP_FRAMES = 100
+MEASURED = "latency_ms.network.p50"  # the node has diagnosed its first frames
 WORK_STAGES = ("decode", *STAGES, "publish")
 
 
@@ -167,6 +168,8 @@ def watch(process: psutil.Process, node: NodeProcess, seconds: float) -> dict[st
 
 def figures(values: dict[str, str]) -> dict:
     """The node's last diagnostics as numbers."""
+    if MEASURED not in values:
+        raise DemoError("the node answered no object of a frame before: let it run longer")
     latency = latencies(values)
     work = {name: row["p50"] for name, row in latency.items() if name in WORK_STAGES}
     return {

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,19 @@ import psutil
 
 from savos_model.settings import check_settings, setting
 from savos_ros.bags.recording import RecordOptions, record
-from savos_ros.bench import CLIP_FRAMES, CountingRecorder, cpu_s, figures, frames_with, playing
+from savos_ros.bench import (
+    CLIP_FRAMES,
+    MEASURED,
+    CountingRecorder,
+    cpu_s,
+    figures,
+    frames_with,
+    playing,
+)  # fmt: skip
 from savos_ros.demo_session import NODE, NodeProcess, environment
 from training.results import keep_results
 
+BEGIN_S = 30.0  # a node's first frames may take this long to be diagnosed
 PARAMETERS = {"diagnostics.window": "100000"}
 
 
@@ -79,11 +89,8 @@ def run(bag: Path, folder: Path, count: int, seconds: float) -> dict:
         processes = [psutil.Process(node.pid) for node in nodes]
         begun = [cpu_s(process) for process in processes]
         with playing(bag):
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
-                for node in nodes:
-                    node.check()
-                time.sleep(0.2)
+            pass_time(nodes, BEGIN_S, lambda: all(MEASURED in r.values for r in recorders))
+            pass_time(nodes, seconds)
             memory = [process.memory_full_info() for process in processes]
         cameras = []
         for index, (node, recorder) in enumerate(zip(nodes, recorders, strict=True)):
@@ -92,6 +99,17 @@ def run(bag: Path, folder: Path, count: int, seconds: float) -> dict:
             cameras.append(camera(figures(recorder.values), took, memory[index]))
             node.stop()
     return {"cameras": count, "nodes": cameras}
+
+
+def pass_time(
+    nodes: Sequence[NodeProcess], seconds: float, enough: Callable[[], bool] = lambda: False
+) -> None:
+    """Sleep so long, or until it is enough, while all nodes live."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not enough():
+        for node in nodes:
+            node.check()
+        time.sleep(0.2)
 
 
 def camera(found: dict, took_s: float, memory: tuple) -> dict:

@@ -11,14 +11,13 @@ import psutil
 
 from savos_model.types import Box
 from savos_ros.bags.recording import START_NS
-from savos_ros.bench import cpu_s, figures
+from savos_ros.bench import MEASURED, cpu_s, figures
 from savos_ros.demo_session import DemoError
 from savos_ros.soak_feed import MASKS, Feeder
 from savos_ros.soak_scene import PERIOD_NS, SCORES, Mask, SoakFrame, renumbering, score, shares
 from savos_ros.soak_verdict import verdict
 
 SCORED = 10  # of so many frames one is scored, in time each of the loop
-MEASURED = "latency_ms.network.p50"  # the node has diagnosed its first frames
 ADAPTER = "training.site_worker"
 
 
