@@ -91,12 +91,16 @@ def this_command() -> str:
 
 
 def commit() -> str:
-    """Git commit of the sources, "+changes" when tracked files differ, "unknown" without git."""
+    """Git commit of the sources, "+changes" when tracked files differ, "unknown" without git.
+
+    Results of other runs do not count: a long run rewrites its own.
+    """
     folder = Path(__file__).resolve().parent
     head = _git(folder, "rev-parse", "HEAD")
     if head is None:
         return "unknown"
-    return head + ("+changes" if _git(folder, "status", "--porcelain", "-uno") else "")
+    sources = (":(top)", ":(top,exclude)docs/results")
+    return head + ("+changes" if _git(folder, "status", "--porcelain", "-uno", *sources) else "")
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

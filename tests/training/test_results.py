@@ -67,6 +67,9 @@ def test_commit_names_changed_sources(tmp_path, monkeypatch):
 
     source = tmp_path / "results.py"
     source.write_text("1")
+    kept = tmp_path / "docs" / "results" / "run.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("1")
     monkeypatch.setattr(results, "__file__", str(source))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert results.commit() == "unknown"
@@ -75,5 +78,7 @@ def test_commit_names_changed_sources(tmp_path, monkeypatch):
     git("commit", "-q", "-m", "first")
     head = git("rev-parse", "HEAD")
     assert results.commit() == head
+    kept.write_text("2")
+    assert results.commit() == head, "results of other runs are no sources"
     source.write_text("2")
     assert results.commit() == head + "+changes"
