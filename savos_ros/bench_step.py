@@ -136,8 +136,9 @@ def matrix_products(config: BenchStepConfig) -> list[tuple[float, Callable[[], o
     if installed("torch"):
         import torch
 
-        kinds = {"fp16": torch.float16, "bf16": torch.bfloat16}
-        kind = kinds.get(config.precision, torch.float32)
+        from savos_model.backends.torch import HALF
+
+        kind = HALF.get(config.precision, torch.float32)
         matrix = torch.from_numpy(values).to(config.device, kind)
 
         def product() -> None:

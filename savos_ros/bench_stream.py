@@ -93,12 +93,9 @@ def bench_stream(config: BenchStreamConfig, out: Path | None = None) -> dict:
         peer = released_pass(SIZES[USUAL], config.threads, config.device, config.seed)
     except ImportError as error:
         peer, absent["released"] = None, f"{error.name} is not installed"
-    machine = {
-        "threads": config.threads,
-        "device": config.device,
-        "precision": config.precision,
-    }
-    products = matrix_products(BenchStepConfig(**machine))
+    products = matrix_products(
+        BenchStepConfig(threads=config.threads, device=config.device, precision=config.precision)
+    )
     source, target = np.ones((2, COPY_BYTES // 8))
     times: dict[Case, list[dict[str, float]]] = {case: [] for case in runs}
     limits, copies, rounds = [], [], []
