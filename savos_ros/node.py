@@ -15,6 +15,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.signals import uninstall_signal_handlers
 from rclpy.utilities import remove_ros_args
 
 from savos_model.backends.base import BackendError
@@ -279,7 +280,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(f"{error}\n{remedy}")
     finally:
         # Ctrl-C under `ros2 launch` comes twice; the second one must not cut the end short.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        uninstall_signal_handlers()  # waits for rclpy's thread, which uses what the executor frees
         if executor is not None:
             executor.shutdown()
         if node is not None:
