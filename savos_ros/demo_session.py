@@ -44,14 +44,17 @@ class Session:
     values: dict[str, str] = field(default_factory=dict)
 
 
-def environment() -> dict[str, str]:
+def environment(place: int = 0) -> dict[str, str]:
     """Return what keeps a command's traffic to itself and on this machine, with room for images.
+
+    Args:
+        place: nodes of another place do not hear each other.
 
     Raises:
         DemoError: other commands have taken all domains.
     """
     try:
-        number = own_domain()
+        number = own_domain(place)
     except OSError as error:
         raise DemoError(str(error)) from error
     return {

@@ -13,10 +13,11 @@ DOMAINS = range(215, 233)
 
 
 @cache
-def own_domain() -> int:
+def own_domain(place: int = 0) -> int:
     """A domain that no other command on this machine uses, held until this process ends.
 
-    Two commands in one domain would answer each other's frames.
+    Two commands in one domain would answer each other's frames; another `place` is another domain
+    of this process.
 
     Raises:
         OSError: all of them are taken.

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from savos_model.config import RefineConfig
 from savos_model.settings import check_settings, setting
 from savos_ros.demo_session import NodeProcess, environment
 from savos_ros.soak_feed import MASKS, REFINED, Feeder
+from savos_ros.soak_fresh import against_fresh
 from savos_ros.soak_run import Run
-from savos_ros.soak_scene import PERIOD_NS, base_scores, renumbering, soak_frames
+from savos_ros.soak_scene import PERIOD_NS, SoakFrame, base_scores, renumbering, soak_frames
 from savos_ros.soak_verdict import MIN_SAMPLES
 from training.data.street import StreetConfig
 from training.results import keep_results
@@ -39,6 +42,10 @@ class SoakOptions:
     samples: int = setting(200, "measurements over the run", minimum=2, maximum=100_000)
     warm_up: float = setting(
         0.0, "hours that the verdict leaves out, a tenth at least", minimum=0.0, maximum=100_000.0
+    )
+
+    fresh: int = setting(
+        30, "rounds of the loop at the end, in turn with a fresh node", minimum=0, maximum=10_000
     )
 
     def __post_init__(self) -> None:
@@ -83,14 +90,14 @@ def soak(options: SoakOptions, out: Path | None, say: Callable[[str], None]) -> 
 
     Returns:
         options; ended ("complete", or why not); sent, answered, lost, unmatched (frames); samples
-        (memory, threads, handles, latency, scores); node (its last diagnostics); verdict. With
-        Ctrl-C, or when the node fails, of what was run until then.
+        (memory, threads, handles, latency, scores); node (its last diagnostics); verdict, in it
+        against_fresh (savos_ros.soak_fresh). With Ctrl-C, or when the node fails, of what was run
+        until then.
 
     Raises:
         DemoError: the node did not start.
         ValueError: the scene cannot be looped, or weights or engine cannot be used.
     """
-    os.environ.update(environment())
     frames = soak_frames(options.scene, options.tracks)
     renumbering(frames, 0)  # refuses what cannot be looped before the node starts
     base = base_scores(frames, {"model.weights": options.weights} if options.weights else {})
@@ -99,18 +106,47 @@ def soak(options: SoakOptions, out: Path | None, say: Callable[[str], None]) -> 
     def keep(report: dict) -> None:
         keep_results(out, {"options": told, **report}, options.seed)
 
-    with tempfile.TemporaryDirectory() as name:
-        log = Path(name) / "node.log"
-        parameters = options.parameters(Path(name))
-        with log.open("w") as output, NodeProcess(parameters, output, log) as node:
-            process = psutil.Process(node.pid)
-            with Feeder(options.limits(), process, node.check) as feeder:
-                report = Run(frames, base, feeder, process, options.warm_up).go(
-                    options.frames, options.samples, keep, say
-                )
-            if report["ended"] == "complete":
-                node.stop()
+    with tempfile.TemporaryDirectory() as name, _Nodes(options, frames, base, Path(name)) as nodes:
+        run = nodes.start()
+        report = run.go(options.frames, options.samples, keep, say)
+        if report["ended"] == "complete":
+            if options.fresh and not options.adapt:
+                say(f"{options.fresh} rounds in turn with a fresh node")
+                verdict, fresh = report["verdict"], nodes.start()
+                verdict["against_fresh"] = against_fresh(run, fresh, options.fresh)
+                verdict["flat"] = verdict["flat"] and verdict["against_fresh"]["flat"]
+                keep(report)
+            nodes.stop()
     return {"options": told, **report}
+
+
+class _Nodes(ExitStack):
+    """Nodes with what feeds them, each in a domain of its own."""
+
+    def __init__(
+        self, options: SoakOptions, frames: list[SoakFrame], base: list[np.ndarray], folder: Path
+    ) -> None:
+        super().__init__()
+        self._options, self._frames, self._base, self._folder = options, frames, base, folder
+        self._started: list[NodeProcess] = []
+
+    def start(self) -> Run:
+        """Start one more; DemoError when that fails."""
+        place = len(self._started)
+        os.environ.update(environment(place))
+        log = self._folder / f"node{place}.log"
+        output = self.enter_context(log.open("w"))
+        parameters = self._options.parameters(self._folder)
+        node = self.enter_context(NodeProcess(parameters, output, log))
+        self._started.append(node)
+        process = psutil.Process(node.pid)
+        feeder = self.enter_context(Feeder(self._options.limits(), process, node.check))
+        return Run(self._frames, self._base, feeder, process, self._options.warm_up)
+
+    def stop(self) -> None:
+        """End all; DemoError when one does not end cleanly."""
+        for node in self._started:
+            node.stop()
 
 
 def summary(report: dict) -> str:
@@ -127,6 +163,12 @@ def summary(report: dict) -> str:
         lines.append(
             f"{name}: {row['early']:.2f} -> {row['late']:.2f} ({row['growth']:+.2%}) {note}"
         )
-    if judged["flat"] is None:
+    if fresh := judged.get("against_fresh"):
+        note = "flat" if fresh["flat"] else "NOT FLAT"
+        lines.append(
+            f"latency, in turn with a fresh node: {fresh['fresh_ms']:.2f} -> {fresh['old_ms']:.2f} "
+            f"ms ({fresh['growth']:+.2%}, {fresh['low']:+.2%} to {fresh['high']:+.2%}) {note}"
+        )
+    if not judged["compared"]:
         lines.append(f"fewer than {MIN_SAMPLES} samples: nothing compared")
     return "\n".join(lines)

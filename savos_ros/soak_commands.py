@@ -23,12 +23,15 @@ def soak(
     warm_up: Annotated[
         float, typer.Option(help="Left out by the verdict, a tenth at least [h].")
     ] = 0.0,
+    fresh: Annotated[
+        int, typer.Option(help="Rounds of the loop at the end, in turn with a fresh node; 0: none.")
+    ] = 30,
     json: JsonOption = None,
 ) -> None:
     """Run hours of frames through the node as fast as it answers; what grows is found.
 
     Ctrl-C ends it early and keeps what was measured. Status 1 when it did not end as planned, or
-    memory, threads, handles or recall are not flat.
+    memory, threads, handles, latency or recall are not flat.
 
     Example: savos soak --hours 24 --json docs/results/soak.json
     """
@@ -45,8 +48,9 @@ def soak(
             raise SettingError(f"--size must be COLUMNSxROWS such as 160x96, got {size}")
         width, height = map(int, sides)
         options = soaking.SoakOptions(
-            hours, width, height, tracks, seed, weights, refine, adapt, ahead, samples, warm_up
-        )
+            hours, width, height, tracks, seed, weights, refine, adapt, ahead, samples, warm_up,
+            fresh,
+        )  # fmt: skip
         report = soaking.soak(options, json, typer.echo)
     except (DemoError, ValueError, OSError) as error:
         typer.echo(f"savos soak: {error}", err=True)

@@ -91,7 +91,11 @@ class Feeder(Recorder):
 
     def full(self) -> bool:
         """Whether an answer must come before the next frame."""
-        return any(len(self._out[topic]) >= limit for topic, limit in self._limits.items())
+        return any(self.out(topic) >= limit for topic, limit in self._limits.items())
+
+    def out(self, topic: str) -> int:
+        """Frames of which the answer by this topic is still out."""
+        return len(self._out[topic])
 
     @property
     def waiting(self) -> bool:

@@ -76,6 +76,24 @@ class Run:
         keep(report)
         return report
 
+    def answer(self) -> float:
+        """Send one frame more and wait for its answer; the latency [s], NaN when it is lost."""
+        self._latency_s.clear()
+        self._send()
+        while self._feeder.out(MASKS):
+            self._take()
+        return self._latency_s[-1] if self._latency_s else np.nan
+
+    def finish_loop(self) -> None:
+        """Go on to the end of a round of the loop, and one round more."""
+        for _ in range(2 * self.loop_frames - self._sent % self.loop_frames):
+            self.answer()
+
+    @property
+    def loop_frames(self) -> int:
+        """Length of the loop."""
+        return len(self._frames)
+
     def _send(self) -> None:
         loop, index = divmod(self._sent, len(self._frames))
         if index == 0:
@@ -136,8 +154,8 @@ class Run:
             "hours": hours(self._sent),
             "seconds": time.monotonic() - self._begun_s,
             "sent": self._sent,
-            "answered": feeder.answered,
-            "lost": feeder.lost,
+            "answered": dict(feeder.answered),
+            "lost": dict(feeder.lost),
             "unmatched": feeder.unmatched,
             "node": figures(feeder.values) if MEASURED in feeder.values else {},
             "verdict": verdict(self._samples, self._warm_up_h),
