@@ -16,6 +16,7 @@ from savos_ros import soak, soak_feed
 from savos_ros.cli import app
 from savos_ros.demo_session import DemoError
 from savos_ros.soak_feed import MASKS, REFINED, Feeder
+from savos_ros.soak_fresh import against_fresh
 from savos_ros.soak_scene import SoakFrame, renumbering, score, shares
 from savos_ros.soak_verdict import verdict
 from tests.tiny_weights import save_random
@@ -86,6 +87,38 @@ def test_verdict_compares_the_end_with_what_followed_the_warm_up():
     assert unscored["flat"] and unscored["against_base"] is None
 
 
+class Timed:
+    """A node that answers in a time that other work on the machine changes."""
+
+    loop_frames = 50
+
+    def __init__(self, machine, factor, lost=0.0):
+        self.machine, self.factor, self.lost, self.sent = machine, factor, lost, 7
+        self.rng = np.random.default_rng(round(1000 * factor))
+
+    def finish_loop(self):
+        self.sent = 0
+
+    def answer(self):
+        self.sent += 1
+        if self.rng.random() < self.lost:
+            return np.nan
+        self.machine[0] *= 1.001  # ever slower, as when another program begins
+        return self.machine[0] * self.factor * self.rng.uniform(0.95, 1.05)
+
+
+@pytest.mark.parametrize(
+    ("factor", "flat"), [(1.0, True), (0.9, True), (1.01, True), (1.04, False)]
+)
+def test_latency_is_judged_beside_a_fresh_node_whatever_the_machine_does(factor, flat):
+    machine = [0.01]
+    old, fresh = Timed(machine, factor, lost=0.02), Timed(machine, 1.0)
+    found = against_fresh(old, fresh, 40)
+    assert found["flat"] == flat and found["growth"] == pytest.approx(factor - 1, abs=0.006)
+    assert found["low"] < factor - 1 < found["high"] and found["high"] - found["low"] < 0.03
+    assert old.sent == fresh.sent == 40 * 50
+
+
 def test_what_never_comes_is_lost_but_not_while_the_node_is_stopped(monkeypatch):
     monkeypatch.setattr(soak_feed, "POLL_S", 0.001)
     process = SimpleNamespace(status=lambda: state[0])
@@ -120,7 +153,7 @@ def command(tmp_path):
 
 
 def test_a_short_run_over_dds(command, tmp_path):
-    with command("--hours", "0.005", "--refine") as process:
+    with command("--hours", "0.005", "--refine", "--fresh", "2") as process:
         told = process.communicate(timeout=300)[0]
     metrics = read_results(tmp_path / "s.json")["metrics"]
     assert metrics["ended"] == "complete" and "complete: 0.01 h" in told
@@ -132,8 +165,15 @@ def test_a_short_run_over_dds(command, tmp_path):
     for row in metrics["samples"]:
         assert row["scores"] == row["base"], "it answers as its weights do without it"
         assert row["rss_mb"] > 50 and row["threads"] > 3 and row["handles"] > 5
-    assert metrics["verdict"]["against_base"]["recall"] == 1.0
-    assert process.returncode == (not metrics["verdict"]["flat"])
+    judged = metrics["verdict"]
+    assert judged["against_base"]["recall"] == 1.0
+    fresh = judged["against_fresh"]
+    assert fresh["low"] <= fresh["growth"] <= fresh["high"] and "with a fresh node: " in told
+    assert fresh["old_ms"] > 0 and fresh["fresh_ms"] > 0
+    assert judged["flat"] == (
+        fresh["flat"] and all(row["flat"] is not False for row in judged["compared"].values())
+    )
+    assert process.returncode == (not judged["flat"])
 
 
 def test_an_interrupted_run_keeps_what_it_has(command, tmp_path):

@@ -67,6 +67,7 @@ ABOUT = {
     "stream_bench": "Time of a whole frame, online",
     "soak": "Hours of frames through the running node, in accelerated time",
     "soak_adapt": "The same with refinement and adaptation",
+    "soak_latency": "The node after hours of frames, in turn with one that has just begun",
 }
 PLOTS: dict[str, Callable[[dict, Path], None]] = {
     "alpha": alpha_plot,
@@ -77,6 +78,7 @@ PLOTS: dict[str, Callable[[dict, Path], None]] = {
     "stream_bench": stream_plot,
     "soak": soak_plot,
     "soak_adapt": soak_plot,
+    "soak_latency": soak_plot,
 }
 # Tables of our own: title, remark, heads, rows.
 OURS = (
@@ -101,7 +103,8 @@ OURS = (
         KITTI_ADAPT_ROWS,
     ),
 )
-RUNS = ("stream_bench", "soak", "soak_adapt")  # no evaluations, whose setting is told
+# No evaluations, whose setting is told.
+RUNS = ("stream_bench", "soak", "soak_adapt", "soak_latency")
 
 
 def build_report(results: Path, out: Path) -> Path:

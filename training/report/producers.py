@@ -106,6 +106,7 @@ def commands() -> dict[str, str]:
         "train_bench.json": "savos bench train",
         "stream_bench.json": "savos bench stream",
         "soak.json": f"savos soak --hours 24 --tracks 2{FISHBOWL_ALONE}",
+        "soak_latency.json": f"savos soak --hours 8 --tracks 2{FISHBOWL_ALONE}",
         "soak_adapt.json": "savos soak --hours 2.5 --warm-up 1.25 --tracks 2 --refine --adapt"
         f"{FISHBOWL_ALONE}",
         "reliability.json": "savos weights calibrate --weights runs/savos_small/best.safetensors "

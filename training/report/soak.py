@@ -74,6 +74,12 @@ def soak_details(metrics: dict) -> str:
     ]
     if changes:
         told.append(f"From the tenth after the warm-up to the last: {'; '.join(changes)}.")
+    if fresh := judged.get("against_fresh"):
+        told.append(
+            f"The same frames to it and to a fresh node in turn: median latency "
+            f"{fresh['old_ms']:.2f} and {fresh['fresh_ms']:.2f} ms, {fresh['growth']:+.1%} (95 % "
+            f"{fresh['low']:+.1%} to {fresh['high']:+.1%}{'' if fresh['flat'] else ', NOT FLAT'})."
+        )
     if against := judged["against_base"]:
         told.append(
             f"Recall of the given visible masks {against['recall']:.4f}, of the base weights "
