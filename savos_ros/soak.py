@@ -43,7 +43,6 @@ class SoakOptions:
     warm_up: float = setting(
         0.0, "hours that the verdict leaves out, a tenth at least", minimum=0.0, maximum=100_000.0
     )
-
     fresh: int = setting(
         30, "rounds of the loop at the end, in turn with a fresh node", minimum=0, maximum=10_000
     )
@@ -114,7 +113,8 @@ def soak(options: SoakOptions, out: Path | None, say: Callable[[str], None]) -> 
                 say(f"{options.fresh} rounds in turn with a fresh node")
                 verdict, fresh = report["verdict"], nodes.start()
                 verdict["against_fresh"] = against_fresh(run, fresh, options.fresh)
-                verdict["flat"] = verdict["flat"] and verdict["against_fresh"]["flat"]
+                if not verdict["against_fresh"]["flat"]:
+                    verdict["flat"] = False
                 keep(report)
             nodes.stop()
     return {"options": told, **report}

@@ -30,9 +30,8 @@ def against_fresh(old: Run, fresh: Run, rounds: int) -> dict:
     ratios = latency[..., 0] / latency[..., 1]
     drawn = np.random.default_rng(0).integers(rounds, size=(1000, rounds))
     tail = (100 - SHARE) / 2
-    low, high = (
-        np.percentile([np.nanmedian(ratios[some]) for some in drawn], (tail, 100 - tail)) - 1
-    )
+    medians = [np.nanmedian(ratios[some]) for some in drawn]
+    low, high = np.percentile(medians, (tail, 100 - tail)) - 1
     growth = float(np.nanmedian(ratios)) - 1
     old_ms, fresh_ms = (1e3 * np.nanmedian(latency, axis=(0, 1))).tolist()
     return {
