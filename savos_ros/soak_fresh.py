@@ -6,7 +6,6 @@ import numpy as np
 
 from savos_ros.soak_run import Run
 
-SHARE = 95.0  # of the interval [%]
 LIMIT = 0.02
 
 
@@ -20,7 +19,7 @@ def against_fresh(old: Run, fresh: Run, rounds: int) -> dict:
 
     Returns:
         old_ms, fresh_ms: medians of the latency; growth: median of old over fresh by the same
-        frame, less 1; low, high: its interval by the bootstrap over rounds of the loop; limit;
+        frame, less 1; low, high: its 95 % interval by the bootstrap over rounds of the loop; limit;
         flat.
     """
     runs = (old, fresh)
@@ -29,9 +28,8 @@ def against_fresh(old: Run, fresh: Run, rounds: int) -> dict:
     latency = np.array([_round(runs, first) for first in np.arange(rounds) % 2])
     ratios = latency[..., 0] / latency[..., 1]
     drawn = np.random.default_rng(0).integers(rounds, size=(1000, rounds))
-    tail = (100 - SHARE) / 2
     medians = [np.nanmedian(ratios[some]) for some in drawn]
-    low, high = np.percentile(medians, (tail, 100 - tail)) - 1
+    low, high = np.percentile(medians, (2.5, 97.5)) - 1
     growth = float(np.nanmedian(ratios)) - 1
     old_ms, fresh_ms = (1e3 * np.nanmedian(latency, axis=(0, 1))).tolist()
     return {
