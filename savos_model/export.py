@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 from onnx import helper
 
-from savos_model.backends.base import BUCKETS, StepOutput, installed
+from savos_model.backends.interface import BUCKETS, StepOutput, installed
 from savos_model.backends.onnx_graph import INPUTS, OUTPUTS, build_step
 from savos_model.backends.reference import TOLERANCE, deviation, random_inputs, reference_step
 from savos_model.weights import Weights

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from savos_model.backends.base import StepOutput
+from savos_model.backends.interface import StepOutput
 from savos_model.config import ModelConfig
 from savos_model.geometry import move, warp_patch
 from savos_model.layers import FLOW, PRIOR, UNKNOWN, VISIBLE, input_channels

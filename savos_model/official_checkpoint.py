@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from savos_model.backends.base import installed
+from savos_model.backends.interface import installed
 from savos_model.hints import PIP
 from savos_model.official import from_official, our_name
 from savos_model.weights import MAX_BYTES, Weights, WeightsError, save_weights

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from savos_model.backends.base import Backend
+from savos_model.backends.interface import Backend
 from savos_model.compose import compose
 from savos_model.config import ComposeConfig, RefineConfig, StreamConfig
 from savos_model.guess import (

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from savos_model.backends.base import Backend
+from savos_model.backends.interface import Backend
 from savos_model.compose import compose, compose_coasted, copy_visible
 from savos_model.config import ComposeConfig, StreamConfig
 from savos_model.geometry import enlarge, intersect, move, union

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from savos_model.backends.base import Backend, BackendError, candidates, installed, start
+from savos_model.backends.choose import candidates, start
+from savos_model.backends.interface import Backend, BackendError, installed
 from savos_model.backends.reference import random_inputs
 from savos_model.config import BackendConfig, ModelConfig
 from savos_model.layers import parameter_shapes, step_flop

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from savos_model.backends.base import start
+from savos_model.backends.choose import start
 from savos_model.config import BackendConfig, ComposeConfig, StreamConfig, TracksConfig
 from savos_model.instances import from_label_image
 from savos_model.layers import step_flop

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from savos_model.backends.base import Backend, make_backend
+from savos_model.backends.choose import make_backend
+from savos_model.backends.interface import Backend
 from savos_model.stream import AmodalStream
 from savos_model.weights import Weights
 from savos_ros.settings import NodeSettings

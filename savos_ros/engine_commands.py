@@ -63,7 +63,8 @@ def build_engine(
     Example: savos build-engine savos_small --precision fp16 --compute-capability 8.9
     """
     from savos_model.backends import tensorrt_build
-    from savos_model.backends.base import candidates, gpu_index
+    from savos_model.backends.choose import candidates
+    from savos_model.backends.interface import gpu_index
     from savos_model.engine_cache import cached_engine, engine_folder, engine_path
     from savos_model.weights import load_weights
     from savos_ros.engine import progress
@@ -103,7 +104,7 @@ def build_engine(
 @contextmanager
 def errors_as_lines(command: str) -> Iterator[None]:
     """Turn what a user can mend into one line and exit code 1."""
-    from savos_model.backends.base import BackendError
+    from savos_model.backends.interface import BackendError
     from savos_model.export import ExportError
 
     try:
@@ -120,7 +121,8 @@ def check_precision(precision: str) -> None:
 
 def street_inputs(weights: str) -> list[tuple[np.ndarray, ...]]:
     """Patches and states that the network meets on a short generated street."""
-    from savos_model.backends.base import StepOutput, make_backend
+    from savos_model.backends.choose import make_backend
+    from savos_model.backends.interface import StepOutput
     from savos_model.instances import from_label_image
     from savos_model.stream import AmodalStream
     from savos_model.types import Frame

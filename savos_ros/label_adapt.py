@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from savos_model.backends.base import Backend, make_backend
+from savos_model.backends.choose import make_backend
+from savos_model.backends.interface import Backend
 from savos_model.config import BackendConfig
 from savos_model.types import Frame
 from savos_model.weights import Weights

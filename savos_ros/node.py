@@ -18,7 +18,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.signals import uninstall_signal_handlers
 from rclpy.utilities import remove_ros_args
 
-from savos_model.backends.base import BackendError
+from savos_model.backends.interface import BackendError
 from savos_model.settings import SettingError
 from savos_model.weights import WeightsError
 from savos_ros import services

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from savos_model.backends.base import StepOutput
+from savos_model.backends.interface import StepOutput
 from savos_model.config import ModelConfig
 from savos_model.types import Box, Instance
 from savos_model.weights import Weights

@@ -66,7 +66,7 @@ class Online:
 
     def __init__(self, setup: Setup) -> None:
         # Imported here, so that rules alone are scored without a network engine.
-        from savos_model.backends.base import make_backend
+        from savos_model.backends.choose import make_backend
 
         self.refine = refine_config(setup.mode)
         self.engine = make_backend(setup.backend)

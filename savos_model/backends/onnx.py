@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import onnxruntime
 
-from savos_model.backends.base import (
+from savos_model.backends.interface import (
     BUCKETS,
     BackendError,
     StepOutput,

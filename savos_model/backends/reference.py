@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import expit
 
-from savos_model.backends.base import BackendError, StepOutput
+from savos_model.backends.interface import BackendError, StepOutput
 from savos_model.layers import (
     DECODERS,
     FLOW,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from savos_model.backends.base import (
+from savos_model.backends.interface import (
     BUCKETS,
     BackendError,
     StepOutput,

@@ -8,7 +8,7 @@ import importlib
 from types import ModuleType
 from typing import Any
 
-from savos_model.backends.base import PROFILE, TENSORRT_MODULES, BackendError, installed
+from savos_model.backends.interface import PROFILE, TENSORRT_MODULES, BackendError, installed
 from savos_model.backends.onnx_graph import build_step
 from savos_model.hints import PIP
 from savos_model.weights import Weights

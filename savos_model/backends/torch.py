@@ -10,7 +10,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from savos_model.backends.base import BUCKETS, BackendError, StepOutput, check_inputs, in_buckets
+from savos_model.backends.interface import (
+    BUCKETS,
+    BackendError,
+    StepOutput,
+    check_inputs,
+    in_buckets,
+)
 from savos_model.config import ModelConfig
 from savos_model.layers import input_channels
 from savos_model.network import SavosNet, StepState

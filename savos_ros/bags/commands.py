@@ -42,7 +42,7 @@ def clear_errors() -> Iterator[None]:
 
 def _expected_errors() -> tuple[type[Exception], ...]:
     """Errors whose text helps a user; all others are bugs, which keep their traceback."""
-    from savos_model.backends.base import BackendError
+    from savos_model.backends.interface import BackendError
     from savos_model.settings import SettingError
     from savos_model.weights import WeightsError
     from savos_ros.bags.types import BagError

@@ -175,7 +175,7 @@ def label_bag(job: LabelJob, tick: Tick) -> Labelled:
 
 
 def _label(job: LabelJob, aside: Path, tick: Tick) -> dict:
-    from savos_model.backends.base import make_backend
+    from savos_model.backends.choose import make_backend
 
     options, name, made = job.options, job.folder.name, made_of(job)
     shape, expected = _first_frame(job)

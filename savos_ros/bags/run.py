@@ -110,7 +110,7 @@ def run_bag(
     Raises:
         BagError: the bag is no use, or results are there already.
     """
-    from savos_model.backends.base import make_backend
+    from savos_model.backends.choose import make_backend
 
     out = Path(out)
     _check_free(out, options.force)

@@ -1,15 +1,14 @@
 import numpy as np
 import pytest
 
-from savos_model.backends import base
-from savos_model.backends.base import (
+from savos_model.backends import choose
+from savos_model.backends.choose import candidates, make_backend
+from savos_model.backends.interface import (
     BUCKETS,
     BackendError,
     StepOutput,
-    candidates,
     check_inputs,
     in_buckets,
-    make_backend,
 )
 from savos_model.backends.onnx import OnnxBackend
 from savos_model.backends.reference import deviation, random_inputs, reference_step, self_test
@@ -81,10 +80,10 @@ def test_auto_prefers_onnx_on_a_cpu_and_says_why():
 
 
 def test_auto_on_a_gpu_prefers_tensorrt_then_torch(monkeypatch):
-    monkeypatch.setattr(base, "installed", lambda module: True)
+    monkeypatch.setattr(choose, "installed", lambda module: True)
     names = [name for name, _ in candidates(BackendConfig(device="cuda"))]
     assert names == ["tensorrt", "torch", "onnx"]
-    monkeypatch.setattr(base, "installed", lambda module: module != "cuda.bindings")
+    monkeypatch.setattr(choose, "installed", lambda module: module != "cuda.bindings")
     assert candidates(BackendConfig(device="cuda"))[0][0] == "torch"
 
 
@@ -94,8 +93,8 @@ def test_auto_goes_on_to_the_next_engine_and_says_so(monkeypatch):
             raise BackendError("it broke")
         return OnnxBackend(weights, 1, reason)
 
-    monkeypatch.setattr(base, "installed", lambda module: True)
-    monkeypatch.setattr(base, "start", start)
+    monkeypatch.setattr(choose, "installed", lambda module: True)
+    monkeypatch.setattr(choose, "start", start)
     assert make_backend(BackendConfig()).reason.endswith("; not onnx: it broke")
     with pytest.raises(BackendError, match="it broke"):
         make_backend(BackendConfig(backend="onnx"))
@@ -110,8 +109,8 @@ def test_auto_goes_on_whatever_an_engine_raises(monkeypatch, error):
             raise error
         return OnnxBackend(weights, 1, reason)
 
-    monkeypatch.setattr(base, "installed", lambda module: True)
-    monkeypatch.setattr(base, "start", start)
+    monkeypatch.setattr(choose, "installed", lambda module: True)
+    monkeypatch.setattr(choose, "start", start)
     assert make_backend(BackendConfig()).reason.endswith(f"; not onnx: {error}")
     with pytest.raises(BackendError, match=str(error)):
         make_backend(BackendConfig(backend="onnx"))
@@ -149,7 +148,7 @@ def test_flop_of_the_papers_network():
 
 
 def test_missing_engine_is_named_with_its_remedy(monkeypatch):
-    monkeypatch.setattr(base, "installed", lambda module: False)
+    monkeypatch.setattr(choose, "installed", lambda module: False)
     with pytest.raises(BackendError, match="pip install"):
         candidates(BackendConfig())
     with pytest.raises(BackendError, match="pip install torch$"):

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from savos_model.backends import onnx
-from savos_model.backends.base import BUCKETS, BackendError, make_backend
+from savos_model.backends.choose import make_backend
+from savos_model.backends.interface import BUCKETS, BackendError
 from savos_model.backends.onnx import OnnxBackend
 from savos_model.backends.reference import deviation, random_inputs, reference_step
 from savos_model.config import BackendConfig, ModelConfig

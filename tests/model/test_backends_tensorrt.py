@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from savos_model.backends import tensorrt, tensorrt_build
-from savos_model.backends.base import BUCKETS, BackendError
+from savos_model.backends.interface import BUCKETS, BackendError
 from savos_model.backends.onnx import OnnxBackend
 from savos_model.backends.reference import deviation, random_inputs, self_test
 from savos_model.backends.tensorrt import TensorrtBackend

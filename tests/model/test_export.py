@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from savos_model import export
-from savos_model.backends.base import StepOutput
+from savos_model.backends.interface import StepOutput
 from savos_model.backends.onnx import OnnxBackend
 from savos_model.backends.reference import deviation, random_inputs, reference_step
 from savos_model.config import ModelConfig

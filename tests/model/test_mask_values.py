@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from savos_model.backends.base import StepOutput
+from savos_model.backends.interface import StepOutput
 from savos_model.config import ComposeConfig, StreamConfig
 from savos_model.stream import AmodalStream
 from savos_model.types import Source

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from savos_model.backends.base import StepOutput
+from savos_model.backends.interface import StepOutput
 from savos_model.config import ComposeConfig, ModelConfig, StreamConfig, TracksConfig
 from savos_model.guess import calibrated
 from savos_model.instances import InstanceError

@@ -1,6 +1,6 @@
 import pytest
 
-from savos_model.backends.base import BackendError
+from savos_model.backends.interface import BackendError
 from savos_model.config import ModelConfig
 from savos_model.layers import step_flop
 from savos_ros import bench_step
@@ -26,6 +26,6 @@ def test_every_engine_is_measured_beside_the_limit(tmp_path, monkeypatch):
 
 
 def test_machine_without_engines_is_told(monkeypatch):
-    monkeypatch.setattr("savos_model.backends.base.installed", lambda module: False)
+    monkeypatch.setattr("savos_model.backends.choose.installed", lambda module: False)
     with pytest.raises(BackendError, match="pip install"):
         bench_step.bench_step(BenchStepConfig(rounds=1))

@@ -55,7 +55,7 @@ def test_report_tells_stages_shares_slopes_and_the_peer(tmp_path, monkeypatch):
 
 def test_pipeline_answers_every_frame_of_the_message_case():
     pytest.importorskip("rclpy")
-    from savos_model.backends.base import make_backend
+    from savos_model.backends.choose import make_backend
     from savos_model.config import BackendConfig
     from savos_model.stream import AmodalStream
 

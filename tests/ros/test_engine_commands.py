@@ -72,7 +72,7 @@ def test_build_engine_without_room_for_it_fails(tmp_path, monkeypatch):
 
 
 def test_build_engine_names_what_is_missing(monkeypatch, tmp_path):
-    monkeypatch.setattr("savos_model.backends.base.installed", lambda module: False)
+    monkeypatch.setattr("savos_model.backends.choose.installed", lambda module: False)
     monkeypatch.setattr(tensorrt_build, "installed", lambda module: False)
     tensorrt_build.tensorrt.cache_clear()
     for extra in ((), ("--compute-capability", "8.9")):

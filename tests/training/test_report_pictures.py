@@ -9,7 +9,7 @@ pytest.importorskip("matplotlib")
 from PIL import Image
 from typer.testing import CliRunner
 
-from savos_model.backends.base import make_backend
+from savos_model.backends.choose import make_backend
 from savos_model.config import BackendConfig, ModelConfig, StreamConfig
 from savos_model.layers import ALPHA_SCALE
 from savos_model.record import Record

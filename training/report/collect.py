@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from savos_model.backends.base import Backend
+from savos_model.backends.interface import Backend
 from savos_model.config import StreamConfig
 from savos_model.record import Observed, Record
 from savos_model.refine import WindowRefiner, forward_share, merge
