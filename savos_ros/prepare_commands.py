@@ -84,6 +84,23 @@ def prepare_fishbowl(
     _run(lambda model: fishbowl_jobs(data, out, model, without), out, patch, processes, flow)
 
 
+@app.command("rendered")
+def prepare_rendered(
+    data: Annotated[Path, typer.Option(help="Folder of NAME.mp4 with NAME.json.gz.")],
+    out: OutOption,
+    patch: PatchOption = 32,
+    processes: ProcessesOption = 1,
+    flow: FlowOption = "dis",
+) -> None:
+    """Rendered clips in the layout of FISHBOWL; fast ones are thinned, to 7 Hz or more.
+
+    Example: savos prepare rendered --data rendered/train --out data/rendered
+    """
+    from training.prepare import rendered_jobs
+
+    _run(lambda model: rendered_jobs(data, out, model), out, patch, processes, flow)
+
+
 @app.command("street")
 def prepare_street(
     out: OutOption,

@@ -55,7 +55,8 @@ class Window(NamedTuple):
     Floats: masks and colours in [0, 1], flow and boxes in px.
     rgb [B, T, 3, H, W], visible and others [B, T, H, W], flow [B, T, 2, H/2, W/2] to the next
     frame, boxes [B, T, 4]; flow_back like flow, to the previous frame, None for the forward
-    direction alone.
+    direction alone. scenery [B, T, H, W]: what unlabelled things cover of the objects, None where
+    that is not known or nothing.
     """
 
     rgb: Tensor
@@ -64,6 +65,7 @@ class Window(NamedTuple):
     flow: Tensor
     boxes: Tensor
     flow_back: Tensor | None = None
+    scenery: Tensor | None = None
 
 
 class Pasted(NamedTuple):
@@ -240,11 +242,14 @@ def make_input(
     back = (None, None)
     if window.flow_back is not None:
         back = direction(window.flow_back, -drift)
-    masks = torch.stack((seen, others, window.visible, window.others, cover), 2)
-    seen, others, visible, natural, cover = cut(masks).unbind(2)
+    unknown = window.others  # the loss leaves it out
+    if window.scenery is not None:
+        unknown = torch.maximum(unknown, window.scenery)
+    masks = torch.stack((seen, others, window.visible, unknown, cover), 2)
+    seen, others, visible, unknown, cover = cut(masks).unbind(2)
     channel = seen - others if model.occluder_hint else seen
     patches = torch.cat((cut(rgb), channel[:, :, None], flow), 2)
-    weight = (1 - rim(natural)) * (1 + (config.pasted_weight - 1) * cover)
+    weight = (1 - rim(unknown)) * (1 + (config.pasted_weight - 1) * cover)
     weight = torch.maximum(weight, visible)  # the own visible mask is always supervised
     if config.hindsight:
         visible, weight = with_hindsight(visible, weight, boxes, base)
@@ -252,7 +257,7 @@ def make_input(
 
 
 def rim(others: Tensor) -> Tensor:
-    """Others' masks [B, T, h, w] grown by a patch pixel: W leaves gaps at occluders' edges out."""
+    """What covers objects [B, T, h, w], grown by a patch pixel: W leaves gaps at its edges out."""
     return F.max_pool2d(others, 3, 1, 1)
 
 

@@ -32,11 +32,13 @@ from training.data.kitti_mots import open_raw, open_tracking
 from training.data.parts import CHUNK, part_name
 from training.data.provenance import require
 from training.data.raft_flow import RaftFlow, with_raft
+from training.data.scenery import scenery_over
 from training.data.store import ClipFrame, clip_folders, store_clip
 from training.data.street import StreetConfig, generate
 from training.prepared import is_made_so, origin
 
 STRIDES = (1, 2, 3)  # clips are taken at 30, 15 and 10 Hz: robots differ
+MIN_HZ = 7.0  # slow clips are not thinned to less: tracks would jump
 GUM_BLOCK = 20  # Chewing Gum videos stored as one clip
 GUM_MIN_PX = 16  # a whole polygon has about 150 px
 FLOWS = ("dis", "raft_small", "raft_large")
@@ -77,7 +79,9 @@ def fishbowl_frames(path: Path, stride: int = 1, without: str = "") -> Iterator[
         kept = [item for item in found if item.class_id != without]
         hiding = [item for item in found if item.class_id == without]
         full = {item.id: (item.box, item.mask) for item in clip.truth(index)}
-        return ClipFrame(image, kept, full, hiding + clip.untracked(index))
+        others = hiding + clip.untracked(index)
+        scenery = scenery_over(full, [*kept, *others], image.shape[:2])
+        return ClipFrame(image, kept, full, others, scenery=scenery)
 
     made = (frame(i, image) for i, image in enumerate(clip.frames()) if i % stride == 0)
     flow = clip.flow if isinstance(clip, ReleasedClip) and stride == 1 else None
@@ -89,7 +93,9 @@ def street_frames(seed: int, frames: int) -> Iterator[ClipFrame]:
     for frame in generate(StreetConfig(seed=seed, frames=frames)):
         seen = [item for item in frame.objects if item.visible is not None]
         instances = [Instance(str(item.id), *item.visible) for item in seen]
-        yield ClipFrame(frame.image, instances, {str(item.id): item.full for item in seen})
+        full = {str(item.id): item.full for item in seen}
+        scenery = scenery_over(full, instances, frame.image.shape[:2])
+        yield ClipFrame(frame.image, instances, full, scenery=scenery)
 
 
 def chewing_gum_frames(seed: int, start: int, count: int) -> Iterator[ClipFrame]:
@@ -114,14 +120,42 @@ def fishbowl_jobs(data: Path, out: Path, model: ModelConfig, without: str = "") 
     Released videos keep their rate, for which they bring flow. Fish of the species `without` are
     left out, for the experiment with an unseen species.
     """
+    strides = (1,) if is_released(data) else STRIDES
+    return _clip_jobs(data, out, model, without, lambda path: strides)
+
+
+def rendered_jobs(data: Path, out: Path, model: ModelConfig) -> list[Job]:
+    """Return one job per rendered clip, which has the layout of a FISHBOWL clip.
+
+    Clips are thinned by those of STRIDES, in turn, that leave MIN_HZ.
+
+    Raises:
+        FileNotFoundError: there are no clips.
+        FishbowlError: one cannot be read.
+    """
+    return _clip_jobs(data, out, model, "", lambda path: strides_of(open_fishbowl(path).fps))
+
+
+def strides_of(fps: float) -> tuple[int, ...]:
+    """Return those of STRIDES that leave a clip MIN_HZ; 1 always."""
+    return tuple(stride for stride in STRIDES if stride == 1 or fps / stride >= MIN_HZ)
+
+
+def _clip_jobs(
+    data: Path,
+    out: Path,
+    model: ModelConfig,
+    without: str,
+    strides_for: Callable[[Path], tuple[int, ...]],
+) -> list[Job]:
     clips = clip_paths(data)
     if not clips:
         raise FileNotFoundError(
             f"no clips (*.mp4 with *.json.gz) in {data}: give the folder that holds them"
         )
-    strides = (1,) if is_released(data) else STRIDES
     jobs = []
     for i, path in enumerate(clips):
+        strides = strides_for(path)
         # Shifted by one after each turn: every 12th clip validates, and would always get the first.
         stride = strides[(i + i // len(strides)) % len(strides)]
         arguments = (path, stride, without)

@@ -19,7 +19,7 @@ from training.data.store import Clip, open_store
 
 Made = TypeVar("Made")
 AHEAD = 3  # batches that wait for the network, besides those being made
-SHARES = ("rgb", "visible", "others")  # stored as bytes, 0..255 for 0..1
+SHARES = ("rgb", "visible", "others", "scenery")  # stored as bytes, 0..255 for 0..1
 
 
 class Place(NamedTuple):
@@ -70,14 +70,20 @@ def gather(
     reverse: np.ndarray,
     device: torch.device | str = "cpu",
 ) -> Window:
-    """Read windows into one batch; reversed ones run backwards in time, their flows swapped."""
+    """Read windows into one batch; reversed ones run backwards in time, their flows swapped.
+
+    `scenery` is None where no clip has it, and empty in the windows of those that lack it.
+    """
     swapped = {"flow": "flow_back", "flow_back": "flow"}
     fields: dict[str, list[np.ndarray]] = {name: [] for name in Window._fields}
+    if not any("scenery" in clips[place.clip].arrays for place in places):
+        del fields["scenery"]
     for place, back in zip(places, reverse, strict=True):
         arrays, rows = clips[place.clip].arrays, slice(place.row, place.row + length)
         for name, parts in fields.items():
-            values = np.asarray(arrays[swapped.get(name, name) if back else name][rows])
-            parts.append(values[::-1] if back else values)
+            stored = arrays.get(swapped.get(name, name) if back else name)
+            values = np.zeros_like(arrays["visible"][rows]) if stored is None else stored[rows]
+            parts.append(np.asarray(values[::-1] if back else values))
     batch = {name: moved(np.stack(parts), device).float() for name, parts in fields.items()}
     return Window(**{k: v / 255 if k in SHARES else v for k, v in batch.items()})
 

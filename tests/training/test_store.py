@@ -63,9 +63,9 @@ def clip(tmp_path):
 
 
 def test_rows_have_the_documented_shapes(clip):
-    assert set(clip.arrays) == set(FIELDS)
-    for name, (dtype, text) in FIELDS.items():
-        values = clip.arrays[name]
+    assert set(clip.arrays) == set(FIELDS) - {"scenery"}  # nothing stands in front here
+    for name, values in clip.arrays.items():
+        dtype, text = FIELDS[name]
         assert values.dtype == dtype and len(values) == 10, name
         assert values.ndim == text.split("]")[0].count(",") + 1, name
     height, width = (2 * side for side in PATCH)
@@ -144,9 +144,21 @@ def test_untracked_things_hide_and_are_no_rows():
     np.testing.assert_array_equal(row["visible"], plain["visible"])
 
 
+def test_scenery_is_stored_apart_from_others(tmp_path):
+    thing, pillar = masks(4)[1], masks(4)[0]
+    bare = dataclasses.replace(frame(4), instances=frame(4).instances[:1])
+    hidden = dataclasses.replace(bare, scenery={"thing": boxed(thing & pillar)})
+    store_clip([hidden, bare], tmp_path / "clip", PATCH)
+    arrays = open_clip(tmp_path / "clip").arrays
+    context = tuple(2 * side for side in PATCH)
+    wanted = crop((thing & pillar).astype(np.uint8) * 255, Box(*arrays["boxes"][0]), context)
+    np.testing.assert_array_equal(arrays["scenery"][0], wanted)
+    assert wanted.any() and not arrays["others"].any() and not arrays["scenery"][1].any()
+
+
 def test_truth_is_optional_and_may_be_partly_known(tmp_path):
     store_clip([frame(t, full=False) for t in range(2)], tmp_path / "none", PATCH)
-    assert set(FIELDS) - set(open_clip(tmp_path / "none").arrays) == {"truth", "known"}
+    assert set(FIELDS) - set(open_clip(tmp_path / "none").arrays) == {"truth", "known", "scenery"}
     partly = frame(1)
     partly.full.pop("pillar")
     store_clip([frame(0, full=False), partly], tmp_path / "some", PATCH)

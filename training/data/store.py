@@ -29,9 +29,10 @@ FIELDS = {
     "linked": (np.uint8, "[M] 1 when the next row is the same track in the next frame"),
     "truth": (np.uint8, "[M, H, W] amodal truth, 0..255; for scoring only"),
     "known": (np.uint8, "[M] 1 where the amodal truth is known"),
+    "scenery": (np.uint8, "[M, H, W] unlabelled things in front of the object, 0..255: W = 0"),
 }
 UNFINISHED = ".part"  # ending of the folder that a clip is written in
-OPTIONAL = ("truth", "known")  # left out of a clip without any truth
+OPTIONAL = ("truth", "known", "scenery")  # left out of a clip that knows nothing of it
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class ClipFrame:
         untracked: visible masks of what else may hide objects; counted as others, never stored.
         flow, flow_back: float32 [H, W, 2], motion (x, y) to the next and to the previous frame
             [px], NaN where unknown; None lets DIS compute it.
+        scenery: by id, what unlabelled things cover of an object; unlike `untracked`, the network
+            is not shown it, and the loss leaves it out.
     """
 
     image: np.ndarray
@@ -53,6 +56,7 @@ class ClipFrame:
     untracked: Sequence[Instance] = ()
     flow: np.ndarray | None = None
     flow_back: np.ndarray | None = None
+    scenery: dict[str, tuple[Box, np.ndarray]] | None = None
 
 
 class Seen(NamedTuple):
@@ -195,6 +199,9 @@ def context_row(
     full = place(known[1], known[0], box) if known is not None else np.zeros_like(own)
     row["truth"] = crop((full != 0).astype(np.uint8) * 255, local(box), context)
     row["known"] = np.uint8(known is not None)
+    front = (frame.scenery or {}).get(item.id)
+    covered = place(front[1], front[0], box) if front is not None else np.zeros_like(own)
+    row["scenery"] = crop((covered != 0).astype(np.uint8) * 255, local(box), context)
     return row
 
 
@@ -270,14 +277,15 @@ def given_patch(
 
 
 def stack_rows(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Arrays of a clip, as Clip has them, from its rows; without any truth OPTIONAL is left out."""
+    """Arrays of a clip, as Clip has them, from its rows; OPTIONAL only with something in them."""
     known = any(row["known"] for row in rows)
+    given = {"truth": known, "known": known, "scenery": any(row["scenery"].any() for row in rows)}
     return {
         name: (np.stack([row[name] for row in rows]) if rows else np.empty(0)).astype(
             dtype, copy=False
         )
         for name, (dtype, _) in FIELDS.items()
-        if known or name not in OPTIONAL
+        if given.get(name, True)
     }
 
 
