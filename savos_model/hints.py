@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 PIP = {
-    "bags": "pip install rosbags rosbags-image av pycocotools pillow",
+    "bags": "pip install rosbags rosbags-image mcap zstandard av pycocotools pillow",
     "ray": "pip install ray",
     "tensorrt": "pip install cuda-bindings tensorrt_rtx",
     "torch": "pip install torch",

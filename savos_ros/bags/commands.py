@@ -14,7 +14,7 @@ from rich.table import Table
 from savos_model.hints import PIP
 from savos_ros.arguments import given
 
-BAG_MODULES = ("av", "rosbags", "pycocotools", "rich", "PIL")
+BAG_MODULES = ("av", "mcap", "rosbags", "pycocotools", "rich", "PIL", "zstandard")
 BagIn = Annotated[Path, typer.Argument(help="Folder of a bag, or its .mcap or .db3 file.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
 
@@ -144,6 +144,16 @@ def run(
         _fail("no frame was answered: mend what is said above, or name other topics of the bag")
 
 
+def messages_text(counts: dict[str, int]) -> str:
+    """Say what became of the messages of a topic."""
+    return ", ".join(
+        (
+            f"{counts['index']} messages in the index",
+            *(f"{counts[key]} {key}" for key in ("read", "joined", "lost")),
+        )
+    )
+
+
 def print_counts(title: str, counts: dict[str, int]) -> None:
     """Print the messages by topic."""
     table = Table(title=title, title_justify="left")
@@ -162,6 +172,8 @@ def _print_run(summary: dict, out: Path) -> None:
         f"{summary['frames_out']} of {summary['frames_in']} frames answered, "
         f"{summary['masks_in']} masks in, out: {words_of(summary['objects_out'])}"
     )
+    for topic, counts in summary["messages"].items():
+        console.print(f"{topic}: {messages_text(counts)}", soft_wrap=True)
     for key in ("refused", "masks_skipped", "not_completed", "resets"):
         if summary[key]:
             console.print(f"{key.replace('_', ' ')}: {words_of(summary[key])}")

@@ -14,7 +14,7 @@ SAMPLE_BYTES = 1 << 20
 
 
 def bag_identity(path: Path) -> dict[str, Any]:
-    """What tells a bag from others: names, sizes and samples of its data files, times and counts.
+    """What tells a bag from others: names, sizes and samples of its data files, and counts.
 
     Args:
         path: folder of the bag, or its .mcap or .db3 file; where it lies does not count.
@@ -23,15 +23,13 @@ def bag_identity(path: Path) -> dict[str, Any]:
         BagError: it cannot be read.
         OSError: a file cannot be read.
     """
-    with open_bag(path) as reader:
-        times = {"start_ns": reader.start_time, "duration_ns": reader.duration}
-        counts = {name: info.msgcount for name, info in sorted(reader.topics.items())}
+    with open_bag(path) as bag:
+        counts = {name: info.msgcount for name, info in bag.topics.items()}
     files = [path] if path.is_file() else sorted(path.iterdir())
     data = [file for file in files if file.is_file() and {*FILE_ENDINGS} & {*file.suffixes}]
     return {
         "files": {file.name: [file.stat().st_size, _sampled(file)] for file in data},
         "messages": counts,
-        **times,
     }
 
 

@@ -12,14 +12,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rosbags.highlevel import AnyReader
-from rosbags.interfaces import QosDurability
-
 from savos_ros.bags.pace import Pace
 from savos_ros.bags.progress import progress_bar
 from savos_ros.bags.restamp import Restamp, begins_with_header
 from savos_ros.bags.stopping import stop_on_signals
-from savos_ros.bags.storage import messages, open_bag, topics_text
+from savos_ros.bags.storage import Bag, open_bag, topics_text
 from savos_ros.bags.types import BagError
 from savos_ros.message_kit import NANOSECONDS
 
@@ -100,11 +97,11 @@ def play(path: str | Path, options: PlayOptions) -> Played:
     Raises:
         BagError: the bag is unreadable, or has nothing that can be played.
     """
-    with open_bag(path) as reader:
-        topics = _chosen(path, reader, options)
+    with open_bag(path) as bag:
+        topics = _chosen(path, bag, options)
         with stop_on_signals() as stop, _ros_node(options.node_name) as node:
             played = Played()
-            publishers = _publishers(node, reader, topics, options, played)
+            publishers = _publishers(node, bag, topics, options, played)
             if not publishers:
                 raise BagError(f"{path}: no message type is installed here: {played.skipped}")
             if options.wait_s:
@@ -112,8 +109,8 @@ def play(path: str | Path, options: PlayOptions) -> Played:
             clock = _clock_publisher(node) if options.clock else None
             while not stop.is_set():
                 pace = Pace(options.rate, stop, clock)
-                restamp = Restamp(_headed(reader, publishers)) if options.restamp else None
-                _play_once(reader, publishers, pace, restamp, played)
+                restamp = Restamp(_headed(bag, publishers)) if options.restamp else None
+                _play_once(bag, publishers, pace, restamp, played)
                 if not options.loop or played.damage:
                     break
             played.stopped = stop.is_set()
@@ -137,17 +134,16 @@ def parse_remaps(texts: Iterable[str]) -> dict[str, str]:
 
 
 def _play_once(
-    reader: AnyReader,
+    bag: Bag,
     publishers: dict[str, Any],
     pace: Pace,
     restamp: Restamp | None,
     played: Played,
 ) -> None:
-    total = sum(reader.topics[topic].msgcount for topic in publishers)
-    damage: list[str] = []
+    total = sum(bag.topics[topic].msgcount for topic in publishers)
     with progress_bar() as bar:
         task = bar.add_task("playing", total=total)
-        for topic, stamp, data in messages(reader, set(publishers), damage):
+        for topic, stamp, data in bag.messages(set(publishers)):
             if not pace.wait_until(stamp):
                 break
             publisher = publishers[topic]
@@ -158,38 +154,38 @@ def _play_once(
             publisher.publish(data if isinstance(data, bytes) else bytes(data))
             played.counts[publisher.topic_name] += 1
             bar.advance(task)
-    played.damage = "".join(damage)
+    played.damage = "; ".join(bag.damage)
 
 
-def _headed(reader: AnyReader, topics: Iterable[str]) -> set[str]:
+def _headed(bag: Bag, topics: Iterable[str]) -> set[str]:
     """Topics whose messages begin with a header."""
-    kinds = {topic: reader.topics[topic].msgtype for topic in topics}
-    return {topic for topic, kind in kinds.items() if begins_with_header(reader.typestore, kind)}
+    kinds = {topic: bag.topics[topic].msgtype for topic in topics}
+    return {topic for topic, kind in kinds.items() if begins_with_header(bag.store(topic), kind)}
 
 
-def _chosen(path: str | Path, reader: AnyReader, options: PlayOptions) -> list[str]:
-    topics = list(options.topics) or sorted(reader.topics)
+def _chosen(path: str | Path, bag: Bag, options: PlayOptions) -> list[str]:
+    topics = list(options.topics) or sorted(bag.topics)
     for name in [*topics, *options.remaps]:
-        if name not in reader.topics:
-            raise BagError(f"{path} has no topic {name}: {topics_text(reader)}")
+        if name not in bag.topics:
+            raise BagError(f"{path} has no topic {name}: {topics_text(bag)}")
     return topics
 
 
 def _publishers(
-    node: Node, reader: AnyReader, topics: Sequence[str], options: PlayOptions, played: Played
+    node: Node, bag: Bag, topics: Sequence[str], options: PlayOptions, played: Played
 ) -> dict[str, Any]:
     from rclpy.exceptions import InvalidTopicNameException
 
     publishers = {}
     for topic in topics:
-        kind = reader.topics[topic].msgtype
-        message = _message_class(kind)
+        kind = bag.topics[topic].msgtype
+        message = _message_class(kind) if bag.topics[topic].encoding == "cdr" else None
         if message is None:
-            played.skipped[topic] = str(kind)
+            played.skipped[topic] = kind or "several types"
             continue
         target = options.remaps.get(topic, topic)
         try:
-            publishers[topic] = node.create_publisher(message, target, _qos(reader, topic))
+            publishers[topic] = node.create_publisher(message, target, _qos(bag, topic))
         except InvalidTopicNameException as error:
             why = str(error).splitlines()[0].rstrip(":")
             raise BagError(
@@ -210,16 +206,11 @@ def _message_class(kind: str | None) -> Any:
         return None
 
 
-def _qos(reader: AnyReader, topic: str) -> Any:
+def _qos(bag: Bag, topic: str) -> Any:
     """Reliable for all; latched where the recorded publisher was, as its readers insist on it."""
     from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-    offered = [
-        profile
-        for connection in reader.topics[topic].connections
-        for profile in connection.ext.offered_qos_profiles
-    ]
-    latched = any(profile.durability == QosDurability.TRANSIENT_LOCAL for profile in offered)
+    latched = bag.topics[topic].latched
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
         depth=QUEUE_DEPTH,

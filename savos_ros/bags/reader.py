@@ -13,7 +13,7 @@ from savos_model.types import Frame, Instance
 from savos_ros.bags import recording
 from savos_ros.bags.pairing import StampGroups
 from savos_ros.bags.restamp import header_stamp
-from savos_ros.bags.storage import messages, open_bag, topics_text
+from savos_ros.bags.storage import open_bag, topics_text
 from savos_ros.bags.types import BagError
 from savos_ros.conversions import ConversionError
 from savos_ros.frames import decode, masks_to_instances
@@ -72,6 +72,8 @@ class ReadReport:
 
     Attributes:
         frames: frames handed out.
+        messages: by topic, how many messages are in the "index", were "read", "joined" into frames,
+            and "lost" (read in vain, or not read).
         refused: frames or messages that could not be used, counted by reason.
         masks_skipped: single masks that could not be used, counted by reason.
         restarts: how often the stamps fell back.
@@ -80,6 +82,7 @@ class ReadReport:
     """
 
     frames: int = 0
+    messages: dict[str, dict[str, int]] = field(default_factory=dict)
     refused: Counter[str] = field(default_factory=Counter)
     masks_skipped: Counter[str] = field(default_factory=Counter)
     restarts: int = 0
@@ -111,22 +114,24 @@ class BagFrames:
         self._wanted = topics or Topics()
         self._config = config or InputConfig()
         self.report = ReadReport()
+        self._broken: Counter[str] = Counter()
+        self._whole = False
 
     def __enter__(self) -> BagFrames:
         """Open the bag and find its topics."""
         self._opened = open_bag(self.path)
-        self._reader = self._opened.__enter__()
+        self._bag = self._opened.__enter__()
         try:
             image, transport = self._find("image", self._wanted.image, IMAGE_KINDS)
             masks, source = self._find("instances", self._wanted.instances, MASK_KINDS)
             self.topics = {"image": image, "instances": masks}
-            usual_truth = self._reader.topics.get(recording.TRUTH_TOPIC)
+            usual_truth = self._bag.topics.get(recording.TRUTH_TOPIC)
             if self._wanted.truth or (usual_truth is not None and usual_truth.msgcount):
                 self.topics["truth"], _ = self._find("truth", self._wanted.truth, TRUTH_KINDS)
             self._config = dataclasses.replace(
                 self._config, image_transport=transport, mask_source=source
             )
-            self.expected = self._reader.topics[image].msgcount
+            self.expected = self._bag.topics[image].msgcount
         except BaseException:
             self._opened.__exit__(None, None, None)
             raise
@@ -139,18 +144,27 @@ class BagFrames:
     def __iter__(self) -> Iterator[BagFrame]:
         """Hand out the frames in order of their stamps; what cannot be used is counted."""
         optional = [name for name in self.topics if name == "truth"]
-        groups = StampGroups(PAIRED, optional)
+        groups, joined = StampGroups(PAIRED, optional), Counter()
         try:
             for group in self._groups(groups):
+                joined.update(list(group))
                 frame = self._decode(group)
                 if frame is not None:
                     self.report.frames += 1
                     yield frame
         finally:  # also when the caller stops early
-            self._count(groups.losses)
+            self._count(groups.losses, joined)
             self.report.restarts = groups.restarts
+            self.report.damage = "; ".join(self._bag.damage)
 
-    def _count(self, losses: Counter[str]) -> None:
+    def _count(self, losses: Counter[str], joined: Counter[str]) -> None:
+        for name, topic in self.topics.items():
+            info = self._bag.topics[topic]
+            lost = sum(losses[f"{name}_{kind}"] for kind in UNPAIRED) + self._broken[name]
+            if self._whole:
+                lost += max(info.msgcount - info.read, 0)
+            counts = {"index": info.msgcount, "read": info.read, "joined": joined[name]}
+            self.report.messages[topic] = counts | {"lost": lost}
         self.report.refused.update(losses)
         for reason in losses:
             name, _, kind = reason.rpartition("_")
@@ -159,16 +173,16 @@ class BagFrames:
             self.report.examples.setdefault(reason, text)
 
     def _groups(self, groups: StampGroups) -> Iterator[dict[str, bytes]]:
-        damage: list[str] = []
-        for topic, _, data in messages(self._reader, set(self.topics.values()), damage):
+        for topic, _, data in self._bag.messages(set(self.topics.values())):
             stamp = header_stamp(data)
             # One topic may serve twice, such as the truth given as the masks.
             for name in (name for name, mine in self.topics.items() if mine == topic):
                 if stamp is None:
+                    self._broken[name] += 1
                     self.refuse(f"{name}_broken", f"a message on {topic} has no header")
                 else:
                     yield from groups.add(name, stamp, data)
-        self.report.damage = "".join(damage)
+        self._whole = True
         yield from groups.flush()
 
     def _decode(self, group: dict[str, bytes]) -> BagFrame | None:
@@ -193,9 +207,8 @@ class BagFrames:
         return truth
 
     def _deserialize(self, name: str, group: dict[str, bytes]) -> Any:
-        kind = self._reader.topics[self.topics[name]].msgtype
         try:
-            return self._reader.deserialize(group[name], kind)
+            return self._bag.deserialize(self.topics[name], group[name])
         except Exception as error:  # what the parser raises is not documented
             text = f"a message on {self.topics[name]} is damaged: {error}"
             raise ConversionError(f"{name}_broken", text) from None
@@ -207,11 +220,13 @@ class BagFrames:
 
     def _find(self, what: str, wanted: str, kinds: dict[str, str]) -> tuple[str, str]:
         names = (wanted,) if wanted else USUAL[what]
-        found = self._reader.topics
+        found = self._bag.topics
         for name in names:
-            if name in found and found[name].msgtype in kinds and found[name].msgcount:
-                return name, kinds[found[name].msgtype]
+            info = found.get(name)
+            if info and info.msgtype in kinds and info.msgcount and info.encoding == "cdr":
+                return name, kinds[info.msgtype]
         raise BagError(
             f"{self.path} has no topic for {what}: looked for {' or '.join(names)} with messages "
-            f"of type {' or '.join(kinds)}; {topics_text(self._reader)}\nname it with --{what}"
+            f"of type {' or '.join(kinds)}; {topics_text(self._bag)}\nname it with --{what}",
+            "no_topic",
         )

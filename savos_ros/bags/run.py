@@ -242,10 +242,10 @@ def _score(scores: BagScores, item: BagFrame, objects: list[AmodalObject]) -> No
 def _summary(bag: BagFrames, tally: _Tally, backend: Any, total: int) -> dict:
     """What summary.json holds.
 
-    bag, topics, model, backend, frames_in, frames_out, masks_in, objects_out (by source), refused,
-    masks_skipped, not_completed, resets (counts by reason), examples (first text of a reason of
-    `refused`), damage, time_ms (by stage, p50, p95, p99), miou (by method, `refined` where it is
-    on; None without truth).
+    bag, topics, messages (by topic, as ReadReport has them), model, backend, frames_in, frames_out,
+    masks_in, objects_out (by source), refused, masks_skipped, not_completed, resets (counts by
+    reason), examples (first text of a reason of `refused`), damage, time_ms (by stage, p50, p95,
+    p99), miou (by method, `refined` where it is on; None without truth).
     """
     report, miou = bag.report, None
     if tally.scores.frames:
@@ -255,6 +255,7 @@ def _summary(bag: BagFrames, tally: _Tally, backend: Any, total: int) -> dict:
     return {
         "bag": bag.path.name,
         "topics": bag.topics,
+        "messages": report.messages,
         "model": backend.weights.name,
         "backend": backend.name,
         "frames_in": total,

@@ -1,115 +1,317 @@
-"""Opens bags, with errors that say what to do."""
+"""Opens bags: what is there is read, what is missing is reported."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import re
+import shutil
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from rosbags.highlevel import AnyReader
+import yaml
+import zstandard
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
 
+from savos_ros.bags.datafiles import FILES, McapFile, Recorded, SqliteFile, ros1
 from savos_ros.bags.types import BagError, typestore
 
-RESCUE = "a recording that was cut off can be rescued with `mcap recover` or `ros2 bag reindex`"
-FILE_ENDINGS = (".mcap", ".db3")
+FILE_ENDINGS = tuple(FILES)
+PACKED = ".zstd"
+RESCUE = (
+    "rescue a recording that was cut off with `mcap recover` (.mcap), "
+    "`sqlite3 FILE .recover` (.db3) or `ros2 bag reindex` (metadata.yaml)"
+)
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # a message of ROS 2 begins with a zero byte
+MAX_MESSAGE = 1 << 30  # of one message, unpacked [bytes]
+MAX_METADATA = 16 << 20  # [bytes]
+
+
+@dataclass
+class Topic:
+    """A topic of a bag.
+
+    Attributes:
+        name: its name.
+        msgtype: `package/msg/Type`; "" where publishers of several types share the name.
+        encoding: of its messages; "cdr" in ROS 2.
+        msgcount: messages in the index of the data files.
+        latched: whether a recorded publisher kept its last message for late subscribers.
+        definition: language and text of the type, empty where the bag has none.
+        read: messages read so far.
+    """
+
+    name: str
+    msgtype: str
+    encoding: str
+    msgcount: int = 0
+    latched: bool = False
+    definition: tuple[str, bytes] = ("", b"")
+    read: int = 0
+
+    def add(self, found: Recorded) -> None:
+        """Add what one publisher recorded in one file."""
+        if found.msgtype != self.msgtype:
+            self.msgtype = ""
+        self.msgcount += found.count
+        self.latched = self.latched or found.latched
+        if not self.definition[1]:
+            self.definition = found.definition
+
+
+@dataclass
+class Bag:
+    """An open bag; open_bag makes it.
+
+    Attributes:
+        path: as it was given.
+        topics: by name, in order of names.
+        damage: what is missing or cannot be read, a text each.
+    """
+
+    path: Path
+    topics: dict[str, Topic] = field(default_factory=dict)
+    damage: list[str] = field(default_factory=list)
+    _files: list[tuple[Path, McapFile | SqliteFile]] = field(default_factory=list)
+    _stores: dict[str, Typestore] = field(default_factory=dict)
+
+    def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
+        """Read topic, recording time [ns] and serialized message in order of time.
+
+        Messages of one time come in the order in which they were written. A damaged file ends
+        early, which `damage` then reports; the files after it are read.
+
+        Args:
+            topics: those to read; their counters start again.
+        """
+        wanted = {name for name in topics if name in self.topics}
+        for name in wanted:
+            self.topics[name].read = 0
+        for path, file in self._files:
+            try:
+                for topic, stamp, data in file.messages(wanted):
+                    if data[:4] == ZSTD_MAGIC:
+                        data = unpacked(data)
+                    self.topics[topic].read += 1
+                    yield topic, stamp, data
+            except GeneratorExit:
+                return
+            except Exception as error:  # what a parser raises on a damaged file is not documented
+                self.damage.append(
+                    f"{path.name} is damaged, reading stopped there ({say(error)}): {RESCUE}"
+                )
+        if not self.damage:
+            self.damage += [
+                f"{topic.name}: {topic.msgcount} messages in the index, {topic.read} read: {RESCUE}"
+                for topic in (self.topics[name] for name in sorted(wanted))
+                if topic.read < topic.msgcount
+            ]
+
+    def deserialize(self, topic: str, data: bytes) -> Any:
+        """Return a message; what it raises on damaged data is not documented."""
+        return self.store(topic).deserialize_cdr(data, self.topics[topic].msgtype)
+
+    def store(self, topic: str) -> Typestore:
+        """Return the types that a topic is made of: the bag's own, else those of ROS 2 Jazzy."""
+        info = self.topics[topic]
+        if info.msgtype not in self._stores:
+            self._stores[info.msgtype] = _types_of(info) or typestore()
+        return self._stores[info.msgtype]
 
 
 @contextmanager
-def open_bag(path: str | Path) -> Iterator[AnyReader]:
+def open_bag(path: str | Path) -> Iterator[Bag]:
     """Open a bag (its folder, or one .mcap or .db3 file) for reading.
 
+    The data files decide what is in a bag. metadata.yaml is used for their names; where it
+    announces more messages than they hold, or cannot be read, `damage` of the bag reports it.
+
     Raises:
-        BagError: it is missing, unreadable, or holds another version of this package's messages.
+        BagError: it is missing, unreadable, or holds another version of this package's messages;
+            `kind` is "missing", "not_a_bag", "ros1", "log", "damaged" or "version".
     """
-    place = _storage(Path(path))
-    try:
-        reader = AnyReader([place], default_typestore=typestore())
-        reader.open()
-    except Exception as error:  # what a parser raises on a damaged file is not documented
-        raise BagError(f"{path} cannot be read as a bag ({_say(error)}): {RESCUE}") from error
-    try:
-        _check_counts(path, reader)
-        _check_versions(path, reader)
-        yield reader
-    finally:
-        reader.close()
+    bag = Bag(Path(path))
+    with ExitStack() as stack:
+        metadata = _metadata(bag)
+        for file in _data_files(bag, metadata):
+            bag._files.append((file, _opened(file, stack)))
+        bag._files.sort(key=lambda item: item[1].start_ns)
+        for _, data in bag._files:
+            for found in sorted(data.channels):
+                topic = Topic(found.topic, found.msgtype, found.encoding)
+                bag.topics.setdefault(found.topic, topic).add(found)
+        bag.topics = dict(sorted(bag.topics.items()))
+        _compare_counts(bag, metadata)
+        _check_versions(bag)
+        yield bag
 
 
-def _check_counts(path: str | Path, reader: AnyReader) -> None:
-    try:
-        whole = all(info.msgcount >= 0 for info in reader.topics.values())
-    except TypeError:  # rosbags adds up what metadata.yaml says, numbers or not
-        whole = False
-    if not whole:
-        raise BagError(f"{path}: a message count in metadata.yaml is no whole number: {RESCUE}")
-
-
-def messages(
-    reader: AnyReader, topics: set[str], damage: list[str]
-) -> Iterator[tuple[str, int, bytes]]:
-    """Read topic, bag time [ns] and serialized message in order of time.
-
-    Messages of one time come in the order in which they were written.
-
-    Args:
-        reader: an open bag.
-        topics: those to read.
-        damage: gets one text when the bag turns out to be damaged; reading ends there.
-    """
-    wanted = [item for item in reader.connections if item.topic in topics]
-    source = reader.messages(wanted) if wanted else iter(())
-    while True:
-        try:
-            connection, stamp, data = next(source)
-        except StopIteration:
-            return
-        except Exception as error:  # see open_bag
-            damage.append(f"the bag is damaged, reading stopped ({_say(error)}): {RESCUE}")
-            return
-        yield connection.topic, stamp, data
-
-
-def topics_text(reader: AnyReader) -> str:
+def topics_text(bag: Bag) -> str:
     """List the topics of a bag with type and count, for errors."""
     lines = [
-        f"  {name}  {info.msgtype}  {info.msgcount} messages"
-        for name, info in sorted(reader.topics.items())
+        f"  {name}  {info.msgtype or 'several types'}  {info.msgcount} messages"
+        + (f"  encoded as {info.encoding}" if info.encoding != "cdr" else "")
+        for name, info in bag.topics.items()
     ]
     return "the bag holds\n" + "\n".join(lines) if lines else "the bag holds no topic at all"
 
 
-def _storage(path: Path) -> Path:
+def unpacked(data: bytes) -> bytes:
+    """Unpack a message that was compressed by itself.
+
+    Raises:
+        ValueError: it is damaged, or larger than MAX_MESSAGE.
+    """
+    size = zstandard.frame_content_size(data)
+    if size > MAX_MESSAGE:
+        raise ValueError(f"a message has {size} bytes, more than {MAX_MESSAGE}")
+    try:
+        return zstandard.ZstdDecompressor().decompress(data, max_output_size=MAX_MESSAGE)
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from None
+
+
+def say(error: BaseException) -> str:
+    """Return the text of an error, or its type where it has none."""
+    return str(error).strip().rstrip(".") or type(error).__name__
+
+
+def _metadata(bag: Bag) -> dict[str, Any]:
+    """What metadata.yaml says; empty without one, or where it cannot be read."""
+    file = bag.path / "metadata.yaml"
+    if not file.is_file():
+        return {}
+    try:
+        if file.stat().st_size > MAX_METADATA:
+            raise ValueError(f"it is larger than {MAX_METADATA >> 20} MiB")
+        document = yaml.safe_load(file.read_text("utf-8"))
+        return dict(document["rosbag2_bagfile_information"])
+    except Exception as error:  # what the parser raises is not documented
+        bag.damage.append(f"metadata.yaml cannot be read ({say(error)}): {RESCUE}")
+        return {}
+
+
+def _data_files(bag: Bag, metadata: dict[str, Any]) -> list[Path]:
+    """Data files of a bag: those that metadata.yaml names, else those of the folder."""
+    path = bag.path
     if not path.exists():
-        raise BagError(
-            f"{path} does not exist: give the folder of a bag, or its .mcap or .db3 file"
-        )
+        text = f"{path} does not exist: give the folder of a bag, or its .mcap or .db3 file"
+        raise BagError(text, "missing")
     if path.is_file():
-        if path.suffix not in FILE_ENDINGS:
-            raise BagError(
-                f"{path} is no bag: give a folder, or a file {' or '.join(FILE_ENDINGS)}"
+        if path.suffix == ".bag":
+            raise ros1(path)
+        if not _is_data(path):
+            endings = " or ".join(FILE_ENDINGS)
+            raise BagError(f"{path} is no bag: give a folder, or a file {endings}", "not_a_bag")
+        return [path]
+    there = sorted((file for file in path.iterdir() if _is_data(file)), key=_natural)
+    if not there:
+        if old := next(path.glob("*.bag"), None):
+            raise ros1(old)
+        raise BagError(f"{path} holds no data file ({', '.join(FILE_ENDINGS)})", "not_a_bag")
+    names = metadata.get("relative_file_paths")
+    names = [PurePath(str(name)).name for name in names] if isinstance(names, list) else []
+    named = [path / name for name in names if _is_data(path / name)]
+    if named:
+        gone = [name for name in names if not (path / name).is_file()]
+        if gone:
+            bag.damage.append(
+                f"{', '.join(gone)} of {path} is missing, which metadata.yaml names: copy it there"
             )
-        return path
-    if (path / "metadata.yaml").is_file():
-        return path
-    # A recorder that was killed leaves no metadata.yaml; its one data file may still be whole.
-    files = [file for file in path.iterdir() if file.suffix in FILE_ENDINGS]
-    if len(files) != 1:
-        raise BagError(f"{path} holds no metadata.yaml and {len(files)} data files: {RESCUE}")
-    return files[0]
+        return [file for file in named if file.is_file()] or there
+    stems = {re.sub(r"(_\d+)?$", "", file.name.partition(".")[0]) for file in there}
+    if len(stems) > 1:
+        raise BagError(
+            f"{path} holds no metadata.yaml and {len(stems)} recordings: give the file of one, or "
+            "make metadata.yaml with `ros2 bag reindex`",
+            "not_a_bag",
+        )
+    return there
 
 
-def _check_versions(path: str | Path, reader: AnyReader) -> None:
+def _is_data(file: Path) -> bool:
+    name = file.name.removesuffix(PACKED)
+    return not name.startswith(".") and name.endswith(FILE_ENDINGS)
+
+
+def _natural(file: Path) -> list[tuple[int, str]]:
+    """Key that puts part 10 of a recording behind part 9."""
+    parts = re.split(r"(\d+)", file.name)
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
+
+
+def _opened(file: Path, stack: ExitStack) -> McapFile | SqliteFile:
+    try:
+        if file.suffix == PACKED:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="savos_bag_")))
+            whole = folder / file.name.removesuffix(PACKED)
+            with file.open("rb") as source, whole.open("wb") as target:
+                shutil.copyfileobj(zstandard.ZstdDecompressor().stream_reader(source), target)
+            data = FILES[whole.suffix](whole)
+        else:
+            data = FILES[file.suffix](file)
+    except BagError:
+        raise
+    except Exception as error:  # what a parser raises on a damaged file is not documented
+        text = f"{file} cannot be read as a bag ({say(error)}): {RESCUE}"
+        raise BagError(text, "damaged") from error
+    stack.callback(data.close)
+    return data
+
+
+def _compare_counts(bag: Bag, metadata: dict[str, Any]) -> None:
+    """Report messages that metadata.yaml announces and the data files do not have."""
+    announced: Counter[str] = Counter()
+    try:
+        for entry in metadata.get("topics_with_message_count") or ():
+            announced[str(entry["topic_metadata"]["name"])] += int(entry["message_count"])
+    except (KeyError, TypeError, ValueError) as error:
+        text = f"metadata.yaml has no usable list of topics ({say(error)}): {RESCUE}"
+        bag.damage.append(text)
+        return
+    for name, count in sorted(announced.items()):
+        there = bag.topics[name].msgcount if name in bag.topics else 0
+        if there < count:
+            bag.damage.append(
+                f"metadata.yaml announces {count} messages on {name}, the data files hold {there}: "
+                f"{RESCUE}"
+            )
+
+
+def _types_of(info: Topic) -> Typestore | None:
+    """Types from the definition in a bag; None where it is absent or cannot be parsed."""
+    language, text = info.definition
+    try:
+        if language == "ros2msg":
+            types = get_types_from_msg(text.decode(), info.msgtype)
+        elif language in ("ros2idl", "omgidl"):
+            parts = re.split(r"^=+\nIDL: .*\n", text.decode(), flags=re.MULTILINE)
+            types = {}
+            for part in filter(str.strip, parts):
+                types |= get_types_from_idl(part)
+        else:
+            return None
+        store = get_typestore(Stores.EMPTY)
+        store.register(types)
+        store.hash_rihs01(info.msgtype)  # fails where a type that it is made of is missing
+    except Exception:  # what the parser raises is not documented
+        return None
+    return store
+
+
+def _check_versions(bag: Bag) -> None:
     ours = typestore()
-    for connection in reader.connections:
-        kind = connection.msgtype
+    for topic, info in bag.topics.items():
+        kind = info.msgtype
         if not kind.startswith("savos_ros/") or kind not in ours.fielddefs:
             continue
-        if reader.typestore.hash_rihs01(kind) != ours.hash_rihs01(kind):
+        if bag.store(topic).hash_rihs01(kind) != ours.hash_rihs01(kind):
             raise BagError(
-                f"{path}: {connection.topic} was recorded with another version of {kind}: "
-                "convert the bag, or use the version of this package that wrote it"
+                f"{bag.path}: {topic} was recorded with another version of {kind}: "
+                "convert the bag, or use the version of this package that wrote it",
+                "version",
             )
-
-
-def _say(error: BaseException) -> str:
-    return str(error).strip().rstrip(".") or type(error).__name__

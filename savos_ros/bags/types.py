@@ -13,7 +13,15 @@ from savos_ros.paths import message_files
 
 
 class BagError(ValueError):
-    """A bag cannot be read or written; the text names it, and says what to do."""
+    """A bag cannot be read or written; the text names it, and says what to do.
+
+    Attributes:
+        kind: short word for the cause, the same in every release.
+    """
+
+    def __init__(self, text: str, kind: str = "unusable") -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from savos_ros.bags.pairing import StampGroups
 from savos_ros.bags.reader import BagFrames, Topics
 from savos_ros.bags.recording import RecordOptions, SourceFrame, record
 from savos_ros.bags.restamp import header_stamp
+from savos_ros.bags.storage import Bag
 from savos_ros.bags.types import BagError, BagKit
 from savos_ros.bags.writer import BagWriter
 from savos_ros.cli import app
@@ -28,6 +29,12 @@ def bag(tmp_path):
 def read(path, topics=None):
     with BagFrames(path, topics) as frames:
         return list(frames), frames.report
+
+
+def kind_of(path, topics=None):
+    with pytest.raises(BagError) as info:
+        read(path, topics)
+    return info.value.kind
 
 
 def head(stamp):
@@ -56,16 +63,12 @@ def write_pairs(path, entries, truth=False):
 
 
 def test_missing_bag(tmp_path):
-    with pytest.raises(BagError, match="nothing does not exist"):
-        read(tmp_path / "nothing")
+    assert kind_of(tmp_path / "nothing") == "missing"
 
 
 def test_no_bag_at_all(tmp_path):
     (tmp_path / "x.txt").write_text("x")
-    with pytest.raises(BagError, match=r"is no bag: give a folder, or a file .mcap or .db3"):
-        read(tmp_path / "x.txt")
-    with pytest.raises(BagError, match=r"no metadata.yaml and 0 data files"):
-        read(tmp_path)
+    assert kind_of(tmp_path / "x.txt") == kind_of(tmp_path) == "not_a_bag"
 
 
 def test_missing_topics_name_those_present(bag):
@@ -101,11 +104,9 @@ def test_truncated_bag_is_one_clear_error_or_a_counted_stop(tmp_path, storage, s
     try:
         got, report = read(tmp_path / "bag")
     except BagError as error:
-        assert "cannot be read as a bag" in str(error)
-        assert "mcap recover" in str(error)
+        assert error.kind == "damaged"
         return
-    assert len(got) < 12
-    assert "the bag is damaged, reading stopped" in report.damage
+    assert len(got) == 12 or report.damage
 
 
 def test_damaged_middle_keeps_the_good_part(tmp_path):
@@ -120,7 +121,9 @@ def test_damaged_middle_keeps_the_good_part(tmp_path):
     got, report = read(tmp_path / "bag")
     assert 0 < len(got) < 8
     assert [int(item.frame.image[0, 0, 0]) for item in got] == list(range(len(got)))
-    assert "the bag is damaged, reading stopped" in report.damage
+    assert report.damage
+    numbers = report.messages[IMAGE]
+    assert (numbers["index"], numbers["joined"], numbers["lost"]) == (8, len(got), 8 - len(got))
 
 
 def test_lost_metadata_file_does_not_matter(bag):
@@ -132,8 +135,9 @@ def test_lost_metadata_file_does_not_matter(bag):
 
 def test_broken_metadata_file(bag):
     (bag / "metadata.yaml").write_text("rosbag2_bagfile_information: [")
-    with pytest.raises(BagError, match="cannot be read as a bag"):
-        read(bag)
+    got, report = read(bag)
+    assert len(got) == 12
+    assert report.damage.startswith("metadata.yaml cannot be read")
 
 
 def test_a_data_file_alone_is_enough(bag, tmp_path):
@@ -250,17 +254,15 @@ def test_sparse_truth(tmp_path):
 
 
 def test_damaged_message_is_counted(bag, monkeypatch):
-    from rosbags.highlevel import AnyReader
+    original, calls = Bag.messages, []
 
-    original, calls = AnyReader.messages, []
+    def cut_third_image(self, topics):
+        for topic, stamp, data in original(self, topics):
+            calls.append(topic)
+            third = topic == IMAGE and calls.count(IMAGE) == 3
+            yield topic, stamp, data[:30] if third else data
 
-    def cut_third_image(self, *args, **kwargs):
-        for connection, stamp, data in original(self, *args, **kwargs):
-            calls.append(connection.topic)
-            third = connection.topic == IMAGE and calls.count(IMAGE) == 3
-            yield connection, stamp, data[:30] if third else data
-
-    monkeypatch.setattr(AnyReader, "messages", cut_third_image)
+    monkeypatch.setattr(Bag, "messages", cut_third_image)
     got, report = read(bag)
     assert len(got) == 11
     assert report.refused == {"image_broken": 1}

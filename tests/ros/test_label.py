@@ -185,7 +185,7 @@ def test_a_failing_bag_is_reported_and_the_others_go_on(tmp_path, options, monke
     monkeypatch.setattr(module, "run_bag", run)
     done = label_bags([broken, dying, empty, good], tmp_path / "out", options)
     assert [item.state for item in done] == ["failed", "failed", "failed", "labelled"]
-    assert "holds no metadata.yaml" in done[0].text and "the engine died" in done[1].text
+    assert "holds no data file" in done[0].text and "the engine died" in done[1].text
     assert "no topic for image" in done[2].text
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".lock", "bag0"]
 
