@@ -66,6 +66,28 @@ def evaluate_fishbowl(
         )  # fmt: skip
 
 
+@app.command("rendered")
+def evaluate_rendered(
+    data: DataOption,
+    json: JsonOption = None,
+    mode: ModeOption = "forward",
+    weights: WeightsOption = None,
+    methods: MethodsOption = FRAME_METHODS,
+    processes: ProcessesOption = 1,
+    seed: SeedOption = 0,
+    flow: FlowOption = FLOW,
+) -> None:
+    """Both protocols on rendered clips; streets and table-tops together and apart.
+
+    Example: savos evaluate rendered --data rendered/val --json out.json
+    """
+    with one_line_errors():
+        from training.evaluate.rendered import evaluate_rendered
+
+        ours, names = ours_of(weights, mode, flow), names_of(methods)
+        evaluate_rendered(data, names, ours, json, processes=processes, seed=seed)
+
+
 @app.command("kins-video-car")
 def evaluate_kins_video_car(
     raw: RawOption = None,

@@ -48,12 +48,12 @@ def write_video(path, frames=FRAMES, size=(WIDTH, HEIGHT)):
     video.release()
 
 
-def write_masks(folder, data):
-    with gzip.open(folder / "tiny.json.gz", "wt") as file:
+def write_masks(folder, data, name="tiny"):
+    with gzip.open(folder / f"{name}.json.gz", "wt") as file:
         json.dump(data, file)
 
 
-def write_clip(folder):
-    write_masks(folder, record())
-    write_video(folder / "tiny.mp4")
-    return folder / "tiny"
+def write_clip(folder, name="tiny"):
+    write_masks(folder, record(), name)
+    write_video(folder / f"{name}.mp4")
+    return folder / name

@@ -58,7 +58,7 @@ def adapt_curve(
         with saved(now, None, name) as path:
             setup = with_weights(clip.ours, path)
             result = evaluate_clip(dataclasses.replace(clip, ours=setup), lambda _: None)
-        scores.append(summarise(result.scores["ours"]))
+        scores.append(summarise(result.scores["ours"]["paper"]))
         shown = ", ".join(f"{field} {scores[-1][field] or 0:.4f}" for field in FIELDS)
         console.print(f"iteration {iteration}: {shown}")
 

@@ -14,13 +14,13 @@ from training.adapt import AdaptConfig
 from training.adapt_video import AdaptJob, adapt_video, summary
 from training.data.fishbowl_released import open_fishbowl
 from training.data.store import ClipFrame
-from training.evaluate import run_jobs
-from training.evaluate_fishbowl import ClipJob, clips_to_score, evaluate_clip, protocol
-from training.metrics import ObjectScore
+from training.evaluate.jobs import run_jobs
+from training.evaluate_fishbowl import ClipJob, clips_to_score, evaluate_clip, protocol, report
+from training.evaluate_video import Scores
 from training.online import Setup
 from training.prepare import fishbowl_frames
 from training.results import keep_results
-from training.summary import method_report, paired_gain
+from training.summary import paired_gain
 from training.tables import adapt_table, fishbowl_tables
 
 FIELDS = ("full", "occluded")
@@ -84,7 +84,7 @@ def adapt_fishbowl(
         "protocol": protocol(ours.mode, subset, types),
         "adapt": dataclasses.asdict(config),
         "half": half,
-        **summary("fishbowl", done, seed, method_report, gains),
+        **summary("fishbowl", done, seed, report, gains),
     }
     fishbowl_tables(metrics, console)
     adapt_table(metrics, console)
@@ -92,6 +92,7 @@ def adapt_fishbowl(
     return metrics
 
 
-def gains(before: Sequence[ObjectScore], after: Sequence[ObjectScore], seed: int) -> dict:
-    """Gain of each of FIELDS with its interval."""
-    return {field: paired_gain(before, after, field, seed) for field in FIELDS}
+def gains(before: Scores, after: Scores, seed: int) -> dict:
+    """Gain of each of FIELDS by the paper's protocol with its interval."""
+    pair = [scores["paper"] for scores in (before, after)]
+    return {field: paired_gain(*pair, field, seed) for field in FIELDS}

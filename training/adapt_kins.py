@@ -11,16 +11,16 @@ from rich.console import Console
 from training.adapt import AdaptConfig
 from training.adapt_video import KITTI_BOUND, AdaptJob, adapt_video, summary
 from training.data.kins_drives import Drive
-from training.evaluate import run_jobs
+from training.evaluate.jobs import run_jobs
 from training.evaluate_kins import (
     RULES,
     DriveJob,
-    Scored,
     evaluate_drive,
     kins_tables,
     protocol,
     protocols,
 )
+from training.evaluate_video import Scores
 from training.online import Setup
 from training.results import keep_results
 from training.summary import paired_gain
@@ -79,10 +79,10 @@ def adapt_kins(
     return metrics
 
 
-def clean_gains(before: Sequence[Scored], after: Sequence[Scored], seed: int) -> dict:
+def clean_gains(before: Scores, after: Scores, seed: int) -> dict:
     """Gain of full and occluded by the clean rule, with its interval."""
     kept = {"full": RULES["clean"].full, "occluded": RULES["clean"].occluded}
-    pair = [[score.clean for score in scores] for scores in (before, after)]
+    pair = [scores["clean"] for scores in (before, after)]
     return {
         field: paired_gain(*(filter(keeps, scores) for scores in pair), field, seed)
         for field, keeps in kept.items()

@@ -15,7 +15,7 @@ from training.adapt import AdaptConfig, AdaptResult, adapt, visible_clip
 from training.adapt_video import KITTI_BOUND, bound, course, saved, ticking, with_weights
 from training.data.kitti_frames import clip_frames
 from training.data.kitti_mots import open_tracking
-from training.evaluate import Tick, run_jobs
+from training.evaluate.jobs import Tick, run_jobs
 from training.evaluate_kitti import (
     COUNTS,
     BoxScore,

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -17,8 +17,8 @@ from savos_model.weights import Weights, load_weights, save_weights
 from training.adapt import AdaptConfig, AdaptResult, Watch, adapt, visible_clip
 from training.data.provenance import KITTI_LICENCE
 from training.data.store import ClipFrame
-from training.evaluate import Tick
-from training.evaluate_video import VideoResult, about
+from training.evaluate.jobs import Tick
+from training.evaluate_video import Scores, VideoResult, about, merged
 from training.online import Setup
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def adapt_video(job: AdaptJob, tick: Tick) -> Adapted:
     ours = job.scored.ours
     before = job.evaluate(job.scored, tick)
     weights = load_weights(ours.backend.weights)
-    if not before.scores["ours"]:
+    if not any(before.scores["ours"].values()):
         tick(job.config.max_iterations + before.frames)
         return Adapted(before, before, AdaptResult(weights, [], "nothing of it is scored"))
     clip = visible_clip(before.name, job.frames(), weights.model)
@@ -116,13 +116,12 @@ def summary(
     name: str,
     done: Sequence[Adapted],
     seed: int,
-    report: Callable[[list[Any], int], dict],
-    gains: Callable[[list[Any], list[Any], int], dict],
+    report: Callable[[Scores, int], dict],
+    gains: Callable[[Scores, Scores, int], dict],
 ) -> dict:
     """What came of the videos of a set, for result files: data, model, methods, gain, videos."""
     base, adapted = (
-        [score for item in done for score in getattr(item, part).scores["ours"]]
-        for part in ("before", "after")
+        merged(getattr(item, part).scores["ours"] for item in done) for part in ("before", "after")
     )
     return {
         "data": about(name, [item.before for item in done]),

@@ -16,7 +16,7 @@ from training.data.chewing_gum import ChewingGumConfig, GeneratedVideos, Video
 from training.data.chewing_gum_npz import NpzVideos
 from training.data.chewing_gum_released import ReleasedVideos
 from training.data.store import ClipFrame
-from training.evaluate import Tick, run_jobs
+from training.evaluate.jobs import Tick, run_jobs
 from training.methods import (
     HELP,
     Scene,

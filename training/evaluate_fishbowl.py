@@ -12,14 +12,23 @@ from rich.console import Console
 from savos_model.types import AmodalObject, Frame
 from training.boxed import by_id
 from training.data.fishbowl_released import clip_paths, is_released, open_fishbowl, read_subset
-from training.evaluate import Tick, run_jobs
-from training.evaluate_video import Video, VideoResult, check_methods, evaluate_video, metrics_of
+from training.evaluate.jobs import Tick, run_jobs
+from training.evaluate.open import births, open_ids, open_protocol, open_report, score_open
+from training.evaluate_video import (
+    Score,
+    Scores,
+    Video,
+    VideoResult,
+    check_methods,
+    evaluate_video,
+    metrics_of,
+)
 from training.methods import describe_methods
-from training.metrics import PAPER, Masks, ObjectScore, score_frame
+from training.metrics import PAPER, Masks, score_frame
 from training.online import Setup
 from training.results import keep_results
-from training.summary import describe, first_run
-from training.tables import fishbowl_tables
+from training.summary import describe, first_run, method_report
+from training.tables import fishbowl_tables, open_table
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,7 @@ def protocol(mode: str, subset: str, types: Sequence[str]) -> dict:
         "inner_frames_of_first_run": True,
         "subset": subset,
         "types": list(types),
+        "open": open_protocol(),
     }
 
 
@@ -103,27 +113,62 @@ def evaluate_clip(job: ClipJob, tick: Tick) -> VideoResult:
     visible = [by_id(instances) for instances in given]
     truth = [clip.truth(index) for index in range(clip.num_frames)]
     full = [by_id(instances) for instances in truth]
-    wanted = scored_ids(visible, full)
-    for index, names in enumerate(wanted):
-        if job.subset:
-            listed = read_subset(job.path.parents[1], job.subset)
-            names &= listed.get((int(clip.name), index), frozenset())
-        if job.types:
-            names &= {item.id for item in truth[index] if item.class_id in job.types}
-        if index < job.first:
-            names.clear()
+    wanted, opened = scored_ids(visible, full), open_ids(visible, full)
+    for index in range(clip.num_frames):
+        for names in (wanted[index], opened[index]):
+            if job.subset:
+                listed = read_subset(job.path.parents[1], job.subset)
+                names &= listed.get((int(clip.name), index), frozenset())
+            if job.types:
+                names &= {item.id for item in truth[index] if item.class_id in job.types}
+            if index < job.first:
+                names.clear()
     shape = (clip.height, clip.width)
 
     def frames() -> Iterator[Frame]:
         for index, (image, instances) in enumerate(zip(clip.frames(), given, strict=True)):
             yield Frame(clip.stamp_ns(index), image, instances)
 
-    def score(index: int, masks: Masks | list[AmodalObject]) -> list[ObjectScore]:
-        where = {"ids": wanted[index], "clip": clip.name, "frame": index}
-        return score_frame(masks, full[index], visible[index], shape, **where)
-
-    video = Video(clip.name, shape, range(clip.num_frames), frames, visible, wanted)
+    score = scorer(clip.name, shape, visible, full, wanted, opened)
+    union = [one | other for one, other in zip(wanted, opened, strict=True)]
+    video = Video(clip.name, shape, range(clip.num_frames), frames, visible, union)
     return evaluate_video(video, job.methods, job.ours, score, tick)
+
+
+def scorer(
+    clip: str,
+    shape: tuple[int, int],
+    visible: Sequence[Masks],
+    full: Sequence[Masks],
+    paper: Sequence[set[str]],
+    opened: Sequence[set[str]],
+) -> Score:
+    """Return what scores a frame of a clip by both protocols, "paper" and "open".
+
+    Args:
+        clip: its name.
+        shape: image rows and columns.
+        visible: all visible masks by id, frame by frame.
+        full: whole objects.
+        paper: ids that the paper's protocol scores.
+        opened: ids that the open protocol scores.
+    """
+    born = births(visible)
+
+    def score(index: int, masks: Masks | list[AmodalObject]) -> Scores:
+        frame = (masks, full[index], visible[index], shape)
+        where = {"clip": clip, "frame": index}
+        return {
+            "paper": score_frame(*frame, ids=paper[index], **where),
+            "open": score_open(*frame, ids=opened[index], born=born, **where),
+        }
+
+    return score
+
+
+def report(scores: Scores, seed: int = 0) -> dict:
+    """Summarise one method by both protocols, as method_report and open_report do."""
+    return {**method_report(scores["paper"], seed), **open_report(scores["open"], seed)}
 
 
 def evaluate_fishbowl(
@@ -164,7 +209,8 @@ def evaluate_fishbowl(
     steps = sum(open_fishbowl(path).num_frames for path in paths) * len(names)
     results = run_jobs(evaluate_clip, jobs, processes, steps, "scoring", console)
     rules = protocol(ours.mode, subset, types)
-    metrics = metrics_of("fishbowl", rules, results, names, files, seed)
+    metrics = metrics_of("fishbowl", rules, results, names, files, seed, report)
     fishbowl_tables(metrics, console)
+    open_table(metrics["methods"], console)
     keep_results(out, metrics, seed, console)
     return metrics

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,8 +16,15 @@ from training.boxed import by_id
 from training.data.kins_drives import Drive
 from training.data.kitti_time import regular_stamp
 from training.data.store import ClipFrame
-from training.evaluate import Tick, run_jobs
-from training.evaluate_video import Video, VideoResult, check_methods, evaluate_video, metrics_of
+from training.evaluate.jobs import Tick, run_jobs
+from training.evaluate_video import (
+    Scores,
+    Video,
+    VideoResult,
+    check_methods,
+    evaluate_video,
+    metrics_of,
+)
 from training.methods import describe_methods
 from training.metrics import Masks, ObjectScore, score_frame, summarise
 from training.online import Setup
@@ -26,18 +33,6 @@ from training.summary import bootstrap, by_occlusion
 from training.tables import fishbowl_tables
 
 HIDDEN_SHARE = 0.1  # of an object's true pixels; behind a lesser part no completion can be judged
-
-
-class Scored(NamedTuple):
-    """Scores of one object-frame.
-
-    Attributes:
-        released: hidden is what lies behind other tracked cars.
-        clean: hidden is what lies behind anything that has a mask.
-    """
-
-    released: ObjectScore
-    clean: ObjectScore
 
 
 class Rule(NamedTuple):
@@ -79,7 +74,7 @@ def evaluate_drive(job: DriveJob, tick: Tick) -> VideoResult:
     """Score the objects of one drive that a track shows (IoU at least 0.5) where KINS has truth.
 
     Returns:
-        The scores of each method are Scored; the frames of a score are numbered as in the drive.
+        Scores by each of RULES; the frames of a score are numbered as in the drive.
     """
     drive = job.drive
     tracked, visible, full, shape = [], [], [], (0, 0)
@@ -89,13 +84,14 @@ def evaluate_drive(job: DriveJob, tick: Tick) -> VideoResult:
         full.append({own_id(name): mask for name, mask in (frame.full or {}).items()})
         shape = frame.image.shape[:2]
 
-    def score(index: int, masks: Masks | list[AmodalObject]) -> list[Scored]:
+    def score(index: int, masks: Masks | list[AmodalObject]) -> Scores:
         if not full[index]:
-            return []
+            return {}
         where = {"clip": drive.name, "frame": drive.numbers[index]}
-        kinds = (tracked[index], visible[index])
-        scores = (score_frame(masks, full[index], kind, shape, **where) for kind in kinds)
-        return [Scored(*pair) for pair in zip(*scores, strict=True)]
+        kinds = {"released": tracked[index], "clean": visible[index]}
+        return {
+            k: score_frame(masks, full[index], kind, shape, **where) for k, kind in kinds.items()
+        }
 
     video = Video(
         drive.name,
@@ -132,13 +128,9 @@ def stream_frames(drive: Drive) -> Iterator[Frame]:
         ahead = frame.flow
 
 
-def protocols(scores: Iterable[Scored], seed: int = 0) -> dict[str, dict]:
+def protocols(scores: Scores, seed: int = 0) -> dict[str, dict]:
     """The report of each of RULES, by its name."""
-    pairs = list(scores)
-    return {
-        name: rule_report([getattr(pair, name) for pair in pairs], rule, seed)
-        for name, rule in RULES.items()
-    }
+    return {name: rule_report(scores.get(name, []), rule, seed) for name, rule in RULES.items()}
 
 
 def rule_report(scores: Sequence[ObjectScore], rule: Rule, seed: int = 0) -> dict:

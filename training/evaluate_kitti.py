@@ -14,7 +14,7 @@ from savos_model.types import AmodalObject, Box, Frame, Instance
 from training.baselines.convex_hull import convex_hull
 from training.boxed import EMPTY, by_id, tighten
 from training.data.kitti_mots import KittiClip, KittiError, KittiLabel, open_tracking
-from training.evaluate import Tick, run_jobs
+from training.evaluate.jobs import Tick, run_jobs
 from training.matching import match
 from training.methods import (
     HELP,

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from savos_model.types import Instance
 from training.data.fishbowl_released import open_fishbowl
-from training.evaluate import Tick, run_jobs
+from training.evaluate.jobs import Tick, run_jobs
 from training.evaluate_fishbowl import ClipJob, clips_to_score, evaluate_clip, protocol
 from training.metrics import PAPER, ObjectScore, mean, summarise
 from training.online import Setup
@@ -36,7 +36,7 @@ def score_mode(job: ClipJob, tick: Tick) -> LagResult:
     """Score one clip in the mode of the job."""
     result, clip = evaluate_clip(job, tick), open_fishbowl(job.path)
     found = births(clip.instances(index) for index in range(clip.num_frames))
-    return LagResult(result.name, result.scores["ours"], found, result.model)
+    return LagResult(result.name, result.scores["ours"]["paper"], found, result.model)
 
 
 def births(frames: Iterable[Sequence[Instance]]) -> dict[str, int]:

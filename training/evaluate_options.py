@@ -16,7 +16,7 @@ from savos_model.config import ComposeConfig, StreamConfig, TracksConfig
 from savos_model.types import AmodalObject, Frame, Source
 from training.boxed import BoxedMask, box_around, by_id, look_at
 from training.data.fishbowl_released import open_fishbowl
-from training.evaluate import Tick, run_jobs
+from training.evaluate.jobs import Tick, run_jobs
 from training.evaluate_fishbowl import clips_to_score
 from training.metrics import PAPER, ObjectScore, iou, mean, score_frame, summarise
 from training.online import Online, Setup

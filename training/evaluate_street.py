@@ -9,17 +9,17 @@ from pathlib import Path
 from rich.console import Console
 
 from savos_model.settings import check_settings, setting
-from savos_model.types import AmodalObject, Frame, Instance
+from savos_model.types import Frame, Instance
 from training.boxed import by_id
 from training.data.street import StreetConfig, generate
-from training.evaluate import Tick, run_jobs
-from training.evaluate_fishbowl import protocol, scored_ids
+from training.evaluate.jobs import Tick, run_jobs
+from training.evaluate.open import open_ids
+from training.evaluate_fishbowl import protocol, report, scored_ids, scorer
 from training.evaluate_video import Video, VideoResult, check_methods, evaluate_video, metrics_of
 from training.methods import describe_methods
-from training.metrics import Masks, ObjectScore, score_frame
 from training.online import Setup
 from training.results import keep_results
-from training.tables import fishbowl_tables
+from training.tables import fishbowl_tables, open_table
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,15 @@ def evaluate_scene(job: SceneJob, tick: Tick) -> VideoResult:
         frames.append(Frame(made.stamp_ns, made.image, masks))
         full.append({str(item.id): item.full for item in seen})
     visible = [by_id(frame.instances) for frame in frames]
-    wanted = scored_ids(visible, full)
+    wanted, opened = scored_ids(visible, full), open_ids(visible, full)
     name, shape = f"street_{job.seed:04d}", frames[0].image.shape[:2]
-
-    def score(index: int, masks: Masks | list[AmodalObject]) -> list[ObjectScore]:
-        where = {"ids": wanted[index], "clip": name, "frame": index}
-        return score_frame(masks, full[index], visible[index], shape, **where)
+    score = scorer(name, shape, visible, full, wanted, opened)
+    union = [one | other for one, other in zip(wanted, opened, strict=True)]
 
     def again() -> Iterator[Frame]:
         return iter(frames)
 
-    video = Video(name, shape, range(len(frames)), again, visible, wanted)
+    video = Video(name, shape, range(len(frames)), again, visible, union)
     return evaluate_video(video, job.methods, job.ours, score, tick)
 
 
@@ -100,7 +98,8 @@ def evaluate_street(
     jobs = [SceneJob(number, scenes.frames, names, ours) for number in seeds]
     steps = scenes.scenes * scenes.frames * len(names)
     results = run_jobs(evaluate_scene, jobs, processes, steps, "scoring", console)
-    metrics = metrics_of("street", protocol(ours.mode, "", ()), results, names, files, seed)
+    metrics = metrics_of("street", protocol(ours.mode, "", ()), results, names, files, seed, report)
     fishbowl_tables(metrics, console)
+    open_table(metrics["methods"], console)
     keep_results(out, metrics, seed, console)
     return metrics

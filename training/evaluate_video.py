@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,15 +14,15 @@ from savos_model.types import AmodalObject, Frame
 from training.baselines.convex_hull import convex_hull
 from training.baselines.flow_aggregation import ANY, HALF, DisPairFlow, aggregate
 from training.boxed import BoxedMask
-from training.evaluate import Tick
+from training.evaluate.jobs import Tick
 from training.methods import HELP, Scene, from_files, label, masks_from_files, with_missing
 from training.metrics import Masks
 from training.online import Online, Setup
-from training.summary import method_report
 
 METHODS = ("ours", "visible", "convex", "flow3", "flow5")
 FLOW_METHOD = re.compile(r"flow([1-9]|1[0-9])(?:_(forward|backward))?(_any)?")
-Score = Callable[[int, Masks | list[AmodalObject]], list[Any]]
+Scores = dict[str, list[Any]]  # by protocol
+Score = Callable[[int, Masks | list[AmodalObject]], Scores]
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ class Video:
 
 @dataclass(frozen=True)
 class VideoResult:
-    """Scores of one video by method, and what our method ran on (empty without it).
+    """Scores of one video by method and protocol, and what our method ran on (empty without it).
 
     `missing` counts by method the scored objects without a result, which kept their visible mask.
     """
 
     name: str
     frames: int
-    scores: dict[str, list[Any]]
+    scores: dict[str, Scores]
     model: dict[str, str]
     missing: dict[str, int]
 
@@ -111,13 +111,24 @@ def evaluate_video(
         online = Online(ours)
         model = online.model
         steps["ours"] = online.run(video.frames())
-    scores: dict[str, list[Any]] = {name: [] for name in methods}
+    scores: dict[str, Scores] = {name: defaultdict(list) for name in methods}
     # Frame by frame over all methods, so that they share the optical flow of the frames around.
     for index in range(len(video.numbers)):
         for name in methods:
-            scores[name] += score(index, next(steps[name]))
+            for protocol, found in score(index, next(steps[name])).items():
+                scores[name][protocol] += found
             tick(1)
-    return VideoResult(video.name, len(video.numbers), scores, model, missing)
+    plain = {name: dict(found) for name, found in scores.items()}
+    return VideoResult(video.name, len(video.numbers), plain, model, missing)
+
+
+def merged(results: Iterable[Scores]) -> Scores:
+    """Return the scores of all videos by protocol."""
+    together: Scores = defaultdict(list)
+    for scores in results:
+        for protocol, found in scores.items():
+            together[protocol] += found
+    return together
 
 
 def about(name: str, results: Sequence[VideoResult]) -> dict:
@@ -133,7 +144,7 @@ def metrics_of(
     methods: Sequence[str],
     files: dict,
     seed: int,
-    report: Callable[[Iterable[Any], int], dict] = method_report,
+    report: Callable[[Scores, int], dict],
 ) -> dict:
     """The metrics of the scored videos of a set: protocol, data, model, files, methods."""
     return {
@@ -142,7 +153,7 @@ def metrics_of(
         "model": results[0].model,
         "files": with_missing(files, methods, [result.missing for result in results]),
         "methods": {
-            label(method): report((s for r in results for s in r.scores[method]), seed)
+            label(method): report(merged(result.scores[method] for result in results), seed)
             for method in methods
         },
     }

@@ -158,7 +158,7 @@ def score_frame(
         clip: handed through to the scores.
         frame: handed through to the scores.
     """
-    masks, covered = published_masks(objects), _coverage(visible, shape)
+    masks, covered = published_masks(objects), coverage(visible, shape)
     wanted = truth_full.keys() & visible.keys() if ids is None else ids
     scores = []
     for name in sorted(wanted):
@@ -205,8 +205,8 @@ def score_object(
     }
 
 
-def _coverage(visible: Masks, shape: tuple[int, int]) -> np.ndarray:
-    """Count the visible masks over each pixel, uint16 [H, W]: one pass serves every object."""
+def coverage(visible: Masks, shape: tuple[int, int]) -> np.ndarray:
+    """Return how many visible masks cover each pixel: uint16 [H, W]."""
     count = np.zeros(shape, np.uint16)
     for box, mask in visible.values():
         inside = clip_box(box, shape)

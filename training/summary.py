@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from training.metrics import PAPER, ObjectScore, Selection, frame_means, summarise
+from training.metrics import PAPER, ObjectScore, Selection, frame_means, mean, summarise
 
 BINS = ((0.10, 0.25), (0.25, 0.50), (0.50, 0.70))
 BIN_NAMES = tuple(f"{100 * low:.0f}-{100 * high:.0f}" for low, high in BINS)
@@ -24,7 +24,7 @@ def method_report(scores: Iterable[ObjectScore], seed: int = 0) -> dict:
         seed: of the bootstrap.
 
     Returns:
-        The fields of metrics.summarise, and: ci95 (full, occluded: [low, high]), by_occlusion,
+        The fields of metrics.summarise, full and occluded as mean and ci95; and by_occlusion,
         away_from_border (whole object at least 16 px from the image border), behind_objects (only
         objects with some part behind another object, so that nothing is scored 1 for being empty)
         and clips.
@@ -34,9 +34,11 @@ def method_report(scores: Iterable[ObjectScore], seed: int = 0) -> dict:
     clips: dict[str, list[ObjectScore]] = defaultdict(list)
     for score in kept:
         clips[score.clip].append(score)
+    means = summarise(kept)
+    intervals = {field: bootstrap(kept, field, seed) for field in ("full", "occluded")}
     return {
-        **summarise(kept),
-        "ci95": {field: bootstrap(kept, field, seed) for field in ("full", "occluded")},
+        **means,
+        **{field: {"mean": means[field], "ci95": ci95} for field, ci95 in intervals.items()},
         "by_occlusion": by_occlusion(kept),
         "away_from_border": summarise(kept, inner),
         "behind_objects": summarise([score for score in kept if score.hidden_px]),
@@ -93,16 +95,29 @@ def paired_gain(
     gains: dict[str, list[float]] = defaultdict(list)
     for (clip, frame), value in first.items():
         gains[clip].append(second[clip, frame] - value)
-    values = [value for clip in gains.values() for value in clip]
-    return {
-        "mean": float(np.mean(values)) if values else None,
-        "ci95": cluster_interval(gains, seed),
-    }
+    return estimate(gains, seed)
 
 
 def proven(gain: Mapping) -> bool:
     """Whether the whole 95 % interval of a gain, as paired_gain gives it, lies above 0."""
     return gain["ci95"] is not None and gain["ci95"][0] > 0
+
+
+def estimate(groups: Mapping[str, Sequence[float]], seed: int = 0) -> dict:
+    """Return mean and ci95 of all values, whole groups drawn again for the interval."""
+    values = [value for group in groups.values() for value in group]
+    return {"mean": mean(values), "ci95": cluster_interval(groups, seed)}
+
+
+def figure_of(stored: float | Mapping | None) -> float | None:
+    """Return a figure of a results file, stored as a number or with its interval beside `mean`."""
+    return stored["mean"] if isinstance(stored, Mapping) else stored
+
+
+def interval_of(report: Mapping, field: str) -> list[float] | None:
+    """Return the interval of a figure of a report, stored with it or under ci95 of the report."""
+    stored = report.get(field)
+    return stored["ci95"] if isinstance(stored, Mapping) else report.get("ci95", {}).get(field)
 
 
 def cluster_interval(

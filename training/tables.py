@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from training.summary import BIN_NAMES
+from training.summary import BIN_NAMES, figure_of, interval_of
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -56,7 +56,7 @@ def fishbowl_tables(metrics: dict, console: Console) -> None:
 def _short(clip: str) -> str:
     """A clip without what all of its set have; drives as 09_26 0009."""
     drive = clip.removeprefix("2011_").removesuffix("_sync").replace("_drive_", " ")
-    return drive.removeprefix("fishbowl_")
+    return drive.removeprefix("fishbowl_").removeprefix("rendered_")
 
 
 def _interval(bounds: list[float] | None) -> str:
@@ -65,14 +65,46 @@ def _interval(bounds: list[float] | None) -> str:
 
 OVERALL = {
     "objects": lambda report: str(report["n"]),
-    "full": lambda report: number(report["full"]),
-    "  95 %": lambda report: _interval(report["ci95"]["full"]),
-    "occluded": lambda report: number(report["occluded"]),
-    "  95 % ": lambda report: _interval(report["ci95"]["occluded"]),
+    "full": lambda report: number(figure_of(report["full"])),
+    "  95 %": lambda report: _interval(interval_of(report, "full")),
+    "occluded": lambda report: number(figure_of(report["occluded"])),
+    "  95 % ": lambda report: _interval(interval_of(report, "occluded")),
     "behind": lambda report: number(report["behind_objects"]["occluded"]),
     "wrong": lambda report: number(report["false_completion"], 3),
     "boundary F": lambda report: number(report["boundary_f"], 3),
 }
+
+
+OPEN_FIGURES = {"open_full": "full", "open_hidden": "hidden", "false_area": "false area [%]"}
+OPEN_GROUPS = {"by_age": "age {}", "by_occluder": "behind {}", "by_size": "{} objects"}
+
+
+def open_table(methods: dict[str, dict], console: Console, title: str = "") -> None:
+    """Print the figures of the open protocol: overall, then by age, occluder and size."""
+    table = columned(f"Open protocol, {title or 'all clips'}: masks as published", "", *methods)
+    for key, name in OPEN_FIGURES.items():
+        figures = [report[key] for report in methods.values()]
+        form = percent if key == "false_area" else number
+        table.add_row(f"{name}, n {figures[0]['n']}", *(form(f["mean"]) for f in figures))
+        bounds = [f["ci95"] and [form(value) for value in f["ci95"]] for f in figures]
+        table.add_row("  95 %", *("-".join(pair) if pair else "-" for pair in bounds))
+    for key, text in OPEN_GROUPS.items():
+        table.add_section()
+        for group in next(iter(methods.values()))["open"][key]:
+            rows = [report["open"][key][group] for report in methods.values()]
+            cells = (
+                "/".join(
+                    percent(row[name]) for name in ("full", "hidden", "false_area") if name in row
+                )
+                for row in rows
+            )
+            table.add_row(f"{text.format(group)}, n {rows[0]['n']}", *cells)
+    console.print(table)
+    console.print(
+        "full, hidden: IoU of objects 10-90 % hidden by anything; false area: pixels published "
+        "outside the object over its area, objects with less than 2 % hidden; below: all three "
+        "in per cent, by frames since the first mask, by what hides most, by size"
+    )
 
 
 def chewing_gum_table(metrics: dict, console: Console) -> None:

@@ -18,7 +18,7 @@ from savos_model.weights import find_weights, shipped_weights
 from savos_ros.bags.label import LabelJob, Labelled, LabelOptions, bag_frames, finished, label_bag
 from savos_ros.bags.progress import progress_bar
 from savos_ros.bags.types import BagError
-from training.evaluate import run_jobs
+from training.evaluate.jobs import run_jobs
 
 
 def label_bags(

@@ -223,7 +223,7 @@ def test_fishbowl_before_and_after(tmp_path, weights):
     base, adapted = metrics["methods"]["base"], metrics["methods"]["adapted"]
     assert base["n"] == adapted["n"] > 0
     for field, row in metrics["gain"].items():
-        assert row["mean"] == pytest.approx(adapted[field] - base[field])
+        assert row["mean"] == pytest.approx(adapted[field]["mean"] - base[field]["mean"])
         assert row["ci95"][0] <= row["mean"] <= row["ci95"][1]
     kept = sorted(path.name for path in (tmp_path / "kept").iterdir())
     assert kept == [f"{video}.safetensors" for video in tiny_released.VIDEOS]

@@ -153,19 +153,21 @@ def test_external_results_are_scored(fishbowl, tmp_path):
     metrics = score(fishbowl, f"external:{results}", tmp_path / "out.json")
     assert read_results(tmp_path / "out.json")["metrics"] == metrics
     report = metrics["methods"]["external:other_method"]
-    assert (report["n"], report["full"], report["occluded"]) == (1, 1.0, 1.0)
-    assert metrics["files"]["external:other_method"] == {"folder": "other_method", "missing": 0}
+    means = [report[part]["mean"] for part in ("full", "occluded")]
+    assert (report["n"], means) == (1, [1.0, 1.0])
+    assert metrics["files"]["external:other_method"] == {"folder": "other_method", "missing": 10}
     # What is claimed outside the other object's visible area changes neither score.
     junk = (1 - front) | (back & front)
     write_json(results / "tiny.json.gz", {"1": {"7": tiny_fishbowl.runs(junk)}})
     same = score(fishbowl, f"external:{results}")["methods"]["external:other_method"]
-    assert (same["full"], same["occluded"]) == (1.0, 1.0)
+    assert [same[part]["mean"] for part in ("full", "occluded")] == [1.0, 1.0]
+    assert same["open_full"]["mean"] < report["open_full"]["mean"]  # there nothing is replaced
 
 
 def test_missing_results_count_as_the_visible_mask(fishbowl, tmp_path):
     (tmp_path / "none" / "tiny").mkdir(parents=True)
     metrics = score(fishbowl, f"external:{tmp_path / 'none'}")
-    assert metrics["files"]["external:none"]["missing"] == 1
+    assert metrics["files"]["external:none"]["missing"] == 11  # one by the paper's protocol
     assert metrics["methods"]["external:none"] == metrics["methods"]["visible"]
 
 
@@ -189,7 +191,7 @@ def test_unet_methods_are_scored(fishbowl, tmp_path, monkeypatch):
     hidden = front & back
     expected = hidden.sum() / front.sum()  # the front fish lies inside the patch as a whole
     for name in ("deocclusion", "deocclusion+tta"):
-        assert metrics["methods"][name]["occluded"] == pytest.approx(expected)
+        assert metrics["methods"][name]["occluded"]["mean"] == pytest.approx(expected)
     described = metrics["files"]["deocclusion+tta"]
     assert described["settings"]["task"] == "deocclusion" and described["training"]["step"] == "1"
     assert described["adaptation"]["iterations"] == 2

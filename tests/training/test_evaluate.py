@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from savos_model.types import AmodalObject, Box, Instance, Source
 from savos_ros.cli import app
 from training import evaluate_fishbowl, evaluate_kitti, evaluate_video
-from training.evaluate import run_jobs
+from training.evaluate.jobs import run_jobs
 from training.metrics import ObjectScore
 from training.online import Setup
 from training.results import read_results
@@ -115,11 +115,21 @@ def test_fishbowl_protocol_end_to_end(clips, tmp_path, monkeypatch):
     scored = [frame for frame in range(1, FRAMES - 1) if 0.1 < rates[frame] < 0.7]
     visible, ours = metrics["methods"]["visible"], metrics["methods"]["ours"]
     assert visible["n"] == ours["n"] == 2 * len(scored) > 0
-    assert visible["full"] == pytest.approx(np.mean([1 - rates[frame] for frame in scored]))
-    assert visible["occluded"] == pytest.approx(0, abs=1e-6)
-    assert (ours["full"], ours["occluded"]) == (pytest.approx(1), pytest.approx(1))
+    expected = np.mean([1 - rates[frame] for frame in scored])
+    assert visible["full"]["mean"] == pytest.approx(expected)
+    assert visible["full"]["ci95"] == [pytest.approx(expected)] * 2  # two equal clips
+    assert visible["occluded"]["mean"] == pytest.approx(0, abs=1e-6)
+    assert [ours[name]["mean"] for name in ("full", "occluded")] == [pytest.approx(1)] * 2
     assert ours["false_completion"] == 0
-    assert metrics["methods"]["convex"]["full"] == pytest.approx(visible["full"])
+    assert metrics["methods"]["convex"]["full"]["mean"] == pytest.approx(expected)
+    # The open protocol scores the last frame too, and the square in front in all ten.
+    opened = [frame for frame in range(FRAMES) if 0.1 <= rates[frame] <= 0.9]
+    assert visible["open_full"]["n"] == 2 * len(opened) > visible["n"]
+    assert visible["open_full"]["mean"] == pytest.approx(1 - np.mean([rates[i] for i in opened]))
+    assert ours["open_hidden"]["mean"] == pytest.approx(1)
+    assert ours["false_area"]["n"] == 2 * (FRAMES + sum(rate < 0.02 for rate in rates))
+    assert ours["false_area"]["mean"] == 0
+    assert ours["open"]["by_age"]["0"]["n_unhidden"] == 4  # two objects of two clips
     assert list(visible["clips"]) == ["first", "second"]
 
 
@@ -131,7 +141,8 @@ def test_shards_give_the_same_numbers(clips):
         for count in (1, 2)
     )
     assert one == two
-    assert one["methods"]["flow3"]["occluded"] > one["methods"]["visible"]["occluded"]
+    flow, visible = (one["methods"][name]["occluded"]["mean"] for name in ("flow3", "visible"))
+    assert flow > visible
 
 
 def test_every_object_hides_but_only_the_chosen_are_scored():
@@ -188,7 +199,7 @@ def test_bins_and_report():
     }
     report = method_report(scores)
     assert report["n"] == 3  # 0.1 and 0.7 lie outside the open interval
-    assert report["ci95"] == {"full": None, "occluded": None}
+    assert report["full"] == {"mean": pytest.approx(0.5), "ci95": None}
     assert report["away_from_border"]["n"] == 3
 
 
@@ -338,8 +349,8 @@ def test_convex_hull_anchor_on_recorded_clips(shared_data):
         shared_data / "fishbowl" / "val" / "fishbowl_0024", ("convex", "visible"), None
     )
     result = evaluate_fishbowl.evaluate_clip(job, lambda count: None)
-    report = {name: method_report(scores) for name, scores in result.scores.items()}
+    report = {name: method_report(scores["paper"]) for name, scores in result.scores.items()}
     assert report["convex"]["n"] == report["visible"]["n"] == 147
-    assert 0.80 < report["convex"]["full"] < 0.87
-    assert 0.44 < report["convex"]["occluded"] < 0.52
-    assert report["visible"]["occluded"] == pytest.approx(0, abs=1e-6)
+    assert 0.80 < report["convex"]["full"]["mean"] < 0.87
+    assert 0.44 < report["convex"]["occluded"]["mean"] < 0.52
+    assert report["visible"]["occluded"]["mean"] == pytest.approx(0, abs=1e-6)

@@ -18,8 +18,9 @@ def test_scenes_are_scored_by_the_protocol_and_differ_by_seed(tmp_path):
     visible, convex = (found["methods"][name] for name in ("visible", "convex"))
     assert visible["n"] == convex["n"] > 10
     # 10 to 70 % are hidden, and the visible masks are exact.
-    assert 0.3 < visible["full"] < 0.9 and visible["occluded"] < 1e-6
-    assert convex["occluded"] > 0.05
+    assert 0.3 < visible["full"]["mean"] < 0.9 and visible["occluded"]["mean"] < 1e-6
+    assert convex["occluded"]["mean"] > 0.05
+    assert convex["open_full"]["n"] > convex["n"] and convex["false_area"]["mean"] > 0
     first, second = (visible["clips"][name]["full"] for name in found["data"]["clips"])
     assert first != second
 

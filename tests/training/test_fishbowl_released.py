@@ -72,7 +72,7 @@ def test_scores_follow_the_rules_and_the_subset(root, tmp_path):
     report = score()["methods"]["visible"]
     assert report["n"] == 2 * len(scored)
     # Pixels under the untracked fish count as hidden: nothing is claimed there, so none are found.
-    assert report["occluded"] == pytest.approx(0, abs=1e-6)
+    assert report["occluded"]["mean"] == pytest.approx(0, abs=1e-6)
     tiny_released.write_subset(root, [(3, FAR, scored[0], 1), (12, FAR, scored[1], 0)])
     assert score(subset="test2")["methods"]["visible"]["n"] == 1
     assert score(subset="test")["methods"]["visible"]["n"] == 2

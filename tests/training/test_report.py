@@ -66,6 +66,23 @@ def method(value, clips=("a", "b")):
     }  # fmt: skip
 
 
+def in_one(report):
+    """The report as evaluations write it now, each interval beside its mean."""
+    ci95 = report["ci95"]
+    parts = {part: {"mean": report[part], "ci95": ci95[part]} for part in ("full", "occluded")}
+    return {**{name: value for name, value in report.items() if name != "ci95"}, **parts}
+
+
+@pytest.mark.parametrize("form", [dict, in_one])
+def test_figures_of_both_forms_of_a_report_are_found(tmp_path, form):
+    write(tmp_path, "a.json", {"ours": form(method(0.8))})
+    results = Results(tmp_path, {})
+    full = results.figure(Source("a.json", "methods.ours.full"))
+    assert (full.value, full.interval) == (0.8, pytest.approx((0.7, 0.9)))
+    pooled = results.figure(Pooled(("a.json", "a.json"), "methods.ours.occluded"))
+    assert (pooled.value, pooled.interval) == (pytest.approx(0.4), None)
+
+
 def write(folder, name, methods, model=SMALL, **more):
     metrics = {"protocol": {"mode": "bidirectional"}, "model": model, "methods": methods, **more}
     write_results(folder / name, metrics, seed=7, command=f"measure {name}")

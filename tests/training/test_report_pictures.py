@@ -144,6 +144,12 @@ def test_page_holds_the_figures_of_its_file(tmp_path):
         assert "| 10-25 | 0.8123 | 0.7500 |" in text
         assert plots and all(f"]({plot.name})" in text for plot in plots)
         assert all(size_of(plot)[0] >= 640 for plot in plots)
+    figures = {"full": {"mean": 0.7, "ci95": [0.6, 0.8]}, "open_full": {"mean": 0.65, "ci95": None}}
+    rendered = {"ours": {**report(0.7), **figures}}
+    metrics = {"data": {"set": "rendered"}, "methods": rendered}
+    write_results(tmp_path / "r.json", metrics, seed=0)
+    page, *_ = results_page(tmp_path / "r.json", tmp_path / "pages")
+    assert "| ours | 3 | 2 | 0.7000 (0.600 to 0.800) | – | 0.6500 |" in page.read_text()
     box = {"iou_mean": 0.6, "iou_median": 0.7, "coverage_mean": 0.65}
     gain = {"gain_over_visible": {"mean": 0.1, "ci95": [0.05, 0.15]}}
     levels = {"1": {"n": 4, "methods": {"visible": box, "ours": {**box, **gain}}}, "0": {"n": 0}}

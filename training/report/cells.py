@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from training.report.producers import KINS
 from training.results import ResultsError, read_results
+from training.summary import figure_of
 
 REDUCED = "reduced"  # in the note of whatever was measured with less than the paper's network
 NO_KINS = "KINS-Video-Car is not there: see [what it takes](#missing-data)"
@@ -90,13 +91,13 @@ class Results:
                 return Figure(None, None, f"`{name}` has no {cell.path}; {self.to_run(name)}")
         if isinstance(cell, Source):
             metrics = self.metrics(cell.file)
-            value = checked(lookup(metrics, cell.path), cell)
+            value = checked(figure_of(lookup(metrics, cell.path)), cell)
             rule = RULE.search(cell.path) is not None
             origin = self.source(cell.file) if rule else self.origin(cell.file)
             return Figure(value, interval(metrics, cell.path), origin)
         group = cell.path.rpartition(".")[0]
         counts = [lookup(self.metrics(name), f"{group}.frames") for name in files]
-        values = [checked(lookup(self.metrics(name), cell.path), cell) for name in files]
+        values = [checked(figure_of(lookup(self.metrics(n), cell.path)), cell) for n in files]
         if not all(counts):
             return Figure(None, None, f"the number of frames is missing in {', '.join(files)}")
         mean = sum(v * n for v, n in zip(values, counts, strict=True)) / sum(counts)
@@ -141,9 +142,9 @@ def checked(value: Any, cell: Source | Pooled) -> float:
 
 
 def interval(metrics: dict, path: str) -> tuple[float, float] | None:
-    """The 95 % interval stored beside a figure, as ci95.<name> of the same group, or its ci95."""
+    """The 95 % interval of a figure: its own ci95, or ci95.<name> or ci95 of its group."""
     group, _, name = path.rpartition(".")
-    bounds = lookup(metrics, f"{group}.ci95")
+    bounds = lookup(metrics, f"{path}.ci95") or lookup(metrics, f"{group}.ci95")
     if isinstance(bounds, Mapping):
         bounds = bounds.get(name)
     return (float(bounds[0]), float(bounds[1])) if bounds else None

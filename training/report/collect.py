@@ -17,7 +17,7 @@ from savos_model.refine import WindowRefiner, forward_share, merge
 from savos_model.stream import AmodalStream
 from savos_model.types import AmodalObject, Frame
 from training.data.fishbowl import FishbowlClip, clip_names
-from training.evaluate import Tick, run_jobs
+from training.evaluate.jobs import Tick, run_jobs
 from training.metrics import PAPER
 from training.online import WHOLE, Online, Setup
 from training.results import write_results

@@ -10,9 +10,12 @@ from training.report.figures import bars
 from training.report.markdown import DASH, table
 from training.report.plotting import colour_of
 from training.results import ResultsError, read_results
+from training.summary import figure_of, interval_of
 
 PARTS = ("full", "occluded")
-SHOWN = ("n", "frames", *PARTS, "full_object", "occluded_object", "false_completion", "boundary_f")
+OPEN = ("open_full", "open_hidden", "false_area")
+OBJECTS = ("full_object", "occluded_object", "false_completion", "boundary_f")
+SHOWN = ("n", "frames", *PARTS, *OBJECTS, *OPEN)
 
 
 def results_page(file: Path, out: Path) -> list[Path]:
@@ -63,8 +66,8 @@ def number(value: float | int | None) -> str:
 
 def shown(row: dict, part: str) -> str:
     """A number with its 95 % interval where it has one."""
-    bounds = lookup(row, f"ci95.{part}")
-    text = number(row.get(part))
+    bounds = interval_of(row, part)
+    text = number(figure_of(row.get(part)))
     return f"{text} ({bounds[0]:.3f} to {bounds[1]:.3f})" if bounds else text
 
 
@@ -146,4 +149,8 @@ def kitti_page(metrics: dict, stem: Path) -> tuple[list[str], list[Path]]:
     ], [path]
 
 
-PAGES = {"fishbowl": fishbowl_page, "chewing_gum": gum_page, "kitti_mots": kitti_page}
+PAGES = {
+    **dict.fromkeys(("fishbowl", "street", "rendered"), fishbowl_page),
+    "chewing_gum": gum_page,
+    "kitti_mots": kitti_page,
+}

@@ -1,0 +1,50 @@
+import io
+
+import pytest
+import tiny_fishbowl
+from rich.console import Console
+from typer.testing import CliRunner
+
+from savos_ros.cli import app
+from training.evaluate.rendered import evaluate_rendered
+from training.online import Setup
+from training.results import read_results
+
+
+@pytest.fixture
+def clips(tmp_path, monkeypatch):
+    square = tiny_fishbowl.square
+    monkeypatch.setattr(tiny_fishbowl, "square", lambda x, y: square(x, y, 24))
+    folder = tmp_path / "val"
+    folder.mkdir()
+    for name in ("rendered_1_street", "rendered_2_table", "rendered_3_table"):
+        tiny_fishbowl.write_clip(folder, name)
+    return folder
+
+
+def test_kinds_are_reported_apart_and_together(clips, tmp_path):
+    console, out = Console(file=io.StringIO(), width=120), tmp_path / "out.json"
+    metrics = evaluate_rendered(clips, ["visible", "convex"], Setup(), out, console=console)
+    assert read_results(out)["metrics"] == metrics
+    assert metrics["data"]["set"] == "rendered" and metrics["data"]["frames"] == 18
+    kinds = metrics["kinds"]
+    assert {kind: len(part["data"]["clips"]) for kind, part in kinds.items()} == {
+        "street": 1,
+        "table": 2,
+    }
+    for name in ("visible", "convex"):
+        together = metrics["methods"][name]
+        apart = [kinds[kind]["methods"][name] for kind in ("street", "table")]
+        for key in ("open_full", "open_hidden", "false_area"):
+            assert together[key]["n"] == sum(report[key]["n"] for report in apart) > 0
+            assert together[key]["mean"] == pytest.approx(apart[0][key]["mean"])  # equal clips
+        assert together["n"] == 3 * apart[0]["n"]
+    assert metrics["methods"]["visible"]["false_area"]["mean"] == 0
+    text = console.file.getvalue()
+    assert "Open protocol, table" in text and "1_street" in text
+
+
+def test_a_folder_without_clips_is_one_line(tmp_path):
+    result = CliRunner().invoke(app, ["evaluate", "rendered", "--data", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "holds no FISHBOWL clips" in result.stderr and result.stderr.count("\n") == 1

@@ -1,0 +1,1 @@
+"""Scores methods on data sets against their ground truth."""

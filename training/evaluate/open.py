@@ -1,0 +1,220 @@
+"""The open protocol: published masks against whole objects, nothing substituted or left out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from savos_model.types import AmodalObject
+from training.boxed import EMPTY, box_around, clip_box, look_at, slices, tighten
+from training.metrics import Masks, coverage, iou, mean, published_masks
+from training.summary import estimate
+
+AGES = {"0": range(1), "1": range(1, 2), "2": range(2, 3), "3-4": range(3, 5)}  # older: "5+"
+SIZES = {"small": 32**2, "medium": 96**2}  # px of the whole object below which it is so, as in COCO
+
+
+@dataclass(frozen=True)
+class OpenRule:
+    """Which object-frames count.
+
+    Attributes:
+        min_occlusion, max_occlusion: closed interval of the occlusion rate for the two IoUs,
+            whatever hides.
+        unhidden: occlusion rate below which an object counts for the false area.
+        min_full_px, min_visible_px: least areas [px].
+    """
+
+    min_occlusion: float = 0.1
+    max_occlusion: float = 0.9
+    unhidden: float = 0.02
+    min_full_px: int = 400
+    min_visible_px: int = 64
+
+    def counts(self, occlusion: float) -> bool:
+        """Return whether an object of this occlusion rate is scored."""
+        return occlusion < self.unhidden or self.hidden(occlusion)
+
+    def hidden(self, occlusion: float) -> bool:
+        """Return whether it counts for the two IoUs; else it does for the false area."""
+        return self.min_occlusion <= occlusion <= self.max_occlusion
+
+
+OPEN = OpenRule()
+
+
+@dataclass(frozen=True)
+class OpenScore:
+    """Scores of one object in one frame.
+
+    Attributes:
+        clip, frame, id: what was scored.
+        age: frames since the first mask of the track; 0 in its first frame.
+        full_px: area of the whole object [px].
+        occlusion: hidden share of it, 0..1.
+        scenery: share of its hidden pixels that no other given mask covers, 0..1.
+        full: IoU of the published mask with the whole object, 0..1.
+        hidden: IoU of the published mask without V with the object without V, 0..1.
+        false_area: pixels published outside the object over `full_px`.
+    """
+
+    clip: str
+    frame: int
+    id: str
+    age: int
+    full_px: int
+    occlusion: float
+    scenery: float
+    full: float
+    hidden: float
+    false_area: float
+
+
+def open_ids(visible: Sequence[Masks], full: Sequence[Masks]) -> list[set[str]]:
+    """Return by frame the ids that the open protocol scores, first frames of tracks included."""
+    return [
+        {
+            name
+            for name in seen.keys() & whole.keys()
+            if (area := _area(whole[name])) >= OPEN.min_full_px
+            and (shown := _area(seen[name])) >= OPEN.min_visible_px
+            and OPEN.counts(1.0 - shown / area)
+        }
+        for seen, whole in zip(visible, full, strict=True)
+    ]
+
+
+def _area(boxed: tuple) -> int:
+    return int(np.count_nonzero(boxed[1]))
+
+
+def births(visible: Iterable[Masks]) -> dict[str, int]:
+    """Return the first frame of every id."""
+    first: dict[str, int] = {}
+    for index, masks in enumerate(visible):
+        for name in masks:
+            first.setdefault(name, index)
+    return first
+
+
+def score_open(
+    objects: Iterable[AmodalObject] | Masks,
+    truth_full: Masks,
+    visible: Masks,
+    shape: tuple[int, int],
+    *,
+    ids: Collection[str],
+    born: Mapping[str, int],
+    clip: str = "",
+    frame: int = 0,
+) -> list[OpenScore]:
+    """Score the published masks of one frame.
+
+    Args:
+        objects: published objects, or masks by id; a missing object is scored as an empty mask.
+        truth_full: whole objects by id.
+        visible: all visible masks of the frame by id.
+        shape: image rows and columns.
+        ids: objects to score, as open_ids selects them.
+        born: first frame of each id.
+        clip: passed through to the scores.
+        frame: passed through to the scores.
+    """
+    masks, covered = published_masks(objects), coverage(visible, shape)
+    scores = []
+    for name in sorted(ids):
+        given, truth, seen = masks.get(name, EMPTY), tighten(truth_full[name]), visible[name]
+        view = clip_box(box_around([given[0], truth.box, seen[0]]), shape)
+        published, full, own = (look_at(mask, view) for mask in (given, truth, seen))
+        unseen, others = full & ~own, covered[slices(view)] > own
+        full_px, hidden_px = int(full.sum()), max(1, int(unseen.sum()))
+        scores.append(
+            OpenScore(
+                clip,
+                frame,
+                name,
+                age=frame - born[name],
+                full_px=full_px,
+                occlusion=1.0 - int(own.sum()) / full_px,
+                scenery=int((unseen & ~others).sum()) / hidden_px,
+                full=iou(published, full),
+                hidden=iou(published & ~own, unseen),
+                false_area=int((published & ~full).sum()) / full_px,
+            )
+        )
+    return scores
+
+
+def age_of(score: OpenScore) -> str:
+    """Return the group of a track's age in frames."""
+    return next((name for name, ages in AGES.items() if score.age in ages), "5+")
+
+
+def occluder_of(score: OpenScore) -> str:
+    """Return what hides most of an object: "objects" that have a mask, or "scenery"."""
+    return "scenery" if score.scenery > 0.5 else "objects"
+
+
+def size_of(score: OpenScore) -> str:
+    """Return the group of an object's size."""
+    return next((name for name, bound in SIZES.items() if score.full_px < bound), "large")
+
+
+GROUPS: dict[str, Callable[[OpenScore], str]] = {
+    "by_age": age_of,
+    "by_occluder": occluder_of,
+    "by_size": size_of,
+}
+GROUP_NAMES = {
+    "by_age": (*AGES, "5+"),
+    "by_occluder": ("objects", "scenery"),
+    "by_size": (*SIZES, "large"),
+}
+
+
+def open_report(scores: Iterable[OpenScore], seed: int = 0) -> dict:
+    """Summarise one method.
+
+    Returns:
+        open_full, open_hidden (objects that are hidden in part), false_area (unhidden ones), each
+        with n (object-frames), mean and ci95 over clips; open: by_age, by_occluder (no false
+        area there) and by_size, each with n, full, hidden, n_unhidden and false_area by group.
+    """
+    kept = list(scores)
+    hidden = [score for score in kept if OPEN.hidden(score.occlusion)]
+    clear = [score for score in kept if score.occlusion < OPEN.unhidden]
+    parts = {"open_full": (hidden, "full"), "open_hidden": (hidden, "hidden")}
+    parts["false_area"] = (clear, "false_area")
+    found = {name: _estimate(some, field, seed) for name, (some, field) in parts.items()}
+    return {**found, "open": {key: _grouped(key, hidden, clear) for key in GROUPS}}
+
+
+def _estimate(scores: Sequence[OpenScore], field: str, seed: int) -> dict:
+    clips: dict[str, list[float]] = defaultdict(list)
+    for score in scores:
+        clips[score.clip].append(getattr(score, field))
+    return {"n": len(scores), **estimate(clips, seed)}
+
+
+def _grouped(key: str, hidden: Sequence[OpenScore], clear: Sequence[OpenScore]) -> dict[str, dict]:
+    group, rows = GROUPS[key], {}
+    for name in GROUP_NAMES[key]:
+        some = [score for score in hidden if group(score) == name]
+        rows[name] = {
+            "n": len(some),
+            "full": mean(score.full for score in some),
+            "hidden": mean(score.hidden for score in some),
+        }
+        if key != "by_occluder":
+            unhidden = [score.false_area for score in clear if group(score) == name]
+            rows[name] |= {"n_unhidden": len(unhidden), "false_area": mean(unhidden)}
+    return rows
+
+
+def open_protocol() -> dict:
+    """Return the rules in plain values, for result files."""
+    return {**dataclasses.asdict(OPEN), "substitution": False, "first_frames": True}
