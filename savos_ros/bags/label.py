@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from savos_model.backends.interface import Backend
 from savos_model.config import BackendConfig, RefineConfig, StreamConfig
 from savos_model.hints import PIP
 from savos_model.settings import SettingError
@@ -181,11 +182,7 @@ def _label(job: LabelJob, aside: Path, tick: Tick) -> dict:
     shape, expected = _first_frame(job)
     backend, decision = None, "off"
     if options.iterations:
-        from savos_ros.label_adapt import adapt_to, engine_of
-
-        weights = load_weights(options.backend.weights)
-        weights, decision = adapt_to(job, weights, expected, tick)
-        backend = engine_of(weights, options.backend)
+        backend, decision = _adapted(job, expected, tick)
     run = RunOptions(
         options.backend,
         options.stream,
@@ -216,6 +213,21 @@ def _label(job: LabelJob, aside: Path, tick: Tick) -> dict:
     }
     write_json(aside / SUMMARY, summary)
     return summary
+
+
+def _adapted(job: LabelJob, expected: int, tick: Tick) -> tuple[Backend, str]:
+    """Return an engine with weights adapted to the bag, or with the given ones, and the reason."""
+    from training.bag_bursts import adapt_to_bursts, bursts_of, engine_of
+
+    options = job.options
+    weights = load_weights(options.backend.weights)
+    with bag_frames(job) as bag:
+        frames = (item.frame for item in ticking(bag, tick))
+        bursts = bursts_of(frames, expected, options.stream.tracks.reset_gap_s)
+        weights, decision = adapt_to_bursts(
+            bursts, weights, options.backend, options.iterations, job.folder.name, tick
+        )
+    return engine_of(weights, options.backend), decision
 
 
 def refine_over(shape: tuple[int, int], expected: int, memory_mb: int) -> RefineConfig:

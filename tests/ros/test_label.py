@@ -201,10 +201,10 @@ def test_worker_processes_make_the_same_labels(tmp_path, options):
 
 def test_adapted_weights_are_used_where_they_do_no_worse(tmp_path, options, monkeypatch):
     pytest.importorskip("torch")
-    from savos_ros import label_adapt
+    from training import bag_bursts
 
-    small = functools.partial(label_adapt.AdaptConfig, batch=4, checked=8, bf16=False)
-    monkeypatch.setattr(label_adapt, "AdaptConfig", small)
+    small = functools.partial(bag_bursts.AdaptConfig, batch=4, checked=8, bf16=False)
+    monkeypatch.setattr(bag_bursts, "AdaptConfig", small)
     (bag,) = bags(tmp_path, 30)
     (done,) = label_bags([bag], tmp_path / "out", LabelOptions(options.backend, iterations=2))
     assert done.state == "labelled", done.text
