@@ -283,7 +283,7 @@ def params(
         text = parameter_docs.yaml_text() if form == "yaml" else parameter_docs.markdown_text()
         typer.echo(text, nl=False)
         return
-    for path in parameter_docs.update(share_dir()):
+    for path in parameter_docs.update(share_dir(), app):
         typer.echo(f"rewritten: {path}")
 
 

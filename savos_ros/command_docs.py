@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from typer import Typer
+from typer.main import get_command
+
 from savos_ros import settings
 
 HEAD = """# Commands
@@ -15,12 +18,8 @@ wrong argument. Generated: `savos params --write`.
 TABLE = ["| argument | default | meaning |", "|---|---|---|"]
 
 
-def markdown_text() -> str:
+def markdown_text(app: Typer) -> str:
     """Return the text of docs/commands.md: a section for each command of `savos`."""
-    from typer.main import get_command
-
-    from savos_ros.cli import app  # the command line itself imports this module
-
     found = get_command(app).commands
     order = sorted(found, key=lambda name: hasattr(found[name], "commands"))  # groups last
     return "\n".join([HEAD, *(section(f"savos {name}", found[name]) for name in order)])

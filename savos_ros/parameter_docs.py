@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from typer import Typer
+
 from savos_ros import command_docs, message_docs, result_docs, settings
 from training.files import write_file
 
@@ -51,12 +53,12 @@ def markdown_text() -> str:
     return "\n".join(lines) + "\n"
 
 
-def pages() -> dict[str, str]:
-    """Return the generated pages of docs/ by name."""
+def pages(app: Typer) -> dict[str, str]:
+    """Return the generated pages of docs/ by name; `app` is the command line."""
     return {
         "parameters.md": markdown_text(),
         "messages.md": message_docs.markdown_text(),
-        "commands.md": command_docs.markdown_text(),
+        "commands.md": command_docs.markdown_text(app),
     }
 
 
@@ -75,18 +77,19 @@ def filled(document: str, begin: str, end: str, text: str) -> str:
     return f"{head}{begin}\n\n{text}\n{end}{rest.split(end, 1)[1]}"
 
 
-def update(root: Path) -> list[Path]:
+def update(root: Path, app: Typer) -> list[Path]:
     """Rewrite config/amodal.yaml, the reference pages and, between their markers, the figures.
 
     Args:
         root: the source tree of the package.
+        app: the command line, for the page of its commands.
 
     Returns:
         The files that were changed.
     """
     wanted = {root / "config" / "amodal.yaml": yaml_text()}
     if (root / "docs").is_dir():  # of a source tree
-        wanted |= {root / "docs" / name: text for name, text in pages().items()}
+        wanted |= {root / "docs" / name: text for name, text in pages(app).items()}
     results = root / "docs" / "results"
     figures = {
         root / "README.md": result_docs.markdown_text(results),

@@ -5,6 +5,7 @@ import yaml
 
 from savos_model.settings import SettingError
 from savos_ros import parameter_docs, result_docs, settings
+from savos_ros.cli import app
 from training.report import tables
 from training.report.cells import Results
 
@@ -33,7 +34,7 @@ def test_parameter_file_holds_every_default_with_its_type():
 
 
 def test_the_generated_documents_are_up_to_date():
-    for name, text in parameter_docs.pages().items():
+    for name, text in parameter_docs.pages(app).items():
         there = (ROOT / "docs" / name).read_text(encoding="utf-8")
         assert there == text, f"docs/{name}: run `savos params --write`"
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -62,7 +63,7 @@ def test_every_setting_has_a_text_and_the_table_a_row_for_it():
 
 
 def test_pages_name_every_field_of_the_messages_and_every_option_of_a_command():
-    pages = parameter_docs.pages()
+    pages = parameter_docs.pages(app)
     assert (
         "| `occlusion` | `float32` | hidden share of the amodal area, 0..1 |"
         in pages["messages.md"]
@@ -82,11 +83,11 @@ def test_update_writes_file_and_table_once(tmp_path):
     (tmp_path / "docs").mkdir()
     readme = tmp_path / "README.md"
     readme.write_text(f"top\n{result_docs.BEGIN}\nold\n{result_docs.END}\nrest\n")
-    assert len(parameter_docs.update(tmp_path)) == 2 + len(parameter_docs.pages())
+    assert len(parameter_docs.update(tmp_path, app)) == 2 + len(parameter_docs.pages(app))
     assert readme.read_text().startswith("top\n") and readme.read_text().endswith("\nrest\n")
     assert "old" not in readme.read_text()
     assert (tmp_path / "docs" / "parameters.md").read_text() == parameter_docs.markdown_text()
-    assert parameter_docs.update(tmp_path) == []
+    assert parameter_docs.update(tmp_path, app) == []
 
 
 def test_live_settings_are_those_of_the_interface():
