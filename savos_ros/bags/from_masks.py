@@ -13,7 +13,8 @@ from savos_model.image_size import encoded_size
 from savos_ros.bags.recording import START_NS, Recorded, RecordOptions, SourceFrame, record
 from savos_ros.bags.types import BagError
 from savos_ros.settings import InputConfig
-from training.data.mask_folders import MaskFolder, MaskFolderError, open_masks
+from training.data.mask_common import MaskFolderError
+from training.data.mask_folders import MaskFolder, open_masks
 from training.data.outside import read_bytes
 
 JPEG = (".jpg", ".jpeg")

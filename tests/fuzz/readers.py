@@ -15,6 +15,7 @@ import tiny_released
 import tiny_scene
 import tiny_weights
 
+from savos_model.adaptation_link import SiteError
 from savos_model.settings import SettingError
 from savos_model.weights import WeightsError, load_weights
 from savos_ros import message_kit
@@ -67,11 +68,10 @@ from training.data.kins_video_car import KinsVideoCarError
 from training.data.kitti_mots import KittiError, open_tracking, read_labels
 from training.data.kitti_object import MappingError, read_mapping
 from training.data.kitti_time import TimestampError, read_timestamps
-from training.data.mask_folders import MaskFolderError
+from training.data.mask_common import MaskFolderError
 from training.data.provenance import MissingPartError
 from training.data.safe_pickle import UnsafePickleError
 from training.results import ResultsError, read_results
-from training.site_pipe import SiteError
 
 SHAPE = tiny_kitti.SHAPE
 
@@ -240,7 +240,7 @@ READERS = (
     Reader("masks_yolo", write_yolo, read_mask_folder, (MaskFolderError,)),
     Reader("masks_png", write_label_png, read_mask_folder, (MaskFolderError,)),
     Reader("stored_clip", write_clip_store, read_clip_store, (FileNotFoundError, ValueError)),
-    Reader("site_pipe", write_pipe, read_pipe, (SiteError, EOFError, OSError)),
+    Reader("adaptation_link", write_pipe, read_pipe, (SiteError, EOFError, OSError)),
     bag_reader("mcap", "*.mcap", "mcap"),
     bag_reader("sqlite", "*.db3", "sqlite3"),
     bag_reader("metadata", "metadata.yaml", "mcap"),

@@ -6,14 +6,15 @@ import pytest
 import tiny_kins
 import tiny_scene
 
+from savos_model.adaptation_link import file_of
 from savos_ros.bags.reader import BagFrames
 from savos_ros.bags.recording import RecordOptions, record
 from savos_ros.bags.types import BagError
 from training.baselines.external import ExternalClip, ExternalError
 from training.data.kins import KinsAnnotations
-from training.data.mask_folders import MaskFolderError, open_masks
+from training.data.mask_common import MaskFolderError
+from training.data.mask_folders import open_masks
 from training.data.outside import is_file_name
-from training.site_pipe import file_of
 
 ELSEWHERE = ["../secret", "/etc/passwd", "a/b", "..", ".", "", "a\0b", "a\ud800", "x" * 300]
 

@@ -9,7 +9,9 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from training.boxed import look_at
-from training.data.mask_folders import ALONE, IGNORED, MaskFolderError, open_masks
+from training.data.mask_common import MaskFolderError
+from training.data.mask_folders import open_masks
+from training.data.mask_pngs import ALONE, IGNORED
 from training.data.mask_texts import NO_ID
 
 SHAPE = (40, 60)

@@ -12,7 +12,8 @@ from training.data.fishbowl import FishbowlError
 from training.data.fishbowl_released import SUBSET_FILE, read_subset
 from training.data.kitti_mots import KittiError, read_labels, read_mots
 from training.data.kitti_time import TimestampError, read_timestamps
-from training.data.mask_folders import MaskFolderError, read_png
+from training.data.mask_common import MaskFolderError
+from training.data.mask_pngs import read_png
 from training.data.outside import MAX_BYTES, read_bytes, read_lines, read_picture
 
 READERS = {

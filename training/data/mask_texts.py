@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from savos_model.types import Box, Instance
-from training.data.mask_folders import MaskFolderError, Read, by_name
+from training.data.mask_common import MaskFolderError, Read, by_name
 from training.data.rle import RleError, decode
 
 MAX_BYTES = 1 << 30
