@@ -21,7 +21,8 @@ from savos_model.types import Instance
 from savos_ros.adaptation import COUNTS
 from savos_ros.bags.recording import START_NS, RecordOptions, SourceFrame, record
 from savos_ros.demo_session import DemoError, NodeProcess, Recorder, environment, latencies
-from training.data.street import StreetConfig, generate
+from training.data.street import generate
+from training.data.street_config import StreetConfig
 from training.results import keep_results
 
 WARM_UP_S = 60.0  # memory is compared with that after one minute; before it caches fill

@@ -13,7 +13,7 @@ from savos_ros.bags.run import write_json
 from savos_ros.bags.types import BagError
 from savos_ros.demo_report import record_results, report_table, review, summary
 from savos_ros.demo_session import DemoError, environment, run_session
-from training.data.street import StreetConfig
+from training.data.street_config import StreetConfig
 
 STREET_BAG, RESULT_BAG = "street", "result"
 OVERLAY, SHEET = "overlay.mp4", "contact_sheet.png"

@@ -126,7 +126,8 @@ def street_inputs(weights: str) -> list[tuple[np.ndarray, ...]]:
     from savos_model.instances import from_label_image
     from savos_model.stream import AmodalStream
     from savos_model.types import Frame
-    from training.data.street import StreetConfig, generate, label_image
+    from training.data.street import generate, label_image
+    from training.data.street_config import StreetConfig
 
     backend = make_backend(BackendConfig(weights=weights, threads=1))
     taken, step = [], backend.step

@@ -20,7 +20,7 @@ from savos_ros.soak_fresh import against_fresh
 from savos_ros.soak_run import Run
 from savos_ros.soak_scene import PERIOD_NS, SoakFrame, base_scores, renumbering, soak_frames
 from savos_ros.soak_verdict import MIN_SAMPLES
-from training.data.street import StreetConfig
+from training.data.street_config import StreetConfig
 from training.results import keep_results
 
 LOOP_FRAMES = 100

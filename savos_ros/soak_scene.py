@@ -13,7 +13,8 @@ from savos_ros.engine import load_engine
 from savos_ros.frames import decode
 from savos_ros.message_kit import RosKit, header, image
 from savos_ros.settings import build
-from training.data.street import CLASS_DIVISOR, StreetConfig, StreetObject, generate, label_image
+from training.data.street import CLASS_DIVISOR, generate, label_image
+from training.data.street_config import StreetConfig, StreetObject
 
 PERIOD_NS = 100_000_000
 TRACKS = CLASS_DIVISOR - 1  # numbers of a class, 1..999

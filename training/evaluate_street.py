@@ -11,7 +11,8 @@ from rich.console import Console
 from savos_model.settings import check_settings, setting
 from savos_model.types import Frame, Instance
 from training.boxed import by_id
-from training.data.street import StreetConfig, generate
+from training.data.street import generate
+from training.data.street_config import StreetConfig
 from training.evaluate.jobs import Tick, run_jobs
 from training.evaluate.open import open_ids
 from training.evaluate_fishbowl import protocol, report, scored_ids, scorer

@@ -34,7 +34,8 @@ from training.data.provenance import require
 from training.data.raft_flow import RaftFlow, with_raft
 from training.data.scenery import scenery_over
 from training.data.store import ClipFrame, clip_folders, store_clip
-from training.data.street import StreetConfig, generate
+from training.data.street import generate
+from training.data.street_config import StreetConfig
 from training.prepared import is_made_so, origin
 
 STRIDES = (1, 2, 3)  # clips are taken at 30, 15 and 10 Hz: robots differ

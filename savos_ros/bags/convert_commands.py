@@ -131,7 +131,7 @@ def street_bag(
     with clear_errors():
         from savos_ros.bags.from_street import street_to_bag
         from savos_ros.bags.recording import RecordOptions
-        from training.data.street import StreetConfig
+        from training.data.street_config import StreetConfig
 
         picture = given(width=width, height=height, density=density, style=style)
         config = StreetConfig(**given(seed=seed, frames=frames, rate_hz=rate_hz), **picture)

@@ -15,7 +15,8 @@ from savos_ros.bags.types import BagError
 from savos_ros.cli import app
 from training.data.fishbowl import FishbowlClip, clip_names
 from training.data.kitti_mots import open_tracking
-from training.data.street import StreetConfig, generate
+from training.data.street import generate
+from training.data.street_config import StreetConfig
 
 
 @pytest.fixture

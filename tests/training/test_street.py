@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from savos_model.settings import SettingError
-from training.data.street import StreetConfig, generate, label_image
+from training.data.street import generate, label_image
+from training.data.street_config import StreetConfig
 
 SMALL = StreetConfig(seed=5, frames=12, width=414, height=125, min_full_px=30, min_tracked_px=8)
 

@@ -4,90 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
-from savos_model.settings import check_settings, setting
 from savos_model.types import Box
+from training.data.street_config import StreetConfig, StreetFrame
 from training.data.street_scene import Scene
 
 CLASS_DIVISOR = 1000
-
-
-@dataclass(frozen=True)
-class StreetConfig:
-    """Settings of one generated street clip."""
-
-    seed: int = setting(5, "number that fixes the whole clip", minimum=0, maximum=2**31 - 1)
-    frames: int = setting(150, "frames of the clip", minimum=1, maximum=1_000_000)
-    width: int = setting(1242, "image columns [px]", minimum=64, maximum=8192)
-    height: int = setting(375, "image rows [px]", minimum=32, maximum=8192)
-    rate_hz: float = setting(10.0, "frames per second", minimum=1.0, maximum=120.0)
-    density: float = setting(
-        1.0, "traffic, parked cars, people: 0 empty .. 2 crowded", minimum=0.0, maximum=2.0
-    )
-    style: str = setting("any", "kind of street", choices=("any", "city", "suburb", "works"))
-    max_speed: float = setting(
-        11.0, "highest speed of the camera car [m/s]", minimum=0.0, maximum=14.0
-    )
-    image_noise: float = setting(
-        1.0, "blur, sensor noise, exposure change: 0 none .. 2 strong", minimum=0.0, maximum=2.0
-    )
-    jitter_px: float = setting(
-        1.5, "largest rim error of the tracker's masks [px]", minimum=0.0, maximum=8.0
-    )
-    lost_share: float = setting(
-        0.02, "share of frames in which the tracker has lost an object", minimum=0.0, maximum=0.9
-    )
-    split_share: float = setting(
-        0.01, "share of frames in which a tracked mask lacks a part", minimum=0.0, maximum=0.9
-    )
-    min_tracked_px: int = setting(
-        40, "smaller visible masks are missed by the tracker [px]", minimum=1, maximum=1_000_000
-    )
-    min_full_px: int = setting(
-        250, "objects whose full mask is smaller are no objects [px]", minimum=1, maximum=1_000_000
-    )
-    max_range_m: float = setting(
-        42.0, "objects further away are drawn, but are no objects [m]", minimum=1.0, maximum=100.0
-    )
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-
-
-@dataclass(frozen=True)
-class StreetObject:
-    """One car or person of a frame; a mask is (integer box inside the image, uint8 0/1 crop).
-
-    Attributes:
-        id: class * 1000 + track as in KITTI MOTS, the same over the clip.
-        class_id: 1 car, 2 person.
-        full: the object rendered alone, clipped to the image.
-        visible: what no nearer thing covers; None when that is nothing.
-        tracked: what the imitated tracker reports; None when it reports nothing.
-        depth_m: distance of the nearest point along the viewing axis [m].
-        occlusion: 1 - visible area / full area, 0..1.
-    """
-
-    id: int
-    class_id: int
-    full: tuple[Box, np.ndarray]
-    visible: tuple[Box, np.ndarray] | None
-    tracked: tuple[Box, np.ndarray] | None
-    depth_m: float
-    occlusion: float
-
-
-@dataclass(frozen=True)
-class StreetFrame:
-    """One frame: `image` uint8 BGR [H, W, 3], stamp [ns], objects from near to far."""
-
-    index: int
-    stamp_ns: int
-    image: np.ndarray
-    objects: list[StreetObject]
 
 
 def generate(config: StreetConfig) -> Iterator[StreetFrame]:
@@ -99,21 +24,9 @@ def generate(config: StreetConfig) -> Iterator[StreetFrame]:
         image, seen = scene.render()
         for entry in seen:
             # An object begins when a tracker could see it, and stays until it is gone.
-            if entry.uid not in ids and _area(entry.visible) >= config.min_tracked_px:
-                ids[entry.uid] = _new_id(entry.class_id, counters, set(ids.values()))
-        objects = [
-            StreetObject(
-                ids[entry.uid],
-                entry.class_id,
-                entry.full,
-                entry.visible,
-                entry.tracked,
-                entry.depth_m,
-                entry.occlusion,
-            )
-            for entry in seen
-            if entry.uid in ids
-        ]
+            if entry.id not in ids and _area(entry.visible) >= config.min_tracked_px:
+                ids[entry.id] = _new_id(entry.class_id, counters, set(ids.values()))
+        objects = [replace(entry, id=ids[entry.id]) for entry in seen if entry.id in ids]
         yield StreetFrame(index, round(index * 1e9 / config.rate_hz), image, objects)
         scene.step()
         alive = scene.alive()

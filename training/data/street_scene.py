@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from savos_model.types import Box
 from training.data.street_backdrop import draw_facade, draw_sky
 from training.data.street_builder import Builder
 from training.data.street_camera import Camera, pose_matrix
 from training.data.street_cars import build_car
+from training.data.street_config import StreetConfig, StreetObject
 from training.data.street_figures import Hulls, draw_hulls
 from training.data.street_layout import UNTRACKED, Front, Thing, random_street
 from training.data.street_look import FRONT_KINDS, SURFACES, Look, random_light
@@ -27,23 +25,7 @@ from training.data.street_shadow import draw_shadows
 from training.data.street_styles import CarSpec
 from training.data.street_world import World
 
-if TYPE_CHECKING:
-    from training.data.street import StreetConfig
-
 MESHES = 512  # cars whose meshes are kept
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Truth of one tracked object in one frame (see StreetObject)."""
-
-    uid: int
-    class_id: int
-    full: tuple[Box, np.ndarray]
-    visible: tuple[Box, np.ndarray] | None
-    tracked: tuple[Box, np.ndarray] | None
-    depth_m: float
-    occlusion: float
 
 
 class Scene:
@@ -77,8 +59,11 @@ class Scene:
         """Numbers of the things that exist now."""
         return {thing.uid for thing in self.world.things}
 
-    def render(self) -> tuple[np.ndarray, list[Seen]]:
-        """Image uint8 BGR [H, W, 3] of this moment, and its tracked objects from near to far."""
+    def render(self) -> tuple[np.ndarray, list[StreetObject]]:
+        """Image uint8 BGR [H, W, 3] of this moment, and its tracked objects from near to far.
+
+        The id of an object is the number of its thing in this world.
+        """
         camera = self.world.camera(self.config.width, self.config.height)
         image = np.empty((camera.height, camera.width, 3), np.uint8)
         owner = np.full((camera.height, camera.width), -1, np.int16)
@@ -109,7 +94,7 @@ class Scene:
             for entry in layers
             if int(entry[1].mask.sum()) >= self.config.min_full_px
         ]
-        return self.photo.develop(image), sorted(seen, key=lambda entry: (entry.depth_m, entry.uid))
+        return self.photo.develop(image), sorted(seen, key=lambda entry: (entry.depth_m, entry.id))
 
     def _in_view(self, camera: Camera) -> tuple[list[Thing], list[Front]]:
         """What may reach into the image; the rest costs no time."""
@@ -200,7 +185,7 @@ class Scene:
 
     def _truth(
         self, owner: np.ndarray, thing: Thing, layer: Layer, drawing: Drawing, index: int
-    ) -> Seen:
+    ) -> StreetObject:
         box = layer.box
         in_front = (owner[box.y0 : box.y1, box.x0 : box.x1] == index).astype(np.uint8)
         visible = tight(box, in_front)
@@ -208,7 +193,7 @@ class Scene:
         tracked = None
         if visible is not None:
             tracked = self.noise.apply(thing.uid, *visible, owner.shape)
-        return Seen(
+        return StreetObject(
             thing.uid,
             thing.class_id,
             tight(box, layer.mask),
