@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from savos_model.adaptation_link import SiteError, Start, file_of, name_of
 from savos_model.config import SiteConfig
 from savos_model.memory import give_back_memory
 from savos_model.types import Frame
@@ -17,7 +18,6 @@ from savos_model.weights import Weights, WeightsError, load_weights
 from savos_ros.adaptation_process import HANG_S, SiteProcess
 from savos_ros.engine import Engine
 from savos_ros.refinement import lower_priority
-from training.site_pipe import SiteError, Start, file_of, name_of
 
 POLL_S = 0.2
 WAITING = 4  # frames that may wait to be handed over

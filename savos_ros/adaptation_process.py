@@ -11,8 +11,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-from training import site_pipe
-from training.site_pipe import SiteError
+from savos_model import adaptation_link
+from savos_model.adaptation_link import SiteError
 
 HANG_S = 600  # it has the lowest priority: on a busy machine five iterations can take minutes
 END_S = 10.0
@@ -67,12 +67,12 @@ class SiteProcess:
         return self._connection.poll(timeout_s)
 
     def send(self, item: Any) -> None:
-        """As site_pipe.send; SiteError when it does not take it."""
-        self._talk(lambda: site_pipe.send(self._connection, item))
+        """As adaptation_link.send; SiteError when it does not take it."""
+        self._talk(lambda: adaptation_link.send(self._connection, item))
 
     def hear(self) -> dict[str, Any]:
-        """As site_pipe.hear; SiteError too when it is gone."""
-        return self._talk(lambda: site_pipe.hear(self._connection))
+        """As adaptation_link.hear; SiteError too when it is gone."""
+        return self._talk(lambda: adaptation_link.hear(self._connection))
 
     def _talk(self, talk: Callable[[], Result]) -> Result:
         try:

@@ -5,8 +5,8 @@ import time
 from dataclasses import replace
 from multiprocessing.connection import Connection
 
+from savos_model.adaptation_link import file_of, name_of, receive, tell
 from savos_model.weights import save_weights
-from training.site_pipe import file_of, name_of, receive, tell
 from training.site_worker import end_with_the_node
 
 FIGURES = {

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import torch
 
+from savos_model.adaptation_link import Start, file_of, name_of
 from savos_model.config import ModelConfig
 from savos_model.losses import savos_losses, total_loss
 from savos_model.types import Frame
@@ -28,7 +29,6 @@ from training.adapt import (
 )
 from training.augment import make_input
 from training.data.store import Clip, ClipFrame
-from training.site_pipe import Start, file_of, name_of
 from training.windows import StoredWindows, list_places
 
 HELD = 3  # one in so many frames of a burst, the last ones, is held out
@@ -61,7 +61,7 @@ class Site:
 
     Args:
         start: what the node said first.
-        say: tells the node some of site_pipe.FACTS.
+        say: tells the node some of adaptation_link.FACTS.
     """
 
     def __init__(self, start: Start, say: Say) -> None:

@@ -10,14 +10,14 @@ import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from savos_model.adaptation_link import receive, tell
 from savos_model.memory import give_back_memory
-from training.site_pipe import receive, tell
 
 NICENESS = 19
 
 
 def main(descriptor: int) -> int:
-    """Ask for bursts of frames and learn from them until the node is gone; see site_pipe."""
+    """Ask for bursts of frames and learn from them until the node is gone; see adaptation_link."""
     stand_back()
     end_with_the_node(descriptor)
     # Imported at low priority: it takes seconds of computing.

@@ -18,6 +18,7 @@ import tiny_kitti
 import tiny_released
 import tiny_scene
 
+from savos_model.adaptation_link import receive
 from savos_model.config import ModelConfig
 from training.baselines.external import ExternalClip
 from training.data import fishbowl_released
@@ -28,7 +29,6 @@ from training.data.kins import KinsAnnotations
 from training.data.kins_video_car import ReleasedCars
 from training.data.mask_folders import open_masks
 from training.data.store import ClipFrame, open_clip, store_clip
-from training.site_pipe import receive
 
 SHAPE = tiny_kitti.SHAPE
 

@@ -11,12 +11,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from savos_model.adaptation_link import SiteError, Start, file_of, hear, receive, send, tell
 from savos_model.types import Box, Frame, Instance
 from savos_model.weights import load_weights
 from tests.tiny_site import CONFIG, MODEL, empty_frames, frames, fresh_weights
 from training import site
 from training.site import Score, Site, clip_of, first_better, joined, keep
-from training.site_pipe import SiteError, Start, file_of, hear, receive, send, tell
 
 
 @pytest.fixture(scope="module", autouse=True)
