@@ -219,13 +219,14 @@ def evaluate_kitti_boxes(
     json: JsonOption = None,
     mode: ModeOption = "forward",
     masks: Annotated[str, typer.Option(help="truth or tracker.")] = "truth",
+    shrink: Annotated[int, typer.Option(help="Erode all given masks first [px].")] = 0,
     weights: WeightsOption = None,
     flow: FlowOption = FLOW,
     methods: FrameMethodsOption = FRAME_METHODS,
     processes: ProcessesOption = 1,
     seed: SeedOption = 0,
 ) -> None:
-    """Box IoU of completed masks with KITTI's amodal label boxes, by occlusion level.
+    """Box IoU with KITTI's amodal label boxes, and growth beyond the masks, by occlusion level.
 
     Example: savos evaluate kitti-boxes --data kitti_mots --sequences 0000,0001
     """
@@ -234,5 +235,5 @@ def evaluate_kitti_boxes(
 
         evaluate_kitti(
             data, names_of(sequences), masks, ours_of(weights, mode, flow), json,
-            methods=names_of(methods), processes=processes, seed=seed,
+            methods=names_of(methods), shrink=shrink, processes=processes, seed=seed,
         )  # fmt: skip

@@ -80,8 +80,10 @@ def joined(before: BoxScore, after: BoxScore) -> BoxScore:
     """Scores of one object-frame, those of `after` as method "adapted"."""
     return dataclasses.replace(
         before,
-        iou={**before.iou, "adapted": after.iou["ours"]},
-        coverage={**before.coverage, "adapted": after.coverage["ours"]},
+        **{
+            name: {**getattr(before, name), "adapted": getattr(after, name)["ours"]}
+            for name in ("iou", "coverage", "growth", "in_holes")
+        },
     )
 
 

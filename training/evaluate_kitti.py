@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from rich.console import Console
 
 from savos_model.types import AmodalObject, Box, Frame, Instance
 from training.baselines.convex_hull import convex_hull
-from training.boxed import EMPTY, by_id, tighten
+from training.boxed import EMPTY, BoxedMask, box_around, by_id, look_at, tighten
 from training.data.kitti_mots import KittiClip, KittiError, KittiLabel, open_tracking
 from training.evaluate.jobs import Tick, run_jobs
 from training.matching import match
@@ -25,7 +27,7 @@ from training.methods import (
     masks_from_files,
     with_missing,
 )
-from training.metrics import published_masks
+from training.metrics import mean, published_masks
 from training.online import Online, Setup
 from training.results import keep_results
 from training.summary import cluster_interval
@@ -33,6 +35,7 @@ from training.tables import kitti_table
 
 METHODS = ("ours", "visible", "convex")
 LEVELS = (0, 1, 2)
+MAX_SHRINK = 20
 COUNTS = (
     "frames", "frames_with_masks", "frames_answered", "objects", "objects_answered",
     "objects_scored", "unmatched", "unlabelled",
@@ -43,7 +46,8 @@ COUNTS = (
 class SequenceJob:
     """One sequence to score: folder in the KITTI MOTS layout, name, truth or tracker masks.
 
-    Frames before place `first` of the sequence are answered, not scored.
+    Frames before place `first` of the sequence are answered, not scored. All given masks are eroded
+    by `shrink` [px] first.
     """
 
     data: Path
@@ -52,16 +56,28 @@ class SequenceJob:
     methods: tuple[str, ...]
     ours: Setup
     first: int = 0
+    shrink: int = 0
 
 
 @dataclass(frozen=True)
 class BoxScore:
-    """One object of one frame: IoU and coverage (share of the label box inside ours) by method."""
+    """One object of one frame.
+
+    Attributes:
+        track, level: the track and its occlusion level, 0 to 2.
+        iou: box IoU by method.
+        coverage: share of the label box that the mask's box covers, by method.
+        growth: pixels published outside the visible mask and its holes, over its area, by method;
+            the visible mask as it was before `shrink`.
+        in_holes: pixels published in holes of the visible mask, over its area, by method.
+    """
 
     track: str
     level: int
     iou: dict[str, float]
     coverage: dict[str, float]
+    growth: dict[str, float]
+    in_holes: dict[str, float]
 
 
 def count_frames(data: Path, sequences: Sequence[str]) -> list[int]:
@@ -98,6 +114,35 @@ def box_overlap(box: Box, truth: Box) -> tuple[float, float]:
     return common / (sum(areas) - common), common / areas[1]
 
 
+def grown(published: BoxedMask, given: BoxedMask) -> tuple[float, float]:
+    """Measure what a published mask adds to a given one, over the given one's area.
+
+    Returns:
+        Share outside the given mask, and share inside holes of it: annotated masks have holes at
+        windows of cars, and filling them is no growth.
+    """
+    view = box_around([published[0], given[0]])
+    mask, own = look_at(published, view), look_at(given, view)
+    outlines, _ = cv2.findContours(own.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = cv2.drawContours(np.zeros(own.shape, np.uint8), outlines, -1, 1, cv2.FILLED) > 0
+    added, area = mask & ~own, max(1, int(own.sum()))
+    return int((added & ~filled).sum()) / area, int((added & filled).sum()) / area
+
+
+def shrunk(items: Sequence[Instance], pixels: int) -> list[Instance]:
+    """Erode masks by some pixels on every side, at the image border too; empty ones are dropped."""
+    if not pixels:
+        return list(items)
+    kernel = np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8)
+    kept = []
+    for item in items:
+        mask = cv2.erode(np.pad(item.mask, pixels), kernel)[pixels:-pixels, pixels:-pixels]
+        box, mask = tighten((item.box, mask))
+        if mask.size:
+            kept.append(dataclasses.replace(item, box=box, mask=mask))
+    return kept
+
+
 def evaluate_sequence(
     job: SequenceJob, tick: Tick
 ) -> tuple[list[BoxScore], Counter, dict[str, str]]:
@@ -115,7 +160,7 @@ def evaluate_sequence(
     def read() -> Iterator[tuple[int, np.ndarray, list[Instance]]]:
         for frame in clip.frames:
             image = clip.image(frame)
-            yield frame, image, clip.instances(frame, image.shape[:2])
+            yield frame, image, shrunk(clip.instances(frame, image.shape[:2]), job.shrink)
 
     def frames() -> Iterator[Frame]:
         for frame, image, given in read():
@@ -139,7 +184,8 @@ def evaluate_sequence(
         masks = _masks_by_method(given, objects, job.methods)
         masks |= {label(name): published_masks(next(answer)) for name, answer in files.items()}
         if frame >= clip.frames[job.first]:
-            scores += _frame_scores(truth_clip, frame, pairs, masks, counts)
+            whole = by_id(clip.instances(frame, shown.image.shape[:2]))
+            scores += _frame_scores(truth_clip, frame, pairs, masks, whole, counts)
         tick(1)
     return scores, counts, ours.model if ours else {}
 
@@ -167,7 +213,12 @@ def _masks_by_method(
 
 
 def _frame_scores(
-    clip: KittiClip, frame: int, pairs: dict[str, str], masks: dict[str, dict], counts: Counter
+    clip: KittiClip,
+    frame: int,
+    pairs: dict[str, str],
+    masks: dict[str, dict],
+    given: dict[str, BoxedMask],
+    counts: Counter,
 ) -> list[BoxScore]:
     labels = {label.track_id: label for label in clip.labels.get(frame, []) if label.track_id >= 0}
     scores = []
@@ -177,18 +228,13 @@ def _frame_scores(
             counts["unlabelled"] += 1
             continue
         counts["objects_scored"] += 1
-        overlaps = {}
-        for name, found in masks.items():
-            box = tighten(found.get(given_id, EMPTY)).box
-            overlaps[name] = box_overlap(box, label_box(label))
-        scores.append(
-            BoxScore(
-                f"{clip.name}/{truth_id}",
-                label.occluded,
-                {name: overlap for name, (overlap, _) in overlaps.items()},
-                {name: share for name, (_, share) in overlaps.items()},
-            )
-        )
+        found = {name: tighten(some.get(given_id, EMPTY)) for name, some in masks.items()}
+        numbers = {
+            name: (*box_overlap(mask.box, label_box(label)), *grown(mask, given[given_id]))
+            for name, mask in found.items()
+        }
+        columns = ({name: row[i] for name, row in numbers.items()} for i in range(4))
+        scores.append(BoxScore(f"{clip.name}/{truth_id}", label.occluded, *columns))
     return scores
 
 
@@ -199,8 +245,8 @@ def summarise_levels(
 
     Returns:
         By level "0", "1", "2" and "1+2": n, tracks, and by method iou_mean, iou_median,
-        coverage_mean, coverage_median; gain_over_visible: mean IoU difference with its 95 %
-        interval over tracks.
+        coverage_mean, coverage_median, growth_mean and in_holes_mean; gain_over_visible: mean IoU
+        difference with its 95 % interval over tracks.
     """
     report: dict[str, dict] = {}
     for name, levels in {**{str(level): (level,) for level in LEVELS}, "1+2": (1, 2)}.items():
@@ -215,6 +261,8 @@ def summarise_levels(
                 "iou_median": float(np.median(overlaps)),
                 "coverage_mean": float(shares.mean()),
                 "coverage_median": float(np.median(shares)),
+                "growth_mean": mean(score.growth[method] for score in kept),
+                "in_holes_mean": mean(score.in_holes[method] for score in kept),
             }
             if method != "visible" and "visible" in methods:
                 numbers["gain_over_visible"] = gain(kept, method, "visible", seed)
@@ -239,6 +287,7 @@ def evaluate_kitti(
     out: Path | None,
     *,
     methods: Sequence[str] = METHODS,
+    shrink: int = 0,
     processes: int = 1,
     seed: int = 0,
     console: Console | None = None,
@@ -252,6 +301,7 @@ def evaluate_kitti(
         ours: how our method runs.
         out: results file; None writes none.
         methods: of METHODS or read from files.
+        shrink: pixels by which all given masks are eroded, as predicted masks often are.
         processes: worker processes.
         seed: of the bootstrap.
         console: where table and progress go; standard output when None.
@@ -262,18 +312,27 @@ def evaluate_kitti(
     console = console or Console()
     if masks not in ("truth", "tracker"):
         raise ValueError(f"masks must be truth or tracker, got {masks!r}")
+    if not 0 <= shrink <= MAX_SHRINK:
+        raise ValueError(f"shrink must be between 0 and {MAX_SHRINK} pixels, got {shrink}")
     unknown = sorted(m for m in methods if m not in METHODS and not from_files(m))
     if unknown or not methods or not sequences:
         raise ValueError(
             f"methods must be of {', '.join(METHODS)}, {HELP}, and sequences named, got {unknown}"
         )
     files = describe_methods(methods)
-    jobs = [SequenceJob(data, name, masks, tuple(methods), ours) for name in sequences]
+    jobs = [
+        SequenceJob(data, name, masks, tuple(methods), ours, shrink=shrink) for name in sequences
+    ]
     steps = sum(count_frames(data, sequences))
     results = run_jobs(evaluate_sequence, jobs, processes, steps, "scoring", console)
     scores = [score for found, _, _ in results for score in found]
     metrics = {
-        "data": {"set": "kitti_mots", "sequences": list(sequences), "masks": masks},
+        "data": {
+            "set": "kitti_mots",
+            "sequences": list(sequences),
+            "masks": masks,
+            "shrink": shrink,
+        },
         "mode": ours.mode,
         "answered": {name: sum(counts[name] for _, counts, _ in results) for name in COUNTS},
         "model": results[0][2],

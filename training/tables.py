@@ -138,21 +138,29 @@ def adapt_table(metrics: dict, console: Console) -> None:
     console.print(table)
 
 
+KITTI_FIGURES = ("iou_mean", "iou_median", "coverage_median", "growth_mean")
+
+
 def kitti_table(metrics: dict, console: Console) -> None:
     """Print the result of evaluate_kitti: box IoU by occlusion level."""
     table = columned(
         "Box IoU with the amodal label boxes",
-        "level", "method", "n", "mean", "median", "coverage", "gain", "95 %",
+        "level", "method", "n", "mean", "median", "cover", "growth", "gain", "95 %",
     )  # fmt: skip
     for level, report in metrics["levels"].items():
         for name, row in report["methods"].items():
             gain = row.get("gain_over_visible", {"mean": None, "ci95": None})
             table.add_row(
-                level, name, str(report["n"]), number(row["iou_mean"]), number(row["iou_median"]),
-                number(row["coverage_median"]), number(gain["mean"]), _interval(gain["ci95"]),
+                level, name, str(report["n"]),
+                *(number(row[key], 3) for key in KITTI_FIGURES), number(gain["mean"], 3),
+                _interval(gain["ci95"]),
             )  # fmt: skip
         table.add_section()
     console.print(table)
+    console.print(
+        "cover: share of the label box covered (median); growth: pixels published outside the "
+        "visible mask and its holes over its area: wrong where nothing is hidden (level 0)"
+    )
     counts = metrics["answered"]
     if metrics["model"]:
         console.print(

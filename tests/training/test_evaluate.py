@@ -230,6 +230,30 @@ def test_box_overlap_by_hand():
     assert evaluate_kitti.box_overlap(Box(0, 0, 0, 0), Box(9, 9, 12, 12)) == (0, 0)
 
 
+def test_growth_leaves_holes_out():
+    car = np.zeros((20, 30), np.uint8)
+    car[5:15, 5:25] = 1
+    car[7:9, 8:12] = 0  # a window
+    whole = car.copy()
+    whole[5:15, 5:25] = 1
+    whole[15:17, 5:25] = 1
+    box = Box(0, 0, 30, 20)
+    outside, in_holes = evaluate_kitti.grown((box, whole), (box, car))
+    assert (outside, in_holes) == (pytest.approx(40 / 192), pytest.approx(8 / 192))
+    assert evaluate_kitti.grown((box, car), (box, car)) == (0, 0)
+
+
+def test_masks_shrink_on_every_side():
+    items = [
+        Instance("1", Box(0, 10, 6, 16), np.ones((6, 6), np.uint8), "car"),
+        Instance("2", Box(20, 0, 24, 4), np.ones((4, 4), np.uint8)),
+    ]
+    (kept,) = evaluate_kitti.shrunk(items, 2)
+    assert (kept.id, kept.class_id, kept.box) == ("1", "car", Box(2, 12, 4, 14))
+    assert kept.mask.shape == (2, 2) and kept.mask.all()
+    assert evaluate_kitti.shrunk(items, 0) == items
+
+
 def test_tracker_masks_match_the_best_truth():
     def instance(name, x0, x1):
         return Instance(name, Box(x0, 0, x1, 10), np.ones((10, x1 - x0), np.uint8))
@@ -273,6 +297,12 @@ def test_kitti_boxes_end_to_end(tmp_path, monkeypatch):
     assert level["methods"]["visible"]["iou_mean"] < 1.0
     gain = level["methods"]["ours"]["gain_over_visible"]["mean"]
     assert gain == pytest.approx(1 - level["methods"]["visible"]["iou_mean"])
+    # The label box was published as a whole; the far car's mask has no hole.
+    areas = [mask.sum() for mask in far if mask.any()]
+    growth = np.mean([21 * 31 / area - 1 for area in areas])
+    assert level["methods"]["ours"]["growth_mean"] == pytest.approx(growth)
+    assert level["methods"]["ours"]["in_holes_mean"] == 0
+    assert level["methods"]["visible"]["growth_mean"] == 0
     assert metrics["levels"]["0"] == {"n": 0, "tracks": 0, "methods": {}}
     assert metrics["answered"]["frames_with_masks"] == len(tiny_kitti.FRAMES)
     assert metrics["answered"]["objects"] == given
@@ -311,6 +341,7 @@ def test_kitti_with_tracker_masks(tmp_path):
     ("changes", "message"),
     [
         ({"masks": "guess"}, "masks must be"),
+        ({"shrink": -1}, "shrink must be between 0 and 20"),
         ({"methods": ["flow3"]}, "methods must be"),
         ({"sequences": ["9999"]}, "does not exist"),
     ],
@@ -325,7 +356,7 @@ def test_kitti_arguments_are_checked(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         evaluate_kitti.evaluate_kitti(
             root, arguments["sequences"], arguments["masks"], Setup(), None,
-            methods=arguments["methods"], console=QUIET,
+            methods=arguments["methods"], shrink=arguments.get("shrink", 0), console=QUIET,
         )  # fmt: skip
 
 
