@@ -47,7 +47,7 @@ def kitti_to_bag(
             options = dataclasses.replace(options, form="")
         return record(_frames(clip), len(clip.frames), path, options)
     except (KittiError, TimestampError) as error:
-        raise BagError(str(error)) from None
+        raise BagError(str(error), getattr(error, "kind", "times")) from None
 
 
 def open_kitti(

@@ -15,7 +15,7 @@ from savos_ros.bags.types import BagError
 from savos_ros.settings import InputConfig
 from training.data.mask_common import MaskFolderError
 from training.data.mask_folders import MaskFolder, open_masks
-from training.data.outside import read_bytes
+from training.data.outside import read_bytes, shown
 
 JPEG = (".jpg", ".jpeg")
 ENDINGS = (*JPEG, ".png")
@@ -53,13 +53,13 @@ def masks_to_bag(
         frames = _frames(files, source, rate_hz)
         return record(frames, len(files), path, options), source
     except MaskFolderError as error:
-        raise BagError(str(error)) from None
+        raise BagError(str(error), error.kind) from None
 
 
 def _image_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise BagError(f"{folder} is no folder: give the folder of the images")
-    files = [file for file in folder.iterdir() if file.suffix.lower() in ENDINGS]
+    files = [file for file in shown(folder.iterdir()) if file.suffix.lower() in ENDINGS]
     if not files:
         raise BagError(f"{folder} holds no image: files {', '.join(ENDINGS)} are needed")
     twice = len(files) - len({file.stem for file in files})

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from savos_model.instances import InstanceError, check_instances
 from savos_model.types import Instance
 from savos_ros import message_kit
 from savos_ros.bags.progress import progress
@@ -120,9 +121,19 @@ def record(
     with BagWriter(path, options.storage, options.force) as bag:
         for topic, kind in options.topics.items():
             bag.add_topic(topic, kind)
-        for frame in progress(frames, f"writing {Path(path).name}", total):
+        for number, frame in enumerate(progress(frames, f"writing {Path(path).name}", total)):
+            _check(frame, number)
             lost += _write(bag, frame, options)
     return Recorded(Path(path), bag.counts, lost)
+
+
+def _check(frame: SourceFrame, number: int) -> None:
+    """Check what every reader of the bag would refuse."""
+    for name, masks in (("masks", frame.instances), ("truth", frame.truth or ())):
+        try:
+            check_instances(masks, *frame.image.shape[:2])
+        except InstanceError as error:
+            raise BagError(f"{name} of frame {number}: {error}", "instances") from None
 
 
 def _write(bag: BagWriter, frame: SourceFrame, options: RecordOptions) -> int:

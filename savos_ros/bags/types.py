@@ -10,18 +10,11 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from savos_ros.paths import message_files
+from training.data.outside import FileError
 
 
-class BagError(ValueError):
-    """A bag cannot be read or written; the text names it, and says what to do.
-
-    Attributes:
-        kind: short word for the cause, the same in every release.
-    """
-
-    def __init__(self, text: str, kind: str = "unusable") -> None:
-        super().__init__(text)
-        self.kind = kind
+class BagError(FileError):
+    """A bag cannot be read or written."""
 
 
 @functools.cache

@@ -229,3 +229,19 @@ def test_command_errors_are_one_line(tmp_path):
     street = CliRunner().invoke(app, ["street-bag", str(tmp_path / "bag"), "--density", "9"])
     assert street.exit_code == 1
     assert "density must be between 0.0 and 2.0, got 9.0" in street.output
+
+
+@pytest.mark.parametrize("form", ["label_image", "instance_masks"])
+@pytest.mark.parametrize("masks", ["txt", "tracker"])
+def test_an_id_twice_in_a_frame_ends_the_conversion(root, tmp_path, masks, form):
+    where = "instances_txt" if masks == "txt" else "tracker_masks_x"
+    file = root / where / f"{tiny.SEQUENCE}.txt"
+    lines = file.read_text().splitlines()
+    frame, name = lines[0].split()[:2]
+    again = [line for line in lines[1:] if line.split()[0] == frame][0].split()
+    file.write_text("\n".join([*lines, " ".join([again[0], name, *again[2:]])]) + "\n")
+    with pytest.raises(BagError, match=f"frame 0: instance {name}") as info:
+        options = RecordOptions(form)
+        kitti_to_bag(root, tmp_path / "bag", options, sequence=tiny.SEQUENCE, masks=masks)
+    assert info.value.kind == "instances"
+    assert not (tmp_path / "bag").exists()

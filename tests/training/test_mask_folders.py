@@ -12,7 +12,7 @@ from training.boxed import look_at
 from training.data.mask_common import MaskFolderError
 from training.data.mask_folders import open_masks
 from training.data.mask_pngs import ALONE, IGNORED
-from training.data.mask_texts import NO_ID
+from training.data.mask_texts import EMPTY_MASK, NO_ID, track_name
 
 SHAPE = (40, 60)
 NAMES = ["000", "001", "002"]
@@ -187,26 +187,26 @@ def document(content):
 
 RUNS = runs(blob(3))
 BAD = {
-    "nothing": (lambda folder: None, "holds no masks"),
+    "nothing": (lambda folder: None, "form"),
     "two forms": (
         lambda folder: [text("0 0.1", "000.txt")(folder), text("[]", "a.json")(folder)],
-        "coco and ultralytics",
+        "form",
     ),
-    "other images": (text("0 0.1 0.1 0.2 0.2 0.1 0.2 1", "frame9.txt"), "frame9.txt belongs to"),
-    "no ids": (text("0 0.1 0.1 0.2 0.2 0.15 0.25"), "no line ends in a track id"),
-    "boxes": (text("0 0.1 0.1 0.2 0.2 3"), "is a box, no outline"),
-    "words": (text("car 0.1 0.1 0.2"), "line 1 must hold numbers alone"),
-    "nan": (text("0 nan 0.1 0.2 0.2 0.1 0.2 1"), "line 1 must hold numbers alone"),
-    "outside": (text("0 1.5 0.1 0.2 0.2 0.1 0.2 1"), "must lie between 0 and 1"),
-    "no json": (text("{", "a.json"), "is no JSON"),
-    "no list": (document(3), "must be a list"),
+    "other images": (text("0 0.1 0.1 0.2 0.2 0.1 0.2 1", "frame9.txt"), "names"),
+    "no ids": (text("0 0.1 0.1 0.2 0.2 0.15 0.25"), "no_ids"),
+    "boxes": (text("0 0.1 0.1 0.2 0.2 3"), "boxes"),
+    "words": (text("car 0.1 0.1 0.2"), "numbers"),
+    "nan": (text("0 nan 0.1 0.2 0.2 0.1 0.2 1"), "numbers"),
+    "outside": (text("0 1.5 0.1 0.2 0.2 0.1 0.2 1"), "numbers"),
+    "no json": (text("{", "a.json"), "unreadable"),
+    "no list": (document(3), "document"),
     "no track": (
         document([{"image_id": 0, "segmentation": RUNS}]),
-        "no mask has a track_id",
+        "document",
     ),
     "no image": (
         document([{"image_id": 9, "track_id": 1, "segmentation": RUNS}]),
-        "image_id 9 belongs to none",
+        "document",
     ),
     "two videos": (
         document(
@@ -218,29 +218,29 @@ BAD = {
                 "annotations": [{"image_id": 1, "track_id": 1, "segmentation": RUNS}],
             }
         ),
-        "two images are called 000, .*: keep the annotations of one video",
+        "document",
     ),
     "size": (
         document([{"image_id": 0, "track_id": 1, "segmentation": RUNS | {"size": [9, 9]}}]),
-        r"track 1: size \[9, 9\] is not the image's",
+        "mask",
     ),
     "polygon": (
-        document([{"image_id": 0, "track_id": 1, "segmentation": [[1, 2, 3, 4, 5, 6]]}]),
-        "must be compressed RLE",
+        document([{"image_id": 0, "track_id": 1, "segmentation": [[1, 2, 3, 4, 5]]}]),
+        "mask",
     ),
     "twice": (
         document([{"image_id": 0, "track_id": 1, "segmentation": RUNS}] * 2),
-        "instance 1 comes twice",
+        "instances",
     ),
-    "lacks": (document([{"track_id": 1}]), "lacks 'image_id'"),
-    "png": (text("no", "000.png"), "cannot be read as PNG"),
+    "lacks": (document([{"track_id": 1}]), "document"),
+    "png": (text("no", "000.png"), "unreadable"),
     "colours": (
         lambda folder: cv2.imwrite(str(folder / "000.png"), np.zeros((*SHAPE, 3), np.uint8)),
-        "has colours",
+        "colours",
     ),
     "scaled": (
         lambda folder: cv2.imwrite(str(folder / "000.png"), np.zeros((4, 4), np.uint8)),
-        "is 4x4, its image 60x40",
+        "size",
     ),
 }
 
@@ -249,7 +249,134 @@ BAD = {
 def test_what_cannot_be_used_is_named(tmp_path, case):
     make, wanted = BAD[case]
     make(tmp_path)
-    with pytest.raises(MaskFolderError, match=wanted):
+    with pytest.raises(MaskFolderError) as info:
         source = open_masks(tmp_path, NAMES)
         for name in NAMES:
             source.instances(name, SHAPE)
+    assert info.value.kind == wanted
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [(3, "3"), (3.0, "3"), ("3", "3"), ("3.0", "3"), ("03", "3"), (0, "0"), ("car_7", "car_7")]
+    + [(2**60 + 1, str(2**60 + 1))]
+    + [(value, None) for value in (None, -1, -1.0, "-1", float("nan"), "NaN", "", 1.5, True, [3])]
+    + [(float("inf"), None), ("None", None), ("null", None)],
+)
+def test_what_is_no_id_does_not_become_one(value, name):
+    assert track_name(value) == name
+
+
+@pytest.mark.parametrize("key", ["track_id", "attributes"])
+def test_ids_of_a_table_with_gaps_and_of_cvat(tmp_path, key):
+    def entry(frame, track, mask):
+        place = {"track_id": track} if key == "track_id" else {"attributes": {"track_id": track}}
+        return {"image_id": frame, "category_id": 1, "segmentation": runs(mask)} | place
+
+    entries = [
+        entry(f, float(t) if f else int(t), mask) for f in range(3) for t, mask in given(f).items()
+    ]
+    entries += [entry(1, value, blob(2)) for value in (-1, -1, float("nan"), None)]
+    (tmp_path / "masks.json").write_text(json.dumps(entries))
+    source = open_masks(tmp_path, NAMES)
+    check(source)
+    assert [source.skipped[NO_ID]] == [4]
+
+
+@pytest.mark.parametrize("tiny", ["2 2", "2 0.5 0.5 2", "2 0.5 0.5 0.51 0.5 2"])
+def test_an_object_too_small_for_an_outline_costs_itself_alone(tmp_path, tiny):
+    for frame in range(3):
+        lines = [f"2 {outline(m)} {t}" for t, m in given(frame).items()]
+        (tmp_path / f"00{frame}.txt").write_text("\n".join([*lines, tiny]) + "\n")
+    source = open_masks(tmp_path, NAMES)
+    check(source)
+    assert source.skipped[EMPTY_MASK] == 3
+
+
+def test_run_lengths_as_numbers_and_polygons_are_read(tmp_path):
+    def numbers(mask):
+        flat = np.concatenate(([0], mask.T.ravel(), [1 - mask.T.ravel()[-1]]))
+        changes = np.flatnonzero(np.diff(flat.astype(int)))
+        return {"size": list(SHAPE), "counts": np.diff(np.concatenate(([0], changes))).tolist()}
+
+    def polygon(mask):
+        (points,), _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        return points.reshape(-1).tolist()
+
+    two = blob(5) | blob(40)
+    entries = [
+        {"image_id": 0, "track_id": 1, "segmentation": numbers(blob(3))},
+        {"image_id": 0, "track_id": 2, "segmentation": [polygon(blob(5)), polygon(blob(40))]},
+        {"image_id": 0, "track_id": 3, "segmentation": [[1, 1, 2, 2]], "score": None},
+        {"image_id": 0, "track_id": 4, "segmentation": []},
+    ]
+    (tmp_path / "masks.json").write_text(json.dumps(entries))
+    source = open_masks(tmp_path, NAMES)
+    found = {item.id: full(item) for item in source.instances("000", SHAPE)}
+    assert found.keys() == {"1", "2"}
+    assert np.array_equal(found["1"], blob(3)) and np.array_equal(found["2"], two)
+    assert source.skipped[EMPTY_MASK] == 2
+
+
+@pytest.mark.parametrize(
+    "counts", [[], [-1, 2401], [10, 10], [2**70, 3], [1.5, 2398.5], ["a"], [True, 2399]]
+)
+def test_run_lengths_that_cannot_be_are_refused(tmp_path, counts):
+    entry = {"image_id": 0, "track_id": 1}
+    entry["segmentation"] = {"size": list(SHAPE), "counts": counts}
+    (tmp_path / "masks.json").write_text(json.dumps([entry]))
+    with pytest.raises(MaskFolderError) as info:
+        open_masks(tmp_path, NAMES).instances("000", SHAPE)
+    assert info.value.kind == "mask"
+
+
+@pytest.mark.parametrize("points", [[1e9] * 6, ["x"] * 6, [float("nan")] * 6, [[1, 2], [3, 4]]])
+def test_corners_that_cannot_be_are_refused(tmp_path, points):
+    entry = {"image_id": 0, "track_id": 1, "segmentation": [points]}
+    (tmp_path / "masks.json").write_text(json.dumps([entry]))
+    with pytest.raises(MaskFolderError) as info:
+        open_masks(tmp_path, NAMES).instances("000", SHAPE)
+    assert info.value.kind == "mask"
+
+
+def test_hidden_files_are_no_masks(tmp_path):
+    for frame, name in enumerate(NAMES):
+        for track, mask in given(frame).items():
+            write_palette(tmp_path / track / f"{name}.png", mask)
+            (tmp_path / track / f"._{name}.png").write_bytes(b"\x00\x05\x16\x07")
+    (tmp_path / "._7").mkdir()
+    (tmp_path / "._7" / "x.png").write_bytes(b"")
+    (tmp_path / "._x.json").write_text("{")
+    source = open_masks(tmp_path, NAMES)
+    assert source.form == "objects"
+    check(source)
+
+
+def test_a_soft_mask_of_an_object_is_cut_at_half(tmp_path):
+    soft = cv2.GaussianBlur(blob(20, 10, 20, 20) * 255, (9, 9), 2)
+    for name in NAMES:
+        (tmp_path / "3").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "3" / f"{name}.png"), soft)
+    (item,) = open_masks(tmp_path, NAMES).instances("000", SHAPE)
+    assert np.array_equal(full(item), soft >= 128)
+    assert 300 < item.mask.sum() < (soft > 0).sum()
+
+
+def test_a_soft_mask_is_no_image_of_ids(tmp_path):
+    levels = (np.arange(SHAPE[0] * SHAPE[1]) % 200).reshape(SHAPE)
+    cv2.imwrite(str(tmp_path / "000.png"), levels.astype(np.uint8))
+    with pytest.raises(MaskFolderError) as info:
+        open_masks(tmp_path, NAMES).instances("000", SHAPE)
+    assert info.value.kind == "soft"
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_255_is_void_next_to_ids_and_the_object_where_it_is_alone(tmp_path, ids):
+    edge = blob(3) * 255
+    for name in NAMES[:2]:
+        labels = edge if name == "000" or not ids else np.maximum(edge, blob(30) * 9)
+        cv2.imwrite(str(tmp_path / f"{name}.png"), labels)
+    source = open_masks(tmp_path, NAMES)
+    found = [[item.id for item in source.instances(name, SHAPE)] for name in NAMES[:2]]
+    assert found == ([[], ["9"]] if ids else [["255"], ["255"]])
+    assert source.skipped[IGNORED] == (2 if ids else 0)

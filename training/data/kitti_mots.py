@@ -14,7 +14,7 @@ import numpy as np
 from savos_model.types import Box, Instance
 from training.boxed import from_image
 from training.data.kitti_time import read_timestamps, regular_stamp
-from training.data.outside import read_lines, read_picture
+from training.data.outside import FileError, read_lines, read_picture
 from training.data.rle import RleError, decode
 
 IGNORE_ID = "10000"  # KITTI MOTS: regions that nobody annotated
@@ -22,8 +22,8 @@ MASK_SOURCES = ("txt", "png", "tracker", "none")
 IMAGE_ENDINGS = (".png", ".jpg")
 
 
-class KittiError(ValueError):
-    """Files that cannot be used; the text names file, line or frame, rule and value."""
+class KittiError(FileError):
+    """Files that cannot be used; the text names line or frame too."""
 
 
 class KittiLabel(NamedTuple):

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from savos_model.types import Instance
+from training.data.outside import FileError, shown
 
 Read = Callable[[str, tuple[int, int]], list[Instance]]
 
 
-class MaskFolderError(ValueError):
-    """Masks that cannot be used; the text names the file, the rule, the value and what to do."""
+class MaskFolderError(FileError):
+    """Masks that cannot be used."""
 
 
 def by_name(files: Iterable[Path], names: Sequence[str], where: Path) -> dict[str, Path]:
@@ -20,12 +21,13 @@ def by_name(files: Iterable[Path], names: Sequence[str], where: Path) -> dict[st
     Raises:
         MaskFolderError: there is none, or one has no image.
     """
-    found = {path.stem: path for path in sorted(files)}
+    found = {path.stem: path for path in shown(files)}
     strange = sorted(found.keys() - set(names))
     if strange or not found:
         what = f"{found[strange[0]].name} belongs to none" if strange else "there are no masks"
         raise MaskFolderError(
             f"{where}: {what} of the {len(names)} images ({names[0]} .. {names[-1]}): a mask must "
-            "have the name of its image"
+            "have the name of its image",
+            "names",
         )
     return found

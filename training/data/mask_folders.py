@@ -12,6 +12,7 @@ from savos_model.types import Instance
 from training.data.mask_common import MaskFolderError, Read
 from training.data.mask_pngs import label_images, object_folders
 from training.data.mask_texts import coco_masks, ultralytics_masks
+from training.data.outside import shown
 
 FORMS = ("labels", "objects", "coco", "ultralytics")
 
@@ -43,7 +44,7 @@ class MaskFolder:
         try:
             check_instances(found, *shape)
         except InstanceError as error:
-            raise MaskFolderError(f"masks of image {name}: {error}") from None
+            raise MaskFolderError(f"masks of image {name}: {error}", "instances") from None
         return found
 
 
@@ -59,10 +60,12 @@ def open_masks(path: Path, names: Sequence[str], form: str = "auto") -> MaskFold
         MaskFolderError: nothing of this form is there, or it belongs to other images.
     """
     if not path.exists():
-        raise MaskFolderError(f"{path} does not exist: give a folder of masks or a JSON file")
+        text = f"{path} does not exist: give a folder of masks or a JSON file"
+        raise MaskFolderError(text, "missing")
     form = _guess(path) if form == "auto" else form
     if form not in FORMS:
-        raise MaskFolderError(f"--format must be auto or one of {', '.join(FORMS)}, got {form!r}")
+        text = f"--format must be auto or one of {', '.join(FORMS)}, got {form!r}"
+        raise MaskFolderError(text, "form")
     openers = {
         "labels": label_images,
         "objects": object_folders,
@@ -77,18 +80,18 @@ def open_masks(path: Path, names: Sequence[str], form: str = "auto") -> MaskFold
 def _guess(path: Path) -> str:
     if path.is_file():
         return "coco"
-    texts = any(path.glob("*.txt")) or any(path.glob("labels/*.txt"))
     found = {
-        "labels": any(path.glob("*.png")),
-        "objects": any(path.glob("*/*.png")),
-        "coco": any(path.glob("*.json")),
-        "ultralytics": texts,
+        "labels": bool(shown(path.glob("*.png"))),
+        "objects": any(shown(sub.glob("*.png")) for sub in shown(path.iterdir()) if sub.is_dir()),
+        "coco": bool(shown(path.glob("*.json"))),
+        "ultralytics": bool(shown(path.glob("*.txt")) or shown(path.glob("labels/*.txt"))),
     }
     forms = [form for form, there in found.items() if there]
     if len(forms) != 1:
         raise MaskFolderError(
             f"{path} holds {' and '.join(forms) or 'no masks'}: a PNG per frame (labels), a folder "
             "of PNG files per object (objects), a .json file (coco) or a .txt file per frame "
-            "(ultralytics) is needed; choose with --format"
+            "(ultralytics) is needed; choose with --format",
+            "form",
         )
     return forms[0]

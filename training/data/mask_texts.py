@@ -14,25 +14,31 @@ import cv2
 import numpy as np
 
 from savos_model.types import Box, Instance
+from training.boxed import BoxedMask, from_image
 from training.data.mask_common import MaskFolderError, Read, by_name
-from training.data.rle import RleError, decode
+from training.data.outside import shown
+from training.data.rle import RleError, decode, decode_runs
 
 MAX_BYTES = 1 << 30
 TRACK_KEYS = ("track_id", "instance_id", "object_id")
 NO_ID, EMPTY_MASK = "mask without a track id", "empty mask"
+NO_IDS = ("", "nan", "none", "null", "inf", "-inf")
+FARTHEST = 1e6  # of a corner of an outline from the image's, which may leave it a little [px]
 NUMBERED = re.compile(r"(.*)_([1-9][0-9]*)")  # VIDEO_1.txt, VIDEO_2.txt: frames counted from 1
 
 
 def coco_masks(path: Path, names: Sequence[str], skipped: Counter[str]) -> Read:
     """Masks of COCO results or annotations, or of YouTube-VIS results; arguments of open_masks."""
-    files = [path] if path.is_file() else sorted(path.glob("*.json"))
+    files = [path] if path.is_file() else shown(path.glob("*.json"))
     if len(files) != 1:
-        raise MaskFolderError(f"{path} holds {len(files)} JSON files: give the one to read")
+        text = f"{path} holds {len(files)} JSON files: give the one to read"
+        raise MaskFolderError(text, "form")
     document, path = _load(files[0]), files[0]
     whole = isinstance(document, dict)
     entries = document.get("annotations") if whole else document
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise MaskFolderError(f"{path} must be a list of results, or have a list `annotations`")
+        text = f"{path} must be a list of results, or have a list `annotations`"
+        raise MaskFolderError(text, "document")
     try:
         classes = {c["id"]: str(c["name"]) for c in document.get("categories", [])} if whole else {}
         if entries and "segmentations" in entries[0]:
@@ -42,7 +48,7 @@ def coco_masks(path: Path, names: Sequence[str], skipped: Counter[str]) -> Read:
             found = _per_frame(entries, _image_names(table, names))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise MaskFolderError(f"{path}: {what}") from None
+        raise MaskFolderError(f"{path}: {what}", "document") from None
 
     def read(name: str, shape: tuple[int, int]) -> list[Instance]:
         return [
@@ -56,11 +62,39 @@ def coco_masks(path: Path, names: Sequence[str], skipped: Counter[str]) -> Read:
 
 def _load(path: Path) -> Any:
     if path.stat().st_size > MAX_BYTES:
-        raise MaskFolderError(f"{path} is larger than {MAX_BYTES >> 20} MiB: split it by video")
+        text = f"{path} is larger than {MAX_BYTES >> 20} MiB: split it by video"
+        raise MaskFolderError(text, "size")
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise MaskFolderError(f"{path} is no JSON ({error}): write it again") from None
+        text = f"{path} is no JSON ({error}): write it again"
+        raise MaskFolderError(text, "unreadable") from None
+
+
+def track_name(value: Any) -> str | None:
+    """Return the name of a track; None where a value says that there is none.
+
+    Trackers write -1 until a track is confirmed, tables NaN where a cell is empty and 3.0 for 3
+    once that happened; 3, 3.0, "3" and "03" are one id.
+    """
+    if value is None or isinstance(value, bool | dict | list):
+        return None
+    text = str(value).strip()
+    try:
+        number = float(text)
+    except ValueError:
+        return None if text.lower() in NO_IDS else text
+    if not math.isfinite(number) or number < 0 or number != int(number):
+        return None
+    return str(int(text)) if text.isdecimal() else str(int(number))
+
+
+def _track_of(entry: dict, keys: Sequence[str]) -> str | None:
+    """The first id of an entry, or of its `attributes`, where CVAT writes it."""
+    more = entry.get("attributes")
+    places = [entry, more] if isinstance(more, dict) else [entry]
+    names = (track_name(place.get(key)) for key in keys for place in places)
+    return next((name for name in names if name is not None), None)
 
 
 def _image_names(table: Any, names: Sequence[str]) -> Callable[[Any], str]:
@@ -97,7 +131,7 @@ def _image_names(table: Any, names: Sequence[str]) -> Callable[[Any], str]:
 def _per_frame(entries: list[dict], name_of: Callable[[Any], str]) -> dict[str, list]:
     found = defaultdict(list)
     for entry in entries:
-        track = next((entry[key] for key in TRACK_KEYS if entry.get(key) is not None), None)
+        track = _track_of(entry, TRACK_KEYS)
         found[name_of(entry["image_id"])].append((track, entry, entry["segmentation"]))
     if entries and all(track is None for masks in found.values() for track, *_ in masks):
         raise ValueError(f"no mask has a {' or '.join(TRACK_KEYS)}: run a tracker over the masks")
@@ -109,11 +143,13 @@ def _per_track(entries: list[dict], names: Sequence[str]) -> dict[str, list]:
     if len({str(entry.get("video_id")) for entry in entries}) > 1:
         raise ValueError("holds the results of several videos: keep one video_id")
     found = defaultdict(list)
-    for place, entry in enumerate(entries):
-        masks, keys = entry["segmentations"], (*TRACK_KEYS, "id")
+    tracks = [_track_of(entry, (*TRACK_KEYS, "id")) for entry in entries]
+    if not any(tracks):
+        tracks = [str(place) for place in range(len(entries))]
+    for track, entry in zip(tracks, entries, strict=True):
+        masks = entry["segmentations"]
         if len(masks) != len(names):
             raise ValueError(f"a track has {len(masks)} masks, the video {len(names)} images")
-        track = next((entry[key] for key in keys if entry.get(key) is not None), place)
         for name, runs in zip(names, masks, strict=True):
             if runs is not None:
                 found[name].append((track, entry, runs))
@@ -123,7 +159,7 @@ def _per_track(entries: list[dict], names: Sequence[str]) -> dict[str, list]:
 def _instance(
     path: Path,
     name: str,
-    track: Any,
+    track: str | None,
     entry: dict,
     runs: Any,
     classes: dict,
@@ -134,20 +170,50 @@ def _instance(
         skipped[NO_ID] += 1
         return None
     try:
-        if not isinstance(runs, dict) or not isinstance(runs.get("counts"), str):
-            raise RleError("segmentation must be compressed RLE: pycocotools.mask.encode makes it")
-        if list(runs["size"]) != list(shape):
-            raise RleError(f"size {runs['size']} is not the image's {list(shape)}")
-        box, mask = decode(runs["counts"], *shape)
-        score = min(max(float(entry.get("score", 1.0)), 0.0), 1.0)
+        box, mask = _mask(runs, shape)
+        score = entry.get("score")
+        score = 1.0 if score is None else float(score)
+        score = min(max(score, 0.0), 1.0) if math.isfinite(score) else 0.0
         number = entry.get("category_id", "")
         class_id = classes.get(number, str(number))
-    except (RleError, KeyError, TypeError, ValueError) as error:
-        raise MaskFolderError(f"{path}: image {name}, track {track}: {error}") from None
+    except (RleError, KeyError, TypeError, ValueError, OverflowError) as error:
+        text = f"{path}: image {name}, track {track}: {error}"
+        raise MaskFolderError(text, "mask") from None
     if not mask.size:
         skipped[EMPTY_MASK] += 1
         return None
-    return Instance(str(track), box, mask, class_id, score)
+    return Instance(track, box, mask, class_id, score)
+
+
+def _mask(found: Any, shape: tuple[int, int]) -> BoxedMask:
+    """Mask of a COCO segmentation: RLE as text or numbers, or polygons; empty where none is set."""
+    if isinstance(found, list):
+        return _filled(found, shape)
+    if not isinstance(found, dict) or "counts" not in found:
+        raise RleError("segmentation must be RLE (size, counts) or polygons")
+    if list(found["size"]) != list(shape):
+        raise RleError(f"size {found['size']} is not the image's {list(shape)}")
+    counts = found["counts"]
+    if not isinstance(counts, list):
+        return decode(counts, *shape)
+    whole = all(type(count) is int and 0 <= count <= shape[0] * shape[1] for count in counts)
+    if not whole or not counts:
+        raise RleError("counts must be whole numbers from 0 to the pixels of the image")
+    return decode_runs(np.array(counts, np.int64), *shape)
+
+
+def _filled(polygons: list, shape: tuple[int, int]) -> BoxedMask:
+    """Union of polygons `[x1, y1, x2, y2, ...]` [px]; parts of less than three points are empty."""
+    full = np.zeros(shape, np.uint8)
+    for polygon in polygons:
+        points = np.array(polygon, np.float64)
+        if points.ndim != 1 or len(points) % 2:
+            raise RleError("a polygon must be a list of numbers x1, y1, x2, y2, ...")
+        if not (np.abs(points) < FARTHEST).all():
+            raise RleError(f"a corner of a polygon must be a number below {FARTHEST:g}")
+        if len(points) >= 6:
+            cv2.fillPoly(full, [np.rint(points.reshape(-1, 2)).astype(np.int32)], 1)
+    return from_image(full)
 
 
 def ultralytics_masks(path: Path, names: Sequence[str], skipped: Counter[str]) -> Read:
@@ -164,26 +230,36 @@ def ultralytics_masks(path: Path, names: Sequence[str], skipped: Counter[str]) -
     scored = sum(len(words) % 2 == 1 and words[-1].isdecimal() for words in every)
     if every and not plain and not scored:
         raise MaskFolderError(
-            f"{folder}: no line ends in a track id: yolo track with save_txt=True writes them"
+            f"{folder}: no line ends in a track id: yolo track with save_txt=True writes them",
+            "no_ids",
         )
     extra = 2 if scored > plain else 1  # confidence and id, or the id alone
+
+    def tracked(words: list[str]) -> bool:
+        rest = len(words) - 1 - extra
+        return rest >= 0 and rest % 2 == 0 and words[-1].isdecimal()
+
+    if every and all(len(words) == 5 + extra for words in every if tracked(words)):
+        raise MaskFolderError(f"{folder} holds boxes, no outlines: use a -seg model", "boxes")
 
     def read(name: str, shape: tuple[int, int]) -> list[Instance]:
         found = []
         for number, words in enumerate(lines.get(name, ()), 1):
-            if len(words) <= extra or (len(words) - 1 - extra) % 2 or not words[-1].isdecimal():
+            if not tracked(words):
                 skipped[NO_ID] += 1
-                continue
-            score = float(words[-2]) if extra == 2 else 1.0
-            where = f"{files[name]}: line {number}"
-            found.append(_polygon(where, words[0], words[1:-extra], words[-1], score, shape))
+            elif len(words) < 7 + extra:  # less than three points: too small for an outline
+                skipped[EMPTY_MASK] += 1
+            else:
+                score = float(words[-2]) if extra == 2 else 1.0
+                where = f"{files[name]}: line {number}"
+                found.append(_polygon(where, words[0], words[1:-extra], words[-1], score, shape))
         return found
 
     return read
 
 
 def _text_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
-    files = sorted(folder.glob("*.txt"))
+    files = shown(folder.glob("*.txt"))
     numbered = [NUMBERED.fullmatch(file.stem) for file in files]
     if all(numbered) and not {file.stem for file in files} & set(names):  # of a video file
         places = {int(found[2]) - 1: file for found, file in zip(numbered, files, strict=True)}
@@ -195,7 +271,8 @@ def _text_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
 def _numbers(path: Path) -> list[list[str]]:
     """Words of each line, all of them numbers."""
     if path.stat().st_size > MAX_BYTES:
-        raise MaskFolderError(f"{path} is larger than {MAX_BYTES >> 20} MiB: no text of one frame")
+        text = f"{path} is larger than {MAX_BYTES >> 20} MiB: no text of one frame"
+        raise MaskFolderError(text, "size")
     lines = [line.split() for line in path.read_text("ascii", "replace").splitlines()]
     for number, words in enumerate(lines, 1):
         try:
@@ -203,7 +280,7 @@ def _numbers(path: Path) -> list[list[str]]:
         except ValueError:
             good = False
         if not good:
-            raise MaskFolderError(f"{path}: line {number} must hold numbers alone")
+            raise MaskFolderError(f"{path}: line {number} must hold numbers alone", "numbers")
     return [words for words in lines if words]
 
 
@@ -211,10 +288,9 @@ def _polygon(
     where: str, kind: str, values: list[str], track: str, score: float, shape: tuple[int, int]
 ) -> Instance:
     points = np.array(values, np.float64).reshape(-1, 2)
-    if len(points) < 3:
-        raise MaskFolderError(f"{where} is a box, no outline: use a -seg model")
     if points.min() < 0 or points.max() > 1 or not 0 <= score <= 1:
-        raise MaskFolderError(f"{where}: coordinates and confidence must lie between 0 and 1")
+        text = f"{where}: coordinates and confidence must lie between 0 and 1"
+        raise MaskFolderError(text, "numbers")
     height, width = shape
     last = (width - 1, height - 1)
     pixels = np.minimum(np.rint(points * (width, height)), last).astype(np.int32)

@@ -29,7 +29,11 @@ def decode(counts: str | bytes, height: int, width: int) -> BoxedMask:
     Raises:
         RleError: not such a text, or of another image size.
     """
-    runs = _run_lengths(counts)
+    return decode_runs(_run_lengths(counts), height, width)
+
+
+def decode_runs(runs: np.ndarray, height: int, width: int) -> BoxedMask:
+    """Decode run lengths that are numbers: int64 [N], not negative, 0s first; as `decode`."""
     if runs.sum() != height * width:
         raise RleError(
             f"run lengths cover {runs.sum()} pixels, the image of {width}x{height} has "
