@@ -87,7 +87,7 @@ class BackendConfig:
     backend: str = setting(
         "auto",
         "engine that runs the network; auto prefers what this machine has",
-        choices=("auto", "onnx", "tensorrt", "torch"),
+        choices=("auto", "onnx", "openvino", "tensorrt", "torch"),
     )
     device: str = setting("cpu", "cpu, cuda or cuda:N")
     precision: str = setting(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 PIP = {
     "bags": "pip install rosbags rosbags-image mcap zstandard av pycocotools pillow",
+    "openvino": "pip install openvino",
     "ray": "pip install ray",
     "tensorrt": "pip install cuda-bindings tensorrt_rtx",
     "torch": "pip install torch",

@@ -46,6 +46,20 @@ def onnxruntime() -> Finding:
     return present("ONNX Runtime", f"{finding.detail} ({short})")
 
 
+def openvino() -> Finding:
+    """OpenVINO with the precisions that this processor computes."""
+    cost = f"no openvino backend, which may be faster on this CPU: {PIP['openvino']}"
+    finding = module("savos_model.backends.openvino", cost, label="OpenVINO")
+    if finding.state != "ok":
+        return finding
+    ours = importlib.import_module("savos_model.backends.openvino")
+    core = ours.openvino.Core()
+    version, precisions = ours.openvino.__version__.split("-")[0], ["fp32"]
+    if ours.has_bf16(core):
+        precisions.append("bf16")
+    return present("OpenVINO", f"{version} ({', '.join(precisions)})")
+
+
 def torch() -> Finding:
     """PyTorch, which only training and the torch backend need."""
     cost = f"no torch backend, training or export: {PIP['torch']}"
@@ -114,6 +128,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     domain,
     fastdds_profile,
     shared_memory,
+    openvino,
     torch,
     gpu,
     optional("tensorrt", "no engines of TensorRT, for NVIDIA GPUs", "TensorRT"),

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from savos_model.backends.choose import make_backend
+from savos_model.backends.choose import make_backend, start
 from savos_model.backends.interface import Backend
+from savos_model.config import BackendConfig
 from savos_model.stream import AmodalStream
 from savos_model.weights import Weights
 from savos_ros.settings import NodeSettings
@@ -43,7 +44,7 @@ def load_engine(settings: NodeSettings) -> Engine:
     Raises:
         WeightsError, BackendError: the text says what to do.
     """
-    backend = make_backend(settings.model)
+    backend = make_backend(settings.model, measure=True)
     stream = AmodalStream(backend, settings.stream)
     return Engine(stream, backend.name, backend.reason)
 
@@ -63,15 +64,14 @@ def crop_advice(engine: Engine) -> str:
 def background(backend: Backend, weights: Weights) -> Backend:
     """An engine for a thread beside the stream's.
 
-    On ONNX Runtime one of these weights that runs in the calling thread, with its priority: threads
-    shared with the stream's engine would take the stream's turn. Other engines are shared, with the
-    weights that they have.
+    On ONNX Runtime and OpenVINO one of these weights that runs in the calling thread, with its
+    priority: threads shared with the stream's engine would take the stream's turn. Other engines
+    are shared, with the weights that they have.
     """
-    if backend.name != "onnx":
+    if backend.name not in ("onnx", "openvino"):
         return backend
-    from savos_model.backends.onnx import OnnxBackend
-
-    return OnnxBackend(weights, 1, backend.reason)
+    config = BackendConfig(threads=1, precision=backend.precision)
+    return start(backend.name, weights, config, backend.reason)
 
 
 @contextmanager

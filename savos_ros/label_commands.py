@@ -21,7 +21,9 @@ def label(
     processes: ProcessesOption = 1,
     adapt: Annotated[bool, typer.Option(help="Adapt the weights to each bag.")] = True,
     weights: WeightsOption = None,
-    backend: Annotated[str | None, typer.Option(help="auto, onnx, tensorrt or torch.")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="auto, onnx, openvino, tensorrt or torch.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads of a bag.")] = None,
     memory_mb: Annotated[

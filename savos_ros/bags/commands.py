@@ -95,7 +95,9 @@ def run(
     weights: Annotated[
         str | None, typer.Option(help="Name of shipped weights, or a .safetensors file.")
     ] = None,
-    backend: Annotated[str | None, typer.Option(help="auto, onnx, tensorrt or torch.")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="auto, onnx, openvino, tensorrt or torch.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")] = None,
     precision: Annotated[
         str | None, typer.Option(help="fp32; fp16 on a GPU, bf16 on a CPU.")

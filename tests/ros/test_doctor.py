@@ -55,6 +55,17 @@ def test_rclpy_that_does_not_load_stops_the_node_and_says_what_to_do(monkeypatch
     assert doctor_ros.middleware().state == "missing" and doctor_ros.launch().state == "absent"
 
 
+def test_openvino_shows_what_the_processor_computes(without, monkeypatch):
+    engine = pytest.importorskip("savos_model.backends.openvino")
+    monkeypatch.setattr(engine, "has_bf16", lambda core: True)
+    assert doctor.openvino().detail.endswith(" (fp32, bf16)")
+    monkeypatch.setattr(engine, "has_bf16", lambda core: False)
+    assert doctor.openvino().detail.endswith(" (fp32)")
+    without("savos_model.backends.openvino")
+    item = doctor.openvino()
+    assert item.state == "absent" and item.cost.endswith("pip install openvino")
+
+
 def test_missing_messages_are_built_next(without):
     without("savos_ros.msg")
     item = doctor_ros.messages()

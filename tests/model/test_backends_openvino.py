@@ -1,0 +1,197 @@
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+openvino = pytest.importorskip(
+    "savos_model.backends.openvino", reason="openvino is not installed: pip install openvino"
+)
+
+from savos_model.backends.choose import candidates, make_backend  # noqa: E402
+from savos_model.backends.interface import BackendError, StepOutput  # noqa: E402
+from savos_model.backends.onnx_graph import build_step  # noqa: E402
+from savos_model.backends.openvino import OpenvinoBackend, shrink_constants  # noqa: E402
+from savos_model.backends.reference import (  # noqa: E402
+    TOLERANCE,
+    deviation,
+    random_inputs,
+    reference_step,
+)
+from savos_model.config import BackendConfig, ModelConfig  # noqa: E402
+from savos_ros.engine import background  # noqa: E402
+from tests.model.test_backends import random_weights  # noqa: E402
+
+TINY = ModelConfig(width=0.125)
+PAPER = ModelConfig(width=0.125, prior_mask=False, patch_height=64, patch_width=128)
+OFFICIAL = ModelConfig(
+    width=0.125,
+    patch_height=64,
+    patch_width=128,
+    preset="official",
+    occluder_hint=False,
+    prior_mask=False,
+)
+bf16_only = pytest.mark.skipif(
+    not openvino.has_bf16(openvino.openvino.Core()),
+    reason="this processor has neither AMX nor AVX512-BF16",
+)
+
+
+@pytest.fixture(params=["fp32", pytest.param("bf16", marks=bf16_only)])
+def precision(request):
+    return request.param
+
+
+def worst(got, want):
+    return max(deviation(got, want).values())
+
+
+@pytest.mark.parametrize("model", [TINY, PAPER, OFFICIAL])
+def test_step_is_that_of_the_reference(model, precision):
+    weights = random_weights(model)
+    backend = OpenvinoBackend(weights, 1, "", precision)
+    inputs = random_inputs(weights, 3)
+    got = backend.step(*inputs)
+    assert worst(got, reference_step(weights, *inputs)) <= TOLERANCE[precision]
+    assert {array.dtype for array in got} == {np.dtype("float32")}
+    if precision == "fp32":
+        assert worst(got, reference_step(weights, *inputs)) < 1e-5
+
+
+def test_shipped_weights_pass_the_self_test_and_carry_the_state(precision):
+    config = BackendConfig(backend="openvino", precision=precision, threads=1)
+    backend = make_backend(config)
+    assert (backend.name, backend.reason) == ("openvino", "chosen by model.backend")
+    patches, h, c = random_inputs(backend.weights, 2)
+    want_h, want_c = h, c
+    for _ in range(4):
+        got = backend.step(patches, h, c)
+        want = reference_step(backend.weights, patches, want_h, want_c)
+        assert worst(got, want) <= TOLERANCE[precision]
+        h, c, want_h, want_c = got.h, got.c, want.h, want.c
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_any_number_of_tracks_at_once_or_one_by_one(precision, threads):
+    weights = random_weights(TINY)
+    backend = OpenvinoBackend(weights, threads, "", precision)
+    assert backend.request.get_compiled_model().get_property("INFERENCE_NUM_THREADS") <= threads
+    rng = np.random.default_rng(2)
+    inputs = [rng.permutation(array) for array in random_inputs(weights, 64)]
+    single = [backend.step(*(a[k : k + 1] for a in inputs)) for k in range(64)]
+    alone = StepOutput(*map(np.concatenate, zip(*single, strict=True)))
+    for tracks in (1, 2, 9, 33, 64):  # some are new to the engine, and fewer follow more
+        got = backend.step(*(array[:tracks] for array in inputs))
+        want = StepOutput(*(array[:tracks] for array in alone))
+        assert worst(got, want) <= (1e-5 if precision == "fp32" else TOLERANCE["bf16"]), tracks
+
+
+def test_inputs_may_be_views_and_stay_as_they_are():
+    weights = random_weights(TINY)
+    backend = OpenvinoBackend(weights, 1, "")
+    patches, h, c = random_inputs(weights, 3)
+    want = backend.step(patches, h, c)
+    odd = np.asfortranarray(patches), np.concatenate((h, h), 1)[:, : h.shape[1]], c.copy()
+    odd[2].setflags(write=False)
+    for got, expected in zip(backend.step(*odd), want, strict=True):
+        np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(odd[0], patches)
+    again = backend.step(0 * patches, h, c)  # must not write into what was given out before
+    assert np.abs(again.alpha - want.alpha).max() > 1e-3
+
+
+@bf16_only
+def test_bf16_computes_every_convolution_and_product_in_bf16():
+    weights = random_weights(TINY)
+    request = OpenvinoBackend(weights, 1, "", "bf16").request
+    kinds = {}
+    for node in request.get_compiled_model().get_runtime_model().get_ops():
+        info = node.get_rt_info()
+        kind, precision = (info[key].astype(str) for key in ("layerType", "runtimePrecision"))
+        kinds.setdefault(kind, set()).add(precision)
+    heavy = ("Convolution", "Deconvolution", "FullyConnected")
+    assert [kinds[kind] for kind in heavy] == [{"bf16"}] * 3
+    inputs = random_inputs(weights, 2)
+    off = worst(
+        OpenvinoBackend(weights, 1, "", "bf16").step(*inputs), reference_step(weights, *inputs)
+    )
+    assert off > 1e-5  # it is not fp32
+
+
+def test_bf16_is_refused_where_the_processor_lacks_it(monkeypatch):
+    monkeypatch.setattr(openvino, "has_bf16", lambda core: False)
+    with pytest.raises(BackendError, match="needs a processor with AMX.*set model.precision fp32"):
+        make_backend(BackendConfig(backend="openvino", precision="bf16"))
+
+
+def test_norms_are_affine_per_channel():
+    model = openvino.openvino.Core().read_model(
+        build_step(random_weights(TINY)).SerializeToString()
+    )
+
+    def spread():
+        values = [node.data for node in model.get_ops() if node.get_type_name() == "Constant"]
+        return [v for v in values if v.ndim == 3 and v.shape[1] > 1 and not np.ptp(v, (1, 2)).any()]
+
+    assert spread()
+    shrink_constants(model)
+    assert not spread()
+
+
+def test_weights_are_swapped_beside_running_steps():
+    first, second = random_weights(TINY, 0), random_weights(TINY, 1)
+    backend = OpenvinoBackend(first, 1, "")
+    inputs = random_inputs(first, 2)
+    wanted = [OpenvinoBackend(weights, 1, "").step(*inputs) for weights in (first, second)]
+    answers, stop = [], threading.Event()
+
+    def run():
+        while not stop.is_set():
+            answers.append(backend.step(*inputs))
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    backend.update_weights(second)()
+    last = backend.step(*inputs)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    kinds = [[worst(answer, want) < 1e-6 for want in wanted] for answer in answers]
+    assert len(answers) > 2 and all(sum(kind) == 1 for kind in kinds)
+    assert worst(last, wanted[1]) < 1e-6 and kinds[0] == [True, False]
+
+
+def test_an_engine_for_a_thread_beside_the_stream_is_another_one():
+    weights, other = random_weights(TINY, 0), random_weights(TINY, 1)
+    backend = OpenvinoBackend(weights, 2, "why")
+    beside = background(backend, other)
+    assert type(beside) is OpenvinoBackend and beside is not backend
+    assert (beside.settings["INFERENCE_NUM_THREADS"], beside.weights) == (1, other)
+
+
+def test_nothing_is_reported_to_openvinos_maker(tmp_path):
+    code = (
+        "import sys; import savos_model.backends.openvino; "
+        "print([n for n, m in sys.modules.items() if m and 'openvino_telemetry' in n])"
+    )
+    env = os.environ | {"HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True
+    )
+    assert done.stdout == "[]\n"
+    assert not list(tmp_path.iterdir())  # a consent or client file
+
+
+def test_gpus_are_refused():
+    with pytest.raises(BackendError, match="set model.device cpu"):
+        candidates(BackendConfig(backend="openvino", device="cuda"))
+    assert "openvino" not in [name for name, _ in candidates(BackendConfig(device="cuda"))]
+
+
+def test_bf16_is_first_tried_on_openvino():
+    names = [name for name, _ in candidates(BackendConfig(precision="bf16"))]
+    assert names[0] == "openvino" and "onnx" not in names
