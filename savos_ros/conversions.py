@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from savos_model.image_size import encoded_size
+
+PNG_START = b"\x89PNG"
 
 
 class ConversionError(ValueError):
@@ -18,23 +20,66 @@ class ConversionError(ValueError):
         self.reason = reason
 
 
-# encoding: (dtype, channels, channel order)
+class Layout(NamedTuple):
+    """How the pixels of an encoding lie in memory.
+
+    Attributes:
+        kind: type of an item.
+        channels: items of a pixel.
+        order: channel order of the result, "bgr" or "rgb".
+        code: of cv2.cvtColor, which makes colours of it; None where it has them.
+        rows: rows of data for each row of pixels.
+    """
+
+    kind: type
+    channels: int
+    order: str = ""
+    code: int | None = None
+    rows: float = 1.0
+
+
+# OpenCV names a mosaic by the pixels of its second row, ROS by those of the first.
+_MOSAICS = {
+    "rggb": cv2.COLOR_BayerBG2BGR,
+    "bggr": cv2.COLOR_BayerRG2BGR,
+    "gbrg": cv2.COLOR_BayerGR2BGR,
+    "grbg": cv2.COLOR_BayerGB2BGR,
+}
 _IMAGES = {
-    "rgb8": (np.uint8, 3, "rgb"),
-    "bgr8": (np.uint8, 3, "bgr"),
-    "rgba8": (np.uint8, 4, "rgb"),
-    "bgra8": (np.uint8, 4, "bgr"),
-    "mono8": (np.uint8, 1, "bgr"),
-    "mono16": (np.uint16, 1, "bgr"),
+    "rgb8": Layout(np.uint8, 3, "rgb"),
+    "bgr8": Layout(np.uint8, 3, "bgr"),
+    "rgba8": Layout(np.uint8, 4, "rgb"),
+    "bgra8": Layout(np.uint8, 4, "bgr"),
+    "mono8": Layout(np.uint8, 1, "bgr"),
+    "rgb16": Layout(np.uint16, 3, "rgb"),
+    "bgr16": Layout(np.uint16, 3, "bgr"),
+    "rgba16": Layout(np.uint16, 4, "rgb"),
+    "bgra16": Layout(np.uint16, 4, "bgr"),
+    "mono16": Layout(np.uint16, 1, "bgr"),
+    "8UC1": Layout(np.uint8, 1, "bgr"),
+    "8UC3": Layout(np.uint8, 3, "bgr"),
+    "8UC4": Layout(np.uint8, 4, "bgr"),
+    "yuv422": Layout(np.uint8, 2, "bgr", cv2.COLOR_YUV2BGR_UYVY),
+    "uyvy": Layout(np.uint8, 2, "bgr", cv2.COLOR_YUV2BGR_UYVY),
+    "yuv422_yuy2": Layout(np.uint8, 2, "bgr", cv2.COLOR_YUV2BGR_YUY2),
+    "yuyv": Layout(np.uint8, 2, "bgr", cv2.COLOR_YUV2BGR_YUY2),
+    "nv12": Layout(np.uint8, 1, "bgr", cv2.COLOR_YUV2BGR_NV12, 1.5),
+    "nv21": Layout(np.uint8, 1, "bgr", cv2.COLOR_YUV2BGR_NV21, 1.5),
+} | {
+    f"bayer_{name}{bits}": Layout(kind, 1, "bgr", code)
+    for name, code in _MOSAICS.items()
+    for bits, kind in ((8, np.uint8), (16, np.uint16))
 }
+# Types of OpenCV, which a publisher that names no encoding sends: they do not say the colours.
+ASSUMED = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8"}
 _LABELS = {
-    "16UC1": (np.uint16, 1, ""),
-    "mono16": (np.uint16, 1, ""),
-    "8UC1": (np.uint8, 1, ""),
-    "mono8": (np.uint8, 1, ""),
-    "32SC1": (np.int32, 1, ""),
+    "16UC1": Layout(np.uint16, 1),
+    "mono16": Layout(np.uint16, 1),
+    "8UC1": Layout(np.uint8, 1),
+    "mono8": Layout(np.uint8, 1),
+    "32SC1": Layout(np.int32, 1),
 }
-_FLOW = {"32FC2": (np.float32, 2, "")}
+_FLOW = {"32FC2": Layout(np.float32, 2)}
 
 
 def stamp_ns(header: Any) -> int:
@@ -66,12 +111,36 @@ def image_array(message: Any, max_pixels: int) -> tuple[np.ndarray, str]:
     Raises:
         ConversionError: encoding, size or data do not fit.
     """
-    if message.encoding not in _IMAGES:
-        return _by_cv_bridge(message, max_pixels), "bgr"
-    array = _view(message, _IMAGES[message.encoding], max_pixels)
+    layout = _IMAGES.get(message.encoding)
+    if layout is None:
+        raise ConversionError(
+            "image_encoding",
+            f"image has encoding {message.encoding!r}, must be one of {', '.join(_IMAGES)}: set "
+            "the camera driver to bgr8 or rgb8",
+        )
+    array = _view(message, layout, max_pixels)
     if array.dtype == np.uint16:
         array = (array >> 8).astype(np.uint8)
-    return array[..., :3] if array.ndim == 3 else array, _IMAGES[message.encoding][2]
+    if layout.code is not None:
+        try:
+            array = cv2.cvtColor(array, layout.code)
+        except cv2.error:
+            raise ConversionError(
+                "image_data",
+                f"{message.encoding} image of {message.width}x{message.height} cannot be converted "
+                "to colours: both sides must be even",
+            ) from None
+    return array[..., :3] if array.ndim == 3 else array, layout.order
+
+
+def assumed_text(encoding: str) -> str:
+    """Say how an image is read whose encoding does not name its colours; "" where it does."""
+    if encoding not in ASSUMED:
+        return ""
+    return (
+        f"images have encoding {encoding!r}, read as {ASSUMED[encoding]}: if red and blue are "
+        "swapped, publish with encoding bgr8 or rgb8"
+    )
 
 
 def compressed_array(message: Any, max_pixels: int) -> tuple[np.ndarray, str]:
@@ -107,11 +176,18 @@ def compressed_array(message: Any, max_pixels: int) -> tuple[np.ndarray, str]:
 
 
 def label_array(message: Any, max_pixels: int) -> np.ndarray:
-    """View a label image (16UC1, mono16, 8UC1, mono8 or 32SC1) as uint16, uint8 or int32 [H, W].
+    """Read a label image as uint16, uint8 or int32 [H, W].
+
+    Args:
+        message: Image (16UC1, mono16, 8UC1, mono8 or 32SC1), or CompressedImage with a PNG of 8 or
+            16 bits.
+        max_pixels: larger images are refused.
 
     Raises:
         ConversionError: encoding, size or data do not fit.
     """
+    if hasattr(message, "format"):
+        return _label_png(message, max_pixels)
     if message.encoding not in _LABELS:
         raise ConversionError(
             "labels_encoding",
@@ -119,6 +195,28 @@ def label_array(message: Any, max_pixels: int) -> np.ndarray:
             "publish track ids as 16UC1, or set input.mask_source",
         )
     return _view(message, _LABELS[message.encoding], max_pixels)
+
+
+def _label_png(message: Any, max_pixels: int) -> np.ndarray:
+    what = f"compressed label image of format {message.format!r}"
+    data = np.frombuffer(message.data, np.uint8)
+    size = encoded_size(data) if data[:4].tobytes() == PNG_START else None
+    if size is None:
+        raise ConversionError(
+            "labels_encoding", f"{what} is no PNG: other formats change the ids, publish PNG"
+        )
+    _check_size(what, *size, max_pixels)
+    try:
+        labels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        labels = None
+    if labels is None:
+        raise ConversionError("labels_data", f"{what} cannot be decoded: it is cut off")
+    if labels.ndim != 2:
+        raise ConversionError(
+            "labels_encoding", f"{what} has colours: publish track ids as grey PNG of 16 bits"
+        )
+    return labels
 
 
 def flow_array(message: Any, max_pixels: int) -> np.ndarray:
@@ -134,12 +232,13 @@ def flow_array(message: Any, max_pixels: int) -> np.ndarray:
     return _view(message, _FLOW[message.encoding], max_pixels)
 
 
-def _view(message: Any, layout: tuple[type, int, str], max_pixels: int) -> np.ndarray:
+def _view(message: Any, layout: Layout, max_pixels: int) -> np.ndarray:
     """View the data of an Image as [H, W] or [H, W, C], minding row padding and byte order."""
-    kind, channels, _ = layout
+    kind, channels = layout.kind, layout.channels
     height, width, step = int(message.height), int(message.width), int(message.step)
     what = f"{message.encoding} image of {width}x{height}"
     _check_size(what, height, width, max_pixels)
+    height = int(height * layout.rows)
     item = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
     row = width * channels * item.itemsize
     if step < row:
@@ -169,22 +268,3 @@ def _check_size(what: str, height: int, width: int, max_pixels: int) -> None:
             f"{what} ({width}x{height}) has more than {max_pixels} pixels: raise input.max_pixels "
             "if it is meant",
         )
-
-
-def _by_cv_bridge(message: Any, max_pixels: int) -> np.ndarray:
-    """Convert an unusual encoding with cv_bridge where it is installed."""
-    text = f"image has encoding {message.encoding!r}, must be one of {', '.join(_IMAGES)}"
-    _check_size(f"{message.encoding} image", int(message.height), int(message.width), max_pixels)
-    try:
-        from cv_bridge import CvBridge
-
-        array = np.asarray(CvBridge().imgmsg_to_cv2(message, "bgr8"))
-    except Exception as error:  # of another NumPy, or without its C++ part, it raises anything
-        if isinstance(error, ModuleNotFoundError) and error.name == "cv_bridge":
-            raise ConversionError(
-                "image_encoding",
-                f"{text}: let the driver send one of these, or install cv_bridge "
-                "(ros-$ROS_DISTRO-cv-bridge)",
-            ) from None
-        raise ConversionError("image_encoding", f"{text}; cv_bridge says: {error}") from None
-    return array

@@ -136,11 +136,6 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     optional("rosbags", f"no bag tools: {PIP['bags']}"),
     optional("av", f"no overlay mp4: {PIP['bags']}", "PyAV"),
     optional("pycocotools", f"no MOTS masks: {PIP['bags']}"),
-    optional(
-        "cv_bridge.boost.cv_bridge_boost",  # the part that converts; cv_bridge loads without it
-        "image encodings other than rgb, bgr and mono are refused: install cv_bridge",
-        "cv_bridge",
-    ),
     optional("vision_msgs.msg", "no ~/detections: install vision_msgs", "vision_msgs"),
     optional("yolo_msgs.msg", "no input.mask_source yolo: install yolo_ros", "yolo_msgs"),
     optional("foxglove_msgs.msg", "no ~/annotations: install foxglove_msgs", "foxglove_msgs"),

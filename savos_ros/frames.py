@@ -46,7 +46,8 @@ def decode(
 
     Args:
         image: Image or CompressedImage, as `config.image_transport` says.
-        instances: Image, InstanceMaskArray or DetectionArray, as `config.mask_source` says.
+        instances: Image, CompressedImage, InstanceMaskArray or DetectionArray, as
+            `config.mask_source` says.
         config: the input settings.
         flow: Image 32FC2 of the same size as the image, or None.
 
@@ -60,7 +61,7 @@ def decode(
     pixels, order = read(image, config.max_pixels)
     height, width = pixels.shape[:2]
     skipped: Counter = Counter()
-    if config.mask_source == "label_image":
+    if config.mask_source in ("label_image", "label_png"):
         found = _from_labels(instances, height, width, config)
     elif config.mask_source == "instance_masks":
         _check_count(len(instances.masks), config)

@@ -28,7 +28,9 @@ def message_classes(settings: NodeSettings) -> dict[str, type]:
     """
     image = CompressedImage if settings.input.image_transport == "compressed" else Image
     classes: dict[str, type] = {"image": image, "instances": Image}
-    if settings.input.mask_source == "instance_masks":
+    if settings.input.mask_source == "label_png":
+        classes["instances"] = CompressedImage
+    elif settings.input.mask_source == "instance_masks":
         classes["instances"] = InstanceMaskArray
     elif settings.input.mask_source == "yolo":
         try:

@@ -15,7 +15,7 @@ import numpy as np
 from savos_model.config import ComposeConfig
 from savos_model.types import AmodalObject, Frame
 from savos_ros.adaptation import Adaptation
-from savos_ros.conversions import ConversionError, stamp_ns
+from savos_ros.conversions import ConversionError, assumed_text, stamp_ns
 from savos_ros.diagnostics import Health
 from savos_ros.engine import Engine
 from savos_ros.frames import decode, left_out_text
@@ -90,6 +90,7 @@ class Pipeline:
         self._lock = threading.Lock()
         self._compose: ComposeConfig | None = None
         self._reset = self._refine = False
+        self._encoding = ""
         self._fresh = True  # refinement and adaptation do not know the next frame's past
         self._swap: Callable[[], None] | None = None  # puts other weights in force
         self._last: int | None = None  # number of the last answered image
@@ -123,6 +124,7 @@ class Pipeline:
 
         # Messages to arrays; single unusable masks are left out and counted.
         frame, left_out = decode(image, instances, self._config, *flow)
+        self._note_encoding(getattr(image, "encoding", ""))
         frame = self._with_fitting_flow(frame, job.number)
         decoded = time.perf_counter()
 
@@ -160,6 +162,11 @@ class Pipeline:
             text = f"{left_out_text(left_out)} (frame at {frame.stamp_ns} ns)"
             self._warn("masks_left_out", text, 0)
         self._health.answered(time.monotonic(), stages, report.tracks, bool(report.reset))
+
+    def _note_encoding(self, encoding: str) -> None:
+        if encoding != self._encoding and (text := assumed_text(encoding)):
+            self._log.warning(text)
+        self._encoding = encoding
 
     def settle(self) -> None:
         """Do now what was to happen before the next frame; the other threads have ended."""

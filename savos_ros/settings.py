@@ -29,8 +29,9 @@ class InputConfig:
     )
     mask_source: str = setting(
         "label_image",
-        "what arrives on `instances`: label Image, InstanceMaskArray or yolo_msgs/DetectionArray",
-        choices=("label_image", "instance_masks", "yolo"),
+        "what arrives on `instances`: label Image, label CompressedImage (PNG), InstanceMaskArray "
+        "or yolo_msgs/DetectionArray",
+        choices=("label_image", "label_png", "instance_masks", "yolo"),
     )
     label_divisor: int = setting(
         1000,

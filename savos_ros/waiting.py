@@ -14,6 +14,7 @@ REMEDIES = {
     },
     "instances": {
         "sensor_msgs/msg/Image": "set input.mask_source: label_image",
+        "sensor_msgs/msg/CompressedImage": "set input.mask_source: label_png",
         "savos_ros/msg/InstanceMaskArray": "set input.mask_source: instance_masks",
         "yolo_msgs/msg/DetectionArray": "set input.mask_source: yolo",
     },

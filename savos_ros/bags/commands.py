@@ -138,6 +138,8 @@ def run(
         if page:
             page.write(out / REPORT, summary)
     _print_run(summary, out)
+    for note in summary["notes"]:
+        typer.echo(note, err=True)
     for reason, text in summary["examples"].items():
         typer.echo(f"{reason}: {text}", err=True)
     if summary["damage"]:

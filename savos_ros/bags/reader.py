@@ -15,20 +15,25 @@ from savos_ros.bags.pairing import StampGroups
 from savos_ros.bags.restamp import header_stamp
 from savos_ros.bags.storage import open_bag, topics_text
 from savos_ros.bags.types import BagError
-from savos_ros.conversions import ConversionError
+from savos_ros.conversions import ConversionError, assumed_text
 from savos_ros.frames import decode, masks_to_instances
 from savos_ros.settings import InputConfig
 
 IMAGE_KINDS = {"sensor_msgs/msg/Image": "raw", "sensor_msgs/msg/CompressedImage": "compressed"}
 MASK_KINDS = {
     "sensor_msgs/msg/Image": "label_image",
+    "sensor_msgs/msg/CompressedImage": "label_png",
     "savos_ros/msg/InstanceMaskArray": "instance_masks",
     "yolo_msgs/msg/DetectionArray": "yolo",
 }
 TRUTH_KINDS = {"savos_ros/msg/InstanceMaskArray": "instance_masks"}
 USUAL = {
     "image": (recording.IMAGE_TOPIC, recording.COMPRESSED_TOPIC),
-    "instances": (recording.LABELS_TOPIC, recording.MASKS_TOPIC),
+    "instances": (
+        recording.LABELS_TOPIC,
+        recording.MASKS_TOPIC,
+        f"{recording.LABELS_TOPIC}/compressed",
+    ),
     "truth": (recording.TRUTH_TOPIC,),
 }
 PAIRED = ("image", "instances")
@@ -78,6 +83,7 @@ class ReadReport:
         masks_skipped: single masks that could not be used, counted by reason.
         restarts: how often the stamps fell back.
         damage: why reading stopped early, or "".
+        notes: what was assumed of the images, by encoding.
         examples: for each reason of `refused` the text of its first case.
     """
 
@@ -87,6 +93,7 @@ class ReadReport:
     masks_skipped: Counter[str] = field(default_factory=Counter)
     restarts: int = 0
     damage: str = ""
+    notes: dict[str, str] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
 
 
@@ -193,6 +200,8 @@ class BagFrames:
             self.refuse(error.reason, str(error))
             return None
         self.report.masks_skipped.update(skipped)
+        if note := assumed_text(getattr(image, "encoding", "")):
+            self.report.notes.setdefault(image.encoding, note)
         return BagFrame(frame, image.header.frame_id, self._truth(group, frame.image.shape[:2]))
 
     def _truth(self, group: dict[str, bytes], shape: tuple[int, int]) -> list[Instance] | None:

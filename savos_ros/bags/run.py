@@ -244,8 +244,9 @@ def _summary(bag: BagFrames, tally: _Tally, backend: Any, total: int) -> dict:
 
     bag, topics, messages (by topic, as ReadReport has them), model, backend, frames_in, frames_out,
     masks_in, objects_out (by source), refused, masks_skipped, not_completed, resets (counts by
-    reason), examples (first text of a reason of `refused`), damage, time_ms (by stage, p50, p95,
-    p99), miou (by method, `refined` where it is on; None without truth).
+    reason), examples (first text of a reason of `refused`), notes (what was assumed), damage,
+    time_ms (by stage, p50, p95, p99), miou (by method, `refined` where it is on; None without
+    truth).
     """
     report, miou = bag.report, None
     if tally.scores.frames:
@@ -267,6 +268,7 @@ def _summary(bag: BagFrames, tally: _Tally, backend: Any, total: int) -> dict:
         "not_completed": dict(sorted(tally.skipped.items())),
         "resets": dict(sorted(tally.resets.items())),
         "examples": dict(sorted(report.examples.items())),
+        "notes": list(report.notes.values()),
         "damage": report.damage,
         "time_ms": {stage: _percentiles(values) for stage, values in tally.times_ms.items()},
         "miou": miou,

@@ -1,5 +1,6 @@
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 import tiny_scene as scene
@@ -222,6 +223,24 @@ def test_empty_and_ignored_masks_are_frames_without_objects(tmp_path):
     got, report = read(write_pairs(tmp_path / "bag", entries))
     assert [item.frame.instances for item in got] == [[], []]
     assert not report.refused
+
+
+def png(stamp, value=5):
+    data = cv2.imencode(".png", np.full((8, 10), value, np.uint16))[1].tobytes()
+    return message_kit.compressed_image(BagKit(), head(stamp), data, "16UC1; png compressed ")
+
+
+@pytest.mark.parametrize("topic", [f"{LABELS}/compressed", "/my/ids"])
+def test_label_images_may_be_png(tmp_path, topic):
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.add_topic(IMAGE, "sensor_msgs/Image")
+        bag.add_topic(topic, "sensor_msgs/CompressedImage")
+        for stamp in (1, 2):
+            bag.write(IMAGE, stamp, image(stamp, encoding="8UC3"))
+            bag.write(topic, stamp, png(stamp, 7000 + stamp))
+    got, report = read(tmp_path / "bag", Topics(instances="" if "tracker" in topic else topic))
+    assert [item.frame.instances[0].id for item in got] == ["7001", "7002"]
+    assert list(report.notes) == ["8UC3"]
 
 
 def test_broken_truth_does_not_cost_the_frame(tmp_path):

@@ -1,4 +1,3 @@
-import sys
 from types import SimpleNamespace
 
 import cv2
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 from savos_model.image_size import encoded_size
 from savos_ros.conversions import (
     ConversionError,
+    assumed_text,
     compressed_array,
     flow_array,
     image_array,
@@ -130,52 +130,110 @@ def test_bad_images_are_refused_with_reason_and_remedy(source, reason, words):
     assert caught.value.reason == reason
 
 
-@pytest.fixture
-def cv_bridge(monkeypatch):
-    """Puts a module of the same name in cv_bridge's place, whose conversion is the given one."""
-
-    def put(convert):
-        bridge = type("CvBridge", (), {"imgmsg_to_cv2": lambda self, *given: convert(*given)})
-        monkeypatch.setitem(sys.modules, "cv_bridge", SimpleNamespace(CvBridge=bridge))
-
-    return put
+def mosaic(pixels, pattern):
+    """What a sensor with a colour filter sees of rgb pixels."""
+    rows, columns = np.indices(pixels.shape[:2])
+    colour = np.array(["rgb".index(letter) for letter in pattern])[2 * (rows % 2) + columns % 2]
+    return np.take_along_axis(pixels, colour[..., None], 2)[..., 0]
 
 
-def test_other_encodings_are_asked_of_cv_bridge(cv_bridge):
-    asked = []
+def smooth_rgb():
+    ramp = np.linspace(40, 200, 32)
+    planes = np.broadcast_to(ramp[:, None], (32, 32)), np.broadcast_to(ramp, (32, 32))
+    return np.stack([planes[0], planes[1], np.full((32, 32), 90.0)], axis=-1).astype(np.uint8)
 
-    def convert(source, wanted):
-        asked.append((source.encoding, wanted))
-        return picture()
 
-    cv_bridge(convert)
-    array, order = image_array(broken(encoding="bayer_rggb8"), MANY)
-    assert asked == [("bayer_rggb8", "bgr8")] and order == "bgr"
-    assert (array == picture()).all()
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_mosaics_come_out_in_their_colours(pattern, bits):
+    pixels = smooth_rgb()
+    seen = mosaic(pixels, pattern)
+    seen = seen.astype(np.uint16) << 8 if bits == 16 else seen
+    array, order = image_array(message(seen, f"bayer_{pattern}{bits}", padding=6), MANY)
+    assert (array.shape, array.dtype, order) == ((32, 32, 3), np.uint8, "bgr")
+    inside = np.s_[2:-2, 2:-2]
+    assert np.abs(array[inside][..., ::-1].astype(int) - pixels[inside]).max() <= 4
+
+
+def yuv(pixels):
+    """Brightness and colours of rgb pixels in the range of video (BT.601)."""
+    wide = cv2.cvtColor(pixels, cv2.COLOR_RGB2YUV_I420)
+    count = pixels.shape[0] // 2, pixels.shape[1] // 2
+    flat = wide[pixels.shape[0] :].reshape(-1)
+    return wide[: pixels.shape[0]], flat[: count[0] * count[1]], flat[count[0] * count[1] :], count
+
+
+@pytest.mark.parametrize("encoding", ["yuv422", "uyvy", "yuv422_yuy2", "yuyv", "nv12", "nv21"])
+def test_video_formats_come_out_in_their_colours(encoding):
+    pixels = smooth_rgb()
+    luma, u, v, count = yuv(pixels)
+    if encoding.startswith("nv"):
+        pairs = (u, v) if encoding == "nv12" else (v, u)
+        below = np.stack([half.reshape(count) for half in pairs], axis=-1).reshape(count[0], -1)
+        source = message(np.concatenate([luma, below]), encoding, padding=8)
+        source.height = 32
+    else:
+        tall = [np.repeat(half.reshape(count), 2, axis=0) for half in (u, v)]
+        chroma = np.stack(tall, axis=-1).reshape(32, 32)
+        packed = (luma, chroma) if encoding in ("yuv422_yuy2", "yuyv") else (chroma, luma)
+        source = message(np.stack(packed, axis=-1), encoding, padding=8)
+    array, order = image_array(source, MANY)
+    assert (array.shape, order) == ((32, 32, 3), "bgr")
+    assert np.abs(array[..., ::-1].astype(int) - pixels).max() <= 12
+
+
+@pytest.mark.parametrize("encoding", ["rgb16", "bgr16", "rgba16", "bgra16"])
+@pytest.mark.parametrize("big", [False, True])
+def test_deep_colours_keep_their_upper_bits(encoding, big):
+    pixels = picture(6, 8, 4 if "a" in encoding else 3, np.uint16)
+    array, order = image_array(message(pixels, encoding, padding=2, big=big), MANY)
+    assert order == encoding[:3]
+    assert np.array_equal(array, (pixels >> 8)[..., :3])
+
+
+@pytest.mark.parametrize(("encoding", "channels"), [("8UC1", 1), ("8UC3", 3), ("8UC4", 4)])
+def test_types_of_opencv_are_read_and_noted(encoding, channels):
+    pixels = picture(6, 8, channels)
+    array, order = image_array(message(pixels, encoding), MANY)
+    assert order == "bgr"
+    assert np.array_equal(array, pixels[..., :3] if channels > 1 else pixels)
+    assert "bgr8 or rgb8" in assumed_text(encoding)
+    assert assumed_text("bgr8") == assumed_text("") == ""
+
+
+@pytest.mark.parametrize(("encoding", "shape"), [("yuyv", (4, 5, 2)), ("nv12", (6, 3, 1))])
+def test_sides_that_a_format_cannot_have_are_refused(encoding, shape):
+    source = message(picture(*shape), encoding)
+    if encoding == "nv12":
+        source.height = 4
+    with pytest.raises(ConversionError) as caught:
+        image_array(source, MANY)
+    assert caught.value.reason == "image_data"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_label_images_may_come_as_png(dtype):
+    labels = picture(20, 30, 1, dtype)
+    data = cv2.imencode(".png", labels)[1].tobytes()
+    array = label_array(SimpleNamespace(format="16UC1; png compressed ", data=data), MANY)
+    assert array.dtype == dtype and np.array_equal(array, labels)
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("data", "reason"),
     [
-        AttributeError("'numpy.ndarray' object has no attribute 'newbyteorder'"),
-        ModuleNotFoundError("No module named 'cv_bridge.boost'", name="cv_bridge.boost"),
-        TypeError("buffer is too small for requested array"),
+        (cv2.imencode(".jpg", picture(20, 30, 1))[1].tobytes(), "labels_encoding"),
+        (cv2.imencode(".png", picture(20, 30))[1].tobytes(), "labels_encoding"),
+        (cv2.imencode(".png", picture(20, 30, 1))[1].tobytes()[:60], "labels_data"),
+        (b"", "labels_encoding"),
+        (cv2.imencode(".png", np.zeros((200, 200), np.uint8))[1].tobytes(), "image_too_large"),
     ],
+    ids=["jpeg", "colours", "cut", "empty", "large"],
 )
-def test_a_cv_bridge_that_breaks_is_quoted(cv_bridge, error):
-    def convert(source, wanted):
-        raise error
-
-    cv_bridge(convert)
-    with pytest.raises(ConversionError, match="cv_bridge says: ") as caught:
-        image_array(broken(encoding="bayer_rggb8"), MANY)
-    assert str(error) in str(caught.value) and caught.value.reason == "image_encoding"
-
-
-def test_without_cv_bridge_its_package_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cv_bridge", None)
-    with pytest.raises(ConversionError, match=r"install cv_bridge \(ros-"):
-        image_array(broken(encoding="bayer_rggb8"), MANY)
+def test_compressed_labels_that_cannot_be_used(data, reason):
+    with pytest.raises(ConversionError) as caught:
+        label_array(SimpleNamespace(format="png", data=data), 10_000)
+    assert caught.value.reason == reason
 
 
 def test_label_and_flow_encodings_are_named():

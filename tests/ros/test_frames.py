@@ -1,5 +1,6 @@
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -48,6 +49,16 @@ def test_label_image_becomes_instances():
     (item,) = frame.instances
     assert (item.id, item.class_id, item.box) == ("1007", "1", Box(3, 5, 9, 10))
     assert item.mask.all()
+
+
+def test_label_images_may_come_as_png():
+    picture = np.zeros((HEIGHT, WIDTH), np.uint16)
+    picture[5:10, 3:9] = 1007
+    png = cv2.imencode(".png", picture)[1].tobytes()
+    packed = message_kit.compressed_image(kit, head, png, "16UC1; png compressed")
+    frame, skipped = decode(image(), packed, InputConfig(mask_source="label_png"))
+    assert [(item.id, item.box) for item in frame.instances] == [("1007", Box(3, 5, 9, 10))]
+    assert not skipped
 
 
 @pytest.mark.parametrize("value", [0, 65535])

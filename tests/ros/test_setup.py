@@ -32,7 +32,7 @@ IMPORTED_AS = {
 }
 ROS_AND_OURS = {
     *("savos_model", "savos_ros", "training", "rclpy", "rcl_interfaces", "builtin_interfaces"),
-    *("cv_bridge", "diagnostic_msgs", "rosgraph_msgs", "sensor_msgs", "std_msgs", "std_srvs"),
+    *("diagnostic_msgs", "rosgraph_msgs", "sensor_msgs", "std_msgs", "std_srvs"),
     *("lifecycle_msgs", "vision_msgs", "yolo_msgs", "foxglove_msgs"),
     "torchvision",  # RAFT's flow alone; the text of its absence names it
 }
