@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -22,6 +24,7 @@ from savos_model.layers import parameter_shapes, step_flop
 from savos_model.weights import Weights
 from training.results import keep_results
 
+ENGINES = ("onnx", "openvino", "torch", "tensorrt")
 TRACKS = (1, 4, 10, 20, 50)
 NETWORKS = {
     "width 0.5, 32x64": ModelConfig(),
@@ -32,22 +35,38 @@ MATRIX = {"cpu": 1024, "cuda": 8192}  # rows and columns of the product
 
 @dataclass(frozen=True)
 class BenchStepConfig:
-    """How to measure: rounds, seconds for each number in a round, and the engines' settings."""
+    """How to measure: rounds, seconds for each number in a round, and the engines' settings.
+
+    A `precision` other than fp32 is measured next to fp32.
+    """
 
     rounds: int = 7
     seconds: float = 0.3
     threads: int = 1
     device: str = "cpu"
     precision: str = "fp32"
+    tracks: tuple[int, ...] = TRACKS
+    engines: tuple[str, ...] = ENGINES
+
+
+class Measured(NamedTuple):
+    """What is measured: an engine in a precision on one network and number of tracks."""
+
+    network: str
+    tracks: int
+    engine: str
+    precision: str
 
 
 def bench_step(config: BenchStepConfig, out: Path | None = None) -> dict:
     """Measure all engines, networks and numbers of tracks, interleaved in rounds.
 
     Returns:
-        settings, limit_gflops (best over rounds), absent (engines that cannot run here, with the
-        reason) and rows: network, tracks, engine, gflop, ms (median over rounds), rounds_ms and
-        times_limit, the step over the time that its arithmetic takes at the limit.
+        settings, limit_gflops (of a matrix product in config.precision, best over rounds), absent
+        (engines that cannot run here, with the reason) and rows: network, tracks, engine,
+        precision, gflop, ms and cpu_ms (of the clock and of the processor in all threads, medians
+        over rounds), rounds_ms, and times_limit, the step over the time that its arithmetic takes
+        at the limit. On a busy machine compare cpu_ms: the clock counts what other programs take.
 
     Raises:
         BackendError: no engine runs here.
@@ -57,47 +76,50 @@ def bench_step(config: BenchStepConfig, out: Path | None = None) -> dict:
     runs, absent = prepared(config)
     if not runs:
         raise BackendError("; ".join(absent.values()))
-    times: dict[tuple, list[float]] = {key: [] for key in runs}
+    times: dict[Measured, list[tuple[float, float]]] = {key: [] for key in runs}
     rates = []
     for _ in track(range(config.rounds), "measuring", transient=True):
         for flop, product in limits:
-            rates.append(flop / seconds_of(product, config.seconds) / 1e9)
+            rates.append(flop / seconds_of(product, config.seconds)[0] / 1e9)
         for key, run in runs.items():
             times[key].append(seconds_of(run, config.seconds))
     limit = max(rates)
     rows = []
-    for (network, tracks, engine), measured in times.items():
-        gflop = tracks * step_flop(NETWORKS[network]) / 1e9
+    for key, measured in times.items():
+        gflop = key.tracks * step_flop(NETWORKS[key.network]) / 1e9
+        clock, cpu = map(median, zip(*measured, strict=True))
         rows.append(
-            {"network": network, "tracks": tracks, "engine": engine, "gflop": gflop}
-            | {"ms": 1e3 * median(measured), "rounds_ms": [1e3 * t for t in measured]}
-            | {"times_limit": median(measured) * limit / gflop}
+            {**key._asdict(), "gflop": gflop, "ms": 1e3 * clock, "cpu_ms": 1e3 * cpu}
+            | {"rounds_ms": [1e3 * t for t, _ in measured], "times_limit": clock * limit / gflop}
         )
-    report = {"settings": asdict(config), "limit_gflops": limit, "absent": absent, "rows": rows}
+    settings = asdict(config) | {"tracks": list(config.tracks), "engines": list(config.engines)}
+    report = {"settings": settings, "limit_gflops": limit, "absent": absent, "rows": rows}
     keep_results(out, report, 0)
     return report
 
 
 def prepared(
     config: BenchStepConfig,
-) -> tuple[dict[tuple[str, int, str], Callable[[], object]], dict[str, str]]:
-    """A step to call by network, tracks and engine, warmed up; why other engines are absent."""
+) -> tuple[dict[Measured, Callable[[], object]], dict[str, str]]:
+    """A step to call for all that is measured, warmed up; why other engines are absent."""
     runs, absent = {}, {}
-    settings = BackendConfig(
-        device=config.device, precision=config.precision, threads=config.threads
-    )
-    for network, model in NETWORKS.items():
-        weights = random_weights(model)
-        for name in ("onnx", "torch", "tensorrt"):
-            try:
-                candidates(replace(settings, backend=name))  # says what is missing
-                backend = start(name, weights, settings, "")
-            except BackendError as error:
-                absent[name] = str(error)
-                continue
-            for tracks in TRACKS:
-                runs[network, tracks, name] = step_of(backend, weights, tracks)
-                runs[network, tracks, name]()
+    weights = {network: random_weights(model) for network, model in NETWORKS.items()}
+    for name, precision in itertools.product(
+        config.engines, dict.fromkeys(("fp32", config.precision))
+    ):
+        settings = BackendConfig(
+            backend=name, device=config.device, precision=precision, threads=config.threads
+        )
+        try:
+            candidates(settings)  # says what is missing
+            backends = {key: start(name, found, settings, "") for key, found in weights.items()}
+        except BackendError as error:
+            absent[f"{name} {precision}"] = str(error)
+            continue
+        for (network, backend), tracks in itertools.product(backends.items(), config.tracks):
+            run = step_of(backend, weights[network], tracks)
+            runs[Measured(network, tracks, name, precision)] = run
+            run()
     return runs, absent
 
 
@@ -153,14 +175,15 @@ def matrix_products(config: BenchStepConfig) -> list[tuple[float, Callable[[], o
     return [(2.0 * size**3, product) for product in products]
 
 
-def seconds_of(run: Callable[[], object], seconds: float) -> float:
-    """Median time of a call, over as many calls as fit, three at least."""
-    took: list[float] = []
-    while len(took) < 3 or sum(took) < seconds:
-        began = time.perf_counter()
+def seconds_of(run: Callable[[], object], seconds: float) -> tuple[float, float]:
+    """Median times of a call on the clock and of the processor, of as many as fit, at least 3."""
+    took: list[tuple[float, float]] = []
+    while len(took) < 3 or sum(clock for clock, _ in took) < seconds:
+        clock, cpu = time.perf_counter(), time.process_time()
         run()
-        took.append(time.perf_counter() - began)
-    return median(took)
+        took.append((time.perf_counter() - clock, time.process_time() - cpu))
+    clock, cpu = map(median, zip(*took, strict=True))
+    return clock, cpu
 
 
 def print_bench(report: dict, console: Console) -> None:
@@ -171,11 +194,12 @@ def print_bench(report: dict, console: Console) -> None:
         f"matrix product reaches {report['limit_gflops']:.0f} GFLOP/s"
     )
     table = Table(title=title, title_justify="left")
-    for name in ("network", "tracks", "engine", "step [ms]", "times the limit"):
-        table.add_column(name, justify="left" if name in ("network", "engine") else "right")
+    words = ("network", "engine", "precision")
+    for name in (*words, "tracks", "step [ms]", "processor [ms]", "times the limit"):
+        table.add_column(name, justify="left" if name in words else "right")
     for row in report["rows"]:
-        cells = (row["network"], str(row["tracks"]), row["engine"])
-        table.add_row(*cells, f"{row['ms']:.2f}", f"{row['times_limit']:.2f}")
+        cells = (*(row[word] for word in words), str(row["tracks"]))
+        table.add_row(*cells, *(f"{row[key]:.2f}" for key in ("ms", "cpu_ms", "times_limit")))
     console.print(table)
     for name, why in report["absent"].items():
         console.print(f"{name}: {why}", highlight=False)

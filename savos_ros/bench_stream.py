@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from savos_model.backends.choose import start
+from savos_model.backends.choose import candidates, start
 from savos_model.config import BackendConfig, ComposeConfig, StreamConfig, TracksConfig
 from savos_model.instances import from_label_image
 from savos_model.layers import step_flop
@@ -47,6 +47,7 @@ class BenchStreamConfig:
     device: str = setting("cpu", "cpu, cuda or cuda:N")
     precision: str = setting("fp32", "fp32; fp16 on a GPU, bf16 on a CPU")
     seed: int = setting(0, "seed of the scenes", minimum=0)
+    backend: str = setting("auto", "engine; auto takes the first that runs here")
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -81,9 +82,10 @@ def bench_stream(config: BenchStreamConfig, out: Path | None = None) -> dict:
         out: results file (training/results.py); None writes none.
 
     Returns:
-        settings, limit_gflops and copy_gb_s (best over rounds), rows by case (see `figures`),
-        per_track_ms by network (what one more track costs between two numbers of tracks), released
-        (see `against_released`) and absent: what could not be measured, with the reason.
+        settings, engine, limit_gflops and copy_gb_s (best over rounds), rows by case (see
+        `figures`), per_track_ms by network (what one more track costs between two numbers of
+        tracks), released (see `against_released`) and absent: what could not be measured, with the
+        reason.
     """
     absent: dict[str, str] = {}
     runs = {case: runner(case, config) for case in prepared(absent)}
@@ -110,6 +112,7 @@ def bench_stream(config: BenchStreamConfig, out: Path | None = None) -> dict:
     rows = [figures(case, found, max(limits)) for case, found in times.items()]
     report = {
         "settings": dataclasses.asdict(config),
+        "engine": engine(config)[1],
         "limit_gflops": max(limits),
         "copy_gb_s": max(copies),
         "rows": rows,
@@ -131,10 +134,22 @@ def prepared(absent: dict[str, str]) -> list[Case]:
     return cases()
 
 
+def engine(config: BenchStreamConfig) -> tuple[BackendConfig, str]:
+    """Settings and name of the engine that is measured.
+
+    Raises:
+        BackendError: it is not installed.
+    """
+    wanted = BackendConfig(
+        backend=config.backend, threads=config.threads, device=config.device,
+        precision=config.precision,
+    )  # fmt: skip
+    return wanted, candidates(wanted)[0][0]
+
+
 def runner(case: Case, config: BenchStreamConfig) -> Callable[[], dict[str, float]]:
     """What answers the case's next frame and returns the time of each stage [ms]."""
-    wanted = BackendConfig(threads=config.threads, device=config.device, precision=config.precision)
-    name = "onnx" if (config.device, config.precision) == ("cpu", "fp32") else "torch"
+    wanted, name = engine(config)
     tracks = TracksConfig(max_tracks=case.tracks)
     if case.network == SMALL:
         weights, settings = load_weights(wanted.weights), StreamConfig(tracks)
@@ -222,7 +237,7 @@ def seconds(work: Callable[[], object]) -> float:
 def print_bench(report: dict, console: Console) -> None:
     """Print the result of bench_stream."""
     title = (
-        f"Whole frames, {report['settings']['threads']} threads; limits: "
+        f"Whole frames, {report['engine']}, {report['settings']['threads']} threads; limits: "
         f"{report['limit_gflops']:.0f} GFLOP/s, {report['copy_gb_s']:.1f} GB/s copied"
     )
     table = Table(title=title, title_justify="left")

@@ -176,6 +176,10 @@ def bench_step(
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     precision: BenchPrecisionOption = "fp32",
+    tracks: Annotated[list[int] | None, typer.Option(min=1, help="1, 4, 10, 20, 50.")] = None,
+    engine: Annotated[
+        list[str] | None, typer.Option(help="onnx, openvino, torch, tensorrt; all.")
+    ] = None,
 ) -> None:
     """Step of the network on every engine, against what a matrix product reaches here."""
     from rich.console import Console
@@ -183,7 +187,10 @@ def bench_step(
     from savos_ros import bench_step as bench
 
     with engine_commands.errors_as_lines("savos bench step"):
-        config = bench.BenchStepConfig(rounds, seconds, threads, device, precision)
+        config = bench.BenchStepConfig(
+            rounds, seconds, threads, device, precision,
+            tuple(tracks or bench.TRACKS), tuple(engine or bench.ENGINES),
+        )  # fmt: skip
         bench.print_bench(bench.bench_step(config, json), Console())
 
 
@@ -196,6 +203,7 @@ def bench_stream(
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     precision: BenchPrecisionOption = "fp32",
     seed: SeedOption = 0,
+    backend: Annotated[str, typer.Option(help="Engine; auto: the first that runs here.")] = "auto",
 ) -> None:
     """Whole frames by stage, tracks and image size, beside the released design's inference."""
     from rich.console import Console
@@ -203,7 +211,7 @@ def bench_stream(
     from savos_ros import bench_stream as bench
 
     with engine_commands.errors_as_lines("savos bench stream"):
-        config = bench.BenchStreamConfig(rounds, frames, threads, device, precision, seed)
+        config = bench.BenchStreamConfig(rounds, frames, threads, device, precision, seed, backend)
         bench.print_bench(bench.bench_stream(config, json), Console(width=160))
 
 

@@ -32,6 +32,7 @@ def test_report_tells_stages_shares_slopes_and_the_peer(tmp_path, monkeypatch):
     out = tmp_path / "stream.json"
     report = bench.bench_stream(BenchStreamConfig(rounds=2, frames=2, threads=1), out)
     assert read_results(out)["metrics"] == report
+    assert report["engine"] == "onnx"
     rows = {Case(*(row[name] for name in Case._fields)): row for row in report["rows"]}
     assert {case for case in rows if not case.messages} == {
         Case(network, bench.USUAL, tracks)
@@ -65,3 +66,13 @@ def test_pipeline_answers_every_frame_of_the_message_case():
     took = run()
     assert took["network"] > 0 and 0 < took["overhead"] < took["total"]
     assert stream.report.tracks == 2 and not stream.report.reset
+
+
+def test_the_engine_is_chosen_by_name_and_precision(monkeypatch):
+    monkeypatch.setattr("savos_model.backends.choose.installed", lambda module: True)
+    asked = [("auto", "fp32"), ("auto", "bf16"), ("openvino", "fp32"), ("torch", "bf16")]
+    names = [
+        bench.engine(BenchStreamConfig(backend=name, precision=precision))[1]
+        for name, precision in asked
+    ]
+    assert names == ["onnx", "openvino", "openvino", "torch"]
