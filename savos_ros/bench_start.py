@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +15,17 @@ from savos_model.settings import check_settings, setting
 from savos_ros import message_kit
 from savos_ros.bags import recording
 from savos_ros.bench_scene import scene
-from savos_ros.demo_session import START_LIMIT_S, DemoError, NodeProcess, Recorder, environment
+from savos_ros.demo_session import (
+    NODE,
+    START_LIMIT_S,
+    DemoError,
+    NodeProcess,
+    Recorder,
+    environment,
+)
 from savos_ros.qos import profile
 from training.results import keep_results
 
-ACTIVE = re.compile(r"\[(\d+\.\d+)\] .*: active: ")
 SIZE, TRACKS, PERIOD_S = (375, 1242), 10, 0.1
 
 
@@ -47,13 +53,17 @@ class Camera(Recorder):
         super().__init__()
         self._pictures = ((image, "bgr8"), (labels, "16UC1"))
         self._kit = message_kit.RosKit()
+        self.active_s: float | None = None
         self.at_s: float | None = None
 
     def __enter__(self) -> Camera:
         """Connect and begin."""
         from sensor_msgs.msg import Image
+        from std_msgs.msg import Bool
 
         super().__enter__()
+        latched = profile(1, latched=True)
+        self._node.create_subscription(Bool, f"{NODE}/active", self._on_active, latched)
         topics = (recording.IMAGE_TOPIC, recording.LABELS_TOPIC)
         self._topics = [self._node.create_publisher(Image, topic, profile(10)) for topic in topics]
         self._node.create_timer(PERIOD_S, self._send)
@@ -63,6 +73,10 @@ class Camera(Recorder):
         head = message_kit.header(self._kit, time.time_ns(), "camera")
         for topic, (pixels, encoding) in zip(self._topics, self._pictures, strict=True):
             topic.publish(message_kit.image(self._kit, head, pixels, encoding))
+
+    def _on_active(self, message: Any) -> None:
+        if message.data:
+            self.active_s = self.active_s or time.time()
 
     def _on_masks(self, data: bytes) -> None:
         self.at_s = self.at_s or time.time()
@@ -111,16 +125,13 @@ def start(
     with Camera(*pictures) as camera, log.open("w") as output:
         begun_s = time.time()
         with NodeProcess(parameters, output, log) as node:
-            while camera.at_s is None:
+            while camera.at_s is None or camera.active_s is None:
                 node.check()
                 if time.time() - begun_s > START_LIMIT_S:
                     raise DemoError(f"no answer after {START_LIMIT_S:.0f} s: see {log}")
                 time.sleep(0.005)
             node.stop()
-        active = ACTIVE.search(log.read_text())
-        if active is None:
-            raise DemoError("the node's log does not say when it was active")
-        return {"active": float(active[1]) - begun_s, "answer": camera.at_s - begun_s}
+        return {"active": camera.active_s - begun_s, "answer": camera.at_s - begun_s}
 
 
 def summary(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:

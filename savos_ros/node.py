@@ -17,6 +17,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import uninstall_signal_handlers
 from rclpy.utilities import remove_ros_args
+from std_msgs.msg import Bool
 
 from savos_model.backends.interface import BackendError
 from savos_model.settings import SettingError
@@ -30,6 +31,7 @@ from savos_ros.engine import Engine, crop_advice, load_engine, progress
 from savos_ros.inputs import message_classes
 from savos_ros.parameters import NodeParameters
 from savos_ros.pipeline import Job
+from savos_ros.qos import profile
 from savos_ros.settings import NodeSettings
 from savos_ros.status import status_message
 
@@ -74,6 +76,9 @@ class AmodalNode(LifecycleNode):
             self._declared.settings.diagnostics.period_s, self._report, clock=self._steady
         )
         self._watch_timer = self.create_timer(WATCH_PERIOD_S, self._watch, clock=self._steady)
+        # Latched, as ~/transition_event is not: who starts later learns the state too.
+        self._announcer = self.create_publisher(Bool, "~/active", profile(1, latched=True))
+        self._announcer.publish(Bool(data=False))
         services.offer(self, lambda: self._active)
 
     @property
@@ -129,6 +134,7 @@ class AmodalNode(LifecycleNode):
         self.get_logger().info(
             f"active: {topics} -> {self.resolve_topic_name('~/masks')}, ~/overlay"
         )
+        self._announcer.publish(Bool(data=True))
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -174,6 +180,8 @@ class AmodalNode(LifecycleNode):
         if self._active is None:
             return
         active, self._active = self._active, None
+        if self.context.ok():
+            self._announcer.publish(Bool(data=False))
         if not active.disconnect():
             self.get_logger().error("a frame is still in work after 30 s: restart the node")
 

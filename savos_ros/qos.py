@@ -20,13 +20,13 @@ from savos_ros.waiting import Peer
 INPUT_DEPTH, OUTPUT_DEPTH = 10, 5
 
 
-def profile(depth: int, reliable: bool = True) -> QoSProfile:
-    """Return a volatile keep-last profile."""
+def profile(depth: int, reliable: bool = True, latched: bool = False) -> QoSProfile:
+    """Return a keep-last profile; `latched` ones send the newest message to late subscribers."""
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
         depth=depth,
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-        durability=DurabilityPolicy.VOLATILE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )
 
 
