@@ -70,6 +70,13 @@ def play(
     restamp: Annotated[
         bool, typer.Option("--restamp", help="Move stamps to the present, as of a live camera.")
     ] = False,
+    follow: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Full name of an amodal node (may be repeated): wait until it is active, "
+            "then play no faster than it answers."
+        ),
+    ] = None,
 ) -> None:
     """Play a bag onto ROS topics at its pace; Ctrl-C ends it."""
     with clear_errors():
@@ -77,13 +84,22 @@ def play(
         from savos_ros.bags.play import play as play_bag
 
         options = PlayOptions(
-            rate, loop, clock, parse_remaps(remap or ()), tuple(topic or ()), wait, restamp=restamp
+            rate,
+            loop,
+            clock,
+            parse_remaps(remap or ()),
+            tuple(topic or ()),
+            wait,
+            restamp=restamp,
+            follow=tuple(follow or ()),
         )
         played = play_bag(bag, options)
     for name, kind in played.skipped.items():
         typer.echo(f"not played: {name}, its type {kind} is not installed", err=True)
     for name in played.silent:
         typer.echo(f"nobody subscribed to {name} while waiting", err=True)
+    if played.unanswered:
+        typer.echo(f"{played.unanswered} frames were not answered in time", err=True)
     print_counts("stopped" if played.stopped else "played", played.counts)
     if played.damage:
         _fail(played.damage)

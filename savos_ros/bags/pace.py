@@ -24,6 +24,11 @@ class Pace:
         self._rate, self._stop, self._tick = rate, stop, tick
         self._start: tuple[int, float] | None = None
 
+    def delay(self, seconds: float) -> None:
+        """Move all that is still to come by so much time of the wall [s]."""
+        if self._start is not None:
+            self._start = self._start[0], self._start[1] + seconds
+
     def wait_until(self, stamp_ns: int) -> bool:
         """Wait for the time of a message [ns]; False when stopped."""
         if self._start is None:

@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from savos_ros.bags.follow import Followers
 from savos_ros.bags.pace import Pace
 from savos_ros.bags.progress import progress_bar
 from savos_ros.bags.restamp import Restamp, begins_with_header
@@ -40,6 +41,8 @@ class PlayOptions:
         topics: topics to play; all when empty.
         wait_s: longest wait for subscribers; 0 for none [s].
         node_name: name of the player's node.
+        follow: full names of amodal nodes: wait until they are active, then play no faster than
+            they answer.
         restamp: move the header stamps by one offset, so that the first message is stamped "now":
             nodes without use_sim_time then see a live camera, and can measure latency.
     """
@@ -52,6 +55,7 @@ class PlayOptions:
     wait_s: float = 0.0
     node_name: str = "savos_play"
     restamp: bool = False
+    follow: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0.01 <= self.rate <= 100.0:
@@ -62,6 +66,8 @@ class PlayOptions:
             raise BagError(
                 "restamp makes stamps of the present: leave out clock, and play at rate 1"
             )
+        if self.restamp and self.follow:
+            raise BagError("follow delays messages, restamp plays them in time: leave one out")
 
 
 @dataclass
@@ -74,6 +80,7 @@ class Played:
         silent: topics that had no subscriber when playing began.
         damage: why reading stopped early, or "".
         stopped: whether a signal ended it.
+        unanswered: frames that a followed node did not answer in time.
         offset_ns: what restamp added to the stamps of the last pass [ns].
     """
 
@@ -82,6 +89,7 @@ class Played:
     silent: list[str] = field(default_factory=list)
     damage: str = ""
     stopped: bool = False
+    unanswered: int = 0
     offset_ns: int = 0
 
 
@@ -104,17 +112,22 @@ def play(path: str | Path, options: PlayOptions) -> Played:
             publishers = _publishers(node, bag, topics, options, played)
             if not publishers:
                 raise BagError(f"{path}: no message type is installed here: {played.skipped}")
+            followers = Followers(node, options.follow, stop)
+            followers.wait_until_active()
             if options.wait_s:
                 _wait_for_subscribers(publishers.values(), options.wait_s, stop, played)
+            followers.find_inputs(publishers)
             clock = _clock_publisher(node) if options.clock else None
             while not stop.is_set():
                 pace = Pace(options.rate, stop, clock)
                 restamp = Restamp(_headed(bag, publishers)) if options.restamp else None
-                _play_once(bag, publishers, pace, restamp, played)
+                _play_once(bag, publishers, pace, restamp, followers, played)
+                followers.end_pass()
                 if not options.loop or played.damage:
                     break
-            played.stopped = stop.is_set()
+            played.stopped, played.unanswered = stop.is_set(), followers.given_up
             _finish(publishers.values(), played)
+            followers.close()
     return played
 
 
@@ -138,6 +151,7 @@ def _play_once(
     publishers: dict[str, Any],
     pace: Pace,
     restamp: Restamp | None,
+    followers: Followers,
     played: Played,
 ) -> None:
     total = sum(bag.topics[topic].msgcount for topic in publishers)
@@ -146,12 +160,15 @@ def _play_once(
         for topic, stamp, data in bag.messages(set(publishers)):
             if not pace.wait_until(stamp):
                 break
+            pace.delay(followers.hold())
             publisher = publishers[topic]
-            if restamp is not None:
-                data = restamp(topic, stamp, bytes(data))
-                played.offset_ns = restamp.offset_ns
             # bytes go out as they are; any other type would be converted field by field
-            publisher.publish(data if isinstance(data, bytes) else bytes(data))
+            data = bytes(data)
+            if restamp is not None:
+                data = restamp(topic, stamp, data)
+                played.offset_ns = restamp.offset_ns
+            followers.sent(topic, data)
+            publisher.publish(data)
             played.counts[publisher.topic_name] += 1
             bar.advance(task)
     played.damage = "; ".join(bag.damage)
