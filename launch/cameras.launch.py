@@ -14,10 +14,11 @@ from launch.actions import (
 )
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
+from rclpy.exceptions import InvalidNamespaceException
+from rclpy.validate_namespace import validate_namespace
 
 from savos_ros.paths import share_dir
 
-# Other arguments of amodal.launch.py (params_file, backend, fastdds, ...) reach each node by name.
 CAMERAS = DeclareLaunchArgument(
     "cameras", default_value="front,left,right", description="namespaces, with commas"
 )
@@ -40,20 +41,38 @@ ARGUMENTS = (
         description="true: start a node that ended again; false: end all cameras with it",
     ),
 )
+OF_ONE_NODE = {"namespace", "bag", "rate", "loop"}
+
+
+def names(listed: str) -> list[str]:
+    """Names of the cameras, checked: one that is refused late leaves other nodes behind."""
+    cameras = [name.strip() for name in listed.split(",")]
+    if "" in cameras or len(set(cameras)) < len(cameras):
+        raise ValueError(f"cameras:={listed} must be different names with commas between them")
+    for camera in cameras:
+        try:
+            validate_namespace(f"/{camera}")
+        except InvalidNamespaceException as error:
+            why = str(error).splitlines()[0].rstrip(":")
+            raise ValueError(f"cameras:={listed}: {camera} cannot be a namespace: {why}") from None
+    return cameras
 
 
 def start(context: LaunchContext) -> list[Action]:
     """Include the launch file of one node for each camera, in a scope of its own."""
-    listed = LaunchConfiguration(CAMERAS.name).perform(context)
-    cameras = [name.strip() for name in listed.split(",")]
-    if "" in cameras or len(set(cameras)) < len(cameras):
-        raise ValueError(f"cameras:={listed} must be different names with commas between them")
+    cameras = names(LaunchConfiguration(CAMERAS.name).perform(context))
+    if context.launch_configurations.get("bag"):
+        node = context.launch_configurations["node_name"]
+        follow = " ".join(f"--follow /{camera}/{node}" for camera in cameras)
+        raise ValueError(
+            "bag: each node would play it. Give use_sim_time:=true here, and in another terminal "
+            f"savos play BAG --clock {follow}"
+        )
     values = {a.name: LaunchConfiguration(a.name).perform(context) for a in ARGUMENTS}
-    source = PythonLaunchDescriptionSource(str(share_dir() / "launch" / "amodal.launch.py"))
     return [
         GroupAction([
             IncludeLaunchDescription(
-                source,
+                source(),
                 launch_arguments={
                     "namespace": camera,
                     **{name: text.replace("{camera}", camera) for name, text in values.items()},
@@ -64,6 +83,15 @@ def start(context: LaunchContext) -> list[Action]:
     ]  # fmt: skip
 
 
+def source() -> PythonLaunchDescriptionSource:
+    """The launch file of one node."""
+    return PythonLaunchDescriptionSource(str(share_dir() / "launch" / "amodal.launch.py"))
+
+
 def generate_launch_description() -> LaunchDescription:
     """Entry point of the launch system."""
-    return LaunchDescription([CAMERAS, *ARGUMENTS, OpaqueFunction(function=start)])
+    own = {argument.name for argument in ARGUMENTS} | OF_ONE_NODE
+    others = source().get_launch_description(LaunchContext()).get_launch_arguments()
+    # These reach each node by name.
+    inherited = [argument for argument in others if argument.name not in own]
+    return LaunchDescription([CAMERAS, *ARGUMENTS, *inherited, OpaqueFunction(function=start)])

@@ -1,19 +1,22 @@
-"""Replays a bag made by `savos kitti-to-bag`: player, node and RViz.
+"""Replays a bag made by `savos kitti-to-bag`: player, node and, where it is installed, RViz.
 
 ros2 launch savos_ros kitti_replay.launch.py bag:=kitti_0001
 """
 
-from launch import LaunchDescription
+from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration
 
 from savos_ros.paths import share_dir
 
-# Other arguments of amodal.launch.py may be given too: they reach it by name.
 ARGUMENTS = (
     DeclareLaunchArgument("bag", description="rosbag2 made by `savos kitti-to-bag`"),
-    DeclareLaunchArgument("rviz", default_value="true", description="open RViz"),
+    DeclareLaunchArgument(
+        "rviz",
+        default_value="auto",
+        choices=["auto", "true", "false"],
+        description="open RViz; auto: where it is installed and there is a display",
+    ),
     DeclareLaunchArgument(
         "fastdds",
         default_value="true",
@@ -24,8 +27,9 @@ ARGUMENTS = (
 
 def generate_launch_description() -> LaunchDescription:
     """Entry point of the launch system."""
-    amodal = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(str(share_dir() / "launch" / "amodal.launch.py")),
-        launch_arguments={a.name: LaunchConfiguration(a.name) for a in ARGUMENTS}.items(),
-    )
-    return LaunchDescription([*ARGUMENTS, amodal])
+    amodal = PythonLaunchDescriptionSource(str(share_dir() / "launch" / "amodal.launch.py"))
+    own = {argument.name for argument in ARGUMENTS}
+    others = amodal.get_launch_description(LaunchContext()).get_launch_arguments()
+    # All arguments reach the included file by name.
+    inherited = [argument for argument in others if argument.name not in own]
+    return LaunchDescription([*ARGUMENTS, *inherited, IncludeLaunchDescription(amodal)])

@@ -1,5 +1,7 @@
 """Runs the launch files for real; needs launch_pytest, which comes with ROS 2."""
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -20,10 +22,9 @@ import launch_pytest  # noqa: E402
 import rclpy  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from launch import LaunchContext, LaunchDescription  # noqa: E402
-from launch.actions import IncludeLaunchDescription, RegisterEventHandler  # noqa: E402
-from launch.event_handlers import OnProcessExit, OnProcessIO  # noqa: E402
-from launch.events.process import ProcessIO  # noqa: E402
+from launch.actions import IncludeLaunchDescription, LogInfo  # noqa: E402
 from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
+from launch.utilities import perform_substitutions  # noqa: E402
 from launch_pytest.actions import ReadyToTest  # noqa: E402
 from lifecycle_msgs.srv import GetState  # noqa: E402
 from savos_ros.msg import AmodalMaskArray  # noqa: E402
@@ -43,8 +44,7 @@ def included(name: str, **arguments: str) -> IncludeLaunchDescription:
 
 def write_params(folder: Path, weights: str) -> str:
     path = folder / "params.yaml"
-    # A queue for all frames: a busy machine must not fail the test.
-    values = {"model": {"weights": weights}, "input": {"queue_depth": 2 * FRAMES}}
+    values = {"model": {"weights": weights}}
     path.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
     return str(path)
 
@@ -126,8 +126,9 @@ def load(name: str) -> LaunchDescription:
 def test_every_argument_has_a_text_and_a_default_that_works_unedited():
     arguments = {a.name: a for a in load("amodal").get_launch_arguments()}
     assert set(arguments) == {
-        "image", "instances", "image_transport", "params_file", "namespace", "backend", "autostart",
-        "respawn", "bag", "rviz", "fastdds",
+        "image", "instances", "image_transport", "params_file", "namespace", "node_name", "weights",
+        "backend", "device", "autostart", "respawn", "log_level", "use_sim_time", "bag", "rate",
+        "loop", "rviz", "fastdds",
     }  # fmt: skip
     for argument in arguments.values():
         assert argument.description and argument.default_value is not None, argument.name
@@ -138,66 +139,189 @@ def test_replay_needs_a_bag_alone():
     assert [a.name for a in arguments if a.default_value is None] == ["bag"]
 
 
-@pytest.mark.parametrize(
-    ("argument", "words"),
-    [
-        ({"params_file": "/no/such.yaml"}, "params_file:=/no/such.yaml does not exist"),
-        ({"bag": "/no/such_bag"}, "bag:=/no/such_bag does not exist"),
-        ({"fastdds": "/no/such.xml"}, "fastdds:=/no/such.xml does not exist"),
-    ],
-)
-def test_a_path_that_does_not_exist_is_told_by_the_name_of_its_argument(argument, words):
+def test_the_other_files_show_the_arguments_that_they_pass_on():
+    wanted, replay, cameras = (
+        {argument.name for argument in load(name).get_launch_arguments()}
+        for name in ("amodal", "kitti_replay", "cameras")
+    )
+    assert replay == wanted
+    assert cameras == wanted - {"namespace", "bag", "rate", "loop"} | {"cameras"}
+
+
+def test_rviz_asks_for_reliable_images():
+    tree = yaml.safe_load((ROOT / "config" / "amodal.rviz").read_text())
+    topics = [display["Topic"] for display in tree["Visualization Manager"]["Displays"]]
+    assert [topic["Reliability Policy"] for topic in topics] == ["Reliable", "Reliable"]
+
+
+def actions_of(name: str, **arguments: str) -> list:
+    """What a launch file would run with these arguments."""
     context = LaunchContext()
-    entities = load("amodal").entities
-    context.launch_configurations.update(argument)
-    for declared in entities[:-1]:
-        declared.execute(context)
-    with pytest.raises(FileNotFoundError, match=words):
-        entities[-1].execute(context)
-
-
-@launch_pytest.fixture
-def with_bag(params_file, bag):
-    arguments = {"params_file": params_file, "bag": bag, "namespace": "front", "fastdds": "true"}
-    return LaunchDescription([included("amodal", **arguments), ReadyToTest()])
-
-
-@pytest.mark.launch(fixture=with_bag)
-def test_the_node_becomes_active_and_answers_every_frame_of_the_bag(with_bag, watch):
-    watcher = watch("/front/savos")
-    assert wait_until(lambda: len(watcher.masks) >= FRAMES), len(watcher.masks)
-    assert watcher.state() == "active"
-    stamps = [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in watcher.masks]
-    assert stamps == [scene.START_NS + i * scene.PERIOD_NS for i in range(FRAMES)]
-    assert {mask.id for message in watcher.masks for mask in message.masks} == {"1001", "2001"}
-
-
-@launch_pytest.fixture
-def replay(params_file, bag):
-    arguments = {"params_file": params_file, "bag": bag, "rviz": "false"}
-    return LaunchDescription([included("kitti_replay", **arguments), ReadyToTest()])
-
-
-@pytest.mark.launch(fixture=replay)
-def test_replay_answers_the_bag(replay, watch):
-    watcher = watch("/savos")
-    assert wait_until(lambda: len(watcher.masks) >= FRAMES), len(watcher.masks)
-
-
-def run_cameras(**arguments: str) -> list:
-    context = LaunchContext()
-    entities = load("cameras").entities
+    entities = load(name).entities
     context.launch_configurations.update(arguments)
     for declared in entities[:-1]:
         declared.execute(context)
     return entities[-1].execute(context)
 
 
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ({"params_file": "/no/such.yaml"}, "params_file:=/no/such.yaml does not exist"),
+        ({"bag": "/no/such_bag"}, "bag:=/no/such_bag does not exist"),
+        ({"fastdds": "/no/such.xml"}, "fastdds:=/no/such.xml does not exist"),
+        ({"namespace": "front-left"}, "namespace:=front-left cannot be used"),
+        ({"node_name": "a/b"}, "node_name:=a/b cannot be used"),
+        ({"image": "/cam//image"}, "image:=/cam//image cannot be used"),
+        ({"instances": "9"}, "instances:=9 cannot be used"),
+        ({"bag": str(ROOT), "rate": "fast"}, "rate:=fast must be a number"),
+        ({"bag": str(ROOT), "rate": "0"}, "rate:=0 must be a number"),
+        ({"rviz": "true"}, "rviz:=true cannot be done: rviz2 is not installed"),
+    ],
+)
+def test_what_cannot_be_started_is_refused_before_anything_runs(
+    argument, words, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))  # no package at all
+    with pytest.raises((OSError, ValueError), match=words):
+        actions_of("amodal", **argument)
+
+
+@pytest.mark.parametrize("display", ["", ":0"])
+def test_rviz_auto_says_why_it_is_not_started(monkeypatch, tmp_path, display):
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
+    monkeypatch.setenv("DISPLAY", display)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    program = tmp_path / "lib" / "rviz2" / "rviz2"
+    if not display:  # installed then, but of no use
+        mark = tmp_path / "share" / "ament_index" / "resource_index" / "packages" / "rviz2"
+        for path in (program, mark):
+            path.parent.mkdir(parents=True)
+            path.touch()
+    (log,) = [a for a in actions_of("amodal", rviz="auto") if isinstance(a, LogInfo)]
+    text = perform_substitutions(LaunchContext(), log.msg)
+    assert ("rviz2 is not installed" if display else "there is no display") in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, False),
+        ({"bag": str(ROOT)}, True),
+        ({"use_sim_time": "true"}, True),
+        ({"bag": str(ROOT), "use_sim_time": "false"}, False),
+    ],
+)
+def test_simulated_time_comes_with_a_bag_or_when_asked_for(arguments, expected, tmp_path):
+    node = actions_of("amodal", node_name="other", weights="w", **arguments)[0]
+    context = LaunchContext()
+    node._perform_substitutions(context)
+    given = {}
+    for part, is_file in node._Node__expanded_parameter_arguments:
+        if is_file and "launch_params" in part:
+            (tree,) = yaml.safe_load(Path(part).read_text()).values()
+            given |= tree["ros__parameters"]
+    assert given["use_sim_time"] is expected and given["model.weights"] == "w"
+    assert node.node_name == "/other"
+
+
+# Runs a launch file as `ros2 launch` does; prints the status of the launch service.
+PROGRAM = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+source = PythonLaunchDescriptionSource(sys.argv[1])
+given = [text.split(":=") for text in sys.argv[2:]]
+service = LaunchService()
+service.include_launch_description(
+    LaunchDescription([IncludeLaunchDescription(source, launch_arguments=given)])
+)
+sys.exit(service.run())
+"""
+
+
+def launched(name: str, *arguments: str) -> tuple[int, str]:
+    """Status and output of a launch that ends by itself."""
+    command = [sys.executable, "-c", PROGRAM, str(ROOT / "launch" / f"{name}.launch.py")]
+    done = subprocess.run(
+        [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=100
+    )
+    return done.returncode, done.stdout.decode()
+
+
+def test_a_failed_start_fails_the_launch_with_the_cause(tmp_path):
+    params_file = write_params(tmp_path, str(tmp_path / "gone.safetensors"))
+    status, text = launched("amodal", f"params_file:={params_file}")
+    assert status == 1, text
+    assert "cannot configure: model.weights" in text and "gone.safetensors" in text
+    assert "ended with status 1" in text
+
+
+def test_a_camera_that_cannot_be_a_namespace_starts_no_node():
+    status, text = launched("cameras", "cameras:=front,rear-left")
+    assert status == 1 and "rear-left cannot be a namespace" in text
+    assert "process started" not in text
+
+
+def full_pass(watcher: Watcher) -> list:
+    """Masks of one pass over the bag without a gap; [] until there is one.
+
+    A watcher may be discovered after the first frames: the bag is played in a loop.
+    """
+    wanted = [scene.START_NS + i * scene.PERIOD_NS for i in range(FRAMES)]
+    stamps = [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in watcher.masks]
+    for begin in range(len(stamps) - FRAMES + 1):
+        if stamps[begin : begin + FRAMES] == wanted:
+            return watcher.masks[begin : begin + FRAMES]
+    return []
+
+
+@launch_pytest.fixture
+def with_bag(params_file, bag):
+    arguments = {"params_file": params_file, "bag": bag, "namespace": "front", "loop": "true"}
+    return LaunchDescription([included("amodal", **arguments), ReadyToTest()])
+
+
+@pytest.mark.launch(fixture=with_bag)
+def test_the_node_becomes_active_and_answers_every_frame_of_the_bag(with_bag, watch):
+    watcher = watch("/front/savos")
+    assert wait_until(lambda: full_pass(watcher)), len(watcher.masks)
+    assert watcher.state() == "active"
+    ids = {mask.id for message in full_pass(watcher) for mask in message.masks}
+    assert ids == {"1001", "2001"}
+
+
+@launch_pytest.fixture
+def replay(params_file, bag):
+    # Forty times as fast as the camera was: the player waits for the node.
+    arguments = {"params_file": params_file, "bag": bag, "rate": "40", "loop": "true"}
+    return LaunchDescription([included("kitti_replay", **arguments), ReadyToTest()])
+
+
+@pytest.mark.launch(fixture=replay)
+def test_replay_answers_every_frame_however_fast_it_is_played(replay, watch):
+    watcher, dropped = watch("/savos"), []
+
+    def hear(message):
+        values = {item.key: item.value for status in message.status for item in status.values}
+        dropped.append(values.get("drops", "0"))
+
+    watcher.node.create_subscription(DiagnosticArray, "/diagnostics", hear, 10)
+    assert wait_until(lambda: full_pass(watcher) and len(dropped) > 2), len(watcher.masks)
+    assert set(dropped) == {"0"}
+
+
 def test_cameras_are_different_names():
-    assert len(run_cameras()) == 3
+    assert len(actions_of("cameras")) == 3
     for cameras in ("front,front", "front,,left", ""):
         with pytest.raises(ValueError, match="different names with commas"):
-            run_cameras(cameras=cameras)
+            actions_of("cameras", cameras=cameras)
+
+
+def test_cameras_play_no_bag_each():
+    with pytest.raises(ValueError, match="--follow /front/savos --follow /left/savos"):
+        actions_of("cameras", cameras="front,left", bag="some")
 
 
 @launch_pytest.fixture
@@ -241,29 +365,3 @@ def test_without_autostart_the_node_waits_unconfigured(by_hand, watch):
     assert wait_until(watcher.client.service_is_ready)
     time.sleep(1)
     assert watcher.state() == "unconfigured"
-
-
-@launch_pytest.fixture
-def wrong_weights(tmp_path):
-    params_file = write_params(tmp_path, str(tmp_path / "gone.safetensors"))
-    told, exits = [], []
-
-    def hear(event: ProcessIO) -> None:
-        told.append(event.text.decode())
-
-    handlers = [
-        OnProcessIO(on_stdout=hear, on_stderr=hear),
-        OnProcessExit(on_exit=lambda event, context: exits.append(event.returncode)),
-    ]
-    listening = [RegisterEventHandler(handler) for handler in handlers]
-    launched = included("amodal", params_file=params_file)
-    return LaunchDescription([*listening, launched, ReadyToTest()]), told, exits
-
-
-@pytest.mark.launch(fixture=wrong_weights)
-def test_a_failed_start_ends_the_launch_with_the_cause(wrong_weights):
-    _, told, exits = wrong_weights
-    assert wait_until(lambda: exits)
-    assert exits == [1]
-    assert "cannot configure: model.weights" in "".join(told)
-    assert "gone.safetensors" in "".join(told)

@@ -295,7 +295,9 @@ def test_ros2_run_finds_the_node_and_the_command():
         assert os.access(ROOT / name, os.X_OK)
         # that of an active virtual environment, in which pip has put what rosdep lacks
         assert (ROOT / name).read_text().startswith("#!/usr/bin/env python3\n")
-    assert "install(PROGRAMS scripts/savos DESTINATION bin)" in text  # on PATH of the workspace
+    assert (
+        "install(PROGRAMS scripts/savos scripts/savos_node DESTINATION bin)" in text
+    )  # on PATH of the workspace
 
 
 def test_the_command_of_a_workspace_says_what_to_install():
