@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
+@torch.no_grad()
 def average_into(average: dict[str, Tensor], net: nn.Module, decay: float) -> None:
-    """Exponential moving average of the weights, in place."""
-    for name, value in net.state_dict().items():
-        average[name].lerp_(value, 1 - decay)
+    """Update an exponential moving average of the weights, in place and in one call."""
+    state = net.state_dict()
+    torch._foreach_lerp_([average[name] for name in state], list(state.values()), 1 - decay)

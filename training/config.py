@@ -51,7 +51,7 @@ class TrainConfig:
     without: str = setting("", "part of the network that is switched off", choices=("", *PARTS))
     validate_every: int = setting(500, "steps between validations", minimum=1)
     seed: int = setting(0, "seed of everything", minimum=0)
-    bf16: bool = setting(True, "bfloat16 convolutions")
+    bf16: bool = setting(True, "bfloat16 convolutions, where the processor has that")
     start: str = setting("", "weights to start from: shipped name or .safetensors file")
     name: str = setting("trained", "short name stored with the weights")
 

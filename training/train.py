@@ -41,6 +41,7 @@ from training.distributed import Ranks, joined, share, summed
 from training.pictures import contact_sheet
 from training.run_data import RunData, open_data
 from training.run_log import LOG, RunLog
+from training.speed import has_bf16
 from training.start import start_arrays
 from training.windows import ahead
 
@@ -108,7 +109,8 @@ def validate(net: SavosNet, run: RunConfig, data: RunData, ranks: Ranks) -> dict
     sums = torch.zeros(len(Losses._fields) + 1, device=ranks.device)
     for number in share(data.held_groups, ranks):
         targets = make_targets(data.held(number), run, number)
-        losses = savos_losses(net, targets, run.loss, bf16=run.train.bf16)
+        bf16 = run.train.bf16 and has_bf16(ranks.device)
+        losses = savos_losses(net, targets, run.loss, bf16=bf16)
         sums += len(targets.boxes) * torch.stack([*losses, torch.ones_like(losses.mask)])
     *losses, count = summed(sums, ranks)
     return figures(Losses(*(loss / count for loss in losses)), run.loss)
@@ -124,7 +126,8 @@ def new_learner(run: RunConfig, device: torch.device) -> Learner:
     net = net.to(device, memory_format=torch.channels_last)
     constrain(net, run.train.without)
     average = {name: value.clone() for name, value in net.state_dict().items()}
-    return Learner(net, average, torch.optim.Adam(net.parameters(), lr=run.train.learning_rate))
+    optimiser = torch.optim.Adam(net.parameters(), lr=run.train.learning_rate, fused=True)
+    return Learner(net, average, optimiser)
 
 
 def begin(out: Path, resume: bool, learner: Learner, settings: dict) -> Reached:
@@ -210,7 +213,8 @@ def train(run: RunConfig, out: Path, *, resume: bool = False) -> Path:
     with joined(machine.device) as ranks:
         data, learner, settings, (begun, best) = set_up(run, out, resume, ranks)
         net, average, optimiser = learner
-        averaged, objective = copy.deepcopy(net), Objective(net, run.loss, config.bf16)
+        bf16 = config.bf16 and has_bf16(ranks.device)
+        averaged, objective = copy.deepcopy(net), Objective(net, run.loss, bf16)
         fixed = make_targets(data.held(0), run, 0)  # shown in pictures
         if ranks.count > 1:
             objective = DistributedDataParallel(objective)
