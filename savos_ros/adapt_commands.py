@@ -24,7 +24,7 @@ from savos_ros.options import (
 )
 
 if TYPE_CHECKING:
-    from training.adapt import AdaptConfig
+    from training.adapt.adapt import AdaptConfig
 
 app = typer.Typer(no_args_is_help=True, help="Adapt weights to one video each, and score the gain.")
 
@@ -46,7 +46,7 @@ DeviceOption = Annotated[str | None, typer.Option(help="Of the adaptation: cpu, 
 
 def _config(**options: Any) -> AdaptConfig:
     """Settings out of the options that were given."""
-    from training.adapt import AdaptConfig
+    from training.adapt.adapt import AdaptConfig
 
     return AdaptConfig(**given(**options))
 
@@ -76,7 +76,7 @@ def adapt_fishbowl(
     --weights runs/unseen/best.safetensors --json docs/results/adapt_BigFishB.json
     """
     with one_line_errors():
-        from training.adapt_fishbowl import adapt_fishbowl
+        from training.adapt.fishbowl import adapt_fishbowl
 
         config = _config(
             learning_rate=learning_rate, max_iterations=iterations, stop_gain=stop_gain,
@@ -114,7 +114,7 @@ def adapt_kitti_boxes(
     Example: savos adapt kitti-boxes --data kitti_mots --sequences 0000,0001
     """
     with one_line_errors():
-        from training.adapt_kitti import adapt_kitti
+        from training.adapt.kitti import adapt_kitti
 
         config = _config(
             learning_rate=learning_rate, max_iterations=iterations, stop_gain=stop_gain,
@@ -155,7 +155,7 @@ def adapt_kins_video_car(
     instances_train.json --mapping mapping --json out.json
     """
     with one_line_errors():
-        from training.adapt_kins import adapt_kins
+        from training.adapt.kins import adapt_kins
         from training.data.kins_drives import annotated_drives, truth_source
 
         config = _config(
@@ -191,8 +191,8 @@ def adapt_curve(
     --weights runs/unseen/best.safetensors --json docs/results/adapt_curve.json
     """
     with one_line_errors():
-        from training.adapt_curve import adapt_curve
-        from training.evaluate_fishbowl import ClipJob
+        from training.adapt.curve import adapt_curve
+        from training.evaluate.fishbowl import ClipJob
 
         config = _config(
             learning_rate=learning_rate, max_iterations=iterations, measure_every=every,

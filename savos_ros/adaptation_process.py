@@ -16,7 +16,7 @@ from savos_model.adaptation_link import SiteError
 
 HANG_S = 600  # it has the lowest priority: on a busy machine five iterations can take minutes
 END_S = 10.0
-WORKER = "training.site_worker"
+WORKER = "training.adapt.worker"
 Result = TypeVar("Result")
 
 

@@ -111,7 +111,7 @@ def weights_calibrate(
 ) -> None:
     """Make confidence honest: fit its temperature on visible pixels hidden artificially."""
     with one_line_errors():
-        from training.calibrate import calibrate
+        from training.adapt.calibrate import calibrate
 
         stores = [Path(store) for store in names_of(data)]
         calibrate(weights, stores, out, name, json)

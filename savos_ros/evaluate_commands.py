@@ -58,7 +58,7 @@ def evaluate_fishbowl(
     Example: savos evaluate fishbowl --data fishbowl/val --json out.json
     """
     with one_line_errors():
-        from training.evaluate_fishbowl import evaluate_fishbowl
+        from training.evaluate.fishbowl import evaluate_fishbowl
 
         evaluate_fishbowl(
             data, names_of(methods), ours_of(weights, mode, flow), json,
@@ -111,7 +111,7 @@ def evaluate_kins_video_car(
     """
     with one_line_errors():
         from training.data.kins_drives import annotated_drives, truth_source
-        from training.evaluate_kins import evaluate_kins
+        from training.evaluate.kins import evaluate_kins
 
         drives = annotated_drives(raw, masks, released, split, truth_source(kins, mapping))
         ours = ours_of(weights, mode, flow)
@@ -135,7 +135,7 @@ def evaluate_street(
     Example: savos evaluate street --mode bidirectional --json out.json
     """
     with one_line_errors():
-        from training.evaluate_street import StreetScenes, evaluate_street
+        from training.evaluate.street import StreetScenes, evaluate_street
 
         which = StreetScenes(**given(scenes=scenes, frames=frames, first_seed=first_seed))
         ours = ours_of(weights, mode)
@@ -158,7 +158,7 @@ def evaluate_lag(
     Example: savos evaluate lag --data fishbowl/val --json out.json
     """
     with one_line_errors():
-        from training.evaluate_lag import evaluate_lag
+        from training.evaluate.lag import evaluate_lag
 
         ours, names = ours_of(weights, "forward"), names_of(modes)
         evaluate_lag(data, ours, json, modes=names, processes=processes, seed=seed)
@@ -177,7 +177,7 @@ def evaluate_options(
     Example: savos evaluate options --data fishbowl/val --json out.json
     """
     with one_line_errors():
-        from training.evaluate_options import evaluate_options
+        from training.evaluate.options import evaluate_options
 
         ours = ours_of(weights, "forward")
         evaluate_options(data, ours, json, processes=processes, seed=seed)
@@ -204,7 +204,7 @@ def evaluate_chewing_gum(
     Example: savos evaluate chewing-gum --data gum.npz --json out.json
     """
     with one_line_errors():
-        from training.evaluate_chewing_gum import evaluate_chewing_gum
+        from training.evaluate.chewing_gum import evaluate_chewing_gum
 
         evaluate_chewing_gum(
             data, names_of(methods), ours_of(weights, mode, flow), json,
@@ -231,7 +231,7 @@ def evaluate_kitti_boxes(
     Example: savos evaluate kitti-boxes --data kitti_mots --sequences 0000,0001
     """
     with one_line_errors():
-        from training.evaluate_kitti import evaluate_kitti
+        from training.evaluate.kitti import evaluate_kitti
 
         evaluate_kitti(
             data, names_of(sequences), masks, ours_of(weights, mode, flow), json,

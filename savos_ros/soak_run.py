@@ -18,7 +18,7 @@ from savos_ros.soak_scene import PERIOD_NS, SCORES, Mask, SoakFrame, renumbering
 from savos_ros.soak_verdict import verdict
 
 SCORED = 10  # of so many frames one is scored, in time each of the loop
-ADAPTER = "training.site_worker"
+ADAPTER = "training.adapt.worker"
 
 
 class Run:

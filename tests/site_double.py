@@ -1,4 +1,4 @@
-"""Stands in for training.site_worker: says what the file `does` in its folder asks for."""
+"""Stands in for training.adapt.worker: says what the file `does` in its folder asks for."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 
 from savos_model.adaptation_link import file_of, name_of, receive, tell
 from savos_model.weights import save_weights
-from training.site_worker import end_with_the_node
+from training.adapt.worker import end_with_the_node
 
 FIGURES = {
     "loss_before": 0.5,

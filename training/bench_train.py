@@ -27,8 +27,8 @@ from training.bench_variants import (
     store_name,
 )
 from training.data.store import store_clip
+from training.evaluate.tables import columned
 from training.results import keep_results
-from training.tables import columned
 
 Value = TypeVar("Value")
 PEERS = [name for name, variant in VARIANTS.items() if variant.image is not None]

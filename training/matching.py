@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from savos_model.types import Instance
 from training.boxed import box_around, look_at
-from training.metrics import iou
+from training.evaluate.metrics import iou
 
 MATCH_IOU = 0.5
 

@@ -217,7 +217,7 @@ def _label(job: LabelJob, aside: Path, tick: Tick) -> dict:
 
 def _adapted(job: LabelJob, expected: int, tick: Tick) -> tuple[Backend, str]:
     """Return an engine with weights adapted to the bag, or with the given ones, and the reason."""
-    from training.bag_bursts import adapt_to_bursts, bursts_of, engine_of
+    from training.adapt.bag_bursts import adapt_to_bursts, bursts_of, engine_of
 
     options = job.options
     weights = load_weights(options.backend.weights)

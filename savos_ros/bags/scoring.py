@@ -9,7 +9,7 @@ from rich.table import Table
 from savos_model.types import AmodalObject, Instance
 from training.baselines.convex_hull import convex_hull
 from training.boxed import by_id
-from training.metrics import ObjectScore, score_frame, summarise
+from training.evaluate.metrics import ObjectScore, score_frame, summarise
 
 METHODS = ("ours", "visible", "convex")
 
@@ -37,7 +37,7 @@ class BagScores:
         self.frames += 1
 
     def summary(self) -> dict[str, dict]:
-        """Means by method, as training.metrics.summarise gives them (the paper's selection)."""
+        """Means by method, as metrics.summarise gives them (the paper's selection)."""
         return {name: summarise(scores) for name, scores in self._scores.items()}
 
 

@@ -104,7 +104,7 @@ def bench(tmp_path, monkeypatch):
 
 
 def test_the_real_process_learns_and_its_weights_take_over_between_two_frames(bench):
-    it = bench(worker="training.site_worker")
+    it = bench(worker="training.adapt.worker")
     it.until(lambda: it.pid and psutil.Process(it.pid).nice() == 19)
     process = psutil.Process(it.pid)
     it.until(lambda: os.sched_getscheduler(it.pid) == os.SCHED_IDLE)

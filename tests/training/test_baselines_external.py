@@ -10,12 +10,13 @@ import tiny_kitti
 from rich.console import Console
 
 from savos_model.types import Box
-from training import evaluate_fishbowl, methods
 from training.baselines.external import ExternalClip, ExternalError
 from training.boxed import look_at
 from training.data.chewing_gum import ChewingGumConfig, videos
-from training.evaluate_chewing_gum import evaluate_chewing_gum
-from training.evaluate_kitti import evaluate_kitti
+from training.evaluate import fishbowl as evaluate_fishbowl
+from training.evaluate import methods
+from training.evaluate.chewing_gum import evaluate_chewing_gum
+from training.evaluate.kitti import evaluate_kitti
 from training.online import Setup
 from training.results import read_results
 

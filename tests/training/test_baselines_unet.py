@@ -17,7 +17,7 @@ from training.baselines.unet import Batch, UNet, UNetConfig, load_unet, save_une
 from training.baselines.unet_frames import complete_frame
 from training.boxed import look_at
 from training.data.store import ClipFrame, open_store, store_clip
-from training.metrics import score_frame
+from training.evaluate.metrics import score_frame
 from training.windows import gather, list_places
 
 SHAPE = (96, 160)

@@ -18,7 +18,7 @@ from training.data.fishbowl_released import clip_paths, open_fishbowl, read_subs
 from training.data.provenance import MissingPartError
 from training.data.safe_pickle import UnsafePickleError
 from training.data.store import open_store
-from training.evaluate_fishbowl import evaluate_fishbowl
+from training.evaluate.fishbowl import evaluate_fishbowl
 from training.online import Setup
 
 WHOLE = Box(0, 0, tiny_released.SIZE[1], tiny_released.SIZE[0])

@@ -18,7 +18,7 @@ from savos_model.weights import save_weights
 from savos_ros.cli import app
 from tests.model.scenes import crossing
 from tests.model.test_backends import random_weights
-from tests.training.test_evaluate import FRAMES, write_clip
+from tests.training.evaluate.test_evaluate import FRAMES, write_clip
 from training.data.fishbowl import FishbowlClip
 from training.data.store import ClipFrame
 from training.online import Online, Setup

@@ -11,8 +11,8 @@ import numpy as np
 
 from savos_model.types import AmodalObject
 from training.boxed import EMPTY, box_around, clip_box, look_at, slices, tighten
-from training.metrics import Masks, coverage, iou, mean, published_masks
-from training.summary import estimate
+from training.evaluate.metrics import Masks, coverage, iou, mean, published_masks
+from training.evaluate.summary import estimate
 
 AGES = {"0": range(1), "1": range(1, 2), "2": range(2, 3), "3-4": range(3, 5)}  # older: "5+"
 SIZES = {"small": 32**2, "medium": 96**2}  # px of the whole object below which it is so, as in COCO

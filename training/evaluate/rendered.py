@@ -8,13 +8,13 @@ from pathlib import Path
 from rich.console import Console
 
 from training.data.fishbowl_released import open_fishbowl
+from training.evaluate.fishbowl import ClipJob, clips_to_score, evaluate_clip, protocol, report
 from training.evaluate.jobs import run_jobs
-from training.evaluate_fishbowl import ClipJob, clips_to_score, evaluate_clip, protocol, report
-from training.evaluate_video import VideoResult, check_methods, metrics_of
-from training.methods import describe_methods
+from training.evaluate.methods import describe_methods
+from training.evaluate.tables import fishbowl_tables, open_table
+from training.evaluate.video import VideoResult, check_methods, metrics_of
 from training.online import Setup
 from training.results import keep_results
-from training.tables import fishbowl_tables, open_table
 
 
 def kind_of(clip: str) -> str:

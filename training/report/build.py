@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from training.data.provenance import PARTS
+from training.evaluate.summary import proven
 from training.files import write_file
 from training.report.cells import Results
 from training.report.figures import (
@@ -38,7 +39,6 @@ from training.report.tables import (
     STREET_COLUMNS,
     STREET_ROWS,
 )
-from training.summary import proven
 
 HEAD = """# The paper's tables and figures, measured again
 

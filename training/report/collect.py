@@ -18,7 +18,7 @@ from savos_model.stream import AmodalStream
 from savos_model.types import AmodalObject, Frame
 from training.data.fishbowl import FishbowlClip, clip_names
 from training.evaluate.jobs import Tick, run_jobs
-from training.metrics import PAPER
+from training.evaluate.metrics import PAPER
 from training.online import WHOLE, Online, Setup
 from training.results import write_results
 

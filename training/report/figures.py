@@ -103,7 +103,7 @@ def reliability_plot(metrics: dict, path: Path) -> None:
     """Share of true pixels over their probability, before and after calibration.
 
     Args:
-        metrics: of reliability.json, as training.calibrate writes them.
+        metrics: of reliability.json, as training.adapt.calibrate writes them.
         path: PNG file.
     """
     with drawing(path, 4.4, 4.0) as (_, axes):

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from training.evaluate.summary import cluster_interval
 from training.report.cells import Figure, Results, lookup, setting
 from training.report.paper import TYPES
 from training.report.producers import ABLATIONS, MODES, ablation_file, lag_file, unseen_file
-from training.summary import cluster_interval
 
 PARTS = ("full", "occluded")
 

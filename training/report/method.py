@@ -23,7 +23,7 @@ from savos_model.stream import AmodalStream, to_grey
 from savos_model.types import Box, Frame
 from training.boxed import BoxedMask, by_id
 from training.data.store import ClipFrame
-from training.metrics import score_frame
+from training.evaluate.metrics import score_frame
 from training.online import WHOLE, Online
 from training.report.strips import PERIOD_NS
 

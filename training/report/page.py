@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from training.evaluate.summary import figure_of, interval_of
 from training.files import write_file
 from training.report.cells import lookup, setting
 from training.report.figures import bars
 from training.report.markdown import DASH, table
 from training.report.plotting import colour_of
 from training.results import ResultsError, read_results
-from training.summary import figure_of, interval_of
 
 PARTS = ("full", "occluded")
 OPEN = ("open_full", "open_hidden", "false_area")

@@ -15,7 +15,7 @@ from savos_model.types import Box, Frame
 from training.baselines.convex_hull import convex_hull
 from training.boxed import BoxedMask, box_around, by_id, look_at, slices, tighten
 from training.data.store import ClipFrame
-from training.metrics import Masks, ObjectScore, published_masks, score_frame
+from training.evaluate.metrics import Masks, ObjectScore, published_masks, score_frame
 from training.online import Online, Setup
 from training.report.plotting import BLUE, GREEN, GREY, ORANGE, RED, STYLE, save
 from training.report.scenes import Scene

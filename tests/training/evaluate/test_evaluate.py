@@ -12,12 +12,20 @@ from typer.testing import CliRunner
 
 from savos_model.types import AmodalObject, Box, Instance, Source
 from savos_ros.cli import app
-from training import evaluate_fishbowl, evaluate_kitti, evaluate_video
+from training.evaluate import fishbowl as evaluate_fishbowl
+from training.evaluate import kitti as evaluate_kitti
+from training.evaluate import video as evaluate_video
 from training.evaluate.jobs import run_jobs
-from training.metrics import ObjectScore
+from training.evaluate.metrics import ObjectScore
+from training.evaluate.summary import (
+    bootstrap,
+    by_occlusion,
+    cluster_interval,
+    first_run,
+    method_report,
+)
 from training.online import Setup
 from training.results import read_results
-from training.summary import bootstrap, by_occlusion, cluster_interval, first_run, method_report
 
 WIDTH, HEIGHT, FRAMES = 96, 64, 10
 QUIET = Console(file=io.StringIO())

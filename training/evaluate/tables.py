@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from training.summary import BIN_NAMES, figure_of, interval_of
+from training.evaluate.summary import BIN_NAMES, figure_of, interval_of
 
 
 def number(value: float | None, digits: int = 4) -> str:

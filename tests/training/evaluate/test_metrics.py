@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from savos_model.types import AmodalObject, Box, Source
-from training import metrics
 from training.boxed import EMPTY, BoxedMask, box_around, from_image, look_at, tighten
-from training.metrics import ObjectScore, Selection, score_frame, score_object, summarise
+from training.evaluate import metrics
+from training.evaluate.metrics import ObjectScore, Selection, score_frame, score_object, summarise
 
 SHAPE = (40, 60)
 MASKS = hnp.arrays(bool, (9, 11))

@@ -8,9 +8,9 @@ from rich.console import Console
 from savos_model.config import BackendConfig
 from savos_model.types import Box, Instance
 from tests.tiny_weights import save_random
-from tests.training.test_evaluate import write_clip
-from training.evaluate_lag import LagResult, age_name, births, compare_modes, evaluate_lag
-from training.metrics import ObjectScore
+from tests.training.evaluate.test_evaluate import write_clip
+from training.evaluate.lag import LagResult, age_name, births, compare_modes, evaluate_lag
+from training.evaluate.metrics import ObjectScore
 from training.online import Setup
 
 

@@ -15,8 +15,8 @@ from savos_model.adaptation_link import SiteError, Start, file_of, hear, receive
 from savos_model.types import Box, Frame, Instance
 from savos_model.weights import load_weights
 from tests.tiny_site import CONFIG, MODEL, empty_frames, frames, fresh_weights
-from training import site
-from training.site import Score, Site, clip_of, first_better, joined, keep
+from training.adapt import site
+from training.adapt.site import Score, Site, clip_of, first_better, joined, keep
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,12 +11,12 @@ from rich.console import Console
 
 from savos_model.network import SavosNet
 from savos_model.weights import load_weights
-from training.adapt import AdaptConfig, adapt, finished, taken, visible_clip
-from training.adapt_fishbowl import FIELDS
-from training.adapt_video import saved, with_weights
+from training.adapt.adapt import AdaptConfig, adapt, finished, taken, visible_clip
+from training.adapt.fishbowl import FIELDS
+from training.adapt.scored import saved, with_weights
 from training.data.fishbowl_released import open_fishbowl
-from training.evaluate_fishbowl import ClipJob, evaluate_clip
-from training.metrics import summarise
+from training.evaluate.fishbowl import ClipJob, evaluate_clip
+from training.evaluate.metrics import summarise
 from training.online import described
 from training.prepare import fishbowl_frames
 from training.results import keep_results

@@ -13,14 +13,14 @@ from savos_model.types import Frame, Instance
 from training.boxed import by_id
 from training.data.street import generate
 from training.data.street_config import StreetConfig
+from training.evaluate.fishbowl import protocol, report, scored_ids, scorer
 from training.evaluate.jobs import Tick, run_jobs
+from training.evaluate.methods import describe_methods
 from training.evaluate.open import open_ids
-from training.evaluate_fishbowl import protocol, report, scored_ids, scorer
-from training.evaluate_video import Video, VideoResult, check_methods, evaluate_video, metrics_of
-from training.methods import describe_methods
+from training.evaluate.tables import fishbowl_tables, open_table
+from training.evaluate.video import Video, VideoResult, check_methods, evaluate_video, metrics_of
 from training.online import Setup
 from training.results import keep_results
-from training.tables import fishbowl_tables, open_table
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from scipy.special import expit
 from savos_model.losses import PROBABILITY_EPS, motion_forward, predict, warp_prediction
 from savos_model.network import SavosNet
 from savos_model.weights import Weights, load_weights, save_weights
-from training.adapt import learnt_with
+from training.adapt.adapt import learnt_with
 from training.augment import AugmentConfig, make_input
 from training.config import DataConfig
 from training.data.store import Clip
-from training.metrics import PAPER
+from training.evaluate.metrics import PAPER
 from training.online import described
 from training.results import keep_results
 from training.windows import Place, gather, list_places, split_clips

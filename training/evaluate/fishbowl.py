@@ -13,8 +13,12 @@ from savos_model.types import AmodalObject, Frame
 from training.boxed import by_id
 from training.data.fishbowl_released import clip_paths, is_released, open_fishbowl, read_subset
 from training.evaluate.jobs import Tick, run_jobs
+from training.evaluate.methods import describe_methods
+from training.evaluate.metrics import PAPER, Masks, score_frame
 from training.evaluate.open import births, open_ids, open_protocol, open_report, score_open
-from training.evaluate_video import (
+from training.evaluate.summary import describe, first_run, method_report
+from training.evaluate.tables import fishbowl_tables, open_table
+from training.evaluate.video import (
     Score,
     Scores,
     Video,
@@ -23,12 +27,8 @@ from training.evaluate_video import (
     evaluate_video,
     metrics_of,
 )
-from training.methods import describe_methods
-from training.metrics import PAPER, Masks, score_frame
 from training.online import Setup
 from training.results import keep_results
-from training.summary import describe, first_run, method_report
-from training.tables import fishbowl_tables, open_table
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from savos_model.types import AmodalObject, Instance
 from training.baselines.external import ExternalClip
-from training.metrics import Masks
+from training.evaluate.metrics import Masks
 
 if TYPE_CHECKING:
     from training.baselines.unet import UNet

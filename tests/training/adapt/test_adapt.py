@@ -16,7 +16,7 @@ from savos_model.settings import SettingError
 from savos_model.weights import Weights, WeightsError, load_weights, save_weights
 from savos_ros.cli import app
 from tests.model.scenes import crossing
-from training.adapt import (
+from training.adapt.adapt import (
     AdaptConfig,
     adapt,
     finished,

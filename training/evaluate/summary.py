@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from training.metrics import PAPER, ObjectScore, Selection, frame_means, mean, summarise
+from training.evaluate.metrics import PAPER, ObjectScore, Selection, frame_means, mean, summarise
 
 BINS = ((0.10, 0.25), (0.25, 0.50), (0.50, 0.70))
 BIN_NAMES = tuple(f"{100 * low:.0f}-{100 * high:.0f}" for low, high in BINS)

@@ -17,8 +17,7 @@ from training.baselines.convex_hull import convex_hull
 from training.boxed import EMPTY, BoxedMask, box_around, by_id, look_at, tighten
 from training.data.kitti_mots import KittiClip, KittiError, KittiLabel, open_tracking
 from training.evaluate.jobs import Tick, run_jobs
-from training.matching import match
-from training.methods import (
+from training.evaluate.methods import (
     HELP,
     Scene,
     describe_methods,
@@ -27,11 +26,12 @@ from training.methods import (
     masks_from_files,
     with_missing,
 )
-from training.metrics import mean, published_masks
+from training.evaluate.metrics import mean, published_masks
+from training.evaluate.summary import cluster_interval
+from training.evaluate.tables import kitti_table
+from training.matching import match
 from training.online import Online, Setup
 from training.results import keep_results
-from training.summary import cluster_interval
-from training.tables import kitti_table
 
 METHODS = ("ours", "visible", "convex")
 LEVELS = (0, 1, 2)

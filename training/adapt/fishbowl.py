@@ -10,18 +10,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from training.adapt import AdaptConfig
-from training.adapt_video import AdaptJob, adapt_video, summary
+from training.adapt.adapt import AdaptConfig
+from training.adapt.scored import AdaptJob, adapt_video, summary
 from training.data.fishbowl_released import open_fishbowl
 from training.data.store import ClipFrame
+from training.evaluate.fishbowl import ClipJob, clips_to_score, evaluate_clip, protocol, report
 from training.evaluate.jobs import run_jobs
-from training.evaluate_fishbowl import ClipJob, clips_to_score, evaluate_clip, protocol, report
-from training.evaluate_video import Scores
+from training.evaluate.summary import paired_gain
+from training.evaluate.tables import adapt_table, fishbowl_tables
+from training.evaluate.video import Scores
 from training.online import Setup
 from training.prepare import fishbowl_frames
 from training.results import keep_results
-from training.summary import paired_gain
-from training.tables import adapt_table, fishbowl_tables
 
 FIELDS = ("full", "occluded")
 

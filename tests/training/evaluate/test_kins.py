@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 from savos_model.types import AmodalObject, Box, Source
 from savos_ros.cli import app
 from tests.tiny_weights import save_random
-from training import evaluate_video
 from training.data.kins_drives import annotated_drives, truth_source
 from training.data.kins_video_car import TruthSource
-from training.evaluate_kins import (
+from training.evaluate import video as evaluate_video
+from training.evaluate.kins import (
     DriveJob,
     evaluate_drive,
     evaluate_kins,
@@ -163,8 +163,8 @@ def test_frames_keep_the_trackers_ids_and_the_frame_numbers(parts):
     assert drive.numbers == (0, 1, 3, 4, 5)
     assert [item.id for item in given(list(drive.frames())[3])] == ["1", "untracked/2/7"]
     job = DriveJob(drive, ("visible",), Setup())
-    scores = evaluate_drive(job, lambda _: None).scores["visible"]
-    assert [(pair.clean.frame, pair.clean.id) for pair in scores] == [(1, "1"), (4, "1")]
+    scores = evaluate_drive(job, lambda _: None).scores["visible"]["clean"]
+    assert [(score.frame, score.id) for score in scores] == [(1, "1"), (4, "1")]
 
 
 def test_drives_without_truth_are_left_out(parts):

@@ -17,7 +17,11 @@ from training.data.kins_drives import Drive
 from training.data.kitti_time import regular_stamp
 from training.data.store import ClipFrame
 from training.evaluate.jobs import Tick, run_jobs
-from training.evaluate_video import (
+from training.evaluate.methods import describe_methods
+from training.evaluate.metrics import Masks, ObjectScore, score_frame, summarise
+from training.evaluate.summary import bootstrap, by_occlusion
+from training.evaluate.tables import fishbowl_tables
+from training.evaluate.video import (
     Scores,
     Video,
     VideoResult,
@@ -25,12 +29,8 @@ from training.evaluate_video import (
     evaluate_video,
     metrics_of,
 )
-from training.methods import describe_methods
-from training.metrics import Masks, ObjectScore, score_frame, summarise
 from training.online import Setup
 from training.results import keep_results
-from training.summary import bootstrap, by_occlusion
-from training.tables import fishbowl_tables
 
 HIDDEN_SHARE = 0.1  # of an object's true pixels; behind a lesser part no completion can be judged
 

@@ -17,7 +17,7 @@ from savos_model.config import ModelConfig
 from savos_model.losses import savos_losses, total_loss
 from savos_model.types import Frame
 from savos_model.weights import Weights, save_weights
-from training.adapt import (
+from training.adapt.adapt import (
     AdaptConfig,
     adapt,
     check_batches,

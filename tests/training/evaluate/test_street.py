@@ -2,7 +2,7 @@ import pytest
 from rich.console import Console
 
 from savos_model.settings import SettingError
-from training.evaluate_street import StreetScenes, evaluate_street
+from training.evaluate.street import StreetScenes, evaluate_street
 from training.online import Setup
 from training.results import read_results
 

@@ -5,9 +5,9 @@ from rich.console import Console
 from savos_model.config import BackendConfig, StreamConfig
 from savos_model.types import AmodalObject, Box, Source
 from tests.tiny_weights import save_random
-from tests.training.test_evaluate import write_clip
+from tests.training.evaluate.test_evaluate import write_clip
 from training.boxed import BoxedMask
-from training.evaluate_options import (
+from training.evaluate.options import (
     OPTIONS,
     evaluate_options,
     hidden_report,

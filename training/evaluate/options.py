@@ -16,13 +16,13 @@ from savos_model.config import ComposeConfig, StreamConfig, TracksConfig
 from savos_model.types import AmodalObject, Frame, Source
 from training.boxed import BoxedMask, box_around, by_id, look_at
 from training.data.fishbowl_released import open_fishbowl
+from training.evaluate.fishbowl import clips_to_score
 from training.evaluate.jobs import Tick, run_jobs
-from training.evaluate_fishbowl import clips_to_score
-from training.metrics import PAPER, ObjectScore, iou, mean, score_frame, summarise
+from training.evaluate.metrics import PAPER, ObjectScore, iou, mean, score_frame, summarise
+from training.evaluate.summary import paired_gain
+from training.evaluate.tables import options_table
 from training.online import Online, Setup
 from training.results import keep_results
-from training.summary import paired_gain
-from training.tables import options_table
 
 BARE_OCCLUSION = 0.01  # an object with less hidden should stay as it is seen
 # Row -> settings that differ from the defaults, by group.

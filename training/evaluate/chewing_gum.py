@@ -17,7 +17,7 @@ from training.data.chewing_gum_npz import NpzVideos
 from training.data.chewing_gum_released import ReleasedVideos
 from training.data.store import ClipFrame
 from training.evaluate.jobs import Tick, run_jobs
-from training.methods import (
+from training.evaluate.methods import (
     HELP,
     Scene,
     describe_methods,
@@ -26,11 +26,11 @@ from training.methods import (
     masks_from_files,
     with_missing,
 )
-from training.metrics import Masks, ObjectScore, score_frame, summarise
+from training.evaluate.metrics import Masks, ObjectScore, score_frame, summarise
+from training.evaluate.summary import bootstrap, by_occlusion
+from training.evaluate.tables import chewing_gum_table
 from training.online import Online, Setup
 from training.results import keep_results
-from training.summary import bootstrap, by_occlusion
-from training.tables import chewing_gum_table
 
 METHODS = ("ours", "visible", "convex")
 BLOCK = 25  # videos of one job

@@ -13,10 +13,10 @@ from savos_model.backends.interface import Backend
 from savos_model.config import BackendConfig
 from savos_model.types import Frame
 from savos_model.weights import Weights
-from training.adapt import AdaptConfig, adapt
-from training.adapt_video import saved, ticking
+from training.adapt.adapt import AdaptConfig, adapt
+from training.adapt.scored import saved, ticking
+from training.adapt.site import clip_of, first_better, joined, score
 from training.data.store import Clip
-from training.site import clip_of, first_better, joined, score
 from training.windows import list_places
 
 BURST, MOST_BURSTS = 40, 15  # consecutive frames, and how many such: rows of 600 frames fit memory
@@ -34,7 +34,7 @@ def adapt_to_bursts(
     """Return weights adapted to the visible masks of frames, or the given ones; with the reason.
 
     Of each three bursts the last is held out, and decides by the rule of the node's adaptation
-    (training.site.Score).
+    (training.adapt.site.Score).
 
     Args:
         bursts: runs of consecutive frames; all of them are held in memory as clips.

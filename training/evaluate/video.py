@@ -15,8 +15,8 @@ from training.baselines.convex_hull import convex_hull
 from training.baselines.flow_aggregation import ANY, HALF, DisPairFlow, aggregate
 from training.boxed import BoxedMask
 from training.evaluate.jobs import Tick
-from training.methods import HELP, Scene, from_files, label, masks_from_files, with_missing
-from training.metrics import Masks
+from training.evaluate.methods import HELP, Scene, from_files, label, masks_from_files, with_missing
+from training.evaluate.metrics import Masks
 from training.online import Online, Setup
 
 METHODS = ("ours", "visible", "convex", "flow3", "flow5")

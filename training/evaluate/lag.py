@@ -11,13 +11,13 @@ from rich.console import Console
 
 from savos_model.types import Instance
 from training.data.fishbowl_released import open_fishbowl
+from training.evaluate.fishbowl import ClipJob, clips_to_score, evaluate_clip, protocol
 from training.evaluate.jobs import Tick, run_jobs
-from training.evaluate_fishbowl import ClipJob, clips_to_score, evaluate_clip, protocol
-from training.metrics import PAPER, ObjectScore, mean, summarise
+from training.evaluate.metrics import PAPER, ObjectScore, mean, summarise
+from training.evaluate.summary import bootstrap, paired_gain, proven
+from training.evaluate.tables import lag_table
 from training.online import Setup
 from training.results import keep_results
-from training.summary import bootstrap, paired_gain, proven
-from training.tables import lag_table
 
 AGES = ((1, 4), (5, 9), (10, 19), (20, 39), (40, 79), (80, 1 << 20))  # frames since birth
 PARTS = ("full", "occluded")

@@ -11,12 +11,12 @@ import torch
 from rich.console import Console
 
 from savos_model.weights import load_weights
-from training.adapt import AdaptConfig, AdaptResult, adapt, visible_clip
-from training.adapt_video import KITTI_BOUND, bound, course, saved, ticking, with_weights
+from training.adapt.adapt import AdaptConfig, AdaptResult, adapt, visible_clip
+from training.adapt.scored import KITTI_BOUND, bound, course, saved, ticking, with_weights
 from training.data.kitti_frames import clip_frames
 from training.data.kitti_mots import open_tracking
 from training.evaluate.jobs import Tick, run_jobs
-from training.evaluate_kitti import (
+from training.evaluate.kitti import (
     COUNTS,
     BoxScore,
     SequenceJob,
@@ -25,9 +25,9 @@ from training.evaluate_kitti import (
     gain,
     summarise_levels,
 )
+from training.evaluate.tables import kitti_table
 from training.online import Setup
 from training.results import keep_results
-from training.tables import kitti_table
 
 SCORED = ("visible", "ours")
 METHODS = (*SCORED, "adapted")

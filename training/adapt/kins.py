@@ -8,11 +8,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from training.adapt import AdaptConfig
-from training.adapt_video import KITTI_BOUND, AdaptJob, adapt_video, summary
+from training.adapt.adapt import AdaptConfig
+from training.adapt.scored import KITTI_BOUND, AdaptJob, adapt_video, summary
 from training.data.kins_drives import Drive
 from training.evaluate.jobs import run_jobs
-from training.evaluate_kins import (
+from training.evaluate.kins import (
     RULES,
     DriveJob,
     evaluate_drive,
@@ -20,11 +20,11 @@ from training.evaluate_kins import (
     protocol,
     protocols,
 )
-from training.evaluate_video import Scores
+from training.evaluate.summary import paired_gain
+from training.evaluate.tables import adapt_table
+from training.evaluate.video import Scores
 from training.online import Setup
 from training.results import keep_results
-from training.summary import paired_gain
-from training.tables import adapt_table
 
 
 def adapt_kins(

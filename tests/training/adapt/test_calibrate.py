@@ -8,11 +8,10 @@ torch = pytest.importorskip("torch")
 
 from tiny_store import tiny_run, write_store
 
-import training.calibrate
+import training.adapt.calibrate
 from savos_model.network import SavosNet
 from savos_model.weights import load_weights, save_weights
-from training.augment import AugmentConfig
-from training.calibrate import (
+from training.adapt.calibrate import (
     Hidden,
     best_threshold,
     calibrate,
@@ -20,6 +19,7 @@ from training.calibrate import (
     fit_temperature,
     reliability,
 )
+from training.augment import AugmentConfig
 from training.checkpoint import Reached
 from training.online import described
 from training.results import read_results
@@ -33,7 +33,7 @@ def test_clips_are_held_out_and_cropped_as_while_training(tmp_path, monkeypatch)
         used.append(([clip.name for clip in clips], augment.enlarge))
         return Hidden(np.array([1.0, -1.0]), np.array([True, False]), np.zeros(2, int), np.ones(1))
 
-    monkeypatch.setattr(training.calibrate, "hidden_pixels", noted)
+    monkeypatch.setattr(training.adapt.calibrate, "hidden_pixels", noted)
     run = dataclasses.replace(tiny_run(store), augment=AugmentConfig(enlarge=1.5))
     run = dataclasses.replace(run, data=dataclasses.replace(run.data, held_out=2, min_px=1))
     path, out = tmp_path / "best.safetensors", tmp_path / "out.safetensors"

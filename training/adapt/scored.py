@@ -14,16 +14,16 @@ import torch
 
 from savos_model.network import SavosNet
 from savos_model.weights import Weights, load_weights, save_weights
-from training.adapt import AdaptConfig, AdaptResult, Watch, adapt, visible_clip
+from training.adapt.adapt import AdaptConfig, AdaptResult, Watch, adapt, visible_clip
 from training.data.provenance import KITTI_LICENCE
 from training.data.store import ClipFrame
 from training.evaluate.jobs import Tick
-from training.evaluate_video import Scores, VideoResult, about, merged
+from training.evaluate.video import Scores, VideoResult, about, merged
 from training.online import Setup
 
 if TYPE_CHECKING:
-    from training.evaluate_fishbowl import ClipJob
-    from training.evaluate_kins import DriveJob
+    from training.evaluate.fishbowl import ClipJob
+    from training.evaluate.kins import DriveJob
 
 KITTI_BOUND = f"adapted to KITTI frames: {KITTI_LICENCE}"
 

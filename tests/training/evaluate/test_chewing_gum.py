@@ -7,10 +7,10 @@ from typer.testing import CliRunner
 
 from savos_model.types import AmodalObject, Box, Source
 from savos_ros.cli import app
-from training import evaluate_chewing_gum
 from training.data.chewing_gum import ChewingGumConfig, GeneratedVideos, Video, videos
 from training.data.chewing_gum_npz import write_npz
-from training.evaluate_chewing_gum import evaluate_chewing_gum as evaluate
+from training.evaluate import chewing_gum as evaluate_chewing_gum
+from training.evaluate.chewing_gum import evaluate_chewing_gum as evaluate
 from training.online import Setup
 from training.results import read_results
 

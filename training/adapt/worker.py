@@ -1,4 +1,4 @@
-"""The process that adapts behind a running node: `python -m training.site_worker DESCRIPTOR`."""
+"""The process that adapts behind a running node: `python -m training.adapt.worker DESCRIPTOR`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def main(descriptor: int) -> int:
     import cv2
     import torch
 
-    from training.site import Site
+    from training.adapt.site import Site
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

@@ -1,0 +1,1 @@
+"""Adapts trained weights to single videos and sites."""
