@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from savos_ros.arguments import given
-from savos_ros.bags.commands import clear_errors
+from savos_ros.bags.commands import SyncSlop, clear_errors
 from savos_ros.options import ProcessesOption, WeightsOption
 
 
@@ -32,6 +32,7 @@ def label(
     image: Annotated[str, typer.Option(help="Image topic, if not a usual one.")] = "",
     instances: Annotated[str, typer.Option(help="Topic of the masks, if not a usual one.")] = "",
     truth: Annotated[str, typer.Option(help="Topic of whole objects, if not a usual one.")] = "",
+    sync_slop: SyncSlop = 0.0,
 ) -> None:
     """Label bags with whole objects at the best offline quality; finished bags are kept.
 
@@ -43,10 +44,12 @@ def label(
         from savos_ros.bags.fleet import label_bags
         from savos_ros.bags.label import LabelOptions
         from savos_ros.bags.reader import Topics
+        from savos_ros.settings import InputConfig
 
         engine = given(weights=weights, backend=backend, device=device, threads=threads)
         options = LabelOptions(
             BackendConfig(**engine),
+            input=InputConfig(sync_slop_s=sync_slop),
             topics=Topics(image, instances, truth),
             iterations=SiteConfig().max_iterations if adapt else 0,
             **given(memory_mb=memory_mb),
@@ -69,6 +72,7 @@ def _print(results: list[Any], out: Path) -> int:
         table.add_row(escape(item.name), item.state, *row)
     console.print(table)
     wrong = [item for item in results if item.text]
-    for item in wrong:
-        typer.echo(f"{item.name}: {item.text}", err=True)
+    for item in results:
+        for text in filter(None, (item.text, item.lost)):
+            typer.echo(f"{item.name}: {text}", err=True)
     return 1 if wrong else 0

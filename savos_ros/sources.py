@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 # A stamp this far behind the last answer means that the source started again.
@@ -11,33 +11,45 @@ JUMP_NS = 1_000_000_000
 
 
 class StampJoiner:
-    """Pairs the newest messages of equal (or near) stamps and answers in ascending order.
+    """Pairs messages of equal (or near) stamps and answers in ascending order.
 
-    A set is handed out the moment it is complete; what is older than it can no longer be answered
-    and is counted. Stamps that fall back by more than a second, or stay behind for a whole buffer,
-    are taken as a restart of the source (a bag that loops), not as late messages.
+    A live node calls `add`: a set is emitted the moment it is complete; what is older than it can
+    no longer be answered and is counted. A reader of recordings calls `feed`, which has patience: a
+    message without its partner holds back the later ones until the buffer is full, so that masks
+    which were recorded late or out of order lose no frame. Stamps that jump backwards by more than
+    a second, or stay behind for a whole buffer, are taken as a restart of the source (a bag that
+    loops), not as late messages.
 
     Args:
         channels: names of the topics; the first one leads, its stamp is the stamp of the set.
         depth: messages per channel that may wait; one more drops the one that came first.
         slop_ns: largest difference to the leading stamp [ns]; 0 joins equal stamps only.
+        optional: names that `feed` waits for but that may be missing; their place is None then.
 
     Attributes:
         losses: messages that were not used, counted by reason: "<channel>_unpaired" (its partners
             never came), "<channel>_late" (an answer with a later stamp is out),
             "<channel>_duplicate".
         restarts: how often the stamps fell back.
+        missed_ns: smallest difference between a leading message that `feed` found no partner for
+            and a message that waited, None without any [ns].
         received: messages per channel.
         last_stamp: newest stamp that came in per channel [ns]; absent before the first.
     """
 
-    def __init__(self, channels: Sequence[str], depth: int, slop_ns: int = 0) -> None:
+    def __init__(
+        self,
+        channels: Sequence[str],
+        depth: int,
+        slop_ns: int = 0,
+        optional: Sequence[str] = (),
+    ) -> None:
         if depth < 1 or slop_ns < 0:
             raise ValueError(
                 f"depth must be at least 1 and slop_ns at least 0, got {depth} and {slop_ns}"
             )
         self.channels = tuple(channels)
-        self._depth, self._slop = depth, slop_ns
+        self._depth, self._slop, self._optional = depth, slop_ns, frozenset(optional)
         self._waiting: dict[str, OrderedDict[int, Any]] = {
             name: OrderedDict() for name in self.channels
         }
@@ -47,6 +59,7 @@ class StampJoiner:
         self.received: Counter = Counter()
         self.last_stamp: dict[str, int] = {}
         self.restarts = 0
+        self.missed_ns: int | None = None
         self._handed_out = 0
 
     @property
@@ -59,16 +72,10 @@ class StampJoiner:
 
     def add(self, channel: str, stamp_ns: int, message: Any) -> tuple[Any, ...] | None:
         """Take one message; return those of a complete set in the order of `channels`, or None."""
-        self.received[channel] += 1
-        self.last_stamp[channel] = stamp_ns
-        floor = self._floor.get(channel)
-        behind = floor is not None and stamp_ns <= floor
-        if behind and not self._is_restart(channel, stamp_ns, floor):
+        self._receive(channel, stamp_ns)
+        if self._is_behind(channel, stamp_ns) and not self._is_restart(channel, stamp_ns):
             return None
-        waiting = self._waiting[channel]
-        if waiting.pop(stamp_ns, None) is not None:  # after a restart it is of the old run
-            self.losses[f"{channel}_duplicate"] += 1
-        waiting[stamp_ns] = message
+        waiting = self._store(channel, stamp_ns, message)
         stamps = self._match(channel, stamp_ns)
         if stamps is not None:
             return self._take(stamps)
@@ -76,6 +83,36 @@ class StampJoiner:
             waiting.popitem(last=False)
             self.losses[f"{channel}_unpaired"] += 1
         return None
+
+    def feed(self, channel: str, stamp_ns: int, message: Any) -> Iterator[tuple[Any, ...]]:
+        """Take one message of a recording; yield the sets that it makes ready, in order."""
+        self._receive(channel, stamp_ns)
+        if self._is_behind(channel, stamp_ns):
+            if not self._is_restart(channel, stamp_ns):
+                return
+            yield from self.flush()
+        self._store(channel, stamp_ns, message)
+        leads = self._waiting[self.channels[0]]
+        while True:
+            lead = min(leads, default=None)
+            stamps = {} if lead is None else self._partners(lead)
+            if len(stamps) == len(self.channels):
+                yield self._take(stamps)
+                continue
+            if all(len(waiting) <= self._depth for waiting in self._waiting.values()):
+                return
+            oldest = min((min(entries), name) for name, entries in self._waiting.items() if entries)
+            if lead is not None and oldest[0] >= lead - self._slop:
+                yield from self._close(lead, stamps)
+            else:
+                del self._waiting[oldest[1]][oldest[0]]
+                self.losses[f"{oldest[1]}_unpaired"] += 1
+
+    def flush(self) -> Iterator[tuple[Any, ...]]:
+        """Yield what is left at the end of a recording, in order, and forget the rest."""
+        for lead in sorted(self._waiting[self.channels[0]]):
+            yield from self._close(lead, self._partners(lead))
+        self.clear()
 
     def clear(self) -> None:
         """Forget all waiting messages and stamps; the waiting ones are counted as unpaired."""
@@ -91,8 +128,24 @@ class StampJoiner:
         first, second = (self._waiting[name] for name in self.channels[:2])
         return min((abs(a - b) for a in first for b in second), default=None)
 
-    def _is_restart(self, channel: str, stamp_ns: int, floor: int) -> bool:
+    def _receive(self, channel: str, stamp_ns: int) -> None:
+        self.received[channel] += 1
+        self.last_stamp[channel] = stamp_ns
+
+    def _store(self, channel: str, stamp_ns: int, message: Any) -> OrderedDict[int, Any]:
+        waiting = self._waiting[channel]
+        if waiting.pop(stamp_ns, None) is not None:  # after a restart it is of the old run
+            self.losses[f"{channel}_duplicate"] += 1
+        waiting[stamp_ns] = message
+        return waiting
+
+    def _is_behind(self, channel: str, stamp_ns: int) -> bool:
+        floor = self._floor.get(channel)
+        return floor is not None and stamp_ns <= floor
+
+    def _is_restart(self, channel: str, stamp_ns: int) -> bool:
         """Count a message behind the last answer, or find that the source started again."""
+        floor = self._floor[channel]
         if stamp_ns == floor:
             self.losses[f"{channel}_duplicate"] += 1
             return False
@@ -111,15 +164,30 @@ class StampJoiner:
         leader = self.channels[0]
         leads = [stamp_ns] if channel == leader else self._near(leader, stamp_ns)
         for lead in leads:
-            stamps = {leader: lead}
-            for name in self.channels[1:]:
-                near = [stamp_ns] if name == channel else self._near(name, lead)
-                if not near:
-                    break
-                stamps[name] = near[0]
-            else:
+            stamps = self._partners(lead) | {channel: stamp_ns}
+            if len(stamps) == len(self.channels):
                 return stamps
         return None
+
+    def _partners(self, lead: int) -> dict[str, int]:
+        """Stamps of the set of a leading stamp as far as it is there."""
+        stamps = {self.channels[0]: lead}
+        for name in self.channels[1:]:
+            if near := self._near(name, lead):
+                stamps[name] = near[0]
+        return stamps
+
+    def _close(self, lead: int, stamps: dict[str, int]) -> Iterator[tuple[Any, ...]]:
+        """Yield a set in which only what is optional is missing; count the message otherwise."""
+        if self._optional.issuperset(set(self.channels) - stamps.keys()):
+            yield self._take(stamps)
+            return
+        del self._waiting[self.channels[0]][lead]
+        self.losses[f"{self.channels[0]}_unpaired"] += 1
+        others = (other for name in self.channels[1:] for other in self._waiting[name])
+        gap = min((abs(lead - other) for other in others), default=None)
+        if gap is not None and (self.missed_ns is None or gap < self.missed_ns):
+            self.missed_ns = gap
 
     def _near(self, channel: str, stamp_ns: int) -> list[int]:
         """Waiting stamps within the slop, nearest first."""
@@ -135,6 +203,9 @@ class StampJoiner:
         self._handed_out += 1
         messages = []
         for name in self.channels:
+            if name not in stamps:
+                messages.append(None)
+                continue
             waiting, used = self._waiting[name], stamps[name]
             messages.append(waiting.pop(used))
             self._floor[name] = used

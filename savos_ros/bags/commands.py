@@ -17,6 +17,9 @@ from savos_ros.arguments import given
 BAG_MODULES = ("av", "mcap", "rosbags", "pycocotools", "rich", "PIL", "zstandard")
 BagIn = Annotated[Path, typer.Argument(help="Folder of a bag, or its .mcap or .db3 file.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
+SyncSlop = Annotated[
+    float, typer.Option(help="Largest difference of image and mask stamps that are paired [s].")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -131,6 +134,7 @@ def run(
     image: Annotated[str, typer.Option(help="Image topic, if not a usual one.")] = "",
     instances: Annotated[str, typer.Option(help="Topic of the masks, if not a usual one.")] = "",
     truth: Annotated[str, typer.Option(help="Topic of whole objects, if not a usual one.")] = "",
+    sync_slop: SyncSlop = 0.0,
     force: Force = False,
 ) -> None:
     """Complete the masks of a bag without ROS: result bag, overlay video, scores, summary."""
@@ -139,11 +143,13 @@ def run(
         from savos_ros.bags.reader import Topics
         from savos_ros.bags.report import RunReport
         from savos_ros.bags.run import REPORT, RunOptions, run_bag
+        from savos_ros.settings import InputConfig
 
         engine = given(weights=weights, backend=backend, device=device, precision=precision)
         options = RunOptions(
             BackendConfig(**engine),
             refine=RefineConfig(refine, **given(window=window, stride=stride)),
+            input=InputConfig(sync_slop_s=sync_slop),
             topics=Topics(image, instances, truth),
             max_frames=max_frames,
             video=video,

@@ -83,6 +83,7 @@ class Labelled:
         objects: masks in them.
         seconds: time it took.
         text: what went wrong, or "".
+        lost: why frames of the bag have no labels, or "".
     """
 
     name: str
@@ -91,6 +92,7 @@ class Labelled:
     objects: int = 0
     seconds: float = 0.0
     text: str = ""
+    lost: str = ""
 
 
 def finished(job: LabelJob) -> Labelled | None:
@@ -109,7 +111,7 @@ def finished(job: LabelJob) -> Labelled | None:
         label = summary["label"]
         made, windows = dict(label["made"]), int(label["window"])
         window = refine_over(tuple(label["shape"]), label["frames"], job.options.memory_mb).window
-        done = (summary["frames_out"], _objects(summary))
+        done, lost = (summary["frames_out"], _objects(summary)), _lost(summary)
         damage = summary["damage"]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
         raise BagError(
@@ -126,7 +128,7 @@ def finished(job: LabelJob) -> Labelled | None:
         )
     if damage:
         damage += f"; then remove {job.folder} and give the command again"
-    return Labelled(job.folder.name, "kept", *done, text=damage)
+    return Labelled(job.folder.name, "kept", *done, text=damage, lost=lost)
 
 
 def made_of(job: LabelJob) -> dict[str, Any]:
@@ -172,6 +174,7 @@ def label_bag(job: LabelJob, tick: Tick) -> Labelled:
         _objects(summary),
         seconds,
         summary["damage"],
+        _lost(summary),
     )
 
 
@@ -263,6 +266,14 @@ def _first_frame(job: LabelJob) -> tuple[tuple[int, int], int]:
             why = "; ".join(bag.report.examples.values()) or bag.report.damage or "it is empty"
             raise BagError(f"{job.bag}: no frame can be used: {why}")
         return first.image.shape[:2], bag.expected
+
+
+def _lost(summary: dict) -> str:
+    """Why frames have no labels; "" when all have."""
+    if summary["frames_out"] >= summary["frames_in"]:
+        return ""
+    why = "; ".join(summary["examples"].values()) or "they could not be read"
+    return f"{summary['frames_out']} of {summary['frames_in']} frames labelled: {why}"
 
 
 def _objects(summary: dict) -> int:

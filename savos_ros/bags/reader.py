@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,13 +12,13 @@ from typing import Any
 
 from savos_model.types import Frame, Instance
 from savos_ros.bags import recording
-from savos_ros.bags.pairing import StampGroups
 from savos_ros.bags.restamp import header_stamp
 from savos_ros.bags.storage import open_bag, topics_text
 from savos_ros.bags.types import BagError
 from savos_ros.conversions import ConversionError, assumed_text
 from savos_ros.frames import decode, masks_to_instances
 from savos_ros.settings import InputConfig
+from savos_ros.sources import StampJoiner
 
 IMAGE_KINDS = {"sensor_msgs/msg/Image": "raw", "sensor_msgs/msg/CompressedImage": "compressed"}
 MASK_KINDS = {
@@ -37,13 +38,17 @@ USUAL = {
     "truth": (recording.TRUTH_TOPIC,),
 }
 PAIRED = ("image", "instances")
+PATIENCE = 32  # messages of a topic that may wait for their partner, which bounds the memory
+NEAR_NS = 50_000_000  # stamps that differ by less are of one moment [ns]
 # What to do about a message that found no place in a group, by the end of its reason.
 UNPAIRED = {
-    "alone": "no message of {topic}'s stamp on {others}: images and masks are paired by "
+    "unpaired": "no message of {topic}'s stamp on {others}: images and masks are paired by "
     "equal stamps of their headers, so a tracker must copy the header of its image",
     "late": "a message on {topic} came behind those of later stamps, too late to be waited for: "
     "record nearer to the order of stamps",
-    "duplicate": "two messages on {topic} have one stamp: the first one counts",
+    "duplicate": "two messages on {topic} have one stamp: the last one counts",
+    "unstamped": "messages on {topic} have stamp 0, which is no time: let the driver set "
+    "header.stamp",
 }
 
 
@@ -115,13 +120,15 @@ class BagFrames:
         Args:
             path: the bag.
             topics: which topics to read.
-            config: limits and label settings; transport and mask source follow from the bag.
+            config: limits, label settings and slop; transport and mask source follow from the bag.
         """
         self.path = Path(path)
         self._wanted = topics or Topics()
         self._config = config or InputConfig()
         self.report = ReadReport()
-        self._broken: Counter[str] = Counter()
+        self._joined: Counter[str] = Counter()
+        self._lost: Counter[str] = Counter()
+        self._at_zero: set[str] = set()
         self._whole = False
 
     def __enter__(self) -> BagFrames:
@@ -151,46 +158,63 @@ class BagFrames:
     def __iter__(self) -> Iterator[BagFrame]:
         """Hand out the frames in order of their stamps; what cannot be used is counted."""
         optional = [name for name in self.topics if name == "truth"]
-        groups, joined = StampGroups(PAIRED, optional), Counter()
+        slop_ns = round(self._config.sync_slop_s * 1e9)
+        joiner = StampJoiner([*PAIRED, *optional], PATIENCE, slop_ns, optional)
         try:
-            for group in self._groups(groups):
-                joined.update(list(group))
+            for found in self._sets(joiner):
+                group = {
+                    name: data
+                    for name, data in zip(joiner.channels, found, strict=True)
+                    if data is not None
+                }
+                self._joined.update(list(group))
                 frame = self._decode(group)
                 if frame is not None:
                     self.report.frames += 1
                     yield frame
         finally:  # also when the caller stops early
-            self._count(groups.losses, joined)
-            self.report.restarts = groups.restarts
+            self._count(joiner)
+            self.report.restarts = joiner.restarts
             self.report.damage = "; ".join(self._bag.damage)
 
-    def _count(self, losses: Counter[str], joined: Counter[str]) -> None:
+    def _count(self, joiner: StampJoiner) -> None:
+        losses = joiner.losses + self._lost
         for name, topic in self.topics.items():
             info = self._bag.topics[topic]
-            lost = sum(losses[f"{name}_{kind}"] for kind in UNPAIRED) + self._broken[name]
+            lost = sum(losses[f"{name}_{kind}"] for kind in (*UNPAIRED, "broken"))
             if self._whole:
                 lost += max(info.msgcount - info.read, 0)
-            counts = {"index": info.msgcount, "read": info.read, "joined": joined[name]}
+            counts = {"index": info.msgcount, "read": info.read, "joined": self._joined[name]}
             self.report.messages[topic] = counts | {"lost": lost}
         self.report.refused.update(losses)
         for reason in losses:
             name, _, kind = reason.rpartition("_")
+            if kind not in UNPAIRED:
+                continue
             others = " and ".join(self.topics[other] for other in PAIRED if other != name)
             text = UNPAIRED[kind].format(topic=self.topics[name], others=others)
+            if kind == "unpaired" and joiner.missed_ns is not None and joiner.missed_ns < NEAR_NS:
+                slop = math.ceil(joiner.missed_ns / 1000) / 1e6
+                text += f". The nearest differ by {joiner.missed_ns} ns: --sync-slop {slop:g}"
             self.report.examples.setdefault(reason, text)
 
-    def _groups(self, groups: StampGroups) -> Iterator[dict[str, bytes]]:
+    def _sets(self, joiner: StampJoiner) -> Iterator[tuple[bytes | None, ...]]:
         for topic, _, data in self._bag.messages(set(self.topics.values())):
             stamp = header_stamp(data)
             # One topic may serve twice, such as the truth given as the masks.
             for name in (name for name, mine in self.topics.items() if mine == topic):
                 if stamp is None:
-                    self._broken[name] += 1
-                    self.refuse(f"{name}_broken", f"a message on {topic} has no header")
+                    self._lost[f"{name}_broken"] += 1
+                    text = f"a message on {topic} has no header"
+                    self.report.examples.setdefault(f"{name}_broken", text)
+                elif stamp == 0 and name in self._at_zero:  # simulations begin at 0, once
+                    self._lost[f"{name}_unstamped"] += 1
                 else:
-                    yield from groups.add(name, stamp, data)
+                    if stamp == 0:
+                        self._at_zero.add(name)
+                    yield from joiner.feed(name, stamp, data)
         self._whole = True
-        yield from groups.flush()
+        yield from joiner.flush()
 
     def _decode(self, group: dict[str, bytes]) -> BagFrame | None:
         try:

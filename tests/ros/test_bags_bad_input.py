@@ -9,7 +9,6 @@ from typer.testing import CliRunner
 
 from savos_model.types import Box, Instance
 from savos_ros import message_kit
-from savos_ros.bags.pairing import StampGroups
 from savos_ros.bags.reader import BagFrames, Topics
 from savos_ros.bags.recording import RecordOptions, SourceFrame, record
 from savos_ros.bags.restamp import header_stamp
@@ -17,6 +16,7 @@ from savos_ros.bags.storage import Bag
 from savos_ros.bags.types import BagError, BagKit
 from savos_ros.bags.writer import BagWriter
 from savos_ros.cli import app
+from savos_ros.settings import InputConfig
 
 IMAGE, LABELS, TRUTH = "/camera/image_raw", "/tracker/labels", "/truth/masks"
 
@@ -166,9 +166,9 @@ def test_missing_and_double_partners_are_counted(tmp_path):
     path = write_pairs(tmp_path / "bag", sorted(entries, key=lambda entry: entry[1]))
     got, report = read(path)
     assert [item.frame.stamp_ns for item in got] == [1, 3, 5]
-    assert report.refused == {"image_alone": 3, "instances_alone": 1, "image_duplicate": 1}
-    assert f"stamp on {LABELS}: images and masks are paired" in report.examples["image_alone"]
-    assert f"no message of {LABELS}'s stamp on {IMAGE}" in report.examples["instances_alone"]
+    assert report.refused == {"image_unpaired": 3, "instances_unpaired": 1, "image_duplicate": 1}
+    assert f"stamp on {LABELS}: images and masks are paired" in report.examples["image_unpaired"]
+    assert f"no message of {LABELS}'s stamp on {IMAGE}" in report.examples["instances_unpaired"]
     assert f"two messages on {IMAGE} have one stamp" in report.examples["image_duplicate"]
 
 
@@ -181,9 +181,46 @@ def test_command_says_why_frames_are_lost_and_fails_without_any(tmp_path, answer
     given = ["run", str(path), "--out", str(tmp_path / "out"), "--weights", str(weights)]
     done = CliRunner().invoke(app, [*given, "--no-video"])
     assert f"{answered} of 3 frames answered" in done.output
-    assert "image_alone: no message of" in done.stderr
+    assert "image_unpaired: no message of" in done.stderr
     assert done.exit_code == (not answered)
     assert ("no frame was answered: mend" in done.stderr) == (not answered)
+
+
+@pytest.mark.parametrize("slop", [0.0, 0.001])
+def test_stamps_that_differ_by_nanoseconds_are_paired_on_request(tmp_path, slop):
+    entries = []
+    for stamp in range(10**9, 9 * 10**9, 10**9):
+        entries += [(IMAGE, stamp, image(stamp)), (LABELS, stamp + 7, labels(stamp + 7))]
+    path = write_pairs(tmp_path / "bag", entries)
+    with BagFrames(path, config=InputConfig(sync_slop_s=slop)) as frames:
+        got = [item.frame.stamp_ns for item in frames]
+    if slop:
+        assert got == list(range(10**9, 9 * 10**9, 10**9))
+        assert not frames.report.refused
+    else:
+        assert got == []
+        assert frames.report.refused == {"image_unpaired": 8, "instances_unpaired": 8}
+        assert "differ by 7 ns: --sync-slop 1e-06" in frames.report.examples["image_unpaired"]
+
+
+def test_messages_without_a_time_are_counted(tmp_path):
+    entries = []
+    for n, stamp in enumerate((0, 0, 0, 5)):
+        entries += [(IMAGE, n, image(stamp)), (LABELS, n, labels(stamp))]
+    got, report = read(write_pairs(tmp_path / "bag", entries))
+    assert [item.frame.stamp_ns for item in got] == [0, 5]
+    assert report.refused == {"image_unstamped": 2, "instances_unstamped": 2}
+    assert report.messages[IMAGE] == {"index": 4, "read": 4, "joined": 2, "lost": 2}
+    assert "stamp 0" in report.examples["image_unstamped"]
+
+
+def test_equal_stamps_are_counted(tmp_path):
+    entries = []
+    for n in range(4):
+        entries += [(IMAGE, n, image(5)), (LABELS, n, labels(5))]
+    got, report = read(write_pairs(tmp_path / "bag", entries))
+    assert len(got) == 1
+    assert report.refused == {"image_duplicate": 3, "instances_duplicate": 3}
 
 
 def test_stamps_that_fall_back_start_again(tmp_path):
@@ -285,16 +322,6 @@ def test_damaged_message_is_counted(bag, monkeypatch):
     got, report = read(bag)
     assert len(got) == 11
     assert report.refused == {"image_broken": 1}
-
-
-def test_memory_stays_bounded():
-    groups = StampGroups(("image", "instances"), depth=4)
-    for stamp in range(100):
-        assert list(groups.add("image", stamp, b"x" * 10)) == []
-    assert len(groups._open) == 4
-    assert groups.losses == {"image_alone": 96}
-    assert list(groups.flush()) == []
-    assert groups.losses == {"image_alone": 100}
 
 
 def test_header_stamp_of_both_byte_orders():

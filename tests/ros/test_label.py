@@ -25,6 +25,7 @@ from savos_ros.bags.run import RunOptions, run_bag
 from savos_ros.bags.types import BagError
 from savos_ros.cli import app
 from savos_ros.settings import InputConfig
+from tests.ros import test_bags_bad_input as pairs
 from tests.ros.test_bags_run import results
 from training.boxed import look_at
 
@@ -39,6 +40,19 @@ def bags(folder, *counts):
     for number, count in enumerate(counts):
         record(scene.frames(count), count, folder / f"bag{number}", RecordOptions(truth=True))
     return [folder / f"bag{number}" for number in range(len(counts))]
+
+
+def test_frames_without_labels_are_reported(tmp_path, options):
+    entries = []
+    for stamp in range(1, 7):
+        entries.append((pairs.IMAGE, stamp, pairs.image(stamp, (40, 60))))
+        if stamp != 3:
+            entries.append((pairs.LABELS, stamp, pairs.labels(stamp, (40, 60))))
+    bag = pairs.write_pairs(tmp_path / "bag", entries)
+    for state in ("labelled", "kept"):
+        (done,) = label_bags([bag], tmp_path / "out", options)
+        assert (done.state, done.frames, done.text) == (state, 5, "")
+        assert done.lost.startswith("5 of 6 frames labelled: no message of")
 
 
 def labels(folder, name):

@@ -208,3 +208,59 @@ def test_reordered_messages_never_stop_the_node(first, second):
     answers = feed(joiner, events)
     balance(joiner, answers)
     assert stamps(feed(joiner, [("image", JUMP_NS), ("instances", JUMP_NS)])) == [JUMP_NS]
+
+
+def feed_all(joiner, events):
+    """Sets of a recording; messages are stamps."""
+    sets = [found for channel, stamp in events for found in joiner.feed(channel, stamp, stamp)]
+    return sets + list(joiner.flush())
+
+
+def test_a_recording_waits_for_what_was_written_late_or_out_of_order():
+    joiner = StampJoiner(CHANNELS, 10)
+    events = [("image", k) for k in (2, 1, 3, 4)] + [("instances", k) for k in (3, 1, 4, 2)]
+    assert feed_all(joiner, events) == [(1, 1), (2, 2), (3, 3), (4, 4)]
+    assert not joiner.losses
+
+
+def test_patience_is_bounded():
+    joiner = StampJoiner(CHANNELS, 4)
+    for stamp in range(100):
+        assert list(joiner.feed("image", stamp, stamp)) == []
+        assert len(joiner._waiting["image"]) <= 4
+    assert joiner.losses == {"image_unpaired": 96}
+    assert list(joiner.flush()) == []
+    assert joiner.losses == {"image_unpaired": 100}
+
+
+def test_partners_far_ahead_do_not_cost_the_set_that_waits():
+    joiner = StampJoiner(CHANNELS, 4)
+    events = [("instances", k) for k in range(1, 20)] + [("image", k) for k in (18, 19)]
+    assert feed_all(joiner, events) == [(18, 18), (19, 19)]
+    assert joiner.losses == {"instances_unpaired": 17}
+
+
+def test_what_is_optional_is_waited_for_and_may_be_missing():
+    joiner = StampJoiner((*CHANNELS, "truth"), 3, optional=("truth",))
+    events = []
+    for stamp in range(1, 10):
+        events += [("image", stamp), ("instances", stamp)]
+        if stamp in (4, 9):
+            events.append(("truth", stamp - 1 if stamp == 4 else stamp))
+    found = feed_all(joiner, events)
+    assert [item[0] for item in found] == list(range(1, 10))
+    assert [item[2] for item in found] == [None, None, 3, None, None, None, None, None, 9]
+
+
+@given(st.lists(st.tuples(st.sampled_from(CHANNELS), st.integers(1, 30)), max_size=60))
+def test_every_message_of_a_recording_is_accounted_for(events):
+    joiner = StampJoiner(CHANNELS, 5, slop_ns=1)
+    found = feed_all(joiner, events)
+    assert 2 * len(found) + sum(joiner.losses.values()) == len(events)
+    assert all(abs(a - b) <= 1 for a, b in found)
+
+
+def test_the_nearest_miss_is_known():
+    joiner = StampJoiner(CHANNELS, 5)
+    assert feed_all(joiner, [("image", 100), ("instances", 107), ("image", 200)]) == []
+    assert joiner.missed_ns == 7
