@@ -22,7 +22,7 @@ from training.windows import gather, list_places
 
 SHAPE = (96, 160)
 QUICK = UNetTraining(
-    steps=100, batch=12, learning_rate=2e-2, ema=0.9, held_out=4, validate_every=50, bf16=False
+    steps=100, batch=12, learning_rate=2e-2, ema=0.9, held_out=4, validate_every=10, bf16=False
 )
 
 
@@ -101,16 +101,16 @@ def occluded_iou(path):
 
 def test_partial_completion_recovers_hidden_rectangles_without_any_truth(partial):
     log = [json.loads(line) for line in (partial.parent / "log.jsonl").read_text().splitlines()]
-    assert log[-1]["val"] < 0.9 * log[0]["val"]
+    assert log[-1]["val"] < 0.8 * log[0]["val"], "0.45 to 0.6 times with seeds 0 to 3"
     _, info = load_unet(partial)
     assert float(info["validation_loss"]) == pytest.approx(min(e["val"] for e in log), abs=1e-5)
-    assert occluded_iou(partial) > 0.75
+    assert occluded_iou(partial) > 0.5, "visible masks score 0, trainings 0.81 to 0.91"
 
 
 def test_oracle_learns_from_truth(known_store, tmp_path):
     config = dataclasses.replace(QUICK, steps=60, learning_rate=1e-2)
     path = train_unet([known_store], tmp_path, UNetConfig("oracle", 0.125), config)
-    assert occluded_iou(path) > 0.85
+    assert occluded_iou(path) > 0.5, "visible masks score 0, trainings 0.87 to 0.92"
 
 
 def test_training_refuses_stores_that_teach_nothing(whole_store, tmp_path):
@@ -153,8 +153,11 @@ def test_oracle_input_marks_the_others_and_its_target_is_the_truth(known_store):
     assert batch.weight[others > 0.99].min() > 4.9 and (batch.weight[others == 0] == 1).all()
 
 
-def test_adaptation_lowers_the_loss_of_its_video_and_leaves_the_network_alone(partial):
-    net, _ = load_unet(partial)
+def test_adaptation_lowers_the_loss_of_its_video_and_leaves_the_network_alone():
+    torch.manual_seed(0)
+    net = UNet(UNetConfig(width=0.125)).eval()
+    torch.nn.init.zeros_(net.leave.weight)
+    torch.nn.init.constant_(net.leave.bias, -3.0)  # denies every pixel: each step must raise it
     rng = np.random.default_rng(5)
     video = []
     for _ in range(3):
@@ -169,14 +172,14 @@ def test_adaptation_lowers_the_loss_of_its_video_and_leaves_the_network_alone(pa
     rows = clip_rows(video, (32, 64))
     assert "truth" not in rows.arrays and len(rows.arrays["rgb"]) == 12
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    adapted = adapt_unet(net, rows, 40, 3e-3, batch=12)
+    adapted = adapt_unet(net, rows, 10, 3e-2, batch=12)
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
     window = gather([rows], list_places([rows], 1, 50), 1, np.zeros(12, bool))
     seeds = (torch.Generator().manual_seed(77 + i) for i in range(8))
     batches = [deocclusion_batch(window, net.config, seed) for seed in seeds]
     with torch.no_grad():
         after, at_first = (sum(unet_loss(n, b) for b in batches) for n in (adapted, net))
-    assert after < 0.97 * at_first
+    assert after < 0.97 * at_first and adapted.leave.bias > net.leave.bias
 
 
 def test_adaptation_to_nothing_changes_nothing():

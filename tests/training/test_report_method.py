@@ -39,7 +39,9 @@ def test_the_figures_show_what_the_stream_did(setup, tmp_path):
     hidden = 1 - step.answer.instance.mask.sum() / step.truth.mask.sum()
     assert method.HIDDEN[0] < hidden < method.HIDDEN[1]
     # Worked out from outside the stream, the prediction equals the one that the stream used.
-    np.testing.assert_array_equal(step.guess.warped(step.answer.box), step.answer.forward)
+    # But for the rounding of another batch size, which may move pixels by a step of cv2.remap.
+    off = np.abs(step.guess.warped(step.answer.box) - step.answer.forward)
+    assert np.quantile(off, 0.99) < 1e-4 and off.max() < 0.1
     assert step.patch.shape[0] == 7 and step.before.frame.stamp_ns < step.after.frame.stamp_ns
     assert [row.number - step.number for row in rows] == [-method.AROUND, 0, method.AROUND]
     for row in rows:

@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 from savos_model.adaptation_link import SiteError, Start, file_of, hear, receive, send, tell
 from savos_model.types import Box, Frame, Instance
 from savos_model.weights import load_weights
+from tests.planted import planted_weights
 from tests.tiny_site import CONFIG, MODEL, empty_frames, frames, fresh_weights
 from training.adapt import site
 from training.adapt.site import Score, Site, clip_of, first_better, joined, keep
@@ -29,7 +30,7 @@ def at(folder, config=CONFIG, base=None, current=None, version=0):
     base = base or fresh_weights(temperature="1.5")
     start = Start(base, current or base, version, config, folder)
     made = Site(start, lambda **facts: said.append(facts))
-    made.config = dataclasses.replace(made.config, batch=4, checked=8, bf16=False)
+    made.config = dataclasses.replace(made.config, batch=4, checked=8, bf16=False, max_iterations=2)
     return made, said
 
 
@@ -37,7 +38,30 @@ def decisions(said):
     return [facts for facts in said if "decision" in facts]
 
 
-def test_what_is_better_on_held_out_frames_is_accepted_and_kept(tmp_path):
+@pytest.fixture
+def given_scores(monkeypatch):
+    """Scores in the order in which they are asked for.
+
+    What a training does to random weights depends on the processor.
+    """
+
+    def give(*scores):
+        following = iter(scores)
+        monkeypatch.setattr(site, "score", lambda *_: next(following))
+
+    return give
+
+
+BASE, BETTER, BEST, WORSE = (
+    Score(0.5, 0.8),
+    Score(0.4, 0.82),
+    Score(0.3, 0.85),
+    Score(0.6, 0.8),
+)
+
+
+def test_what_is_better_on_held_out_frames_is_accepted_and_kept(tmp_path, given_scores):
+    given_scores(BASE, BETTER)
     it, said = at(tmp_path)
     it.learn(frames(12))
     assert [facts["state"] for facts in said if "state" in facts] == [
@@ -45,29 +69,28 @@ def test_what_is_better_on_held_out_frames_is_accepted_and_kept(tmp_path):
     ]  # fmt: skip
     (decision,) = decisions(said)
     assert decision["decision"] == "accepted" and decision["version"] == 1
-    assert decision["loss_after"] < decision["loss_before"]
-    assert decision["visible_iou_after"] > decision["visible_iou_before"]
-    assert (
-        f"loss {decision['loss_before']:.4f} -> {decision['loss_after']:.4f}" in decision["reason"]
-    )
+    assert (decision["loss_before"], decision["loss_after"]) == (0.5, 0.4)
+    assert (decision["visible_iou_before"], decision["visible_iou_after"]) == (0.8, 0.82)
+    assert "loss 0.5000 -> 0.4000" in decision["reason"]
     kept = load_weights(str(file_of(tmp_path, "fresh+1")))
     assert (kept.name, kept.model, kept.temperature) == ("fresh+1", MODEL, 1.5)
     assert kept.info["adapted_from"] == "fresh"
     for name, array in it.current.arrays.items():
         np.testing.assert_array_equal(kept.arrays[name], array)
+    assert any((array != it.start.base.arrays[k]).any() for k, array in kept.arrays.items())
 
     # The next burst goes on from there, and through the first one again.
     assert len(it.bursts) == 1 and it.current.name == "fresh+1"
+    given_scores(BASE, BETTER, BEST)
     it.learn(frames(12, first=12))
     assert len(it.bursts) == 2
     later = decisions(said)[1]
-    assert later["loss_before"] < decision["loss_before"], "that of the weights in use"
+    assert (later["loss_before"], later["loss_after"]) == (0.4, 0.3), "that of the weights in use"
+    assert later["version"] == 2 and it.current.info["adapted_from"] == "fresh+1"
 
 
-def test_what_is_worse_is_rejected(tmp_path, monkeypatch):
-    # The scores are given: what a training does to a network depends on the processor.
-    scores = iter([Score(0.5, 0.8), Score(0.6, 0.8)])  # of the base, then of the adapted weights
-    monkeypatch.setattr(site, "score", lambda *_: next(scores))
+def test_what_is_worse_is_rejected(tmp_path, given_scores):
+    given_scores(BASE, WORSE)
     it, said = at(tmp_path)
     it.learn(frames(12))
     (decision,) = decisions(said)
@@ -75,17 +98,27 @@ def test_what_is_worse_is_rejected(tmp_path, monkeypatch):
     assert it.current is it.start.base and not list(tmp_path.iterdir())
 
 
-def test_weights_in_use_that_fell_behind_the_base_are_rolled_back(tmp_path):
+def test_weights_in_use_that_fell_behind_the_base_are_rolled_back(tmp_path, given_scores):
+    given_scores(BASE, WORSE, BETTER)
     base = fresh_weights()
-    rng = np.random.default_rng(0)
-    arrays = {k: a + rng.normal(0, 0.5, a.shape).astype("f4") for k, a in base.arrays.items()}
-    spoilt = dataclasses.replace(base, name="fresh+4", arrays=arrays)
-    it, said = at(tmp_path, base=base, current=spoilt, version=4)
+    worse = dataclasses.replace(base, name="fresh+4")
+    it, said = at(tmp_path, base=base, current=worse, version=4)
     it.learn(frames(12))
     first, second = decisions(said)
     assert first["decision"] == "rolled_back" and "worse than the base" in first["reason"]
     assert second["decision"] == "accepted" and second["version"] == 5
     assert load_weights(str(file_of(tmp_path, "fresh+5"))).info["adapted_from"] == "fresh"
+
+
+def test_scores_tell_right_weights_from_wrong_ones(tmp_path):
+    right, wrong = planted_weights(0.5), planted_weights(-0.5)  # V, and all but V
+    held = clip_of(frames(6), right.model)
+    config = dataclasses.replace(at(tmp_path)[0].config, length=4)
+    good, bad = (site.score(weights, held, config) for weights in (right, wrong))
+    assert good.visible_iou > 0.7 and bad.visible_iou < 0.1
+    assert good.loss < 0.5 * bad.loss
+    assert bad.worse_than(good) and not good.worse_than(bad)
+    assert site.score(right, held, config) == good, "the same windows and occluders"
 
 
 def test_without_a_track_nothing_is_learnt(tmp_path):
