@@ -17,6 +17,8 @@ from savos_model.layers import input_channels, parameter_shapes, step_flop
 from savos_model.settings import SettingError
 from savos_model.weights import Weights
 
+ROUNDING = 5e-5  # of float32 through all layers: up to 2.4e-6 seen, of wrong weights over 1e-3
+
 
 def random_weights(model: ModelConfig, seed: int = 0) -> Weights:
     rng = np.random.default_rng(seed)
@@ -59,7 +61,7 @@ def test_onnx_equals_torch(model):
         got, want = ours.step(patches, h, c), reference.step(patches, h, c)
         for name in got._fields:
             np.testing.assert_allclose(
-                getattr(got, name), getattr(want, name), atol=2e-5, err_msg=name
+                getattr(got, name), getattr(want, name), atol=1e-4, err_msg=name
             )
         h, c = got.h, got.c
 
@@ -163,7 +165,7 @@ def test_reference_equals_torch(prior):
     inputs = random_inputs(weights, 2)
     got = reference_step(weights, *inputs)
     off = deviation(TorchBackend(weights, "cpu", 1, "").step(*inputs), got)
-    assert max(off.values()) < 1e-5, off
+    assert max(off.values()) < ROUNDING, off
 
 
 def test_self_test_refuses_an_engine_that_is_wrong():
@@ -211,10 +213,12 @@ def test_torch_buckets_equal_the_plain_step_and_follow_new_weights():
         got = in_buckets(lambda *arrays: buckets[len(arrays[0])](*arrays), *inputs)
         return max(deviation(got, backend.step(*inputs)).values())
 
-    assert off() < 1e-5
+    assert off() < ROUNDING
     backend.update_weights(second)()
-    assert off() < 1e-5
-    assert max(deviation(backend.step(*inputs), reference_step(second, *inputs)).values()) < 1e-5
+    assert off() < ROUNDING
+    assert (
+        max(deviation(backend.step(*inputs), reference_step(second, *inputs)).values()) < ROUNDING
+    )
 
 
 @pytest.mark.parametrize("name", ["onnx", "openvino", "torch"])

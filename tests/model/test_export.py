@@ -11,12 +11,12 @@ from savos_model.backends.reference import deviation, random_inputs, reference_s
 from savos_model.config import ModelConfig
 from savos_model.export import ExportError, export_onnx
 from tests.model.fake_tensorrt import one_thread
-from tests.model.test_backends import random_weights
+from tests.model.test_backends import ROUNDING, random_weights
 
 WEIGHTS = random_weights(ModelConfig(width=0.125))
 
 
-@pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-5), ("fp16", 1e-2)])
+@pytest.mark.parametrize(("precision", "bound"), [("fp32", ROUNDING), ("fp16", 1e-2)])
 def test_file_equals_the_network_for_any_number_of_tracks(tmp_path, precision, bound):
     path = tmp_path / "step.onnx"
     report = export_onnx(path, WEIGHTS, precision=precision, real=[random_inputs(WEIGHTS, 2)])

@@ -190,7 +190,7 @@ def test_large_boxes_are_pasted_as_others_are(box, region, seed):
     patch = np.random.default_rng(seed).random(PATCH, np.float32)
     want = paste(patch, box, region)
     got = geometry.paste_inside(patch, box, region)
-    np.testing.assert_allclose(got, want, atol=1e-5 if cv2.__version__ >= "5" else 1 / 16)
+    np.testing.assert_allclose(got, want, atol=1e-4 if cv2.__version__ >= "5" else 1 / 16)
 
 
 def test_large_boxes_take_memory_for_the_image_alone():

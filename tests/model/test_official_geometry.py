@@ -34,7 +34,10 @@ def test_meets_the_released_images(reference):
     flow = forward.flow.permute(0, 1, 3, 4, 2)
     np.testing.assert_allclose(flow, reference["final_flow_image"], atol=1e-4)
     for ours, key in ((forward.mask, "warped_mask_image"), (forward.alpha, "warped_alpha_image")):
-        np.testing.assert_allclose(ours[:, :, None], reference[key], atol=1e-4, err_msg=key)
+        # A flow that is 1e-4 px off shows as much as the image changes over that.
+        slope = np.abs(np.diff(reference[key], axis=-1)).max()
+        atol = 1e-4 * (1 + slope)
+        np.testing.assert_allclose(ours[:, :, None], reference[key], atol=atol, err_msg=key)
     np.testing.assert_allclose(masks[0], reference["bidirectional_mask_image"], atol=1e-4)
 
 

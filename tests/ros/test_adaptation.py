@@ -24,6 +24,7 @@ from savos_ros import adaptation, adaptation_process, settings
 from savos_ros.adaptation import Adaptation
 from savos_ros.adaptation_files import newest
 from savos_ros.engine import Engine
+from tests.planted import planted_weights
 from tests.tiny_site import CONFIG, frames, fresh_weights
 
 LIMIT_S = 100  # a process takes seconds to start, on a busy machine many
@@ -32,8 +33,8 @@ LIMIT_S = 100  # a process takes seconds to start, on a busy machine many
 class Bench:
     """An adaptation without ROS, and a stream of frames for it."""
 
-    def __init__(self, folder, does):
-        self.backend = OnnxBackend(fresh_weights(temperature="1.5"), 1, "")
+    def __init__(self, folder, does, weights=None):
+        self.backend = OnnxBackend(weights or fresh_weights(temperature="1.5"), 1, "")
         engine = Engine(AmodalStream(self.backend), "onnx", "")
         self.lines, self.folder, self.scene, self.at = [], folder, frames(22), count()
         self.patient = True
@@ -90,9 +91,9 @@ def bench(tmp_path, monkeypatch):
     monkeypatch.setattr(adaptation_process, "WORKER", "tests.site_double")
     monkeypatch.setattr(adaptation, "FIRST_PAUSE_S", 0.3)
 
-    def make(does="all", worker="tests.site_double"):
+    def make(does="all", worker="tests.site_double", weights=None):
         monkeypatch.setattr(adaptation_process, "WORKER", worker)
-        made.append(Bench(tmp_path, does))
+        made.append(Bench(tmp_path, does, weights))
         return made[-1]
 
     yield make
@@ -104,7 +105,8 @@ def bench(tmp_path, monkeypatch):
 
 
 def test_the_real_process_learns_and_its_weights_take_over_between_two_frames(bench):
-    it = bench(worker="training.adapt.worker")
+    wrong = planted_weights(-0.5, "fresh", temperature="1.5")  # what it learns is better for sure
+    it = bench(worker="training.adapt.worker", weights=wrong)
     it.until(lambda: it.pid and psutil.Process(it.pid).nice() == 19)
     process = psutil.Process(it.pid)
     it.until(lambda: os.sched_getscheduler(it.pid) == os.SCHED_IDLE)
@@ -128,7 +130,7 @@ def test_the_real_process_learns_and_its_weights_take_over_between_two_frames(be
     assert "loss" in values["adapt.reason"]
     kept = load_weights(str(newest(str(it.folder))))
     assert kept.name == "fresh+1" and kept.temperature == it.backend.weights.temperature == 1.5
-    rows = np.random.default_rng(0).random((1, 6, 32, 64), np.float32)
+    rows = np.random.default_rng(0).random((1, 7, 32, 64), np.float32)
     state = np.zeros((1, kept.model.hidden), np.float32)
     for ours, theirs in zip(
         it.backend.step(rows, state, state),

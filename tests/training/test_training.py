@@ -26,6 +26,7 @@ from savos_model.network import Prediction, SavosNet
 from savos_model.types import Box
 from savos_model.weights import Weights, WeightsError, load_weights, save_weights
 from tests.model.scenes import crossing
+from tests.planted import MODEL as PLANTED
 from tests.planted import planted_weights
 from training.augment import AugmentConfig, crop_boxes, make_input, median_motion, tight_boxes
 from training.config import DataConfig, MachineConfig, RunConfig, TrainConfig
@@ -336,12 +337,12 @@ def test_training_lowers_the_loss_and_leaves_loadable_weights(store, tmp_path):
     )
     data = DataConfig(stores=(str(store),), held_out=4, min_px=50)
     machine = MachineConfig(device="cpu", tensorboard=False)
-    path = train(RunConfig(data, MODEL, config, machine=machine), tmp_path / "run")
+    path = train(RunConfig(data, PLANTED, config, machine=machine), tmp_path / "run")
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in log] == [2, 4, 6]
     assert log[-1]["val"] < 0.9 * log[0]["val"]
     weights = load_weights(str(path))
-    assert weights.name == "tiny" and weights.model == MODEL
+    assert weights.name == "tiny" and weights.model == PLANTED
     assert weights.arrays["evidence_gain"][0] > -0.9
     assert float(weights.info["validation_loss"]) == pytest.approx(
         min(e["val"] for e in log), abs=1e-5
