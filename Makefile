@@ -1,5 +1,6 @@
 # make demo    street scene -> node over DDS -> overlay, table and pictures in demo/
 # make test    lint, then every test
+# make quick   the tests that need neither DDS nor PyTorch, in a minute
 # make docs    the documentation as a site, into build/site
 # make lint    ruff alone
 # make format  let ruff rewrite the sources
@@ -14,13 +15,16 @@ unexport LD_LIBRARY_PATH
 endif
 unexport PYTHONPATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: demo test docs lint format clean setup-demo setup-test
+.PHONY: demo test quick docs lint format clean setup-demo setup-test
 
 demo: setup-demo
 	$(BIN)/savos demo
 
 test: lint
 	$(BIN)/python -m pytest
+
+quick: setup-test
+	$(BIN)/python -m pytest -m fast
 
 docs: build/docs-env/made
 	NO_MKDOCS_2_WARNING=1 build/docs-env/bin/mkdocs build --strict

@@ -1,9 +1,13 @@
 import contextlib
 import os
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from _pytest.terminal import TerminalReporter
 from hypothesis import settings
+from kinds import MARKS, kind_of_skip, marks_of_file, marks_of_tests
 
 # No deadlines: a machine under load is slow, not wrong.
 settings.register_profile("usual", deadline=None)
@@ -33,6 +37,45 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(ROOT / "config" / "fastdds.xml")
     os.environ.pop("ROS_LOCALHOST_ONLY", None)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave files alone that `-m fast` would load only to deselect all their tests."""
+    is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    if config.option.markexpr == "fast" and is_test and marks_of_file(collection_path):
+        return True
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by what they import; what is neither dds, torch nor slow is fast."""
+    for item in items:
+        name = getattr(item, "originalname", item.name)
+        found = marks_of_file(item.path) | marks_of_tests(item.path).get(name, set())
+        for mark in sorted(found):
+            item.add_marker(mark)
+        if not any(map(item.get_closest_marker, ("slow", *MARKS.values()))):
+            item.add_marker("fast")
+
+
+@pytest.fixture(autouse=True)
+def keeps_to_its_mark(request):
+    """A fast test loads neither DDS nor PyTorch; seen where nothing else did before."""
+    absent = {name: mark for name, mark in MARKS.items() if name not in sys.modules}
+    yield
+    if request.node.get_closest_marker("fast"):
+        loaded = sorted(mark for name, mark in absent.items() if name in sys.modules)
+        assert not loaded, f"not fast: give it the mark {loaded[0]}"
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Say how much of the suite this machine does not run, and what it lacks."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    kinds = Counter(kind_of_skip(str(report.longrepr[-1])) for report in skipped)
+    if kinds:
+        parts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        terminalreporter.write_line(f"{len(skipped)} skipped (tests or whole files): {parts}")
 
 
 @pytest.fixture(scope="session")
