@@ -13,6 +13,7 @@ from savos_model.export import ExportError, export_onnx
 from tests.model.fake_tensorrt import one_thread
 from tests.model.test_backends import ROUNDING, random_weights
 
+pytestmark = pytest.mark.torch  # an export is compared with PyTorch where it is installed
 WEIGHTS = random_weights(ModelConfig(width=0.125))
 
 
