@@ -5,6 +5,7 @@ from __future__ import annotations
 PIP = {
     "bags": "pip install rosbags rosbags-image mcap zstandard av pycocotools pillow",
     "openvino": "pip install openvino",
+    "render": "pip install av fast-simplification moderngl mujoco pillow pycocotools trimesh",
     "ray": "pip install ray",
     "tensorrt": "pip install cuda-bindings tensorrt_rtx",
     "torch": "pip install torch",

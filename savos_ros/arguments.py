@@ -12,6 +12,7 @@ from savos_model.config import BackendConfig, FlowConfig, StreamConfig
 from savos_model.hints import PIP
 from training.online import Setup
 
+RENDER_MODULES = ("av", "fast_simplification", "glcontext", "moderngl", "mujoco", "trimesh")
 TRAIN_MODULES = ("PIL", "matplotlib", "pycocotools", "sklearn", "tensorboard", "torch")
 
 
@@ -36,9 +37,11 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in TRAIN_MODULES:
+        name = (error.name or "").partition(".")[0]
+        if name not in (*RENDER_MODULES, *TRAIN_MODULES):
             raise
-        typer.echo(f"error: {error.name} is not installed: {PIP['train']}", err=True)
+        hint = PIP["render" if name in RENDER_MODULES else "train"]
+        typer.echo(f"error: {error.name} is not installed: {hint}", err=True)
         raise typer.Exit(2) from error
     except (ValueError, OSError) as error:
         typer.echo(f"error: {error}", err=True)

@@ -101,6 +101,55 @@ def prepare_rendered(
     _run(lambda model: rendered_jobs(data, out, model), out, patch, processes, flow)
 
 
+@app.command("models")
+def prepare_models(
+    assets: Annotated[Path, typer.Option(help="Folder of .glb, .gltf, .obj, .ply, .stl files.")],
+    out: Annotated[Path, typer.Option(help="Folder of the rendered clips.")],
+    kind: Annotated[str, typer.Option(help="table (piles) or street.")] = "table",
+    clips: Annotated[int, typer.Option(min=1, help="Clips to render.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, max=2**31, help="Seed of the first clip.")] = 0,
+    frames: Annotated[int, typer.Option(min=2, max=1000, help="Frames of a clip.")] = 60,
+    scale: Annotated[float, typer.Option(help="Metres of a unit of the files.")] = 1.0,
+    size: Annotated[
+        float | None, typer.Option(help="Longest side of every model [m], instead of --scale.")
+    ] = None,
+    up: Annotated[str, typer.Option(help="Axis up in the files: y, z; auto: y in glTF.")] = "auto",
+    processes: ProcessesOption = 1,
+) -> None:
+    """Rendered clips of your own 3D models with exact visible and whole masks.
+
+    A model's category is the folder it lies in below --assets; models in a folder named scenery
+    only occlude. `savos prepare rendered` turns the clips into a store for training.
+
+    Example: savos prepare models --assets cad --scale 0.001 --clips 60 --out clips
+    """
+    with one_line_errors():
+        from training.prepare import prepare
+        from training.render.assets import AssetOptions, survey
+        from training.render.jobs import (
+            KINDS,
+            allowed_sizes,
+            is_rendered,
+            render_jobs,
+            run_render_job,
+        )
+
+        if kind not in KINDS:
+            raise ValueError(f"--kind must be one of {', '.join(KINDS)}, got {kind!r}")
+        options = AssetOptions(scale, size, up, allowed_sizes(kind))
+        found = survey(assets, options)
+        for reason in found.skipped:
+            typer.echo(f"skipped: {reason}", err=True)
+        typer.echo(f"{len(found.usable)} models are used, {len(found.skipped)} were skipped")
+        seeds = range(seed, seed + clips)
+        jobs = render_jobs(assets, found.usable, out, options, kind, seeds, frames)
+        missing = [job for job in jobs if not is_rendered(job)]
+        if len(missing) < len(jobs):
+            typer.echo(f"{len(jobs) - len(missing)} of {len(jobs)} clips are there already")
+        objects = prepare(missing, processes, run_render_job)
+        typer.echo(f"{objects} objects in {len(missing)} clips written to {out}")
+
+
 @app.command("street")
 def prepare_street(
     out: OutOption,

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from pycocotools import mask as coco
 
 from savos_model.geometry import mask_box
 from savos_model.types import Instance
 from training.data.flow_files import MAGIC
+from training.data.rle import run_lengths
 from training.data.store import ClipFrame
 
 MIN_VISIBLE_PX = 200
@@ -120,12 +120,6 @@ def describe(labels: np.ndarray, track: int) -> dict:
     box = [int(v) for v in mask_box(own)]
     others = (labels != track) & (labels != 0)
     return {"visible": run_lengths(own), "others": run_lengths(others), "box": box}
-
-
-def run_lengths(mask: np.ndarray) -> dict:
-    """A mask [H, W] as compressed COCO run lengths."""
-    packed = coco.encode(np.asfortranarray(mask, np.uint8))
-    return {"size": packed["size"], "counts": packed["counts"].decode("ascii")}
 
 
 def write_flo(path: Path, flow: np.ndarray) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -38,6 +38,7 @@ from training.data.street import generate
 from training.data.street_config import StreetConfig
 from training.prepared import is_made_so, origin
 
+Made = TypeVar("Made")
 STRIDES = (1, 2, 3)  # clips are taken at 30, 15 and 10 Hz: robots differ
 MIN_HZ = 7.0  # slow clips are not thinned to less: tracks would jump
 GUM_BLOCK = 20  # Chewing Gum videos stored as one clip
@@ -277,16 +278,17 @@ def _raft(flow: str) -> RaftFlow:
     return RaftFlow(flow.removeprefix("raft_"))
 
 
-def prepare(jobs: list[Job], processes: int) -> int:
+def prepare(jobs: Sequence[Made], processes: int, run: Callable[[Made], int] = run_job) -> int:
     """Store all clips with progress; returns the number of rows written.
 
-    The first error ends the run; finished clips stay, and the next run goes on behind them.
+    `run` makes the clip of a job and returns a count. The first error ends the run; finished clips
+    stay, and the next run continues behind them.
     """
     if processes == 1:
-        return sum(track(map(run_job, jobs), "clips", total=len(jobs)))
+        return sum(track(map(run, jobs), "clips", total=len(jobs)))
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         try:
-            return sum(track(pool.map(run_job, jobs), "clips", total=len(jobs)))
+            return sum(track(pool.map(run, jobs), "clips", total=len(jobs)))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

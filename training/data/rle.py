@@ -1,4 +1,4 @@
-"""Decodes compressed COCO run lengths straight into a boxed mask."""
+"""Compressed COCO run lengths: decoded straight into a boxed mask, and encoded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def decode(counts: str | bytes, height: int, width: int) -> BoxedMask:
     Raises:
         RleError: not such a text, or of another image size.
     """
-    return decode_runs(_run_lengths(counts), height, width)
+    return decode_runs(_decoded(counts), height, width)
 
 
 def decode_runs(runs: np.ndarray, height: int, width: int) -> BoxedMask:
@@ -54,7 +54,15 @@ def decode_runs(runs: np.ndarray, height: int, width: int) -> BoxedMask:
     return BoxedMask(box, np.ascontiguousarray(mask))
 
 
-def _run_lengths(counts: str | bytes) -> np.ndarray:
+def run_lengths(mask: np.ndarray) -> dict:
+    """Return a mask [H, W] as compressed COCO run lengths: {"size": [H, W], "counts": text}."""
+    from pycocotools import mask as coco
+
+    packed = coco.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": packed["size"], "counts": packed["counts"].decode("ascii")}
+
+
+def _decoded(counts: str | bytes) -> np.ndarray:
     """Undo the text form: 5 bits a character, lowest first; from the fourth run on, differences."""
     try:
         text = counts.encode("ascii") if isinstance(counts, str) else counts

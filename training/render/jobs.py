@@ -1,0 +1,182 @@
+"""Renders clips of a folder of 3D models; finished clips are kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import gzip
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from training.render import street, table
+from training.render.assets import AssetOptions, read_model
+from training.render.gl import Renderer
+from training.render.meshes import Model
+from training.render.scene import SceneError
+
+KINDS = ("table", "street")
+TRIES = 3  # piles that blew up are drawn again with another seed
+CACHED = 64  # models of one clip, and kept in memory
+
+
+class Kind(NamedTuple):
+    """What differs between the kinds of scenes: sizes in px and m, and who makes the scene."""
+
+    size: tuple[int, int]
+    fps: int
+    allowed: tuple[float, float]
+    scene: type[street.StreetScene] | type[table.TableScene]
+    near: float
+    far: float
+    bias: float
+
+
+_OF = {
+    "table": Kind(
+        table.SIZE, table.FPS, table.ALLOWED, table.TableScene, table.NEAR, table.FAR, table.BIAS
+    ),
+    "street": Kind(
+        street.SIZE,
+        street.FPS,
+        street.ALLOWED,
+        street.StreetScene,
+        street.NEAR,
+        street.FAR,
+        street.BIAS,
+    ),
+}
+
+
+def allowed_sizes(kind: str) -> tuple[float, float]:
+    """Return the least and the greatest longest side of a model [m] for a kind of scene."""
+    return _OF[kind].allowed
+
+
+@dataclass(frozen=True)
+class RenderJob:
+    """One clip to render.
+
+    Attributes:
+        path: of the clip, without ending.
+        kind: of KINDS.
+        seed: fixes all that is random.
+        frames: of the clip.
+        assets: folder of the models.
+        files: the usable ones.
+        options: how files are understood.
+    """
+
+    path: Path
+    kind: str
+    seed: int
+    frames: int
+    assets: Path
+    files: tuple[Path, ...]
+    options: AssetOptions
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What decides the clip's content."""
+        names = [str(path.relative_to(self.assets)) for path in self.files]
+        return json.loads(
+            json.dumps(
+                {
+                    "name": f"models_{self.kind}",
+                    "seed": self.seed,
+                    "frames": self.frames,
+                    "assets": names,
+                    "options": dataclasses.asdict(self.options),
+                }
+            )
+        )
+
+
+def render_jobs(
+    assets: Path,
+    files: list[Path],
+    out: Path,
+    options: AssetOptions,
+    kind: str,
+    seeds: range,
+    frames: int,
+) -> list[RenderJob]:
+    """Return one job per seed; clips are named models_<seed>_<kind>."""
+    return [
+        RenderJob(
+            out / f"models_{seed:05d}_{kind}", kind, seed, frames, assets, tuple(files), options
+        )
+        for seed in seeds
+    ]
+
+
+def is_rendered(job: RenderJob) -> bool:
+    """Return whether a clip is there already.
+
+    Raises:
+        ValueError: one is, but made otherwise, or it is damaged.
+    """
+    path = job.path.with_name(f"{job.path.name}.json.gz")
+    if not path.is_file():
+        return False
+    try:
+        made = json.loads(gzip.decompress(path.read_bytes()))["generator"]
+        other = [name for name, value in job.origin.items() if made.get(name) != value]
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError):
+        other = ["all"]
+    if other:
+        raise ValueError(
+            f"{path} was not made with these settings ({', '.join(other)} differ): give another "
+            "--out, or remove that clip"
+        )
+    return True
+
+
+@functools.lru_cache(maxsize=CACHED)
+def _model(path: Path, assets: Path, options: AssetOptions) -> Model:
+    return read_model(path, assets, options)
+
+
+def models_of(job: RenderJob) -> list[Model]:
+    """Return the models of a clip: all, or of very many some that the seed draws."""
+    files = list(job.files)
+    if len(files) > CACHED:
+        chosen = np.random.default_rng(job.seed).choice(len(files), CACHED, replace=False)
+        files = [files[i] for i in sorted(chosen)]
+    return [_model(path, job.assets, job.options) for path in files]
+
+
+def run_render_job(job: RenderJob) -> int:
+    """Render one clip; returns the number of labelled objects.
+
+    Raises:
+        RenderError: there is no OpenGL.
+        SceneError, AssetError: no scene can be made of the models.
+    """
+    models = models_of(job)
+    for attempt in range(TRIES):
+        try:
+            return _render(job, _OF[job.kind], models, job.seed + attempt * 2**32)
+        except FloatingPointError:
+            continue
+    raise SceneError(f"the pile of seed {job.seed} is unstable in {TRIES} tries: leave this seed")
+
+
+def _render(job: RenderJob, kind: Kind, models: list[Model], seed: int) -> int:
+    from training.render.clip_file import ClipWriter  # needs PyAV
+
+    scene = kind.scene(models, seed, job.frames)
+    scale = scene.parameters.get("scale", 1.0)
+    renderer = Renderer(kind.size, kind.near * scale, kind.far * scale, kind.bias)
+    try:
+        with ClipWriter(job.path, kind.size, kind.fps, scene.objects) as writer:
+            for frame in scene.frames(renderer):
+                writer.add(frame)
+            generator = {**job.origin, "parameters": scene.parameters}
+            return writer.finish(generator, [item.model.name for item in scene.objects])
+    finally:
+        renderer.close()

@@ -1,0 +1,141 @@
+"""Triangles with colours and textures, and simple shapes made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+RGB = tuple[float, float, float]
+SIDES = 24  # of a cylinder
+
+
+@dataclass(frozen=True)
+class Part:
+    """Triangles that share a texture.
+
+    Attributes:
+        vertices, normals: float32 [V, 3], metres and unit vectors.
+        uv: float32 [V, 2], place in the texture, (0, 0) at its lower left corner.
+        colours: float32 [V, 3], sRGB 0..1; the texture's colours are multiplied with them.
+        faces: int32 [F, 3].
+        texture: uint8 [H, W, 4] RGBA, None for white.
+        cut: texture pixels with alpha below 0.4 are holes.
+        gloss: share of mirrored sky, 0..1.
+    """
+
+    vertices: np.ndarray
+    normals: np.ndarray
+    uv: np.ndarray
+    colours: np.ndarray
+    faces: np.ndarray
+    texture: np.ndarray | None = None
+    cut: bool = False
+    gloss: float = 0.1
+
+
+@dataclass(frozen=True)
+class Model:
+    """An object of the user; it stands on z = 0 with its box centred on the z axis.
+
+    Attributes:
+        name: file name without ending.
+        category: name of its folder below the assets' folder, `object` without one.
+        parts: tuple[Part, ...].
+        painted: whether the file brings colours; else each clip draws one.
+        collision: float32 [V, 3] points of convex pieces; the hull of all vertices when empty.
+    """
+
+    name: str
+    category: str
+    parts: tuple[Part, ...]
+    painted: bool
+    collision: tuple[np.ndarray, ...] = ()
+
+    @property
+    def size(self) -> np.ndarray:
+        """Sides of the box around the model, float [3], metres."""
+        low, high = bounds(self.parts)
+        return high - low
+
+
+def bounds(parts: Iterable[Part]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest and the highest coordinates [3] of all vertices."""
+    lows, highs = zip(*((p.vertices.min(0), p.vertices.max(0)) for p in parts), strict=True)
+    return np.min(lows, 0), np.max(highs, 0)
+
+
+def make_part(
+    vertices: np.ndarray,
+    normals: np.ndarray,
+    uv: np.ndarray,
+    faces: np.ndarray,
+    *,
+    colour: RGB | np.ndarray = (1.0, 1.0, 1.0),
+    texture: np.ndarray | None = None,
+    cut: bool = False,
+    gloss: float = 0.1,
+) -> Part:
+    """Return a Part with arrays of the right types; `colour` may be one or one per vertex."""
+    vertices = np.asarray(vertices, np.float32).reshape(-1, 3)
+    colours = np.broadcast_to(np.asarray(colour, np.float32), vertices.shape)
+    return Part(
+        vertices,
+        np.asarray(normals, np.float32),
+        np.asarray(uv, np.float32),
+        np.ascontiguousarray(colours),
+        np.asarray(faces, np.int32).reshape(-1, 3),
+        texture,
+        cut,
+        gloss,
+    )
+
+
+def box(
+    half: Iterable[float], texture: np.ndarray | None, repeat: float = 1.0, gloss: float = 0.1
+) -> Part:
+    """Return a box around the origin.
+
+    Args:
+        half: half its sides [m].
+        texture: laid on all sides.
+        repeat: how often the texture is repeated over a metre.
+        gloss: see Part.
+    """
+    half = np.asarray(tuple(half), float)
+    points, normals, uv = [], [], []
+    for axis in range(3):
+        across = [i for i in range(3) if i != axis]
+        for sign in (-1.0, 1.0):
+            corners = np.empty((4, 3))
+            corners[:, axis] = sign * half[axis]
+            corners[:, across] = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half[across]
+            points.append(corners)
+            normals.append(np.tile(np.eye(3)[axis] * sign, (4, 1)))
+            uv.append(corners[:, across] * repeat + 0.5)
+    first = 4 * np.arange(6)[:, None, None]
+    faces = (first + np.array([[0, 1, 2], [0, 2, 3]])).reshape(-1, 3)
+    stacked = (np.concatenate(values) for values in (points, normals, uv))
+    return make_part(*stacked, faces, texture=texture, gloss=gloss)
+
+
+def cylinder(radius: float, height: float, texture: np.ndarray | None, gloss: float = 0.2) -> Part:
+    """Return an upright cylinder around the origin with a flat top."""
+    angle = np.linspace(0, 2 * np.pi, SIDES + 1)
+    ring = np.stack((np.cos(angle), np.sin(angle), np.zeros_like(angle)), 1)
+    low, high = ring * radius - [0, 0, height / 2], ring * radius + [0, 0, height / 2]
+    around = np.stack((angle / np.pi, np.zeros_like(angle)), 1)
+    points = np.concatenate((low, high, high, [[0, 0, height / 2]]))
+    up = np.tile([0.0, 0.0, 1.0], (SIDES + 2, 1))
+    normals = np.concatenate((ring, ring, up))
+    uv = np.concatenate((around, around + [0, 3 * height], np.zeros((SIDES + 2, 2)) + 0.5))
+    i, n = np.arange(SIDES), SIDES + 1
+    faces = np.concatenate(
+        (
+            np.stack((i, i + 1, i + 1 + n), 1),
+            np.stack((i, i + 1 + n, i + n), 1),
+            np.stack((i + 2 * n, i + 1 + 2 * n, np.full(SIDES, 3 * n)), 1),
+        )
+    )
+    return make_part(points, normals, uv, faces, texture=texture, gloss=gloss)

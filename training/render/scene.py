@@ -1,0 +1,91 @@
+"""What scenes of both kinds have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from training.render.gl import Item, Mesh, Renderer
+from training.render.masks import Masks
+from training.render.meshes import Model
+from training.render.surfaces import random_colour
+
+SCENERY = "scenery"  # folder of models that only occlude
+WHITE = (1.0, 1.0, 1.0)
+
+
+class SceneError(ValueError):
+    """A scene cannot be made of these models; the text says why."""
+
+
+class SceneObject(NamedTuple):
+    """A labelled object of a scene; the place in the list is its number.
+
+    Attributes:
+        model: what it looks like.
+        speed: that it moves with by itself [m/s].
+        tint: what its colours are multiplied with.
+    """
+
+    model: Model
+    speed: float
+    tint: tuple[float, float, float]
+
+
+class SceneFrame(NamedTuple):
+    """One frame: RGB uint8 [H, W, 3], masks and depths [m] of the centres by object number."""
+
+    image: np.ndarray
+    masks: Masks
+    depths: dict[int, float]
+
+
+class Scene(Protocol):
+    """A random scene.
+
+    Attributes:
+        objects: labelled objects.
+        parameters: what was drawn, for the clip's file.
+    """
+
+    objects: list[SceneObject]
+    parameters: dict[str, Any]
+
+    def frames(self, renderer: Renderer) -> Iterator[SceneFrame]:
+        """Yield the frames of the clip."""
+        ...
+
+
+def split_scenery(models: Sequence[Model]) -> tuple[list[Model], list[Model]]:
+    """Return the models that are objects, and those that only occlude.
+
+    Raises:
+        SceneError: there are no objects.
+    """
+    objects = [model for model in models if model.category != SCENERY]
+    if not objects:
+        raise SceneError(f"all models lie in folders named {SCENERY!r}: none is left to label")
+    return objects, [model for model in models if model.category == SCENERY]
+
+
+def pick(rng: np.random.Generator, models: Sequence[Model], count: int) -> list[Model]:
+    """Draw `count` models, each once as long as they last."""
+    turns = [rng.permutation(len(models)) for _ in range(-(-count // len(models)))]
+    return [models[i] for i in np.concatenate(turns)[:count]]
+
+
+def tint_of(rng: np.random.Generator, model: Model) -> tuple[float, float, float]:
+    """Return what a model's colours are multiplied with: a random paint if it brings none."""
+    return WHITE if model.painted else tuple(random_colour(rng).tolist())
+
+
+def load_model(renderer: Renderer, model: Model) -> list[Mesh]:
+    """Load all parts of a model."""
+    return [renderer.load(part) for part in model.parts]
+
+
+def posed(meshes: Sequence[Mesh], pose: np.ndarray, tint: tuple = WHITE) -> list[Item]:
+    """Return the items of one object at a pose [4, 4]."""
+    return [Item(mesh, pose, tint) for mesh in meshes]

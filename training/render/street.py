@@ -1,0 +1,260 @@
+"""A street with parked, moving and walking objects; houses, poles and hedges only occlude."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from training.render.geometry import place, turn_z
+from training.render.gl import Camera, Item, Light, Renderer
+from training.render.meshes import Model, Part, box, cylinder, make_part
+from training.render.scene import (
+    SceneFrame,
+    SceneObject,
+    load_model,
+    posed,
+    split_scenery,
+    tint_of,
+)
+from training.render.surfaces import surface
+from training.render.traffic import HALF, LANE, REACH, Crowd, heading, populate, straight
+
+SIZE, FPS = (672, 208), 10
+NEAR, FAR, BIAS = 0.1, 300.0, 0.0015
+ALLOWED = (0.2, 25.0)  # longest side of an object [m]
+MODES = ("drive", "pavement", "stand")
+
+
+class Ride(NamedTuple):
+    """The camera's way: mode, speed [m/s], x, y, yaw as [F, 3], height [F] and tilt, focal [px]."""
+
+    mode: str
+    speed: float
+    poses: np.ndarray
+    height: np.ndarray
+    tilt: float
+    focal: float
+
+
+def plan_ride(rng: np.random.Generator, frames: int) -> Ride:
+    """Draw how the camera moves: on the road, along the pavement, or standing and panning."""
+    mode = str(rng.choice(MODES, p=[0.5, 0.28, 0.22]))
+    time = np.arange(frames) / FPS
+    wobble = rng.uniform(0, 0.05) * np.sin(time * rng.uniform(0.4, 1.2) + rng.uniform(0, 6))
+    height, side = rng.uniform(1.1, 1.8), float(rng.choice([-1, 1]))
+    if mode == "drive":
+        speed, y, turned = rng.uniform(2, 9), -LANE, np.zeros(frames)
+    elif mode == "pavement":
+        speed, y, height = rng.uniform(0.5, 1.6), side * rng.uniform(6.9, 7.9), height * 0.75
+        turned = -side * (rng.uniform(0.15, 0.8) + rng.uniform(-0.12, 0.12) * time)
+    else:
+        speed, y = 0.0, side * 7.2 if rng.random() < 0.5 else -LANE
+        turned = rng.uniform(-0.35, 0.35) + side * rng.uniform(0.03, 0.14) * time
+    poses = straight(0.0, y, 0.0, speed, frames, 1 / FPS)
+    poses[:, 2] += turned + wobble
+    bounce = rng.uniform(0, 0.015) * np.sin(time * rng.uniform(4, 9))
+    focal = SIZE[0] * rng.uniform(0.48, 0.72)
+    return Ride(mode, float(speed), poses, height + bounce, rng.uniform(-0.05, 0.01), focal)
+
+
+class StreetScene:
+    """One random scene (see scene.Scene)."""
+
+    def __init__(self, models: Sequence[Model], seed: int, frames: int) -> None:
+        """Draw the scene.
+
+        Raises:
+            SceneError: no model is an object.
+        """
+        self._rng = rng = np.random.default_rng(seed)
+        labelled, scenery = split_scenery(models)
+        self._ride = ride = plan_ride(rng, frames)
+        crowd = Crowd()
+        crowd.add(ride.poses * [1, 1, 0], (4.6, 1.9) if ride.mode == "drive" else (0.9, 0.9))
+        self._light, weather = _random_light(rng)
+        self._movers = populate(rng, labelled, crowd, ride.speed, frames, 1 / FPS)
+        self.objects = [
+            SceneObject(mover.model, mover.speed, tint_of(rng, mover.model))
+            for mover in self._movers
+        ]
+        self._scenery = _place_scenery(rng, scenery, crowd, frames)
+        self.parameters: dict[str, Any] = {
+            "camera": ride.mode,
+            "camera_speed": round(ride.speed, 2),
+            "weather": weather,
+        }
+
+    def frames(self, renderer: Renderer) -> Iterator[SceneFrame]:
+        """Yield the frames of the clip; see scene.Scene."""
+        ride = self._ride
+        scenery = self._ground(renderer)
+        scenery += [Item(renderer.load(part), pose) for part, pose in self._scenery]
+        meshes = {id(item.model): load_model(renderer, item.model) for item in self.objects}
+        middle = ride.poses[len(ride.poses) // 2]
+        centre = np.array([*middle[:2], 0]) + 20 * turn_z(middle[2])[:, 0]
+        for frame, (x, y, yaw) in enumerate(ride.poses):
+            eye = np.array([x, y, ride.height[frame]])
+            camera = Camera(eye, eye + [np.cos(yaw), np.sin(yaw), ride.tilt], ride.focal)
+            items, depths = {}, {}
+            for i, mover in enumerate(self._movers):
+                ahead, aside, turned = mover.poses[frame]
+                pose = place(np.array([ahead, aside, 0]), turn_z(turned + heading(mover.model)))
+                items[i] = posed(meshes[id(mover.model)], pose, self.objects[i].tint)
+                depths[i] = camera.depth_of(pose[:3, 3] + [0, 0, mover.model.size[2] / 2])
+            everything = scenery + [item for group in items.values() for item in group]
+            image = renderer.picture(everything, camera, self._light, centre, 44.0)
+            yield SceneFrame(image, renderer.masks(scenery, items, camera), depths)
+
+    def _ground(self, renderer: Renderer) -> list[Item]:
+        rng, tone = self._rng, self._rng.uniform(0.09, 0.2)
+        renderer.set_roads(
+            tone * rng.uniform(0.94, 1.06, 3),
+            rng.uniform(0.22, 0.4) * rng.uniform(0.92, 1.08, 3),
+            np.array([0.1, 0.17, 0.05]) * rng.uniform(0.7, 1.5, 3),
+            HALF,
+        )
+        corners = np.array([[-80, -160, 0], [250, -160, 0], [250, 160, 0], [-80, 160, 0]])
+        up = np.tile([0.0, 0.0, 1.0], (4, 1))
+        part = make_part(corners, up, np.zeros((4, 2)), [[0, 1, 2], [0, 2, 3]], gloss=0.0)
+        return [Item(renderer.load(part, road=True), place(np.zeros(3)))]
+
+
+Placed = list[tuple[Part, np.ndarray]]
+
+
+def _place_scenery(
+    rng: np.random.Generator, models: Sequence[Model], crowd: Crowd, frames: int
+) -> Placed:
+    """Return houses, poles, trees, hedges and boxes, and the user's scenery, with their poses."""
+    placed = _houses(rng)
+    texture = {name: surface(rng, kinds) for name, kinds in _LOOKS.items()}
+    for side in (-1, 1):
+        for x in np.arange(-10.0, REACH + 20, rng.uniform(5, 11)):
+            kind = str(rng.choice([*_LOOKS, "none"], p=[0.25, 0.25, 0.15, 0.15, 0.2]))
+            if kind == "none":
+                continue
+            spot = (x + rng.uniform(-2, 2), side * rng.uniform(6.5, 9.5))
+            if models and rng.random() < 0.5:
+                model = models[int(rng.integers(len(models)))]
+                parts, size, yaw = model.parts, model.size, rng.uniform(0, 2 * np.pi)
+                if size[:2].max() > 4:  # a house of the user stands further back
+                    spot, yaw = (spot[0], side * (HALF + 6 + size[:2].max() / 2)), 0.0
+            else:
+                parts, size = _SHAPES[kind](rng, texture[kind])
+                yaw = 0.0
+            reach = np.hypot(*size[:2]) if yaw else size[0], np.hypot(*size[:2]) if yaw else size[1]
+            if crowd.add(straight(*spot, 0.0, 0.0, frames, 1 / FPS), reach):
+                pose = place(np.array([*spot, 0.0]), turn_z(yaw))
+                placed += [(part, pose) for part in parts]
+    return placed
+
+
+def _houses(rng: np.random.Generator) -> Placed:
+    """Return rows of plain houses on both sides."""
+    placed = []
+    looks = [surface(rng, ("plaster", "tiles", "stripes")) for _ in range(5)]
+    for side in (-1, 1):
+        x = -25.0
+        while x < 130:
+            half = np.array([rng.uniform(4, 9), rng.uniform(3, 6), rng.uniform(2.5, 6.5)])
+            at = np.array([x + half[0], side * (HALF + 6 + rng.uniform(0, 4) + half[1]), half[2]])
+            if rng.random() < 0.85:
+                look = looks[int(rng.integers(len(looks)))]
+                placed.append((box(half, look, rng.uniform(0.1, 0.4), 0.0), place(at)))
+            x += 2 * half[0] + rng.uniform(0.3, 5)
+    return placed
+
+
+def _pole(rng: np.random.Generator, texture: np.ndarray) -> tuple[list[Part], np.ndarray]:
+    radius, tall = rng.uniform(0.04, 0.16), rng.uniform(1.0, 6.0)
+    return [_raised(cylinder(radius, tall, texture), tall / 2)], np.array([0.4, 0.4])
+
+
+def _tree(rng: np.random.Generator, texture: np.ndarray) -> tuple[list[Part], np.ndarray]:
+    """Return a trunk with a crown of turned boxes."""
+    stem, wide = rng.uniform(1.8, 2.8), rng.uniform(0.8, 1.6)
+    bark = surface(rng, ("wood",))
+    parts = [_raised(cylinder(rng.uniform(0.08, 0.2), stem, bark, 0.0), stem / 2)]
+    for _ in range(9):
+        half = wide * rng.uniform(0.25, 0.6, 3)
+        turn = turn_z(rng.uniform(0, 1.5))
+        off = np.array([*rng.normal(0, wide * 0.35, 2), stem + wide * rng.uniform(0.2, 1.4)])
+        leaf = box(half, texture, 1.0, 0.0)
+        vertices = leaf.vertices @ turn.T + off
+        parts.append(
+            make_part(
+                vertices,
+                leaf.normals @ turn.T,
+                leaf.uv,
+                leaf.faces,
+                colour=np.array([0.3, 0.5, 0.2]) * rng.uniform(0.6, 1.3),
+                texture=texture,
+                gloss=0.0,
+            )
+        )
+    return parts, np.array([0.8, 0.8])
+
+
+def _hedge(rng: np.random.Generator, texture: np.ndarray) -> tuple[list[Part], np.ndarray]:
+    half = rng.uniform([0.8, 0.25, 0.3], [2.5, 0.45, 0.9])
+    part = box(half, texture, 2.0, 0.0)
+    green = part.colours * np.array([0.4, 0.6, 0.3], np.float32)
+    leafy = make_part(part.vertices, part.normals, part.uv, part.faces, colour=green)
+    return [_raised(leafy, half[2])], 2 * half[:2]
+
+
+def _crate(rng: np.random.Generator, texture: np.ndarray) -> tuple[list[Part], np.ndarray]:
+    half = rng.uniform([0.25, 0.25, 0.3], [0.9, 0.6, 1.0])
+    return [_raised(box(half, texture, 1.5), half[2])], 2 * half[:2]
+
+
+def _raised(part: Part, height: float) -> Part:
+    vertices = part.vertices + np.array([0, 0, height], np.float32)
+    return make_part(
+        vertices,
+        part.normals,
+        part.uv,
+        part.faces,
+        colour=part.colours,
+        texture=part.texture,
+        gloss=part.gloss,
+    )
+
+
+_SHAPES = {"pole": _pole, "tree": _tree, "hedge": _hedge, "crate": _crate}
+_LOOKS = {
+    "pole": ("plaster", "stripes"),
+    "tree": ("cloth", "plaster"),
+    "hedge": ("cloth", "plaster"),
+    "crate": ("wood", "plaster", "stripes"),
+}
+
+
+def _random_light(rng: np.random.Generator) -> tuple[Light, str]:
+    """Return sun and sky, and the name of the weather."""
+    angle, up = rng.uniform(0, 2 * np.pi), rng.uniform(0.35, 1.3)
+    weather = str(rng.choice(["sunny", "pale", "overcast", "evening"], p=[0.45, 0.25, 0.18, 0.12]))
+    colour, sky = np.array([2.1, 1.95, 1.7]), np.array([0.62, 0.72, 0.85])
+    ambient, zenith = np.array([0.2, 0.19, 0.18]), np.array([0.25, 0.45, 0.8])
+    cover, haze = rng.uniform(0.35, 0.6), rng.uniform(0.001, 0.005)
+    if weather == "pale":
+        colour, sky, haze = colour * 0.75, np.array([0.78, 0.8, 0.82]), rng.uniform(0.003, 0.009)
+    elif weather == "overcast":
+        colour, sky, cover = colour * 0.22, np.array([0.85, 0.87, 0.9]), 0.15
+        zenith, ambient = np.array([0.6, 0.64, 0.7]), np.array([0.4, 0.4, 0.4])
+    elif weather == "evening":
+        colour, sky = np.array([2.0, 1.35, 0.8]), np.array([0.8, 0.65, 0.55])
+        up = rng.uniform(0.25, 0.45)
+    gain, sun = rng.uniform(0.85, 1.2), np.array([np.cos(angle), np.sin(angle), up])
+    light = Light(
+        sun / np.linalg.norm(sun),
+        colour * gain,
+        sky * gain,
+        ambient * gain,
+        haze,
+        tuple(zenith * gain),
+        (float(cover), float(rng.uniform(0, 90))),
+    )
+    return light, weather
