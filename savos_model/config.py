@@ -15,21 +15,28 @@ from savos_model.settings import SettingError, check_settings, setting
 class ModelConfig:
     """Shape and conventions of one network; stored in the metadata of its weights.
 
-    `paper` follows the paper (mask completer fed with V, flow in patch pixels, per-frame resize);
-    `official` repeats the released code (completer fed with horizontal flow, flow in image pixels)
-    for its checkpoint.
+    `online` is our recurrent U-Net: a step gets the frame whose mask it estimates, and the flow
+    into the frame before. The other two are the paper's encoder-decoder, whose step estimates the
+    mask of the next frame: `paper` follows the paper (mask completer fed with V, flow in patch
+    pixels, per-frame resize); `official` repeats the released code (completer fed with horizontal
+    flow, flow in image pixels) for its checkpoint. docs/departures.md rows 44 to 46.
     """
 
     width: float = setting(
         0.5, "channel multiplier; 1.0 is the paper's network", minimum=0.0625, maximum=2.0
     )
-    patch_height: int = setting(32, "patch rows [px]", choices=(32, 64))
-    patch_width: int = setting(64, "patch columns [px]", choices=(64, 128))
+    patch_height: int = setting(64, "patch rows [px]", choices=(32, 64))
+    patch_width: int = setting(128, "patch columns [px]", choices=(64, 128))
     preset: str = setting(
-        "paper", "conventions of the network's inputs", choices=("paper", "official")
+        "online",
+        "kind of network and which frame's mask a step estimates",
+        choices=("online", "paper", "official"),
     )
     occluder_hint: bool = setting(
         True, "mark other objects' visible pixels as -1 in the mask channel"
+    )
+    blank_others: bool = setting(
+        True, "preset online: hide colours and flow where the mask channel shows other objects"
     )
     # Memory in the shape of a mask, beside that in h; docs/departures.md row 39.
     prior_mask: bool = setting(True, "feed the prediction for this frame back in as a channel")
@@ -57,6 +64,16 @@ class ModelConfig:
     def channels(self, paper_channels: int) -> int:
         """Scale a channel count of the paper by `width` (at least 8, a multiple of 8)."""
         return max(8, round(paper_channels * self.width / 8) * 8)
+
+    @property
+    def same_frame(self) -> bool:
+        """Whether a step estimates the mask of its own frame, not that of the next one."""
+        return self.preset == "online"
+
+    @property
+    def blanks(self) -> bool:
+        """Whether colours and flow of other objects' visible pixels are set to zero."""
+        return self.preset == "online" and self.occluder_hint and self.blank_others
 
     @property
     def hidden(self) -> int:

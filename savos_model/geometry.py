@@ -191,8 +191,45 @@ def warp_patch(values: np.ndarray, motion: np.ndarray, source: Box, target: Box)
     Returns:
         as `values`, fills `target`.
     """
-    rows, cols = values.shape[:2]
-    # Patch coordinates of `source` seen from the pixel centres of `target`, before any motion.
+    grid = cell_grid(source, target, values.shape[:2])
+    scaled = in_cells(motion, source)
+    at = grid
+    for _ in range(WARP_ITERATIONS):
+        at = grid - cv2.remap(scaled, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return sample(values, at)
+
+
+def pull_patch(
+    values: np.ndarray,
+    motion: np.ndarray,
+    residual: np.ndarray,
+    source: Box,
+    target: Box,
+) -> np.ndarray:
+    """Fetch a patch of the frame before into the box of this frame, along backward motion.
+
+    With the motion of this frame's pixels into the frame before, eq. 2 needs no inverse: the value
+    at x is that at x + u(x) + r(x + u(x)), where r is the residual that was predicted there.
+
+    Args:
+        values: float32 [h, w] or [h, w, C], fills `source`; zero outside.
+        motion: float32 [2, h, w], u (x, y) [image px per frame] of the pixels of `target`.
+        residual: float32 [2, h, w], r (x, y) [patch px of `source`] of the pixels of `source`.
+        source: box of `values` in the frame before [px].
+        target: box to fill in this frame [px].
+
+    Returns:
+        As `values`, fills `target`.
+    """
+    at = cell_grid(source, target, values.shape[:2]) + in_cells(motion, source)
+    own = np.dstack((residual[0], residual[1]))
+    at += cv2.remap(own, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return sample(values, at)
+
+
+def cell_grid(source: Box, target: Box, patch: tuple[int, int]) -> np.ndarray:
+    """Return where the pixel centres of `target` lie in the patch of `source` [h, w, 2] [cells]."""
+    rows, cols = patch
     at_x = (target.x0 - source.x0 + (np.arange(cols) + 0.5) * target.width / cols) * (
         cols / source.width
     ) - 0.5
@@ -201,10 +238,17 @@ def warp_patch(values: np.ndarray, motion: np.ndarray, source: Box, target: Box)
     ) - 0.5
     grid = np.empty((rows, cols, 2), np.float32)
     grid[..., 0], grid[..., 1] = at_x, at_y[:, None]
-    scaled = np.dstack((motion[0] * (cols / source.width), motion[1] * (rows / source.height)))
-    at = grid
-    for _ in range(WARP_ITERATIONS):
-        at = grid - cv2.remap(scaled, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return grid
+
+
+def in_cells(motion: np.ndarray, source: Box) -> np.ndarray:
+    """Motion [2, h, w] [image px] as [h, w, 2] in cells of the patch that fills `source`."""
+    rows, cols = motion.shape[1:]
+    return np.dstack((motion[0] * (cols / source.width), motion[1] * (rows / source.height)))
+
+
+def sample(values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Values [h, w] or [h, w, C] at places [h, w, 2] [cells], bilinear, zero outside."""
     # Channel by channel: OpenCV rounds two at once by other code than one, and what a mask becomes
     # must not depend on whether alpha comes along.
     moved = [

@@ -49,3 +49,24 @@ def warp_patch(values: Tensor, motion: Tensor, source: Tensor, target: Tensor) -
         u = F.grid_sample(motion, grid, padding_mode="border", align_corners=False)
         grid = base - u.permute(0, 2, 3, 1)
     return F.grid_sample(values, grid, align_corners=False)
+
+
+def pull_patch(
+    values: Tensor, motion: Tensor, residual: Tensor, source: Tensor, target: Tensor
+) -> Tensor:
+    """As geometry.pull_patch, for N patches.
+
+    Args:
+        values: float [N, C, h, w].
+        motion: float [N, 2, h, w] of the pixels of `target` into the frame before [image px].
+        residual: float [N, 2, h, w] of the pixels of `source` [patch px].
+        source: float [N, 4], boxes of `values` in the frame before [px].
+        target: float [N, 4], boxes to fill in this frame [px].
+    """
+    rows, cols = values.shape[-2:]
+    size = (source[:, 2:] - source[:, :2])[..., None, None]
+    grid = normalise(patch_centres(target, (rows, cols)), source)
+    grid = grid + (motion * (2 / size)).permute(0, 2, 3, 1)
+    own = residual * residual.new_tensor((2 / cols, 2 / rows))[:, None, None]
+    moved = F.grid_sample(own, grid, padding_mode="border", align_corners=False)
+    return F.grid_sample(values, grid + moved.permute(0, 2, 3, 1), align_corners=False)

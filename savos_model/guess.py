@@ -123,9 +123,18 @@ def moving(
     flow, visible = patch[FLOW], patch[VISIBLE][0]
     scale = flow_scale(model, cue.box)
     motion = amodal_motion(residual, flow, visible, cue.base, scale, model.motion_base)
-    on = (values[..., 0] > 0.5).view(np.uint8)
-    mean = (cv2.mean(motion[0], on)[0], cv2.mean(motion[1], on)[0]) if on.any() else cue.base
-    return Guess(values, motion, cue.box, mean)
+    return Guess(values, motion, cue.box, mean_inside(motion, values[..., 0], cue.base))
+
+
+def mean_inside(
+    motion: np.ndarray, chance: np.ndarray, otherwise: tuple[float, float]
+) -> tuple[float, float]:
+    """Mean motion (x, y) of a mask's pixels: [2, h, w], probability [h, w]; `otherwise` of none."""
+    on = (chance > 0.5).view(np.uint8)
+    if not on.any():
+        return otherwise
+    first, second = (np.ascontiguousarray(part, np.float32) for part in motion)
+    return cv2.mean(first, on)[0], cv2.mean(second, on)[0]
 
 
 def moving_whole(values: np.ndarray, box: Box, motion: tuple[float, float]) -> Guess:

@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 from savos_model.config import ModelConfig
+from savos_model.unet_layers import unet_flop, unet_shapes
 
 # Channels of a patch, NCHW. Named here once; nothing else indexes by number.
 RGB = slice(0, 3)
@@ -114,7 +115,9 @@ DECODERS = ("mask_decoder", "motion_decoder")
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every parameter of the network, without building it."""
+    """Return name and shape of every parameter of the network, without building it."""
+    if config.preset == "online":
+        return unet_shapes(config) | shared_shapes(config)
     shapes: dict[str, tuple[int, ...]] = {}
 
     def affine(name: str, weight: tuple[int, ...], bias: int) -> None:
@@ -133,6 +136,12 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         for i, s in enumerate(decoder_stages(config)):
             affine(f"{name}.stages.{i}.0", (s.inputs,), s.inputs)
             affine(f"{name}.stages.{i}.2", (s.inputs, s.outputs, *s.kernel), s.outputs)
+    return shapes | shared_shapes(config)
+
+
+def shared_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of the parameters that both kinds of network have: memory and evidence."""
+    shapes: dict[str, tuple[int, ...]] = {}
     for kind in ("ih", "hh"):
         shapes[f"lstm.weight_{kind}_l0"] = (4 * config.hidden, config.hidden)
         shapes[f"lstm.bias_{kind}_l0"] = (4 * config.hidden,)
@@ -145,6 +154,8 @@ def step_flop(config: ModelConfig) -> int:
     """Multiplications and additions of one track's step: (transposed) convolutions, products."""
     shapes = parameter_shapes(config).values()
     total = sum(2 * math.prod(shape) for shape in shapes if len(shape) == 2)
+    if config.preset == "online":
+        return total + unet_flop(config)
     for stages in encoders(config).values():
         size = config.patch
         for s in stages:

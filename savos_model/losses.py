@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from savos_model.geometry_torch import warp_patch
+from savos_model.config import ModelConfig
+from savos_model.geometry_torch import pull_patch, warp_patch
 from savos_model.layers import ALPHA_SCALE, FLOW, RGB, UNKNOWN, VISIBLE
-from savos_model.motion_torch import amodal_motion
-from savos_model.network import Prediction, SavosNet
+from savos_model.motion_torch import amodal_motion, observed_motion
+from savos_model.network import Prediction
+from savos_model.networks import Net
 from savos_model.settings import check_settings, setting
 
 PROBABILITY_EPS = 1e-6  # squeezes probabilities before the logarithm, as in the released code
@@ -36,14 +38,17 @@ class LossConfig:
 class Targets(NamedTuple):
     """What the losses compare with, for windows of T frames of B tracks.
 
+    Flow and base motion lead to the next frame where a step estimates that one's mask, and to the
+    frame before where it estimates the mask of its own (ModelConfig.same_frame).
+
     Attributes:
-        patches: float [B, T, 6, h, w], the network's input.
+        patches: float [B, T, 6, h, w], the network's input without the prior.
         visible: float [B, T, h, w] in [0, 1], the true visible mask V in the patch of its frame.
         weight: float [B, T, h, w], W of eq. 5: 0 where another object hides the truth.
         boxes: float [B, T, 4] patch boxes [px].
-        base: float [B, T, 2] base motion to the next frame [px].
-        flow_back: float [B, T, 2, h, w], flow channels of the backward direction, or None.
-        base_back: float [B, T, 2] base motion to the previous frame [px], or None.
+        base: float [B, T, 2] base motion [px].
+        flow_back: float [B, T, 2, h, w], flow channels of the windows reversed in time, or None.
+        base_back: float [B, T, 2] base motion of the windows reversed in time [px], or None.
     """
 
     patches: Tensor
@@ -91,17 +96,6 @@ def diff_iou(a: Tensor, b: Tensor) -> Tensor:
     return 1 - both.sum((-2, -1)) / (a + b - both).sum((-2, -1)).clamp_min(PROBABILITY_EPS)
 
 
-def motion_forward(prediction: Prediction, targets: Targets, motion_base: str) -> Tensor:
-    """Amodal motion of frames 0..T-2: float [B, T-1, 2, h, w] [px per frame]."""
-    return amodal_motion(
-        prediction.residual[:, :-1],
-        targets.patches[:, :-1],
-        targets.boxes[:, :-1],
-        targets.base[:, :-1],
-        motion_base,
-    )
-
-
 def warp_forward(values: Tensor, motion: Tensor, boxes: Tensor) -> Tensor:
     """Eq. 2 on whole windows: values of frames 0..T-2 in the boxes of frames 1..T-1.
 
@@ -115,16 +109,61 @@ def warp_forward(values: Tensor, motion: Tensor, boxes: Tensor) -> Tensor:
     return flat.unflatten(0, values.shape[:2])
 
 
-def warp_prediction(prediction: Prediction, motion: Tensor, boxes: Tensor) -> Warped:
-    """M^ and alpha of frames 1..T-1 from M~ of 0..T-2."""
+def carry_forward(
+    prediction: Prediction, targets: Targets, model: ModelConfig, *, detach: bool = False
+) -> Warped:
+    """Return M^ and alpha of frames 1..T-1, from M~ of 0..T-2 along the amodal motion (eq. 2).
+
+    `detach` lets no gradient flow into the motion.
+    """
     values = torch.stack((prediction.mask_logits.sigmoid(), prediction.alpha), 2)[:, :-1]
-    return Warped(*warp_forward(values, motion, boxes).unbind(2))
+    residual = prediction.residual[:, :-1]
+    return Warped(
+        *carry(values, residual.detach() if detach else residual, targets, model).unbind(2)
+    )
+
+
+def carry(values: Tensor, residual: Tensor, targets: Targets, model: ModelConfig) -> Tensor:
+    """Move values of frames 0..T-2 into the patches of frames 1..T-1.
+
+    Args:
+        values: float [B, T-1, C, h, w].
+        residual: float [B, T-1, 2, h, w] of the same frames [patch px].
+        targets: of all T frames.
+        model: whether flow and base motion are those of the earlier or of the later frame.
+    """
+    part = slice(1, None) if model.same_frame else slice(None, -1)
+    given = targets.patches[:, part], targets.boxes[:, part], targets.base[:, part]
+    if model.same_frame:
+        motion = observed_motion(*given, model.motion_base)
+        parts = (values, motion, residual, targets.boxes[:, :-1], targets.boxes[:, 1:])
+        return pull_patch(*(p.flatten(0, 1) for p in parts)).unflatten(0, values.shape[:2])
+    motion = amodal_motion(residual, *given, model.motion_base)
+    return warp_forward(values, motion, targets.boxes)
+
+
+def estimates(prediction: Prediction, targets: Targets, model: ModelConfig) -> Tensor:
+    """Return the masks that would be published for frames 1..T-1: float [B, T-1, h, w]."""
+    if model.same_frame:
+        return prediction.mask_logits[:, 1:].sigmoid()
+    return carry_forward(prediction, targets, model).mask
 
 
 def merge(forward: Warped, backward: Warped) -> Tensor:
     """Eq. 8: both directions' masks of the same frames, weighted by the softmax of their alphas."""
     share = torch.sigmoid(ALPHA_SCALE * (forward.alpha - backward.alpha))
     return share * forward.mask + (1 - share) * backward.mask
+
+
+def merge_estimates(prediction: Prediction) -> Tensor:
+    """Merge a stack of forward windows and the same windows reversed, of steps of the same frame.
+
+    Returns:
+        float [B, T, h, w], all frames.
+    """
+    parts = (prediction.mask_logits.sigmoid(), prediction.alpha)
+    forward, backward = zip(*(part.chunk(2) for part in parts), strict=True)
+    return merge(Warped(*forward), Warped(*(part.flip(1) for part in backward)))
 
 
 def merge_windows(warped: Warped) -> Tensor:
@@ -140,18 +179,18 @@ def merge_windows(warped: Warped) -> Tensor:
     return merge(Warped(*(f[:, :-1] for f in forward)), Warped(*(b[:, 1:] for b in backward)))
 
 
-def photometric(patches: Tensor, motion: Tensor, boxes: Tensor) -> Tensor:
+def photometric(prediction: Prediction, targets: Targets, model: ModelConfig) -> Tensor:
     """L1 of warped colours and the next frame's, where the warped V meets the next V: [B, T-1]."""
+    patches = targets.patches
     seen = (patches[:, :, VISIBLE] > 0.5).to(patches.dtype)
-    warped = warp_forward(torch.cat((patches[:, :-1, RGB], seen[:, :-1]), 2), motion, boxes)
+    given = torch.cat((patches[:, :-1, RGB], seen[:, :-1]), 2)
+    warped = carry(given, prediction.residual[:, :-1], targets, model)
     overlap = warped[:, :, 3] * seen[:, 1:, 0]
     error = (warped[:, :, :3] - patches[:, 1:, RGB]).abs().mean(2)
     return (error * overlap).sum((-2, -1)) / overlap.sum((-2, -1)).clamp_min(1.0)
 
 
-def savos_losses(
-    net: SavosNet, targets: Targets, config: LossConfig, *, bf16: bool = False
-) -> Losses:
+def savos_losses(net: Net, targets: Targets, config: LossConfig, *, bf16: bool = False) -> Losses:
     """Run the network over windows and compare; the network in bfloat16 if asked for, losses not.
 
     With both directions each is compared by itself too, as the forward one must stand alone online;
@@ -160,10 +199,10 @@ def savos_losses(
     if config.both_directions:
         pairs = zip(targets, targets.reversed(), strict=True)
         targets = Targets(*(torch.cat(pair) for pair in pairs))
-    return compare(predict(net, targets, bf16), targets, config, net.config.motion_base)
+    return compare(predict(net, targets, bf16), targets, config, net.config)
 
 
-def predict(net: SavosNet, targets: Targets, bf16: bool = False) -> Prediction:
+def predict(net: Net, targets: Targets, bf16: bool = False) -> Prediction:
     """Run the network over whole windows; float32 out."""
     if net.config.prior_mask:
         return predict_with_prior(net, targets, bf16)
@@ -172,7 +211,7 @@ def predict(net: SavosNet, targets: Targets, bf16: bool = False) -> Prediction:
     return Prediction(*(p.float() for p in prediction))
 
 
-def predict_with_prior(net: SavosNet, targets: Targets, bf16: bool = False) -> Prediction:
+def predict_with_prior(net: Net, targets: Targets, bf16: bool = False) -> Prediction:
     """Run frame by frame, each fed with its warped prediction, through which no gradient flows."""
     state, steps = net.initial_state(len(targets.patches)), []
     prior = torch.full_like(targets.visible[:, :1], UNKNOWN)
@@ -183,26 +222,20 @@ def predict_with_prior(net: SavosNet, targets: Targets, bf16: bool = False) -> P
             prediction, state = net.sequence(patches, state)
             steps.append(Prediction(*(p.float() for p in prediction)))
             if t + 1 < targets.patches.shape[1]:
-                prior = next_prior(steps[-1], targets, slice(t, t + 2), net.config.motion_base)
+                prior = next_prior(steps[-1], targets, slice(t, t + 2), net.config)
     return Prediction(*(torch.cat(parts, 1) for parts in zip(*steps, strict=True)))
 
 
 @torch.no_grad()
-def next_prior(prediction: Prediction, targets: Targets, now: slice, motion_base: str) -> Tensor:
+def next_prior(prediction: Prediction, targets: Targets, now: slice, model: ModelConfig) -> Tensor:
     """M^ of the later of two frames from M~ of the earlier one: [B, 1, h, w]."""
-    motion = amodal_motion(
-        prediction.residual,
-        targets.patches[:, now][:, :1],
-        targets.boxes[:, now][:, :1],
-        targets.base[:, now][:, :1],
-        motion_base,
-    )
+    both = Targets(*(None if part is None else part[:, now] for part in targets))
     mask = prediction.mask_logits.sigmoid()[:, :, None]
-    return warp_forward(mask, motion, targets.boxes[:, now])[:, :, 0]
+    return carry(mask, prediction.residual, both, model)[:, :, 0]
 
 
 def compare(
-    prediction: Prediction, targets: Targets, config: LossConfig, motion_base: str = "hybrid"
+    prediction: Prediction, targets: Targets, config: LossConfig, model: ModelConfig
 ) -> Losses:
     """L_M on the warped prediction, L_C between M~ and M^ of the same frame, and BCE of M~ itself.
 
@@ -210,20 +243,21 @@ def compare(
     completion directly; without them it only asks for a copy of V (docs/departures.md row 32).
     With both directions, `targets` are windows followed by the same windows reversed.
     """
-    motion = motion_forward(prediction, targets, motion_base)
-    warped = warp_prediction(prediction, motion, targets.boxes)
+    warped = carry_forward(prediction, targets, model)
     completed = prediction.mask_logits.sigmoid()
     zero = completed.new_zeros(())
     consistent = warped.mask
     if config.detach_motion:
-        consistent = warp_prediction(prediction, motion.detach(), targets.boxes).mask
+        consistent = carry_forward(prediction, targets, model, detach=True).mask
     merged = colours = zero
     if config.both_directions:
         half = len(targets.visible) // 2
-        visible, weight = (part[:half, 1:-1] for part in (targets.visible, targets.weight))
-        merged = weighted_bce(merge_windows(warped), visible, weight).mean()
+        known = slice(None) if model.same_frame else slice(1, -1)
+        both = merge_estimates(prediction) if model.same_frame else merge_windows(warped)
+        visible, weight = (part[:half, known] for part in (targets.visible, targets.weight))
+        merged = weighted_bce(both, visible, weight).mean()
     if config.photometric:
-        colours = photometric(targets.patches, motion, targets.boxes).mean()
+        colours = photometric(prediction, targets, model).mean()
     return Losses(
         weighted_bce(warped.mask, targets.visible[:, 1:], targets.weight[:, 1:]).mean(),
         diff_iou(completed[:, 1:], consistent).mean(),

@@ -43,6 +43,17 @@ def amodal_motion(
         motion_base: uniform takes the base motion on V too (ModelConfig.motion_base).
     """
     unit = pair(scale)
+    return observed_motion(flow, visible, base, scale, motion_base) + residual * unit
+
+
+def observed_motion(
+    flow: np.ndarray,
+    visible: np.ndarray,
+    base: tuple[float, float],
+    scale: tuple[float, float],
+    motion_base: str = "hybrid",
+) -> np.ndarray:
+    """Dense motion without the residual, [2, h, w] [image px per frame]; as amodal_motion."""
     if motion_base == "uniform":
-        return pair(base) + residual * unit
-    return np.where(visible > 0.5, flow * unit, pair(base)) + residual * unit
+        return np.broadcast_to(pair(base), flow.shape)
+    return np.where(visible > 0.5, flow * pair(scale), pair(base))

@@ -33,8 +33,16 @@ def amodal_motion(
         float [..., 2, h, w] [image px per frame].
     """
     scale = patch_scale(boxes, *residual.shape[-2:])
+    return observed_motion(patches, boxes, base, motion_base) + residual * scale
+
+
+def observed_motion(
+    patches: Tensor, boxes: Tensor, base: Tensor, motion_base: str = "hybrid"
+) -> Tensor:
+    """Dense motion without the residual, float [..., 2, h, w] [image px]; as amodal_motion."""
+    flow = patches[..., FLOW, :, :]
     if motion_base == "uniform":
-        return base[..., None, None] + residual * scale
-    visible = (patches[..., VISIBLE, :, :] > 0.5).to(residual.dtype)
-    flow = patches[..., FLOW, :, :] * scale
-    return visible * flow + (1 - visible) * base[..., None, None] + residual * scale
+        return base[..., None, None].expand_as(flow)
+    visible = (patches[..., VISIBLE, :, :] > 0.5).to(flow.dtype)
+    flow = flow * patch_scale(boxes, *flow.shape[-2:])
+    return visible * flow + (1 - visible) * base[..., None, None]

@@ -114,6 +114,24 @@ class Decoder(nn.Module):
         return x
 
 
+def evidence(patches: Tensor, gains: Tensor, config: ModelConfig) -> Tensor:
+    """Return the logits [N, H, W] that V and the prior add by themselves.
+
+    The code of a whole mask in one vector cannot keep its outline to the pixel. V says yes, ground
+    no, and where others are seen it says nothing.
+
+    Args:
+        patches: float [N, 7, H, W], with the prior.
+        gains: float [2], of V and of the prior, in units of GAIN_SCALE.
+        config: of the network.
+    """
+    visible, prior = patches[:, VISIBLE][:, 0], patches[:, PRIOR][:, 0]
+    others = -1 - visible if config.occluder_hint else torch.zeros_like(visible)
+    seen = torch.maximum(2 * visible - 1, others)
+    for_visible, for_prior = GAIN_SCALE * gains
+    return for_visible * seen + for_prior * (2 * prior - 1)
+
+
 class SavosNet(nn.Module):
     """The whole network F_theta of eq. 1; `step` and `sequence` share all weights.
 
@@ -132,18 +150,6 @@ class SavosNet(nn.Module):
         self.completer_channels = completer_channels(config)
         if config.prior_mask:
             self.evidence_gain = nn.Parameter(torch.full((2,), GAIN_START))
-
-    def evidence(self, patches: Tensor) -> Tensor:
-        """Logits [N, H, W] that V and the prior add by themselves.
-
-        The code of a whole mask in one vector cannot keep its outline to the pixel. V says yes,
-        ground no, and where others are seen it says nothing.
-        """
-        visible, prior = patches[:, VISIBLE][:, 0], patches[:, PRIOR][:, 0]
-        others = -1 - visible if self.config.occluder_hint else torch.zeros_like(visible)
-        seen = torch.maximum(2 * visible - 1, others)
-        for_visible, for_prior = GAIN_SCALE * self.evidence_gain
-        return for_visible * seen + for_prior * (2 * prior - 1)
 
     def initial_state(self, tracks: int) -> StepState:
         """State of tracks that are born now: zeros [N, D]."""
@@ -187,7 +193,7 @@ class SavosNet(nn.Module):
         )  # eq. 12, without its base
         mask_logits = completed[:, 0]
         if self.config.prior_mask:
-            mask_logits = mask_logits + self.evidence(flat)
+            mask_logits = mask_logits + evidence(flat, self.evidence_gain, self.config)
         split = (tracks, frames)
         prediction = Prediction(
             mask_logits.unflatten(0, split),

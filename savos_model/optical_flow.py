@@ -8,8 +8,8 @@ from typing import NamedTuple, Protocol
 import cv2
 import numpy as np
 
-from savos_model.geometry import intersect, window
-from savos_model.types import Box, Instance
+from savos_model.geometry import WARP_ITERATIONS, intersect, window
+from savos_model.types import Box, Frame, Instance
 
 PAD_PX = 24  # context around a region that DIS needs; docs/departures.md row 29
 MIN_SIDE_PX = 48  # DIS needs room for its pyramid
@@ -187,10 +187,17 @@ def shrunk(image: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
 
 
 class TopicFlow:
-    """Flow that came with the frame from an outside estimator."""
+    """Flow that came with the frames from an outside estimator."""
 
     def __init__(self) -> None:
         self.flow: np.ndarray | None = None
+        self.reverse: np.ndarray | None = None
+
+    def use(self, here: Frame, there: Frame) -> None:
+        """Take the flow between two neighbouring frames, for the motion from `here` to `there`."""
+        later, onwards = (there, True) if there.stamp_ns >= here.stamp_ns else (here, False)
+        both = (later.flow, later.flow_back)
+        self.flow, self.reverse = both if onwards else both[::-1]
 
     def regions(
         self,
@@ -199,24 +206,49 @@ class TopicFlow:
         boxes: list[Box],
         shifts: list[tuple[float, float]],
     ) -> list[FlowRegion]:
-        """Regions of `self.flow`, float32 [H, W, 2]; where it is unknown, `shifts` stand in.
+        """As FlowProvider.regions; where the flow is unknown, `shifts` are taken.
 
         Unknown are all of a missing flow, NaN, and motion beyond the size of the image: one such
-        pixel would stay in its track's state for life.
+        pixel would stay in its track's state for life. A flow that was given for the other
+        direction is inverted.
         """
         rows, cols = earlier.shape
         most = np.array((cols, rows), np.float32)
         regions = []
         for box, shift in zip(boxes, shifts, strict=True):
             box = padded_box(box, rows, cols)
-            if self.flow is None:
+            if self.flow is None and self.reverse is None:
                 regions.append(FlowRegion(box, np.zeros((1, 1, 2), np.float32), shift))
-            else:
+                continue
+            if self.flow is not None:
                 given = window(self.flow, box)
-                known = np.abs(given) <= most
-                filled = np.where(known, given, np.array(shift, np.float32))
-                regions.append(FlowRegion(box, filled))
+            else:
+                given = inverted(self.reverse, box, shift)
+            known = np.abs(given) <= most
+            filled = np.where(known, given, np.array(shift, np.float32))
+            regions.append(FlowRegion(box, filled))
         return regions
+
+
+def inverted(flow: np.ndarray, box: Box, shift: tuple[float, float]) -> np.ndarray:
+    """Motion of a box's pixels out of the flow the other way: b(x) = -f(x + b(x)).
+
+    Args:
+        flow: float32 [H, W, 2], f of the other frame's pixels into the box's frame [px].
+        box: integer box inside the image.
+        shift: expected motion of the box (x, y) [px], with which the iteration starts.
+
+    Returns:
+        float32 [box.height, box.width, 2] [px]; NaN where f is unknown.
+    """
+    x = np.arange(box.x0, box.x1, dtype=np.float32)
+    y = np.arange(box.y0, box.y1, dtype=np.float32)
+    at = np.dstack(np.meshgrid(x, y))
+    motion = np.broadcast_to(np.array(shift, np.float32), at.shape)
+    for _ in range(WARP_ITERATIONS):
+        seen = cv2.remap(flow, at + motion, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        motion = np.where(np.isfinite(seen), -seen, motion)
+    return np.where(np.isfinite(seen), motion, np.nan)
 
 
 def padded_box(box: Box, rows: int, cols: int) -> Box:

@@ -29,7 +29,7 @@ def fill_patch(
         count: uint8 [H, W], visible masks over each pixel.
         item: the object's visible mask in `frame`.
         box: integer crop box.
-        region: flow into the next frame around the box.
+        region: flow around the box, into the frame that `model` looks to.
         model: patch size and conventions.
     """
     colours = crop(frame.image, box, model.patch)
@@ -40,6 +40,10 @@ def fill_patch(
     patch[RGB] /= 255
     patch[VISIBLE] = mask_channel(count, item, box, model)
     patch[FLOW] = region.patch(box, model.patch, flow_scale(model, box))
+    if model.blanks:
+        clear = 1 - np.clip(-patch[VISIBLE], 0, 1)
+        patch[RGB] *= clear
+        patch[FLOW] *= clear
 
 
 def mask_channel(count: np.ndarray, item: Instance, box: Box, model: ModelConfig) -> np.ndarray:

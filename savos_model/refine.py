@@ -15,19 +15,12 @@ import numpy as np
 from scipy.special import expit
 
 from savos_model.backends.interface import Backend
+from savos_model.backward import Backwards, linked, make_backward
 from savos_model.compose import compose
 from savos_model.config import ComposeConfig, RefineConfig, StreamConfig
-from savos_model.guess import (
-    Cue,
-    Seen,
-    calibrated,
-    moving,
-    network_inputs,
-    output_values,
-    set_priors,
-)
+from savos_model.guess import calibrated
 from savos_model.layers import ALPHA_SCALE
-from savos_model.optical_flow import FlowRegion, TopicFlow, make_flow
+from savos_model.optical_flow import make_flow
 from savos_model.record import Observed, Record
 from savos_model.types import AmodalObject, Source
 
@@ -37,13 +30,6 @@ class Refined(NamedTuple):
 
     stamp_ns: int
     objects: list[AmodalObject]
-
-
-class Backwards(NamedTuple):
-    """A track's network input in the backward direction, its prior UNKNOWN: cue and patch."""
-
-    cue: Cue
-    patch: np.ndarray
 
 
 class WindowRefiner:
@@ -66,7 +52,7 @@ class WindowRefiner:
     ) -> None:
         self.backend, self.config, self.pause = backend, config, pause
         self.compose_config = stream.compose
-        self.flow = make_flow(stream.flow.method)
+        self.backward = make_backward(backend, make_flow(stream.flow.method), pause)
         self.records: deque[Record] = deque()
         self.inputs: deque[dict[str, Backwards]] = deque()  # of each record, as far as worked out
 
@@ -117,7 +103,8 @@ class WindowRefiner:
 
         All other objects are those that were published.
         """
-        backward = self.backward_pass(self.needy(count) if names is None else names)
+        names = self.needy(count) if names is None else names
+        backward = self.backward.run(self.records, self.inputs, names)
         done = [
             self.compose_frame(record, estimates)
             for record, estimates in islice(zip(self.records, backward, strict=True), count)
@@ -126,61 +113,6 @@ class WindowRefiner:
             self.records.popleft()
             self.inputs.popleft()
         return done
-
-    def backward_inputs(self, index: int, names: Collection[str]) -> dict[str, Backwards]:
-        """Inputs of those of `names` that record `index` and the one before know; worked out once.
-
-        Passes overlap: most of it is there from the last one.
-        """
-        record, known = self.records[index], self.inputs[index]
-        wanted = [name for name in linked(record) if name in names]
-        missing = [record.tracks[name] for name in wanted if name not in known]
-        if missing:
-            self.pause()
-            known.update(self.work_out(record.seen, self.records[index - 1].seen, missing))
-        return {name: known[name] for name in wanted}
-
-    def work_out(self, seen: Seen, before: Seen, items: list[Observed]) -> dict[str, Backwards]:
-        """Inputs of tracks of a frame, with the flow into the frame `before` it."""
-        if isinstance(self.flow, TopicFlow):
-            self.flow.flow = seen.frame.flow_back
-        shifts = [(-item.object.motion[0], -item.object.motion[1]) for item in items]
-        regions = self.flow.regions(seen.grey, before.grey, [item.box for item in items], shifts)
-        inputs = {}
-        for item, region, shift in zip(items, regions, shifts, strict=True):
-            self.pause()
-            cue = backward_cue(item, region, shift)
-            patch = network_inputs(seen, [cue], self.backend.model)[0]
-            inputs[item.instance.id] = Backwards(cue, patch)
-        return inputs
-
-    def backward_pass(self, names: Collection[str]) -> list[dict[str, np.ndarray]]:
-        """What the backward direction says of each record's tracks: float32 [h, w, 2] by id.
-
-        A track's state starts at zero in its last frame of the window; alpha tells how little the
-        first steps know.
-        """
-        model = self.backend.model
-        estimates: list[dict[str, np.ndarray]] = [{} for _ in self.records]
-        states: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        zeros = np.zeros(model.hidden, np.float32)
-        for index in range(len(self.records) - 1, 0, -1):
-            inputs, before = self.backward_inputs(index, names), self.records[index - 1]
-            states = {name: states.get(name, (zeros, zeros)) for name in inputs}
-            if not inputs:
-                continue
-            self.pause()
-            patches = np.stack([given.patch for given in inputs.values()])
-            set_priors(patches, [estimates[index].get(i) for i in inputs], model)
-            h, c = (np.stack(parts) for parts in zip(*states.values(), strict=True))
-            out = self.backend.step(patches, h, c)
-            values = output_values(out, with_alpha=True)
-            for row, (name, given) in enumerate(inputs.items()):
-                self.pause()
-                states[name] = (out.h[row], out.c[row])
-                guess = moving(values[row], out.residual[row], given.patch, given.cue, model)
-                estimates[index - 1][name] = guess.warped(before.tracks[name].box)
-        return estimates
 
     def compose_frame(self, record: Record, backward: dict[str, np.ndarray]) -> Refined:
         """Refined objects where a backward estimate exists, the published ones elsewhere."""
@@ -199,16 +131,6 @@ class WindowRefiner:
         return compose(
             item.instance, chance, item.box, count, motion, self.compose_config, Source.REFINED
         )
-
-
-def linked(record: Record) -> Iterator[str]:
-    """Ids of the tracks that the frame before knows too."""
-    return (name for name, item in record.tracks.items() if item.linked)
-
-
-def backward_cue(item: Observed, region: FlowRegion, shift: tuple[float, float]) -> Cue:
-    """What the backward network gets of a track; where flow misses its mask, `shift` stands in."""
-    return Cue(item.instance, item.box, region, region.median(item.instance) or shift)
 
 
 def merge(forward: np.ndarray | None, backward: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import cv2
@@ -11,19 +12,11 @@ import numpy as np
 from savos_model.backends.interface import Backend
 from savos_model.compose import compose, compose_coasted, copy_visible
 from savos_model.config import ComposeConfig, StreamConfig
+from savos_model.estimate import Estimate, Work, make_estimator, moved
 from savos_model.geometry import enlarge, intersect, move, union
-from savos_model.guess import (
-    Cue,
-    Seen,
-    calibrated,
-    moving,
-    moving_whole,
-    network_inputs,
-    output_values,
-    set_priors,
-)
+from savos_model.guess import Seen, calibrated
 from savos_model.instances import check_instances, occupancy
-from savos_model.optical_flow import TopicFlow, make_flow
+from savos_model.optical_flow import make_flow
 from savos_model.record import Observed, Record
 from savos_model.tracks import TrackState, TrackTable, jumped
 from savos_model.types import AmodalObject, Box, Frame, Instance
@@ -51,10 +44,9 @@ class StepReport:
 
 
 class AmodalStream:
-    """SaVos forward in time for one camera.
+    """SaVos forward in time for one camera, with no frame of delay.
 
-    The mask of frame n is Warp(M~, dM) of frame n-1 (eq. 2), made with the flow n-1 -> n, so it is
-    ready when frame n arrives, with no frame of delay.
+    Which step of the network estimates the mask of a frame is the preset's (savos_model.estimate).
     """
 
     def __init__(
@@ -66,9 +58,19 @@ class AmodalStream:
         self.compose_config = self.config.compose
         self.tracks = TrackTable(self.config.tracks, backend.model.hidden)
         self.flow = make_flow(self.config.flow.method)
+        self.estimator = make_estimator(backend, self.flow, self.tracks, records)
         self.previous: Seen | None = None
         self.report = StepReport()
-        self.records, self.record = records, None
+        self.record: Record | None = None
+
+    @property
+    def records(self) -> bool:
+        """Whether each step leaves a Record; may change between two steps."""
+        return self.estimator.with_alpha
+
+    @records.setter
+    def records(self, kept: bool) -> None:
+        self.estimator.with_alpha = kept
 
     def set_compose(self, config: ComposeConfig) -> None:
         """Replace the live settings, between two steps."""
@@ -98,16 +100,17 @@ class AmodalStream:
         self.record = Record(seen, []) if self.records else None
         clock.stop("compose")
 
-        # Step n-1 of the network, with the flow n-1 -> n that is known only now.
-        self.predict(seen, clock)
-
-        # Move every prediction into frame n and compose it with the visible masks of n.
-        chosen, report.skipped = self.tracks.choose(frame.instances)
-        objects = [self.complete(item, seen, item.id in chosen, clock) for item in frame.instances]
         present = {item.id for item in frame.instances}
+        self.estimator.advance(seen, self.previous, present, clock)
+        chosen, report.skipped = self.tracks.choose(frame.instances)
+        for item in frame.instances:
+            self.end_if_jumped(item)
+        estimates = self.estimate(seen, [i for i in frame.instances if i.id in chosen], clock)
+        objects = [self.complete(item, seen, estimates, chosen) for item in frame.instances]
         coasted = [
-            self.coast(i, s, seen, clock) for i, s in self.tracks.states.items() if i not in present
+            self.coast(i, s, seen) for i, s in self.tracks.states.items() if i not in present
         ]
+        clock.stop("compose")
         self.tracks.expire(chosen, present)
         self.previous = seen
         report.tracks = len(self.tracks)
@@ -129,65 +132,44 @@ class AmodalStream:
             return "time gap"
         return ""
 
-    def predict(self, seen: Seen, clock: StageClock) -> None:
-        """Run the network on the tracks seen in the last frame; each gets a Guess for this one."""
-        items = list(self.tracks.observed_last())
-        if not items or self.previous is None:
-            return
-        if isinstance(self.flow, TopicFlow):
-            self.flow.flow = seen.frame.flow
-        last, model = self.previous, self.backend.model
-        boxes, shifts = [s.box for _, s in items], [s.motion for _, s in items]
-        regions = self.flow.regions(last.grey, seen.grey, boxes, shifts)
-        present = {item.id for item in seen.frame.instances}
-        for (track_id, state), region in zip(items, regions, strict=True):
-            if track_id in present:  # of an object that vanished, flow sees what covers it
-                state.motion = region.median(state.instance) or state.motion
-        clock.stop("flow")
-        cues = [
-            Cue(state.instance, state.box, region, state.motion)
-            for (_, state), region in zip(items, regions, strict=True)
-        ]
-        patches = network_inputs(last, cues, model)
-        set_priors(patches, [s.prior for _, s in items], model)
-        h, c = (np.stack([getattr(s, name) for _, s in items]) for name in ("h", "c"))
-        clock.stop("crop")
-        out = self.backend.step(patches, h, c)
-        values = output_values(out, self.records)
-        clock.stop("network")
-        for row, (track_id, state) in enumerate(items):
-            state.h, state.c = out.h[row], out.c[row]
-            if track_id in present:
-                state.guess = moving(values[row], out.residual[row], patches[row], cues[row], model)
-            else:
-                state.guess = moving_whole(values[row], state.box, state.motion)
-        clock.stop("warp")
-
-    def complete(self, item: Instance, seen: Seen, chosen: bool, clock: StageClock) -> AmodalObject:
-        """The object of one visible mask; chosen ones are observed for the next step."""
+    def end_if_jumped(self, item: Instance) -> None:
+        """End a track whose id is now on another object."""
         state = self.tracks.get(item.id)
         if state is not None and jumped(state, item):
             self.tracks.forget(item.id)
             self.report.skipped["id jumped"] = self.report.skipped.get("id jumped", 0) + 1
-            state = None
-        guess, warped = (state.guess if state else None), None
-        box = self.crop_box(item, state)
-        if state is None or guess is None:
+
+    def estimate(self, seen: Seen, items: list[Instance], clock: StageClock) -> dict[str, Estimate]:
+        """Estimates of the chosen instances by id."""
+        states = [self.tracks.get(item.id) for item in items]
+        work = [Work(i, self.crop_box(i, s), s) for i, s in zip(items, states, strict=True)]
+        made = self.estimator.estimate(seen, self.previous, work, clock)
+        return {item.id: one for item, one in zip(items, made, strict=True)}
+
+    def complete(
+        self,
+        item: Instance,
+        seen: Seen,
+        estimates: Mapping[str, Estimate],
+        chosen: Collection[str],
+    ) -> AmodalObject:
+        """The object of one visible mask; chosen ones are observed for the next step."""
+        state = self.tracks.get(item.id)
+        estimate = estimates.get(item.id)
+        if estimate is None and state is not None and state.guess is not None:
+            estimate = moved(state.guess, state.guess.moved_on())  # a speck shows no extent
+        if estimate is None or estimate.values is None:
             done = copy_visible(item)
         else:
-            if not chosen:  # a speck tells nothing of the extent: the guess keeps its own box
-                box = guess.moved_on()
-            warped = guess.warped(box)
-            clock.stop("warp")
-            chance = calibrated(warped[..., 0], self.backend.weights.temperature)
-            done = compose(item, chance, box, seen.count, guess.mean_motion, self.compose_config)
-        if chosen:
+            chance = calibrated(estimate.values[..., 0], self.backend.weights.temperature)
+            given = item, chance, estimate.box, seen.count, estimate.motion
+            done = compose(*given, self.compose_config)
+        if item.id in chosen:
             if self.record is not None:
-                self.record.tracks[item.id] = observed(item, box, warped, done, state)
-            self.tracks.observe(item, box, done, warped)
+                self.record.tracks[item.id] = observed(item, estimate, done, state)
+            self.tracks.observe(item, estimate.box, done, estimate.kept)
         elif state is not None:
             state.hold()
-        clock.stop("compose")
         return done
 
     def crop_box(self, item: Instance, state: TrackState | None) -> Box:
@@ -201,9 +183,7 @@ class AmodalStream:
         remembered = intersect(moved, limit)
         return box if remembered is None else union(box, remembered)
 
-    def coast(
-        self, track_id: str, state: TrackState, seen: Seen, clock: StageClock
-    ) -> AmodalObject | None:
+    def coast(self, track_id: str, state: TrackState, seen: Seen) -> AmodalObject | None:
         """Move a track without a mask on by its held motion."""
         guess = state.guess
         if guess is None or state.missing >= self.config.tracks.coast_frames:
@@ -213,8 +193,7 @@ class AmodalStream:
         box = guess.moved_on()
         warped = guess.warped(box)
         state.hold()
-        clock.stop("warp")
-        done = compose_coasted(
+        return compose_coasted(
             state.instance,
             calibrated(warped[..., 0], self.backend.weights.temperature),
             box,
@@ -223,8 +202,6 @@ class AmodalStream:
             state.missing + 1,
             self.compose_config,
         )
-        clock.stop("compose")
-        return done
 
 
 class StageClock:
@@ -249,18 +226,15 @@ def to_grey(frame: Frame) -> np.ndarray:
 
 
 def observed(
-    item: Instance,
-    box: Box,
-    warped: np.ndarray | None,
-    done: AmodalObject,
-    state: TrackState | None,
+    item: Instance, estimate: Estimate, done: AmodalObject, state: TrackState | None
 ) -> Observed:
-    """The record of a track that is about to be observed; `warped` are Guess.values in `box`."""
-    if warped is not None and warped.shape[-1] == 1:
-        warped = None  # held since before records were kept: it has no alpha
+    """The record of a track that is about to be observed."""
+    values = estimate.values
+    if values is not None and values.shape[-1] == 1:
+        values = None  # held since before records were kept: it has no alpha
     if state is None:
-        return Observed(item, box, warped, done, linked=False, age=0)
-    return Observed(item, box, warped, done, state.missing == 0, state.age + 1)
+        return Observed(item, estimate.box, values, done, linked=False, age=0)
+    return Observed(item, estimate.box, values, done, state.missing == 0, state.age + 1)
 
 
 def left_image(box: Box, motion: tuple[float, float], size: tuple[int, int]) -> bool:

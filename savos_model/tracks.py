@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +25,11 @@ class TrackState:
         h, c: float32 [D], recurrent state.
         instance: last visible mask, box: its crop box.
         motion: last base motion (x, y) [px per frame].
-        prior: values predicted for the last frame in `box`, None at birth.
-        guess: prediction held while the track has no new observation.
+        guess: the last prediction, which moves on while the track has no new observation.
+        residual: float32 [2, h, w], predicted motion beyond the observed one of the pixels of
+            `guess` (savos_model.estimate.SameFrame).
+        prior: values predicted for the last frame in `box`, None at birth
+            (savos_model.estimate.NextFrame).
         extent: box of the last amodal mask; it keeps the crop around the hidden part.
         whole: area of that mask [px].
         missing: frames since the last observation.
@@ -38,8 +41,9 @@ class TrackState:
     instance: Instance
     box: Box
     motion: tuple[float, float] = (0.0, 0.0)
-    prior: np.ndarray | None = None
     guess: Guess | None = None
+    residual: np.ndarray | None = None
+    prior: np.ndarray | None = None
     extent: Box | None = None
     whole: float = 0.0
     missing: int = 0
@@ -72,19 +76,24 @@ class TrackTable:
         return ((i, s) for i, s in self.states.items() if s.missing == 0)
 
     def observe(
-        self, instance: Instance, box: Box, done: AmodalObject, prior: np.ndarray | None
+        self, instance: Instance, box: Box, done: AmodalObject, kept: Mapping[str, object]
     ) -> None:
-        """Store this frame's mask of a track and what was published; a new id has zero state."""
+        """Store this frame's mask of a track and what was published; a new id has zero state.
+
+        `kept` are attributes of the state that the estimate brings.
+        """
         state = self.states.get(instance.id)
         if state is None:
             zeros = np.zeros(self.hidden, np.float32)
             state = self.states[instance.id] = TrackState(zeros, zeros, instance, box, age=-1)
-        state.instance, state.box, state.prior = instance, box, prior
+        state.instance, state.box = instance, box
+        for name, value in kept.items():
+            setattr(state, name, value)
         # Of the pixels inside: a crop must not depend on what is published.
         corner = int(done.box.x0), int(done.box.y0)
         state.extent = mask_box(done.inside, corner) or done.box
         state.whole = area(instance) / (1 - done.occlusion)
-        state.missing, state.guess = 0, None
+        state.missing = 0
         state.age += 1
 
     def forget(self, track_id: str) -> None:

@@ -207,7 +207,12 @@ def make_input(
     """Network input and targets of a batch of windows; random by `generator` only.
 
     The generator must live on the windows' device.
+
+    Raises:
+        ValueError: the network looks back in time and the windows have no flow that way.
     """
+    if model.same_frame and window.flow_back is None:
+        raise ValueError("windows must have flow_back for preset online: prepare them again")
     batch, frames = window.visible.shape[:2]
     own = (window.visible > 0.5).float()
     rgb, cover, drift = window.rgb, torch.zeros_like(own), own.new_zeros(batch, 2)
@@ -238,8 +243,7 @@ def make_input(
         covered = F.max_pool2d(cover, 2)[:, :, None] > 0
         return cut(torch.where(covered, drift, flow)) / patch_scale(boxes, *model.patch), base
 
-    flow, base = direction(window.flow, drift)
-    back = (None, None)
+    onward, back = direction(window.flow, drift), (None, None)
     if window.flow_back is not None:
         back = direction(window.flow_back, -drift)
     unknown = window.others  # the loss leaves it out
@@ -248,12 +252,18 @@ def make_input(
     masks = torch.stack((seen, others, window.visible, unknown, cover), 2)
     seen, others, visible, unknown, cover = cut(masks).unbind(2)
     channel = seen - others if model.occluder_hint else seen
-    patches = torch.cat((cut(rgb), channel[:, :, None], flow), 2)
+    colours = cut(rgb)
+    if model.blanks:
+        clear = 1 - others[:, :, None]
+        colours = colours * clear
+        onward, back = ((flow * clear, base) for flow, base in (onward, back))
+    (flow, base), other = (back, onward) if model.same_frame else (onward, back)
+    patches = torch.cat((colours, channel[:, :, None], flow), 2)
     weight = (1 - rim(unknown)) * (1 + (config.pasted_weight - 1) * cover)
     weight = torch.maximum(weight, visible)  # the own visible mask is always supervised
     if config.hindsight:
-        visible, weight = with_hindsight(visible, weight, boxes, base)
-    return Targets(patches, visible.clamp(0, 1), weight, boxes, base, *back)
+        visible, weight = with_hindsight(visible, weight, boxes, onward[1])
+    return Targets(patches, visible.clamp(0, 1), weight, boxes, base, *other)
 
 
 def rim(others: Tensor) -> Tensor:

@@ -31,7 +31,8 @@ from training.train import Objective, new_learner
 from training.windows import gather, list_places
 
 # The released network has no prior mask; ours costs frames one after the other.
-PAPER = ModelConfig(width=1.0, patch_height=64, patch_width=128, prior_mask=False)
+PAPER = ModelConfig(preset="paper", width=1.0, prior_mask=False)
+SMALL = ModelConfig(preset="paper", patch_height=32, patch_width=64, prior_mask=False)
 IMAGES = {"fishbowl": (320, 480), "kitti": (375, 1242)}  # rows and columns [px]
 LIMIT_SIDE = {"cpu": 2048, "cuda": 8192}  # of the matrices that measure the machine
 LIMIT_REPEATS = 5
@@ -77,7 +78,7 @@ VARIANTS = {
     "released_kitti": Variant("released 1242x375", OFFICIAL_MODEL, "kitti"),
     "paper_fp32": Variant("ours 64x128, fp32", PAPER),
     "paper_bf16": Variant("ours 64x128, bf16", PAPER, bf16=True),
-    "small_bf16": Variant("ours 32x64, bf16", ModelConfig(prior_mask=False), bf16=True),
+    "small_bf16": Variant("ours 32x64, bf16", SMALL, bf16=True),
     "default": Variant("ours default", ModelConfig(), bf16=True),
 }
 

@@ -8,6 +8,8 @@ taken; being one file, it is replaced at once.
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +17,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-
-from savos_model.files import atomic
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam keeps of a parameter
 
@@ -59,8 +59,15 @@ def save_checkpoint(
             tensors[f"adam/{key}/{name}"] = value
     tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     metadata = {"reached": json.dumps(reached._asdict()), "settings": json.dumps(settings)}
-    with atomic(path) as temporary:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    os.close(handle)
+    try:
         save_file(tensors, temporary, metadata=metadata)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def load_checkpoint(path: Path, learner: Learner, settings: dict[str, Any]) -> Reached:

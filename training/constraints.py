@@ -10,11 +10,13 @@ from torch import nn
 
 from savos_model.layers import FLOW, RGB
 from savos_model.network import SavosNet
+from savos_model.networks import Net
+from savos_model.unet_layers import STEM
 
 CLOSED = -30.0  # bias of a gate that lets nothing through: sigmoid(-30) < 1e-12
 
 
-def forget_memory(net: SavosNet) -> None:
+def forget_memory(net: Net) -> None:
     """Make h a function of this frame alone (supplement Table 1, no temporal embedding)."""
     lstm, hidden = net.lstm, net.config.hidden
     forget = slice(hidden, 2 * hidden)  # torch orders the gates input, forget, cell, output
@@ -24,22 +26,28 @@ def forget_memory(net: SavosNet) -> None:
     lstm.bias_hh_l0[forget] = 0
 
 
-def ignore_image(net: SavosNet) -> None:
+def ignore_image(net: Net) -> None:
     """Cut the colours off (supplement Table 3)."""
-    first_conv(net.embed_encoder).weight[:, RGB] = 0
+    for conv in first_convs(net):
+        conv.weight[:, RGB] = 0
 
 
-def ignore_flow(net: SavosNet) -> None:
+def ignore_flow(net: Net) -> None:
     """Cut the flow channels off (supplement Table 3); training then feeds no base motion either."""
-    first_conv(net.embed_encoder).weight[:, FLOW] = 0
-    first_conv(net.motion_encoder).weight.zero_()
+    for conv in first_convs(net):
+        conv.weight[:, FLOW] = 0
+    if isinstance(net, SavosNet):
+        net.motion_encoder.stages[0][0].weight.zero_()
 
 
-def no_residual(net: SavosNet) -> None:
+def no_residual(net: Net) -> None:
     """Predict no motion of its own, for losses that train none."""
-    last = net.motion_decoder.stages[-1][-1]
-    last.weight.zero_()
-    last.bias.zero_()
+    if isinstance(net, SavosNet):
+        last, motion = net.motion_decoder.stages[-1][-1], slice(None)
+    else:
+        last, motion = net.leave, slice(2 * STEM**2, None)  # of the pixel shuffle's inputs
+    last.weight[motion] = 0
+    last.bias[motion] = 0
 
 
 PARTS = {
@@ -50,13 +58,15 @@ PARTS = {
 }
 
 
-def first_conv(encoder: nn.Module) -> nn.Conv2d:
-    """The convolution that reads the patch."""
-    return encoder.stages[0][0]
+def first_convs(net: Net) -> list[nn.Conv2d]:
+    """Return the convolutions that read the whole patch."""
+    if isinstance(net, SavosNet):
+        return [net.embed_encoder.stages[0][0]]
+    return [net.enter.conv]
 
 
 @torch.no_grad()
-def constrain(net: SavosNet, part: str) -> None:
+def constrain(net: Net, part: str) -> None:
     """Put the weights of a switched-off part back to where they must be; "" is none of PARTS."""
     if part:
         PARTS[part](net)

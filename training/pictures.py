@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 
 from savos_model.layers import RGB, VISIBLE
-from savos_model.losses import Targets, motion_forward, predict, warp_prediction
-from savos_model.network import SavosNet
+from savos_model.losses import Targets, carry_forward, predict
+from savos_model.networks import Net
 
 ROWS = 8
 GAP = 2  # white line between tiles [px]
 
 
 @torch.no_grad()
-def contact_sheet(net: SavosNet, targets: Targets) -> np.ndarray:
+def contact_sheet(net: Net, targets: Targets) -> np.ndarray:
     """The last frame of the first windows, one a row.
 
     Columns: image, masks (white the visible part given, cyan visible truth that was covered, blue
@@ -26,8 +26,7 @@ def contact_sheet(net: SavosNet, targets: Targets) -> np.ndarray:
     """
     some = Targets(*(None if part is None else part[:ROWS] for part in targets))
     prediction = predict(net, some)
-    motion = motion_forward(prediction, some, net.config.motion_base)
-    warped = warp_prediction(prediction, motion, some.boxes).mask[:, -1]
+    warped = carry_forward(prediction, some, net.config).mask[:, -1]
     image, given = some.patches[:, -1, RGB], some.patches[:, -1, VISIBLE]
     seen = given.clamp(0, 1)
     truth = torch.maximum(some.visible[:, -1, None], seen)

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from savos_model.losses import LossConfig, Losses, Targets, savos_losses, total_loss
-from savos_model.network import SavosNet
+from savos_model.networks import Net, make_net
 from savos_model.weights import Weights, save_weights
 from training.augment import Window, make_input
 from training.averages import average_into
@@ -85,7 +85,7 @@ def make_batch(step: int, run: RunConfig, data: RunData, ranks: Ranks) -> Target
 class Objective(nn.Module):
     """The losses as a module, whose backward pass DDP completes with the mean over processes."""
 
-    def __init__(self, net: SavosNet, config: LossConfig, bf16: bool) -> None:
+    def __init__(self, net: Net, config: LossConfig, bf16: bool) -> None:
         super().__init__()
         self.net, self.config, self.bf16 = net, config, bf16
 
@@ -104,7 +104,7 @@ def figures(losses: Losses, config: LossConfig) -> dict[str, float]:
 
 
 @torch.no_grad()
-def validate(net: SavosNet, run: RunConfig, data: RunData, ranks: Ranks) -> dict[str, float]:
+def validate(net: Net, run: RunConfig, data: RunData, ranks: Ranks) -> dict[str, float]:
     """Mean losses over the fixed held-out windows with fixed occluders, shared by all processes."""
     sums = torch.zeros(len(Losses._fields) + 1, device=ranks.device)
     for number in share(data.held_groups, ranks):
@@ -119,7 +119,7 @@ def validate(net: SavosNet, run: RunConfig, data: RunData, ranks: Ranks) -> dict
 def new_learner(run: RunConfig, device: torch.device) -> Learner:
     """Network, averaged weights and optimiser at the start of a run; raises WeightsError."""
     torch.manual_seed(run.train.seed)
-    net = SavosNet(run.model)
+    net = make_net(run.model)
     if run.train.start:
         arrays = start_arrays(run.train.start, run.model)
         net.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})

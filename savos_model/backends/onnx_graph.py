@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -25,6 +26,16 @@ from savos_model.layers import (
     deconvolved,
     encoders,
     input_channels,
+)
+from savos_model.unet_layers import (
+    LEVELS,
+    MAPS,
+    MEMORY,
+    STEM,
+    Conv,
+    grid,
+    groups,
+    unet_convs,
 )
 from savos_model.weights import Weights
 
@@ -101,12 +112,35 @@ class Graph:
         The affine part is spread over rows and columns, so that one fused operator does all of it.
         In float16 too its sums are float32 (the operator's default).
         """
+        return self.add("LeakyRelu", [self.layer_norm(x, name, shape)], alpha=LEAK)
+
+    def layer_norm(self, x: str, name: str, shape: tuple[int, ...]) -> str:
+        """GroupNorm with one group."""
         affine = [
             self.weight(f"{name}.{kind}.spread", spread(self.arrays[f"{name}.{kind}"], shape))
             for kind in ("weight", "bias")
         ]
-        x = self.add("LayerNormalization", [x, *affine], axis=1, epsilon=NORM_EPS)
-        return self.add("LeakyRelu", [x], alpha=LEAK)
+        return self.add("LayerNormalization", [x, *affine], axis=1, epsilon=NORM_EPS)
+
+    def group_norm(self, x: str, name: str, shape: tuple[int, ...], count: int) -> str:
+        """GroupNorm of x [N, *shape] in `count` groups; sums are float32 in float16 too."""
+        if count == 1:
+            return self.layer_norm(x, name, shape)
+        inner = math.prod(shape) // count
+        ones, zeros = (
+            self.weight(f"{kind.__name__}{inner}", kind(inner, np.float32))
+            for kind in (np.ones, np.zeros)
+        )
+        grouped = self.constant(f"grouped{count}", np.array([0, count, -1], np.int64))
+        back = self.constant(f"shape{shape}", np.array([0, *shape], np.int64))
+        x = self.add("Reshape", [x, grouped])
+        x = self.add("LayerNormalization", [x, ones, zeros], axis=2, epsilon=NORM_EPS)
+        x = self.add("Reshape", [x, back])
+        weight, bias = (
+            self.weight(f"{name}.{kind}.column", self.arrays[f"{name}.{kind}"][:, None, None])
+            for kind in ("weight", "bias")
+        )
+        return self.add("Add", [self.add("Mul", [x, weight]), bias])
 
 
 def spread(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -195,6 +229,15 @@ def build_step(
     they are copied, and a thread that builds beside running frames stops them meanwhile.
     """
     model, graph = weights.model, Graph(weights.arrays, apart, precision)
+    mask = (unet_maps if model.preset == "online" else encoder_decoder_maps)(graph, model)
+    if model.prior_mask:
+        mask = graph.add("Add", [mask, evidence(graph, model)])
+    graph.add("Squeeze", [mask, graph.constant("axis1", np.array([1], np.int64))], "mask_logits")
+    return model_proto(graph, model, metadata(weights, precision))
+
+
+def encoder_decoder_maps(graph: Graph, model: ModelConfig) -> str:
+    """Nodes of SavosNet, outputs alpha and residual; returns the mask logits [N, 1, H, W]."""
     patches = graph.low("patches")
     fed = {"embed_encoder": patches, "motion_encoder": graph.slice(patches, FLOW)}
     wanted = graph.constant("completer", np.array(completer_channels(model), np.int64))
@@ -208,14 +251,60 @@ def build_step(
     for name, code in zip(DECODERS, ("mask_encoder", "motion_encoder"), strict=True):
         joined = graph.add("Concat", [h, codes[code]], axis=1)
         decoded[name] = decoder(graph, name, joined, decoder_stages(model))
-    axis = graph.constant("axis1", np.array([1], np.int64))
-    mask, alpha = (graph.slice(decoded["mask_decoder"], slice(k, k + 1)) for k in range(2))
-    if model.prior_mask:
-        mask = graph.add("Add", [mask, evidence(graph, model)])
-    graph.add("Squeeze", [mask, axis], "mask_logits")
-    graph.add("Squeeze", [alpha, axis], "alpha")
     graph.add("Identity", [decoded["motion_decoder"]], "residual")
-    return model_proto(graph, model, metadata(weights, precision))
+    return mask_and_alpha(graph, decoded["mask_decoder"])
+
+
+def mask_and_alpha(graph: Graph, maps: str) -> str:
+    """Split the first two maps [N, 2.., H, W]: output alpha; returns the mask [N, 1, H, W]."""
+    axis = graph.constant("axis1", np.array([1], np.int64))
+    mask, alpha = (graph.slice(maps, slice(k, k + 1)) for k in range(2))
+    graph.add("Squeeze", [alpha, axis], "alpha")
+    return mask
+
+
+def unet_maps(graph: Graph, model: ModelConfig) -> str:
+    """Nodes of RecurrentUNet, outputs alpha and residual; returns the mask logits [N, 1, H, W]."""
+    convs, last = {conv.name: conv for conv in unet_convs(model)}, len(LEVELS) - 1
+
+    def run(x: str, name: str) -> str:
+        return unet_conv(graph, x, convs[name], grid(model, convs[name].level))
+
+    x, skips = run(graph.low("patches"), "enter"), []
+    for i in range(last):
+        skips.append(x)
+        x = run(x, f"down.{i}")
+    x = run(x, "mid")
+    code = graph.linear(graph.add("Flatten", [run(x, "squeeze")], axis=1), "code")
+    h = graph.low(lstm_cell(graph, code, model.hidden))
+    shape = graph.constant("innermost", np.array([-1, MEMORY, *grid(model, last)], np.int64))
+    memory = graph.add("Reshape", [graph.linear(h, "spread"), shape])
+    x = run(graph.add("Concat", [x, memory], axis=1), "fuse")
+    twice = graph.constant("twice", np.float32([1, 1, 2, 2]))
+    for i in reversed(range(last)):
+        up = graph.add(
+            "Resize", [run(x, f"up.{i}"), "", twice], mode="nearest",
+            coordinate_transformation_mode="asymmetric", nearest_mode="floor",
+        )  # fmt: skip
+        x = run(graph.add("Add", [up, skips[i]]), f"join.{i}")
+    maps = graph.full(graph.add("DepthToSpace", [run(x, "leave")], blocksize=STEM, mode="CRD"))
+    graph.slice(maps, slice(2, MAPS), output="residual")
+    return mask_and_alpha(graph, maps)
+
+
+def unet_conv(graph: Graph, x: str, conv: Conv, size: tuple[int, int]) -> str:
+    """One convolution of the U-Net, with GroupNorm and ReLU where it has them."""
+    shape = {
+        "kernel_shape": [conv.kernel] * 2,
+        "strides": [conv.stride] * 2,
+        "pads": [conv.padding] * 4,
+    }
+    if not conv.norm:
+        inputs = [x, graph.weight(f"{conv.name}.weight"), graph.weight(f"{conv.name}.bias")]
+        return graph.add("Conv", inputs, **shape)
+    x = graph.add("Conv", [x, graph.weight(f"{conv.name}.conv.weight")], **shape)
+    x = graph.group_norm(x, f"{conv.name}.norm", (conv.outputs, *size), groups(conv.outputs))
+    return graph.add("Relu", [x])
 
 
 def evidence(graph: Graph, model: ModelConfig) -> str:

@@ -9,6 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import expit
 
 from savos_model.backends.interface import BackendError, StepOutput
+from savos_model.config import ModelConfig
 from savos_model.layers import (
     DECODERS,
     FLOW,
@@ -22,6 +23,7 @@ from savos_model.layers import (
     encoders,
     input_channels,
 )
+from savos_model.unet_layers import LEVELS, MAPS, MEMORY, STEM, Conv, groups, unet_convs
 from savos_model.weights import Weights
 
 # Largest difference from the reference, in units of the output's largest value or 1.
@@ -35,6 +37,20 @@ def reference_step(
 ) -> StepOutput:
     """As Backend.step, many times slower."""
     a, model = weights.arrays, weights.model
+    step = unet_step if model.preset == "online" else encoder_decoder_step
+    mask_logits, alpha, residual, h, c = step(a, model, patches, h, c)
+    if model.prior_mask:
+        visible, prior = patches[:, VISIBLE][:, 0], patches[:, PRIOR][:, 0]
+        seen = np.maximum(2 * visible - 1, -1 - visible if model.occluder_hint else 0)
+        gains = GAIN_SCALE * a["evidence_gain"]
+        mask_logits = mask_logits + gains[0] * seen + gains[1] * (2 * prior - 1)
+    return StepOutput(mask_logits, alpha, residual, h, c)
+
+
+def encoder_decoder_step(
+    a: Arrays, model: ModelConfig, patches: np.ndarray, h: np.ndarray, c: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """SavosNet without its evidence; the fields of StepOutput."""
     fed = {
         "embed_encoder": patches,
         "motion_encoder": patches[:, FLOW],
@@ -42,17 +58,51 @@ def reference_step(
     }
     codes = {name: encode(a, name, fed[name], stages) for name, stages in encoders(model).items()}
     h, c = lstm(a, codes["embed_encoder"], h, c)
-    decoded = [
+    masks, residual = (
         decode(a, name, np.concatenate((h, codes[code]), 1), decoder_stages(model))
         for name, code in zip(DECODERS, ("mask_encoder", "motion_encoder"), strict=True)
-    ]
-    mask_logits, alpha = decoded[0][:, 0], decoded[0][:, 1]
-    if model.prior_mask:
-        visible, prior = patches[:, VISIBLE][:, 0], patches[:, PRIOR][:, 0]
-        seen = np.maximum(2 * visible - 1, -1 - visible if model.occluder_hint else 0)
-        gains = GAIN_SCALE * a["evidence_gain"]
-        mask_logits = mask_logits + gains[0] * seen + gains[1] * (2 * prior - 1)
-    return StepOutput(mask_logits, alpha, decoded[1], h, c)
+    )
+    return masks[:, 0], masks[:, 1], residual, h, c
+
+
+def unet_step(
+    a: Arrays, model: ModelConfig, patches: np.ndarray, h: np.ndarray, c: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """RecurrentUNet without its evidence; the fields of StepOutput."""
+    convs, last = {conv.name: conv for conv in unet_convs(model)}, len(LEVELS) - 1
+
+    def run(x: np.ndarray, name: str) -> np.ndarray:
+        return unet_conv(a, x, convs[name])
+
+    x, skips = run(patches, "enter"), []
+    for i in range(last):
+        skips.append(x)
+        x = run(x, f"down.{i}")
+    x = run(x, "mid")
+    code = run(x, "squeeze").reshape(len(x), -1) @ a["code.weight"].T + a["code.bias"]
+    h, c = lstm(a, code, h, c)
+    memory = (h @ a["spread.weight"].T + a["spread.bias"]).reshape(len(x), MEMORY, *x.shape[2:])
+    x = run(np.concatenate((x, memory), 1), "fuse")
+    for i in reversed(range(last)):
+        x = run(run(x, f"up.{i}").repeat(2, 2).repeat(2, 3) + skips[i], f"join.{i}")
+    # Pixel shuffle: each channel of a map is one pixel of its blocks.
+    x = run(x, "leave").reshape(len(x), MAPS, STEM, STEM, *x.shape[2:])
+    maps = x.transpose(0, 1, 4, 2, 5, 3).reshape(len(x), MAPS, *model.patch)
+    return maps[:, 0], maps[:, 1], maps[:, 2:], h, c
+
+
+def unet_conv(a: Arrays, x: np.ndarray, conv: Conv) -> np.ndarray:
+    """One convolution of the U-Net, with GroupNorm and ReLU where it has them."""
+    stride, padding = (conv.stride,) * 2, (conv.padding,) * 2
+    if not conv.norm:
+        return convolve(x, a[f"{conv.name}.weight"], a[f"{conv.name}.bias"], stride, padding)
+    weight = a[f"{conv.name}.conv.weight"]
+    x = convolve(x, weight, np.zeros(conv.outputs, np.float32), stride, padding)
+    grouped = x.reshape(len(x), groups(conv.outputs), -1)
+    centred = grouped - grouped.mean(2, keepdims=True)
+    x = (centred / np.sqrt(grouped.var(2, keepdims=True) + NORM_EPS)).reshape(x.shape)
+    weight, bias = a[f"{conv.name}.norm.weight"], a[f"{conv.name}.norm.bias"]
+    return np.maximum(x * weight[:, None, None] + bias[:, None, None], 0)
 
 
 def encode(a: Arrays, name: str, x: np.ndarray, stages: list) -> np.ndarray:

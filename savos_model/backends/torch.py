@@ -19,7 +19,8 @@ from savos_model.backends.interface import (
 )
 from savos_model.config import ModelConfig
 from savos_model.layers import input_channels
-from savos_model.network import SavosNet, StepState
+from savos_model.network import StepState
+from savos_model.networks import make_net
 from savos_model.weights import Weights
 
 HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -27,7 +28,7 @@ WARM_UP = 3  # runs before a capture, so that libraries have chosen their kernel
 
 
 class TorchBackend:
-    """Runs SavosNet.step in inference mode, channels last; on CUDA as one graph per bucket."""
+    """Runs the step in inference mode, channels last; on CUDA as one graph per bucket."""
 
     name = "torch"
 
@@ -42,7 +43,7 @@ class TorchBackend:
             torch.set_num_threads(threads)
         self.weights, self.reason, self.device = weights, reason, torch.device(device)
         self.precision = precision
-        net = SavosNet(weights.model)
+        net = make_net(weights.model)
         net.load_state_dict({k: torch.from_numpy(v) for k, v in weights.arrays.items()})
         self.net = net.eval().to(self.device, memory_format=torch.channels_last)
         self._turn = threading.Lock()  # a bucket's buffers serve one thread at a time

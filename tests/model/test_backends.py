@@ -16,6 +16,7 @@ from savos_model.config import BackendConfig, ModelConfig
 from savos_model.layers import input_channels, parameter_shapes, step_flop
 from savos_model.settings import SettingError
 from savos_model.weights import Weights
+from tests.presets import PAPER_SMALL
 
 ROUNDING = 5e-5  # of float32 through all layers: up to 2.4e-6 seen, of wrong weights over 1e-3
 
@@ -34,9 +35,11 @@ def random_weights(model: ModelConfig, seed: int = 0) -> Weights:
 @pytest.mark.parametrize(
     "model",
     [
-        ModelConfig(width=0.25),
-        ModelConfig(width=0.125, prior_mask=False),
-        ModelConfig(width=0.125, patch_height=64, patch_width=128),
+        ModelConfig(),
+        ModelConfig(width=0.125, patch_height=32, patch_width=64, prior_mask=False),
+        ModelConfig(width=0.25, **PAPER_SMALL),
+        ModelConfig(width=0.125, **PAPER_SMALL, prior_mask=False),
+        ModelConfig(width=0.125, preset="paper"),
         ModelConfig(
             width=0.125,
             patch_height=64,
@@ -72,7 +75,7 @@ def test_wrong_arrays_are_refused_by_name():
     with pytest.raises(SettingError, match="patches must be float32"):
         check_inputs(np.zeros((2, 6, 8, 8), np.float32), h, h, model)
     with pytest.raises(SettingError, match="c must be float32"):
-        check_inputs(np.zeros((2, 7, 32, 64), np.float32), h, h[:1], model)
+        check_inputs(np.zeros((2, 7, *model.patch), np.float32), h, h[:1], model)
 
 
 def test_auto_prefers_onnx_on_a_cpu_and_says_why():
@@ -142,9 +145,7 @@ def test_bf16_runs_on_torch_near_fp32():
 
 def test_flop_of_the_papers_network():
     """Counted by torch.utils.flop_counter: 592 million per object-frame."""
-    paper = ModelConfig(
-        width=1.0, patch_height=64, patch_width=128, prior_mask=False, occluder_hint=False
-    )
+    paper = ModelConfig(width=1.0, preset="paper", prior_mask=False, occluder_hint=False)
     assert step_flop(paper) == pytest.approx(592e6, rel=0.01)
 
 
@@ -156,12 +157,13 @@ def test_missing_engine_is_named_with_its_remedy(monkeypatch):
         candidates(BackendConfig(backend="torch"))
 
 
+@pytest.mark.parametrize("preset", [{}, PAPER_SMALL])
 @pytest.mark.parametrize("prior", [True, False])
-def test_reference_equals_torch(prior):
+def test_reference_equals_torch(preset, prior):
     pytest.importorskip("torch")
     from savos_model.backends.torch import TorchBackend
 
-    weights = random_weights(ModelConfig(width=0.25, prior_mask=prior))
+    weights = random_weights(ModelConfig(width=0.25, prior_mask=prior, **preset))
     inputs = random_inputs(weights, 2)
     got = reference_step(weights, *inputs)
     off = deviation(TorchBackend(weights, "cpu", 1, "").step(*inputs), got)
@@ -221,14 +223,7 @@ def test_torch_buckets_equal_the_plain_step_and_follow_new_weights():
     )
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "onnx",
-        pytest.param("openvino", marks=pytest.mark.slow),
-        pytest.param("torch", marks=pytest.mark.torch),
-    ],
-)
+@pytest.mark.parametrize("name", ["onnx", "openvino", "torch"])
 def test_other_weights_take_over_between_two_steps(name):
     pytest.importorskip(f"savos_model.backends.{name}")
     config = BackendConfig(threads=1)

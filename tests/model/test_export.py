@@ -55,7 +55,7 @@ def test_file_says_what_it_is(tmp_path):
 @pytest.mark.parametrize("fault", [1e-3, np.nan])
 def test_a_wrong_network_is_not_written(tmp_path, monkeypatch, fault):
     arrays = WEIGHTS.arrays | {}
-    arrays["mask_decoder.stages.4.2.bias"] = arrays["mask_decoder.stages.4.2.bias"] + fault
+    arrays["leave.bias"] = arrays["leave.bias"] + fault
     other = dataclasses.replace(WEIGHTS, arrays=arrays)
     monkeypatch.setattr(
         export, "original_step", lambda weights: ("it", lambda *a: reference_step(other, *a))

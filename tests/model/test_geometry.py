@@ -14,12 +14,14 @@ from savos_model.geometry import (
     intersect,
     mask_box,
     paste,
+    pull_patch,
     union,
     warp_patch,
     window,
 )
 from savos_model.patches import mask_channel
 from savos_model.types import Box, Instance
+from tests.presets import PAPER_SMALL
 
 PATCH = (32, 64)
 corner = st.integers(-40, 140)
@@ -126,6 +128,48 @@ def test_warp_follows_known_motion_into_another_box(name, matrix):
     assert np.abs(moved - truth).mean() < 0.01
 
 
+def test_pull_follows_known_motion_and_the_residual_where_it_was_predicted():
+    source, target, centre = Box(10, 20, 138, 84), Box(25, 10, 165, 88), (74.0, 52.0)
+    mask = ellipse(source, *centre, 30, 16)
+    back = np.empty((2, *PATCH), np.float32)
+    back[0], back[1] = -14.0, 6.5  # the object moved by (14, -6.5)
+    still = np.zeros_like(back)
+    moved = pull_patch(mask, back, still, source, target)
+    truth = ellipse(target, centre[0] + 14, centre[1] - 6.5, 30, 16)
+    np.testing.assert_allclose(moved, truth, atol=0.05)
+    # A residual of two patch pixels to the right: the mask comes from there, so it moves left.
+    residual = still.copy()
+    residual[0] = 2.0
+    shifted = pull_patch(mask, back, residual, source, target)
+    shift = 2 * source.width / PATCH[1]
+    truth = ellipse(target, centre[0] + 14 - shift, centre[1] - 6.5, 30, 16)
+    np.testing.assert_allclose(shifted, truth, atol=0.05)
+
+
+def test_torch_pull_equals_the_numpy_form():
+    torch = pytest.importorskip("torch")
+    from savos_model import geometry_torch
+
+    rng = np.random.default_rng(4)
+    values = cv2.GaussianBlur(rng.random((*PATCH, 2), np.float32), (0, 0), 2)
+    motion, residual = (
+        cv2.GaussianBlur(rng.normal(0, s, (*PATCH, 2)).astype("f4"), (0, 0), 3).transpose(2, 0, 1)
+        for s in (30, 10)
+    )
+    source, target = Box(-5, 7, 91, 60), Box(2, 3, 101, 66)
+    ours = pull_patch(values, motion, residual, source, target)
+    given = [torch.from_numpy(np.ascontiguousarray(v))[None] for v in (motion, residual)]
+    theirs = geometry_torch.pull_patch(
+        torch.from_numpy(values.transpose(2, 0, 1).copy())[None],
+        *given,
+        torch.tensor([source]).float(),
+        torch.tensor([target]).float(),
+    )[0].permute(1, 2, 0)
+    # OpenCV's remap rounds coordinates to 1/32 pixel.
+    np.testing.assert_allclose(ours, theirs.numpy(), atol=0.03)
+    assert np.abs(ours - theirs.numpy()).mean() < 0.003
+
+
 def test_torch_forms_equal_the_numpy_forms():
     torch = pytest.importorskip("torch")
     from savos_model import geometry_torch
@@ -158,7 +202,7 @@ def test_torch_motion_equals_numpy_motion():
     patch = rng.normal(0, 1, (6, *PATCH)).astype(np.float32)
     residual = rng.normal(0, 1, (2, *PATCH)).astype(np.float32)
     ours = amodal_motion(
-        residual, patch[4:6], patch[3], (2.0, -1.0), flow_scale(ModelConfig(), box)
+        residual, patch[4:6], patch[3], (2.0, -1.0), flow_scale(ModelConfig(**PAPER_SMALL), box)
     )
     theirs = torch_motion(
         torch.from_numpy(residual),
@@ -199,7 +243,7 @@ def test_large_boxes_take_memory_for_the_image_alone():
     patch = crop(image, box, PATCH)
     values = paste(np.ones(PATCH, np.float32), box, Box(0, 0, 1000, 900))
     item = Instance("1", Box(10, 10, 20, 20), np.ones((10, 10), np.uint8))
-    mask = mask_channel(image[..., 0], item, box, ModelConfig())
+    mask = mask_channel(image[..., 0], item, box, ModelConfig(**PAPER_SMALL))
     assert tracemalloc.get_traced_memory()[1] < 20 * 2**20  # the box has 14 GiB
     tracemalloc.stop()
     assert values.min() == values.max() == 1

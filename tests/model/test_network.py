@@ -7,11 +7,13 @@ torch = pytest.importorskip("torch")
 from savos_model.config import ModelConfig
 from savos_model.layers import parameter_shapes
 from savos_model.network import SavosNet
+from savos_model.networks import make_net
 from savos_model.official import OFFICIAL_MODEL, our_name
 from savos_model.weights import WeightsError
 from tests.model.released import official_name, reference_arrays, reference_clip, reference_net
+from tests.presets import PAPER_SMALL
 
-SMALL = ModelConfig(width=0.125)
+SMALL = ModelConfig(width=0.125, **PAPER_SMALL)
 
 
 def test_paper_size_has_the_released_parameter_count():
@@ -20,18 +22,20 @@ def test_paper_size_has_the_released_parameter_count():
     assert len(net.state_dict()) == 134
 
 
-@pytest.mark.parametrize("config", [SMALL, ModelConfig(), OFFICIAL_MODEL])
+@pytest.mark.parametrize(
+    "config", [SMALL, ModelConfig(), ModelConfig(width=0.125, prior_mask=False), OFFICIAL_MODEL]
+)
 def test_layer_list_names_every_parameter(config):
-    shapes = {key: tuple(p.shape) for key, p in SavosNet(config).state_dict().items()}
+    shapes = {key: tuple(p.shape) for key, p in make_net(config).state_dict().items()}
     assert shapes == parameter_shapes(config)
 
 
+@pytest.mark.parametrize("preset", ["online", "paper"])
 @pytest.mark.parametrize("patch", [(32, 64), (64, 128)])
-def test_step_by_step_equals_sequence(patch):
+def test_step_by_step_equals_sequence(preset, patch):
     torch.manual_seed(0)
-    net = SavosNet(
-        ModelConfig(width=0.125, patch_height=patch[0], patch_width=patch[1], prior_mask=False)
-    ).eval()
+    size = {"patch_height": patch[0], "patch_width": patch[1]}
+    net = make_net(ModelConfig(width=0.125, preset=preset, **size, prior_mask=False)).eval()
     patches = torch.rand(3, 5, 6, *patch)
     with torch.inference_mode():
         whole, last = net.sequence(patches)

@@ -20,8 +20,9 @@ from savos_model.stream import AmodalStream
 from savos_model.types import Source
 from savos_model.weights import Weights
 from tests.model.scenes import crossing
+from tests.presets import PAPER_SMALL
 
-MODEL = ModelConfig(width=0.0625, prior_mask=False)
+MODEL = ModelConfig(width=0.0625, prior_mask=False, **PAPER_SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_whole_window_equals_the_training_code(backend):
         stream.step(frame)
         refiner.push(stream.record)
     records = list(refiner.records)
-    estimates = refiner.backward_pass({"7", "9"})
+    estimates = refiner.backward.run(refiner.records, refiner.inputs, {"7", "9"})
     net = SavosNet(MODEL)
     net.load_state_dict({k: torch.from_numpy(v) for k, v in backend.weights.arrays.items()})
     for name in ("7", "9"):

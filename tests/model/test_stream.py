@@ -11,6 +11,7 @@ from savos_model.stream import AmodalStream
 from savos_model.types import Box, Frame, Instance, Source
 from savos_model.weights import Weights
 from tests.model.scenes import crossing, instance, rectangle, texture
+from tests.presets import PAPER_SMALL
 
 
 class FullBoxBackend:
@@ -19,7 +20,7 @@ class FullBoxBackend:
     name, reason = "fake", "test"
 
     def __init__(self):
-        self.weights = Weights("fake", ModelConfig(width=0.125), {}, {})
+        self.weights = Weights("fake", ModelConfig(width=0.125, **PAPER_SMALL), {}, {})
         self.calls = []
 
     @property

@@ -70,7 +70,6 @@ def test_two_runs_are_equal_to_the_bit(bag, tmp_path):
         assert first == second, file
 
 
-@pytest.mark.slow
 def test_the_shipped_engine_is_equal_from_run_to_run_too(bag, tmp_path):
     weights = save_random(tmp_path / "w.safetensors")
     options = RunOptions(BackendConfig(str(weights), "onnx"), video=False, refine=WHOLE_RUN)
@@ -113,7 +112,6 @@ def test_refined_masks_do_not_cross_a_restart(tmp_path):
     assert sources == [True, False, True, False]
 
 
-@pytest.mark.slow
 def test_a_window_over_the_whole_bag_equals_the_offline_evaluation(bag, tmp_path):
     weights = BackendConfig(str(save_random(tmp_path / "w.safetensors")), "onnx")
     stream = StreamConfig(compose=ComposeConfig(mask_values="probability"))
@@ -130,7 +128,6 @@ def test_a_window_over_the_whole_bag_equals_the_offline_evaluation(bag, tmp_path
             assert mask.occlusion == pytest.approx(wanted.occlusion, abs=1e-5)
 
 
-@pytest.mark.slow
 def test_bags_need_neither_ros_nor_torch(bag, tmp_path):
     code = """if True:
         import sys

@@ -31,7 +31,6 @@ def by_name(findings: list[findings.Finding]) -> dict[str, findings.Finding]:
     return {item.name: item for item in findings}
 
 
-@pytest.mark.slow
 def test_each_thing_is_found_or_has_a_cost():
     found = doctor.examine()
     assert len(by_name(found)) == len(doctor.CHECKS)
@@ -128,7 +127,6 @@ def test_profile_that_is_set_but_absent_is_told(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("rmw", ["", "rmw_of_nobody"])
-@pytest.mark.slow
 def test_json_of_the_command_agrees_with_its_exit_status(rmw):
     environment = os.environ | ({"RMW_IMPLEMENTATION": rmw} if rmw else {})
     command = [sys.executable, "-m", "savos_ros.cli", "doctor", "--json"]

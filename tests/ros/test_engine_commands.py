@@ -1,5 +1,4 @@
 import onnx
-import pytest
 from typer.testing import CliRunner
 
 from savos_model.backends import tensorrt_build
@@ -14,7 +13,6 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-@pytest.mark.slow
 def test_export_compares_with_patches_of_a_street(tmp_path, monkeypatch):
     taken, street = [], engine_commands.street_inputs
     monkeypatch.setattr(

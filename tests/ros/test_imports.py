@@ -42,14 +42,12 @@ def imported_without(blocked: str, wanted: str) -> int:
 
 
 @pytest.mark.parametrize("package", ["savos_model", "training"])
-@pytest.mark.slow
 def test_the_method_and_training_import_without_ros(package):
     files = [path for path in (ROOT / package).rglob("*.py") if path.name != "__main__.py"]
     assert imported_without(ROS_MODULES, package) == len(files)
 
 
 @pytest.mark.parametrize("module", ["savos_ros.node", "savos_model.stream", "savos_ros.bags"])
-@pytest.mark.slow
 def test_the_online_path_imports_without_torch(module):
     assert imported_without("torch", module) >= 1
 

@@ -59,7 +59,6 @@ def labels(folder, name):
     return (folder / name / LABELS).read_bytes()
 
 
-@pytest.mark.slow
 def test_labels_read_by_pycocotools_are_the_refined_masks(tmp_path, options):
     (bag,) = bags(tmp_path, 12)
     (done,) = label_bags([bag], tmp_path / "out", options)
@@ -106,7 +105,6 @@ def test_labels_read_by_pycocotools_are_the_refined_masks(tmp_path, options):
     assert {c["name"] for c in coco.dataset["categories"]} == {"1", "2"}
 
 
-@pytest.mark.slow
 def test_finished_bags_are_kept_and_half_written_ones_redone(tmp_path, options, monkeypatch):
     first, second = bags(tmp_path, 6, 6)
     out = tmp_path / "out"
@@ -121,7 +119,6 @@ def test_finished_bags_are_kept_and_half_written_ones_redone(tmp_path, options, 
     assert not half.exists() and labels(out, "bag1")
 
 
-@pytest.mark.slow
 def test_labels_are_kept_wherever_bag_weights_and_labels_lie(tmp_path, options, monkeypatch):
     (bag,) = bags(tmp_path, 6)
     monkeypatch.chdir(tmp_path)
@@ -167,7 +164,6 @@ def test_bags_of_one_size_and_time_differ_by_their_content(tmp_path):
     assert bag_identity(bag) != known
 
 
-@pytest.mark.slow
 def test_less_memory_keeps_what_is_finished_and_more_is_said(tmp_path, options):
     (bag,), out = bags(tmp_path, 30), tmp_path / "out"
     small, large = (dataclasses.replace(options, memory_mb=size) for size in (1, 100))
@@ -188,7 +184,6 @@ def test_a_kept_bag_that_is_damaged_says_how_to_do_it_again(tmp_path, options):
     assert kept.text == f"cut off; then remove {out / 'bag0'} and give the command again"
 
 
-@pytest.mark.slow
 def test_a_failing_bag_is_reported_and_the_others_go_on(tmp_path, options, monkeypatch):
     good, dying = bags(tmp_path, 6, 6)
     broken, empty = tmp_path / "broken", tmp_path / "empty"
@@ -209,7 +204,6 @@ def test_a_failing_bag_is_reported_and_the_others_go_on(tmp_path, options, monke
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".lock", "bag0"]
 
 
-@pytest.mark.slow
 def test_worker_processes_make_the_same_labels(tmp_path, options):
     given = bags(tmp_path, 8, 5)
     here = label_bags(given, tmp_path / "here", options)
@@ -238,7 +232,6 @@ def test_adapted_weights_are_used_where_they_do_no_worse(tmp_path, options, monk
     assert info["adaptation"].startswith("skipped: no track is seen for 8 frames")
 
 
-@pytest.mark.slow
 def test_a_bag_beyond_the_memory_goes_in_overlapping_windows(tmp_path, options):
     assert refine_over((375, 1242), 400, 2048).stride == refine_over((375, 1242), 400, 2048).window
     long = refine_over((1000, 2000), 400, 100)
@@ -263,7 +256,6 @@ def test_two_bags_of_one_name_and_two_writers_are_refused(tmp_path, options):
         LabelOptions(memory_mb=0)
 
 
-@pytest.mark.slow
 def test_command_returns_1_when_something_went_wrong(tmp_path, options):
     (bag,) = bags(tmp_path, 4)
     given = ["label", str(bag), "--out", str(tmp_path / "out"), "--no-adapt"]
@@ -306,7 +298,6 @@ def test_without_ray_the_error_says_what_to_install(tmp_path, options, monkeypat
         label_bags([bag], tmp_path / "out", options, ray="auto")
 
 
-@pytest.mark.slow
 def test_a_worker_that_dies_is_told_in_one_line(tmp_path, options, monkeypatch):
     given = bags(tmp_path, 3, 3)
     monkeypatch.setattr(fleet, "label_bag", _die)

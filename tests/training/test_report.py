@@ -34,7 +34,7 @@ def trained(tmp_path):
     """Makes weights as a training leaves them, described as in results files."""
     pytest.importorskip("torch")
     from savos_model.losses import LossConfig
-    from savos_model.network import SavosNet
+    from savos_model.networks import make_net
     from training.checkpoint import Reached
     from training.config import DataConfig, RunConfig, TrainConfig
     from training.train import save_best
@@ -46,7 +46,7 @@ def trained(tmp_path):
             DataConfig(**data), model, TrainConfig(**settings, name="small"),
             loss=LossConfig(both_directions=both_directions),
         )  # fmt: skip
-        average = SavosNet(model).state_dict()
+        average = make_net(model).state_dict()
         save_best(tmp_path / "best.safetensors", run, average, Reached(900, 0.5))
         return described(load_weights(str(tmp_path / "best.safetensors")))
 
@@ -257,7 +257,7 @@ def test_weights_name_their_training(trained):
     stores = ("/srv/data/fish32", "data/street", "data/street")
     text = setting({"model": trained(stores=stores)})
     assert text == (
-        "weights small, reduced: width 0.0625, 32x64 patches (paper: width 1, 64x128), 900 steps "
+        "weights small, reduced: width 0.0625, 64x128 patches (paper: width 1, 64x128), 900 steps "
         "of 16 windows of 8 frames of fish32, street, begun with other weights"
     )
     text = setting({"model": trained(source="chewing_gum")})
@@ -269,7 +269,7 @@ def test_weights_name_their_training(trained):
 def test_the_network_s_size_is_found_in_the_settings_of_its_training(trained):
     model = trained(stores=("data/fish32",))
     del model["settings"]
-    assert "reduced: width 0.0625, 32x64 patches" in setting({"model": model})
+    assert "reduced: width 0.0625, 64x128 patches" in setting({"model": model})
 
 
 def test_a_network_of_single_frames_names_its_steps():

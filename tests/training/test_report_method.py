@@ -8,6 +8,7 @@ from savos_model.config import BackendConfig, ModelConfig
 from savos_model.weights import save_weights
 from tests.model.scenes import crossing, instance, rectangle
 from tests.model.test_backends import random_weights
+from tests.presets import PAPER_SMALL
 from training.data.store import ClipFrame
 from training.online import Online, Setup
 from training.report import method
@@ -19,7 +20,7 @@ SHAPE = (120, 200)
 @pytest.fixture
 def setup(tmp_path):
     path = tmp_path / "tiny.safetensors"
-    save_weights(path, random_weights(ModelConfig(width=0.0625)))
+    save_weights(path, random_weights(ModelConfig(width=0.0625, **PAPER_SMALL)))
     return Setup(BackendConfig(weights=str(path), backend="onnx", threads=1))
 
 
@@ -32,7 +33,6 @@ def video(frames=18):
         yield ClipFrame(given.image, given.instances, full)
 
 
-@pytest.mark.slow
 def test_the_figures_show_what_the_stream_did(setup, tmp_path):
     frames = list(video())
     step, rows = method.follow(frames, Online(setup))

@@ -11,8 +11,6 @@ from savos_model.settings import SettingError
 from training.data.street import generate, label_image
 from training.data.street_config import StreetConfig
 
-pytestmark = pytest.mark.slow  # each draws a street
-
 SMALL = StreetConfig(seed=5, frames=12, width=414, height=125, min_full_px=30, min_tracked_px=8)
 
 

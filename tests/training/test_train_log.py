@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 from tiny_store import MODEL, tiny_run, write_store
 
 from savos_model.losses import Targets
-from savos_model.network import SavosNet
+from savos_model.networks import make_net
 from training.pictures import GAP, contact_sheet
 from training.run_log import RunLog
 from training.train import train
@@ -34,7 +34,8 @@ def test_tensorboard_gets_scalars_and_a_picture(tmp_path, capsys):
     assert min(e.value for e in events.Scalars("train/object_frames_per_s")) > 0
     shown = events.Images("validation")[-1]
     picture = cv2.imdecode(np.frombuffer(shown.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
-    assert picture.shape == (2 * 32 + GAP, 4 * 64 + 3 * GAP, 3)
+    rows, cols = MODEL.patch
+    assert picture.shape == (2 * rows + GAP, 4 * cols + 3 * GAP, 3)
     assert picture.std() > 10
 
     lines = capsys.readouterr().out.splitlines()
@@ -76,6 +77,9 @@ def test_validation_is_no_training_time(tmp_path, monkeypatch):
     assert log.rate == pytest.approx(3 * 4 * 3 / 2.0)
 
 
+SMALL = dataclasses.replace(MODEL, patch_height=32, patch_width=64)
+
+
 def test_contact_sheet_shows_image_masks_and_predictions():
     visible = torch.zeros(1, 3, 32, 64)
     visible[..., 12:20, 16:32] = 1
@@ -86,7 +90,7 @@ def test_contact_sheet_shows_image_masks_and_predictions():
     patches[:, -1, 3, :4] = -1.0  # another object
     boxes = torch.tensor([0.0, 0.0, 64.0, 32.0]).expand(1, 3, 4)
     weight, base = torch.ones_like(visible), torch.zeros(1, 3, 2)
-    sheet = contact_sheet(SavosNet(MODEL), Targets(patches, visible, weight, boxes, base))
+    sheet = contact_sheet(make_net(SMALL), Targets(patches, visible, weight, boxes, base))
     image, masks, completed, warped = (sheet[:, i * (64 + GAP) :][:, :64] for i in range(4))
     assert (image == (255, 0, 0)).all()
     assert (masks[14, 18] == 255).all() and (masks[14, 28] == (0, 255, 0)).all()

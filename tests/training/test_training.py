@@ -12,18 +12,19 @@ from savos_model.losses import (
     LossConfig,
     Losses,
     Targets,
+    carry_forward,
     compare,
     diff_iou,
-    motion_forward,
     predict,
     predict_with_prior,
     savos_losses,
     total_loss,
-    warp_prediction,
     weighted_bce,
 )
-from savos_model.network import Prediction, SavosNet
+from savos_model.network import Prediction
+from savos_model.networks import make_net
 from savos_model.types import Box
+from savos_model.unet_layers import STEM
 from savos_model.weights import Weights, WeightsError, load_weights, save_weights
 from tests.model.scenes import crossing
 from tests.planted import MODEL as PLANTED
@@ -36,7 +37,9 @@ from training.start import start_arrays
 from training.train import learning_rate, train
 from training.windows import StoredWindows, gather, list_places, random_batches
 
-MODEL = ModelConfig(width=0.0625, prior_mask=False)
+MODEL = ModelConfig(width=0.0625, prior_mask=False, patch_height=32, patch_width=64)
+PAPER = dataclasses.replace(MODEL, preset="paper")
+both_kinds = pytest.mark.parametrize("model", [MODEL, PAPER], ids=["online", "paper"])
 FORWARD = LossConfig(both_directions=False)
 
 
@@ -50,12 +53,12 @@ def store(tmp_path_factory):
     return folder
 
 
-def batch(store, seed=0, **changes):
+def batch(store, seed=0, model=MODEL, **changes):
     clips = open_store(store)
     places = list_places(clips, 4, 50)[:6]
     window = gather(clips, places, 4, np.zeros(len(places), bool))
     generator = torch.Generator().manual_seed(seed)
-    return window, make_input(window, MODEL, AugmentConfig(**changes), generator)
+    return window, make_input(window, model, AugmentConfig(**changes), generator)
 
 
 def test_input_without_augmentation_is_the_stored_object(store):
@@ -126,41 +129,44 @@ def test_batches_depend_on_seed_and_step_only(store):
     assert not torch.equal(whole[0].patches, whole[1].patches)
 
 
-def perfect_square(frames=4, step=2):
+def perfect_square(model, frames=4, step=2):
     """A square of 8x16 px that moves by `step` px per frame inside a fixed box, all visible."""
+    towards = -step if model.same_frame else step  # flow leads into the frame before, or the next
     visible = torch.zeros(1, frames, 32, 64)
     for t in range(frames):
         visible[:, t, 12:20, 10 + step * t : 26 + step * t] = 1
     boxes = torch.tensor(Box(0, 0, 64, 32)).float().expand(1, frames, 4)
     patches = torch.zeros(1, frames, 6, 32, 64)
     patches[:, :, 3] = visible
-    patches[:, :, 4] = step
-    base = torch.tensor([float(step), 0.0]).expand(1, frames, 2)
+    patches[:, :, 4] = towards
+    base = torch.tensor([float(towards), 0.0]).expand(1, frames, 2)
     targets = Targets(patches, visible, torch.ones_like(visible), boxes, base)
     logits = (visible * 2 - 1) * 20
     zeros = torch.zeros_like(visible)
     return Prediction(logits, zeros, torch.zeros(1, frames, 2, 32, 64), zeros[..., 0]), targets
 
 
-def test_losses_vanish_on_perfect_prediction_and_see_a_wrong_motion():
-    prediction, targets = perfect_square()
-    right = compare(prediction, targets, FORWARD)
+@both_kinds
+def test_losses_vanish_on_perfect_prediction_and_see_a_wrong_motion(model):
+    prediction, targets = perfect_square(model)
+    right = compare(prediction, targets, FORWARD, model)
     assert max(right) < 1e-4
     still = targets._replace(patches=targets.patches.clone(), base=targets.base * 0)
     still.patches[:, :, 4] = 0
-    wrong = compare(prediction, still, FORWARD)
+    wrong = compare(prediction, still, FORWARD, model)
     assert wrong.mask > 0.1 and wrong.consistency > 0.1
     assert wrong.direct == pytest.approx(float(right.direct))
 
 
-def test_weight_zero_hides_an_error_and_totals_add_up():
-    prediction, targets = perfect_square()
+@both_kinds
+def test_weight_zero_hides_an_error_and_totals_add_up(model):
+    prediction, targets = perfect_square(model)
     off = prediction._replace(mask_logits=prediction.mask_logits.clone())
     off.mask_logits[..., :4, :] = 20
     blind = targets._replace(weight=targets.weight.clone())
     blind.weight[..., :5, :] = 0
-    assert compare(off, targets, FORWARD).mask > 0.5
-    assert compare(off, blind, FORWARD).mask < 1e-4
+    assert compare(off, targets, FORWARD, model).mask > 0.5
+    assert compare(off, blind, FORWARD, model).mask < 1e-4
     parts = Losses(*(torch.tensor(v) for v in (1.0, 2.0, 3.0, 4.0, 5.0)))
     config = LossConfig(mask=1.0, consistency=0.5, direct=2.0, photometric=0.25)
     assert total_loss(parts, config) == 14.0
@@ -179,45 +185,51 @@ def both_ways(prediction, targets):
     return doubled, Targets(*(torch.cat(pair) for pair in pairs))
 
 
-def test_directions_meet_in_the_same_frames():
+@both_kinds
+def test_directions_meet_in_the_same_frames(model):
     """A moving square: any index shift between the directions would leave an error in the merge."""
-    prediction, targets = both_ways(*perfect_square())
-    assert compare(prediction, targets, LossConfig()).merged < 1e-4
-    # The backward half is now a frame off: only the merge and its own L_M see it.
+    prediction, targets = both_ways(*perfect_square(model))
+    assert compare(prediction, targets, LossConfig(), model).merged < 1e-4
+    # The backward half is now a frame off: only the merge and its own terms see it.
     late = prediction._replace(mask_logits=prediction.mask_logits.clone())
     late.mask_logits[1:] = prediction.mask_logits[1:].roll(1, 1)
-    assert compare(late, targets, LossConfig()).merged > 0.01
+    assert compare(late, targets, LossConfig(), model).merged > 0.01
 
 
-def test_alpha_chooses_the_direction_that_is_right():
-    prediction, targets = both_ways(*perfect_square())
+@both_kinds
+def test_alpha_chooses_the_direction_that_is_right(model):
+    prediction, targets = both_ways(*perfect_square(model))
     wrong = prediction._replace(
         mask_logits=prediction.mask_logits.clone(), alpha=prediction.alpha.clone()
     )
     wrong.mask_logits[1:] = -20  # the backward direction sees nothing
-    assert compare(wrong, targets, LossConfig()).merged > 0.02
+    assert compare(wrong, targets, LossConfig(), model).merged > 0.02
     wrong.alpha[:1] = 30  # so the forward one is trusted
-    assert compare(wrong, targets, LossConfig()).merged < 1e-3
+    assert compare(wrong, targets, LossConfig(), model).merged < 1e-3
 
 
-def test_colour_term_sees_a_wrong_motion_only():
-    prediction, targets = perfect_square()
+@both_kinds
+def test_colour_term_sees_a_wrong_motion_only(model):
+    prediction, targets = perfect_square(model)
     rng = np.random.default_rng(0)
     texture = torch.from_numpy(rng.random((3, 8, 16), np.float32))
     for t in range(4):
         targets.patches[0, t, :3, 12:20, 10 + 2 * t : 26 + 2 * t] = texture
     config = LossConfig(both_directions=False, photometric=1.0)
-    assert compare(prediction, targets, config).photometric < 1e-4
+    assert compare(prediction, targets, config, model).photometric < 1e-4
     pushed = prediction._replace(residual=prediction.residual + 2)
-    assert compare(pushed, targets, config).photometric > 0.05
+    assert compare(pushed, targets, config, model).photometric > 0.05
 
 
-def test_detached_consistency_trains_no_motion():
+@both_kinds
+def test_detached_consistency_trains_no_motion(model):
     def gradient(detach):
-        prediction, targets = perfect_square()
+        prediction, targets = perfect_square(model)
         residual = (prediction.residual + 0.5).requires_grad_()
         config = LossConfig(both_directions=False, detach_motion=detach)
-        consistency = compare(prediction._replace(residual=residual), targets, config).consistency
+        consistency = compare(
+            prediction._replace(residual=residual), targets, config, model
+        ).consistency
         if not consistency.requires_grad:
             return 0.0
         (grad,) = torch.autograd.grad(consistency, residual)
@@ -227,62 +239,75 @@ def test_detached_consistency_trains_no_motion():
     assert gradient(True) == 0
 
 
-def test_prior_is_the_warped_prediction_and_adds_to_this_frames_evidence(store):
-    _, targets = batch(store)
+def convs_that_see_the_prior(net):
+    if net.config.same_frame:
+        return [net.enter.conv]
+    return [net.mask_encoder.stages[0][0], net.embed_encoder.stages[0][0]]
+
+
+@both_kinds
+def test_prior_is_the_warped_prediction_and_adds_to_this_frames_evidence(store, model):
+    _, targets = batch(store, model=model)
     torch.manual_seed(0)
-    net = SavosNet(dataclasses.replace(MODEL, prior_mask=True))
+    net = make_net(dataclasses.replace(model, prior_mask=True))
     with torch.no_grad():
         out = predict_with_prior(net, targets)
-        warped = warp_prediction(out, motion_forward(out, targets, "hybrid"), targets.boxes).mask
+        warped = carry_forward(out, targets, model).mask
         unknown = torch.full_like(warped[:, :1], 0.5)
         start = net.initial_state(len(warped))
         _, state = net.step(torch.cat((targets.patches[:, 0], unknown), 1), start)
         by_hand, _ = net.step(torch.cat((targets.patches[:, 1], warped[:, :1]), 1), state)
         torch.testing.assert_close(by_hand.mask_logits, out.mask_logits[:, 1])
-        net.mask_encoder.stages[0][0].weight.zero_()
-        net.embed_encoder.stages[0][0].weight.zero_()  # now nothing but the gain sees the prior
+        for conv in convs_that_see_the_prior(net):
+            conv.weight.zero_()  # now nothing but the gain sees it
         sure = torch.cat((targets.patches[:, 0], torch.ones_like(unknown)), 1)
         unsure = torch.cat((targets.patches[:, 0], unknown), 1)
         gained = net.step(sure, start)[0].mask_logits - net.step(unsure, start)[0].mask_logits
         torch.testing.assert_close(gained, torch.full_like(gained, 4 * net.evidence_gain[1].item()))
 
 
-def test_a_network_with_prior_starts_from_weights_without(store, tmp_path):
-    _, targets = batch(store)
+@both_kinds
+def test_a_network_with_prior_starts_from_weights_without(store, tmp_path, model):
+    _, targets = batch(store, model=model)
     torch.manual_seed(0)
-    plain = SavosNet(MODEL)
+    plain = make_net(model)
     arrays = {k: v.numpy() for k, v in plain.state_dict().items()}
-    save_weights(tmp_path / "plain.safetensors", Weights("plain", MODEL, arrays, {}), "float32")
-    model = dataclasses.replace(MODEL, prior_mask=True)
-    net = SavosNet(model)
-    fitted = start_arrays(str(tmp_path / "plain.safetensors"), model)
+    save_weights(tmp_path / "plain.safetensors", Weights("plain", model, arrays, {}), "float32")
+    grown = dataclasses.replace(model, prior_mask=True)
+    net = make_net(grown)
+    fitted = start_arrays(str(tmp_path / "plain.safetensors"), grown)
     net.load_state_dict({k: torch.from_numpy(v) for k, v in fitted.items()})
     with torch.no_grad():  # the first frame's prior is unknown: it adds nothing
         net.evidence_gain[0] = 0
         first = predict_with_prior(net, targets).mask_logits[:, 0]
-        assert net.mask_encoder.stages[0][0].weight[:, 1].abs().max() == 0
+        assert not any(c.weight[:, -1].any() for c in convs_that_see_the_prior(net))
         torch.testing.assert_close(first, predict(plain, targets).mask_logits[:, 0])
     with pytest.raises(WeightsError, match="has shape"):
         start_arrays(str(tmp_path / "plain.safetensors"), ModelConfig(width=0.25))
 
 
-def test_both_directions_train_and_reversing_twice_changes_nothing(store):
-    _, targets = batch(store)
+@both_kinds
+def test_both_directions_train_and_reversing_twice_changes_nothing(store, model):
+    _, targets = batch(store, model=model)
     twice = targets.reversed().reversed()
     for name, a, b in zip(targets._fields, targets, twice, strict=True):
         assert torch.equal(a, b), name
     torch.manual_seed(0)
-    net = SavosNet(MODEL)
+    net = make_net(model)
     losses = savos_losses(net, targets, LossConfig())
     total_loss(losses, LossConfig()).backward()
-    alpha_grad = net.mask_decoder.stages[-1][-1].weight.grad[:, 1]
+    if model.same_frame:
+        alpha_grad = net.leave.weight.grad[STEM**2 : 2 * STEM**2]
+    else:
+        alpha_grad = net.mask_decoder.stages[-1][-1].weight.grad[:, 1]
     assert alpha_grad.abs().sum() > 0, "the merge must train alpha"
 
 
 @pytest.mark.parametrize("part", ["memory", "image", "flow", "residual"])
-def test_a_part_switched_off_changes_nothing_any_more(part):
+@both_kinds
+def test_a_part_switched_off_changes_nothing_any_more(part, model):
     torch.manual_seed(0)
-    net = SavosNet(MODEL).eval()
+    net = make_net(model).eval()
     patches = torch.rand(2, 3, 6, 32, 64)
     other = patches.clone()
     if part == "memory":

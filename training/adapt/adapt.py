@@ -14,13 +14,12 @@ from savos_model.config import ModelConfig, SiteConfig, check_device
 from savos_model.losses import (
     LossConfig,
     Targets,
-    motion_forward,
+    carry_forward,
     predict,
     savos_losses,
     total_loss,
-    warp_prediction,
 )
-from savos_model.network import SavosNet
+from savos_model.networks import Net, make_net
 from savos_model.settings import SettingError, check_settings, setting
 from savos_model.weights import Weights, WeightsError
 from training.augment import AugmentConfig, make_input
@@ -93,7 +92,7 @@ class AdaptResult:
         return int(self.history[-1]["iteration"]) if self.history else 0
 
 
-Watch = Callable[[int, SavosNet], None]
+Watch = Callable[[int, Net], None]
 
 
 def visible_clip(
@@ -176,7 +175,7 @@ def drawn(
 
 
 def learn(
-    net: SavosNet, optimiser: torch.optim.Optimizer, targets: Targets, loss: LossConfig, bf16: bool
+    net: Net, optimiser: torch.optim.Optimizer, targets: Targets, loss: LossConfig, bf16: bool
 ) -> dict[str, float]:
     """One step down the gradient, clipped as in training; the loss and its terms before it."""
     losses = savos_losses(net, targets, loss, bf16=bf16)
@@ -223,23 +222,22 @@ def check_batches(
 
 
 @torch.no_grad()
-def visible_iou(net: SavosNet, batches: Sequence[Targets], bf16: bool) -> float:
+def visible_iou(net: Net, batches: Sequence[Targets], bf16: bool) -> float:
     """Mean IoU of M^ with V inside W over all frames but the first of each window, 0..1."""
     found = []
     for targets in batches:
         prediction = predict(net, targets, bf16)
-        motion = motion_forward(prediction, targets, net.config.motion_base)
         known = targets.weight[:, 1:] > 0.5
-        said = (warp_prediction(prediction, motion, targets.boxes).mask > 0.5) & known
+        said = (carry_forward(prediction, targets, net.config).mask > 0.5) & known
         seen = (targets.visible[:, 1:] > 0.5) & known
         both, either = (part.sum((-2, -1)) for part in (said & seen, said | seen))
         found.append((both / either.clamp_min(1)).flatten())
     return float(torch.cat(found).mean()) if found else 0.0
 
 
-def network(weights: Weights, device: str) -> SavosNet:
+def network(weights: Weights, device: str) -> Net:
     """A network of its own with these weights."""
-    net = SavosNet(weights.model)
+    net = make_net(weights.model)
     net.load_state_dict({name: torch.from_numpy(a) for name, a in weights.arrays.items()})
     return net.to(device, memory_format=torch.channels_last)
 
@@ -247,7 +245,7 @@ def network(weights: Weights, device: str) -> SavosNet:
 def taken(
     weights: Weights,
     name: str,
-    net: SavosNet,
+    net: Net,
     config: AdaptConfig,
     history: Sequence[dict[str, float]],
 ) -> Weights:

@@ -13,8 +13,8 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
-from savos_model.losses import PROBABILITY_EPS, motion_forward, predict, warp_prediction
-from savos_model.network import SavosNet
+from savos_model.losses import PROBABILITY_EPS, estimates, predict
+from savos_model.networks import Net, make_net
 from savos_model.weights import Weights, load_weights, save_weights
 from training.adapt.adapt import learnt_with
 from training.augment import AugmentConfig, make_input
@@ -43,7 +43,7 @@ class Hidden(NamedTuple):
 
 @torch.inference_mode()
 def hidden_pixels(
-    net: SavosNet,
+    net: Net,
     clips: Sequence[Clip],
     places: Sequence[Place],
     length: int,
@@ -57,8 +57,7 @@ def hidden_pixels(
         window = gather(clips, some, length, np.zeros(len(some), bool))
         targets = make_input(window, net.config, augment, torch.Generator().manual_seed(i))
         prediction = predict(net, targets)
-        motion = motion_forward(prediction, targets, net.config.motion_base)
-        chance = warp_prediction(prediction, motion, targets.boxes).mask
+        chance = estimates(prediction, targets, net.config)
         # More than the plain weight of 1 marks pixels under a pasted occluder.
         pasted = (targets.weight > (1 + augment.pasted_weight) / 2)[:, 1:]
         truth = targets.visible[:, 1:] > 0.5
@@ -161,7 +160,7 @@ def calibrate(
         WeightsError: no such weights, or the settings stored with them cannot be read.
     """
     given = load_weights(weights)
-    net = SavosNet(given.model).eval()
+    net = make_net(given.model).eval()
     net.load_state_dict({k: torch.from_numpy(v) for k, v in given.arrays.items()})
     augment = AugmentConfig(behind=0.0, paste=1.0, enlarge=learnt_with(given)[1].enlarge)
     _, held = split_clips(stores, validated_every(given))

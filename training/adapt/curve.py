@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from savos_model.network import SavosNet
+from savos_model.networks import Net
 from savos_model.weights import load_weights
 from training.adapt.adapt import AdaptConfig, adapt, finished, taken, visible_clip
 from training.adapt.fishbowl import FIELDS
@@ -53,7 +53,7 @@ def adapt_curve(
     endless = dataclasses.replace(config, stop_gain=-1.0)  # IoU never falls by more
     scores: list[dict] = []
 
-    def watch(iteration: int, net: SavosNet) -> None:
+    def watch(iteration: int, net: Net) -> None:
         now = taken(weights, name, net, config, [{"iteration": iteration}])
         with saved(now, None, name) as path:
             setup = with_weights(clip.ours, path)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from savos_model.network import SavosNet
+from savos_model.networks import Net
 from savos_model.weights import Weights, load_weights, save_weights
 from training.adapt.adapt import AdaptConfig, AdaptResult, Watch, adapt, visible_clip
 from training.data.provenance import KITTI_LICENCE
@@ -76,7 +76,7 @@ def ticking(tick: Tick) -> Watch:
     """A watch that ticks once per iteration."""
     done = 0
 
-    def watch(iteration: int, _: SavosNet) -> None:
+    def watch(iteration: int, _: Net) -> None:
         nonlocal done
         tick(iteration - done)
         done = iteration

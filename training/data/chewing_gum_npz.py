@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import tempfile
 import tokenize
 import zipfile
 import zlib
@@ -14,7 +16,6 @@ from typing import IO
 
 import numpy as np
 
-from savos_model.files import atomic
 from training.data.chewing_gum import Video
 
 ARRAYS = ("frames", "full", "visible", "order", "shape")
@@ -183,8 +184,16 @@ def write_npz(path: str | Path, videos: Iterable[Video], count: int) -> None:
         VideoFileError: too few videos, or of different shapes.
     """
     path = Path(path)
-    with atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as out:
-        _write(out, path, iter(videos), count)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as out:
+            _write(out, path, iter(videos), count)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def _write(out: zipfile.ZipFile, path: Path, videos: Iterator[Video], count: int) -> None:

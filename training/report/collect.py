@@ -85,16 +85,21 @@ def trace_clip(job: TraceJob, tick: Tick) -> Trace:
     trace = Trace(clip.name, ours.model, types={item.id: item.category for item in clip.objects})
     stream = AmodalStream(ours.engine, ours.stream, records=True)
     watcher = Watcher(ours.engine, ours.stream, trace.shares)
+    same = ours.engine.model.same_frame
     for index, frame in enumerate(frames_of(clip)):
-        completed = [name for name, _ in stream.tracks.observed_last()]
-        stream.step(frame)  # runs the network on the frame before
+        before = [name for name, _ in stream.tracks.observed_last()]
+        stream.step(frame)
         watcher.push(stream.record)
-        for name in completed:
-            state, rate = stream.tracks.get(name), occlusion(clip, name, index - 1)
+        if same:
+            names, of = [name for name, _ in stream.tracks.observed_last()], index
+        else:  # the network ran on the frame before
+            names, of = before, index - 1
+        for name in names:
+            state, rate = stream.tracks.get(name), occlusion(clip, name, of)
             if state is not None and rate is not None:
                 known = trace.objects.get(name)
                 if known is None or rate > known[0]:
-                    trace.objects[name] = (rate, index - 1, state.h.copy())
+                    trace.objects[name] = (rate, of, state.h.copy())
         tick(1)
     watcher.flush()
     return trace

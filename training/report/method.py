@@ -143,7 +143,7 @@ def directions(
     refiner = WindowRefiner(online.engine, online.stream, WHOLE)
     for record in records:
         refiner.push(record)
-    backward = refiner.backward_pass([name])
+    backward = refiner.backward.run(refiner.records, refiner.inputs, [name])
     rows = []
     for index in (number - AROUND, number, number + AROUND):
         item, back = records[index].tracks[name], backward[index][name]

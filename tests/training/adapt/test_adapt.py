@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch")
 
 from savos_model.config import ModelConfig
 from savos_model.losses import LossConfig, Losses, Targets
-from savos_model.network import Prediction, SavosNet
+from savos_model.network import Prediction
+from savos_model.networks import make_net
 from savos_model.settings import SettingError
 from savos_model.weights import Weights, WeightsError, load_weights, save_weights
 from savos_ros.cli import app
@@ -37,7 +38,7 @@ SHORT = {"warmup": 0, "batch": 4, "length": 4, "min_px": 50, "checked": 6, "bf16
 
 def fresh(seed=0, **info):
     torch.manual_seed(seed)
-    arrays = {name: value.numpy() for name, value in SavosNet(MODEL).state_dict().items()}
+    arrays = {name: value.numpy() for name, value in make_net(MODEL).state_dict().items()}
     return Weights("fresh", MODEL, arrays, info)
 
 
@@ -277,7 +278,6 @@ def test_kitti_before_and_after(tmp_path, weights):
     assert "CC BY-NC-SA" in kept.info["licence"]
 
 
-@pytest.mark.slow
 def test_the_first_half_teaches_and_the_second_is_scored(tmp_path, weights):
     kitti, fish = tiny_kitti.write_tracking(tmp_path / "kitti"), tmp_path / "fish"
     tiny_released.write_released(fish)

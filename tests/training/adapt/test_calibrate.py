@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 from tiny_store import tiny_run, write_store
 
 import training.adapt.calibrate
-from savos_model.network import SavosNet
+from savos_model.networks import make_net
 from savos_model.weights import load_weights, save_weights
 from training.adapt.calibrate import (
     Hidden,
@@ -37,7 +37,7 @@ def test_clips_are_held_out_and_cropped_as_while_training(tmp_path, monkeypatch)
     run = dataclasses.replace(tiny_run(store), augment=AugmentConfig(enlarge=1.5))
     run = dataclasses.replace(run, data=dataclasses.replace(run.data, held_out=2, min_px=1))
     path, out = tmp_path / "best.safetensors", tmp_path / "out.safetensors"
-    save_best(path, run, SavosNet(run.model).state_dict(), Reached(6, 0.5))
+    save_best(path, run, make_net(run.model).state_dict(), Reached(6, 0.5))
     done = calibrate(str(path), [store], out, "done", tmp_path / "out.json", length=3)
     metrics = read_results(tmp_path / "out.json")["metrics"]
     assert metrics["model"] == described(done) == described(load_weights(str(out)))

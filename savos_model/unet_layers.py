@@ -1,0 +1,107 @@
+"""The recurrent U-Net's layer list (preset online), shared by torch network and ONNX graph.
+
+A strided stem makes half of the patch's rows and columns, a ladder of strided convolutions and
+1x1 convolutions with nearest upsampling goes down and up with added skip connections, and the last
+convolution writes 2x2 pixels of each output map at once (pixel shuffle): the network reads and
+writes the whole patch at the cost of half of it. Memory is the paper's LSTM on a code of the
+innermost map.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from savos_model.config import ModelConfig
+
+LEVELS = (32, 96, 192, 384)  # channels at width 1.0, finest first
+GROUP = 16  # channels that GroupNorm normalises together
+STEM = 2  # rows and columns of the patch for one of the finest level
+MAPS = 4  # outputs: mask logits, alpha, residual motion (x, y)
+MEMORY = 32  # channels of the innermost map that memory reads and writes
+
+
+class Conv(NamedTuple):
+    """One convolution of the ladder.
+
+    Attributes:
+        name: of the parameters.
+        inputs, outputs: channels.
+        kernel, stride: rows and columns alike; padding keeps the size, or its stride-th part.
+        level: that of its output, 0 the finest.
+        norm: whether GroupNorm and ReLU follow; it then has no bias.
+    """
+
+    name: str
+    inputs: int
+    outputs: int
+    kernel: int
+    stride: int
+    level: int
+    norm: bool = True
+
+    @property
+    def padding(self) -> int:
+        """Zeros on each side."""
+        return (self.kernel - 1) // 2
+
+
+def channels(config: ModelConfig) -> list[int]:
+    """Channels of each level, finest first."""
+    return [config.channels(count) for count in LEVELS]
+
+
+def groups(count: int) -> int:
+    """Groups of GroupNorm over so many channels."""
+    return max(1, count // GROUP)
+
+
+def grid(config: ModelConfig, level: int) -> tuple[int, int]:
+    """Rows and columns of a level."""
+    step = STEM * 2**level
+    return config.patch_height // step, config.patch_width // step
+
+
+def memory_size(config: ModelConfig) -> int:
+    """Values of the innermost map that memory reads and writes."""
+    return MEMORY * math.prod(grid(config, len(LEVELS) - 1))
+
+
+def unet_convs(config: ModelConfig) -> Iterator[Conv]:
+    """All convolutions in the order of a step; parameters are named after them."""
+    count, last = channels(config), len(LEVELS) - 1
+    inputs = 7 if config.prior_mask else 6
+    yield Conv("enter", inputs, count[0], 4, STEM, 0)
+    for i in range(last):
+        yield Conv(f"down.{i}", count[i], count[i + 1], 3, 2, i + 1)
+    yield Conv("mid", count[last], count[last], 3, 1, last)
+    yield Conv("squeeze", count[last], MEMORY, 1, 1, last, norm=False)
+    yield Conv("fuse", count[last] + MEMORY, count[last], 3, 1, last)
+    for i in reversed(range(last)):
+        yield Conv(f"up.{i}", count[i + 1], count[i], 1, 1, i + 1, norm=False)
+        yield Conv(f"join.{i}", count[i], count[i], 3, 1, i)
+    yield Conv("leave", count[0], MAPS * STEM**2, 3, 1, 0, norm=False)
+
+
+def unet_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of the ladder's parameters and of memory's two linear layers."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for conv in unet_convs(config):
+        weight = (conv.outputs, conv.inputs, conv.kernel, conv.kernel)
+        if conv.norm:
+            shapes[f"{conv.name}.conv.weight"] = weight
+            shapes[f"{conv.name}.norm.weight"] = shapes[f"{conv.name}.norm.bias"] = (conv.outputs,)
+        else:
+            shapes[f"{conv.name}.weight"], shapes[f"{conv.name}.bias"] = weight, (conv.outputs,)
+    size = memory_size(config)
+    shapes |= {"code.weight": (config.hidden, size), "code.bias": (config.hidden,)}
+    return shapes | {"spread.weight": (size, config.hidden), "spread.bias": (size,)}
+
+
+def unet_flop(config: ModelConfig) -> int:
+    """Multiplications and additions of the convolutions in one track's step."""
+    return sum(
+        2 * conv.inputs * conv.outputs * conv.kernel**2 * math.prod(grid(config, conv.level))
+        for conv in unet_convs(config)
+    )
