@@ -291,8 +291,12 @@ class Renderer:
     def _read_picture(self) -> np.ndarray:
         width, height = self.size
         drawn = np.frombuffer(self._colour.read(components=3), np.uint8)
-        fine = drawn.reshape(height, FINER, width, FINER, 3)[::-1].astype(np.uint16)
-        return ((fine.sum((1, 3)) + FINER**2 // 2) // FINER**2).astype(np.uint8)
+        fine = drawn.reshape(height, FINER, width, FINER, 3)[::-1]
+        total = np.full((height, width, 3), FINER**2 // 2, np.uint16)
+        for row in range(FINER):  # far faster than a sum over two axes
+            for column in range(FINER):
+                total += fine[:, row, :, column]
+        return (total // FINER**2).astype(np.uint8)
 
     def masks(
         self, scenery: Iterable[Item], objects: dict[int, list[Item]], camera: Camera
