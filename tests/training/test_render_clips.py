@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from savos_ros.cli import app
 from tests.tiny_models import CUBE_OBJ, block
-from training.data.fishbowl import FishbowlClip
+from training.data.fishbowl import FishbowlClip, clip_names
 from training.render.assets import AssetError, AssetOptions, model_files
 from training.render.clip_file import ClipWriter
 from training.render.gl import Renderer
@@ -61,6 +61,17 @@ def test_depth_order_counts_labelled_objects_alone(tmp_path):
     orders = {item["id"]: item["depth_order"] for item in record["objects"]}
     assert orders == {1: [0, 0, 0], 2: [1, 1, 1]}
     assert record["generator"] == {"seed": 3, "models": {"1": "near", "2": "far"}}
+
+
+def test_a_clip_cut_off_while_rendering_is_no_clip(tmp_path):
+    write_clip(tmp_path / "a")
+    writer = ClipWriter(tmp_path / "b", SIZE, 10, [SceneObject(block(), 0.0, (1, 1, 1))])
+    image = np.zeros((*SIZE[::-1], 3), np.uint8)
+    for _ in range(60):
+        writer.add(SceneFrame(image, Masks({}, {}), {0: 1.0}))
+    assert len(list(tmp_path.iterdir())) == 3  # as a killed run leaves them
+    assert [path.name for path in clip_names(tmp_path)] == ["a"]
+    writer.__exit__()
 
 
 def test_an_error_leaves_no_half_of_a_clip(tmp_path):

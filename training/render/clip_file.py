@@ -42,7 +42,7 @@ class ClipWriter:
         self._seen = [0] * len(objects)
         self._records = [self._record(i, item) for i, item in enumerate(objects)]
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._hidden = path.with_name(f".{path.name}.part.mp4")
+        self._hidden = path.with_name(f".{path.name}.mp4.part")  # readers look for *.mp4
         self._video = av.open(str(self._hidden), "w", format="mp4")
         self._stream = self._video.add_stream("libx264", rate=Fraction(fps), options=QUALITY)
         self._stream.width, self._stream.height = size
