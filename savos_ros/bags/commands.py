@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from savos_model.hints import PIP
 from savos_ros.arguments import given
+from savos_ros.bags.stopping import stop_on_signals
 
 BAG_MODULES = ("av", "mcap", "rosbags", "pycocotools", "rich", "PIL", "zstandard")
 BagIn = Annotated[Path, typer.Argument(help="Folder of a bag, or its .mcap or .db3 file.")]
@@ -82,7 +83,8 @@ def play(
     ] = None,
 ) -> None:
     """Play a bag onto ROS topics at its pace; Ctrl-C ends it."""
-    with clear_errors():
+    # From before the imports to behind the last line: the launch system sends a second signal.
+    with stop_on_signals() as stop, clear_errors():
         from savos_ros.bags.play import PlayOptions, parse_remaps
         from savos_ros.bags.play import play as play_bag
 
@@ -96,9 +98,14 @@ def play(
             restamp=restamp,
             follow=tuple(follow or ()),
         )
-        played = play_bag(bag, options)
+        _print_played(play_bag(bag, options, stop))
+
+
+def _print_played(played: Any) -> None:
     for name, kind in played.skipped.items():
         typer.echo(f"not played: {name}, its type {kind} is not installed", err=True)
+    for name in played.replaced:
+        typer.echo(f"not played: {name}, --clock gives the time of the bag instead", err=True)
     for name in played.silent:
         typer.echo(f"nobody subscribed to {name} while waiting", err=True)
     if played.unanswered:

@@ -16,7 +16,6 @@ from savos_ros.bags.follow import Followers
 from savos_ros.bags.pace import Pace
 from savos_ros.bags.progress import progress_bar
 from savos_ros.bags.restamp import Restamp, begins_with_header
-from savos_ros.bags.stopping import stop_on_signals
 from savos_ros.bags.storage import Bag, open_bag, topics_text
 from savos_ros.bags.types import BagError
 from savos_ros.message_kit import NANOSECONDS
@@ -24,6 +23,7 @@ from savos_ros.message_kit import NANOSECONDS
 if TYPE_CHECKING:
     from rclpy.node import Node
 
+CLOCK = "/clock"
 QUEUE_DEPTH = 10
 ACKNOWLEDGE_S = 5.0
 SETTLED_S = 2.0  # discovery of a reader takes up to 2.7 s; a topic that nobody wants must not block
@@ -77,6 +77,7 @@ class Played:
     Attributes:
         counts: messages published by (remapped) topic.
         skipped: topics whose message type is not installed.
+        replaced: topics that would have put a second time on /clock.
         silent: topics that had no subscriber when playing began.
         damage: why reading stopped early, or "".
         stopped: whether a signal ended it.
@@ -86,6 +87,7 @@ class Played:
 
     counts: Counter[str] = field(default_factory=Counter)
     skipped: dict[str, str] = field(default_factory=dict)
+    replaced: list[str] = field(default_factory=list)
     silent: list[str] = field(default_factory=list)
     damage: str = ""
     stopped: bool = False
@@ -93,25 +95,31 @@ class Played:
     offset_ns: int = 0
 
 
-def play(path: str | Path, options: PlayOptions) -> Played:
+def play(path: str | Path, options: PlayOptions, stop: threading.Event | None = None) -> Played:
     """Publish the messages of a bag at its pace, as the bytes that were recorded.
 
-    SIGINT and SIGTERM end it cleanly. Publishers are reliable with a queue of 10.
+    Publishers are reliable with a queue of 10.
 
     Args:
         path: the bag.
         options: how.
+        stop: ends it cleanly when set.
 
     Raises:
         BagError: the bag is unreadable, or has nothing that can be played.
     """
+    stop = stop or threading.Event()
     with open_bag(path) as bag:
         topics = _chosen(path, bag, options)
-        with stop_on_signals() as stop, _ros_node(options.node_name) as node:
+        with _ros_node(options.node_name) as node:
             played = Played()
             publishers = _publishers(node, bag, topics, options, played)
             if not publishers:
-                raise BagError(f"{path}: no message type is installed here: {played.skipped}")
+                raise BagError(
+                    f"{path} has nothing to play: types that are not installed {played.skipped}, "
+                    f"replaced by --clock {played.replaced}",
+                    "nothing_to_play",
+                )
             followers = Followers(node, options.follow, stop)
             followers.wait_until_active()
             if options.wait_s:
@@ -184,7 +192,7 @@ def _chosen(path: str | Path, bag: Bag, options: PlayOptions) -> list[str]:
     topics = list(options.topics) or sorted(bag.topics)
     for name in [*topics, *options.remaps]:
         if name not in bag.topics:
-            raise BagError(f"{path} has no topic {name}: {topics_text(bag)}")
+            raise BagError(f"{path} has no topic {name}: {topics_text(bag)}", "no_topic")
     return topics
 
 
@@ -201,6 +209,9 @@ def _publishers(
             played.skipped[topic] = kind or "several types"
             continue
         target = options.remaps.get(topic, topic)
+        if options.clock and target == CLOCK:
+            played.replaced.append(topic)
+            continue
         try:
             publishers[topic] = node.create_publisher(message, target, _qos(bag, topic))
         except InvalidTopicNameException as error:
@@ -264,7 +275,7 @@ def _clock_publisher(node: Node) -> Any:
     """Return a function that publishes a bag time [ns] on /clock."""
     from rosgraph_msgs.msg import Clock
 
-    publisher = node.create_publisher(Clock, "/clock", QUEUE_DEPTH)
+    publisher = node.create_publisher(Clock, CLOCK, QUEUE_DEPTH)
 
     def tick(stamp_ns: int) -> None:
         message = Clock()

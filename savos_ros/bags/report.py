@@ -10,12 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from savos_model.files import write_file
 from savos_model.types import AmodalObject, Source
 from savos_ros.bags.reader import BagFrame
 from savos_ros.bags.report_page import Course, Strip, page
 from savos_ros.bags.run import MASKS_TOPIC
 from savos_ros.bags.strips import Row, hidden_px, keep_best, pictures
-from training.files import write_file
 
 STRIPS, STRIP_PX, JPEG_QUALITY = 6, 720, 82
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from savos_model.config import BackendConfig, RefineConfig, StreamConfig
+from savos_model.files import write_file
 from savos_model.instances import InstanceError
 from savos_model.record import Record
 from savos_model.refine import Refined, WindowRefiner
@@ -29,7 +30,6 @@ from savos_ros.bags.video import VideoWriter
 from savos_ros.bags.writer import BagWriter
 from savos_ros.overlay import bgr_of, draw
 from savos_ros.settings import InputConfig, OverlayConfig
-from training.files import write_file
 from training.online import cropped_as_learnt
 
 MASKS_TOPIC, REFINED_TOPIC = "/savos/masks", "/savos/masks_refined"

@@ -11,7 +11,10 @@ from types import FrameType
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """Turn SIGINT and SIGTERM into an event; outside the main thread no signal is caught."""
+    """Turn SIGINT and SIGTERM into an event; outside the main thread no signal is caught.
+
+    After one of them came, the process ignores further ones: it is about to end.
+    """
     stop = threading.Event()
 
     def handler(number: int, frame: FrameType | None) -> None:
@@ -25,4 +28,5 @@ def stop_on_signals() -> Iterator[threading.Event]:
         yield stop
     finally:
         for number, old in before.items():
-            signal.signal(number, old)
+            # The launch system sends a second one; it must not cut the end of the process short.
+            signal.signal(number, signal.SIG_IGN if stop.is_set() else old)
