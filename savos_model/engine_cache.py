@@ -7,12 +7,12 @@ import json
 import logging
 import os
 import struct
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from filelock import FileLock
 
+from savos_model.files import atomic
 from savos_model.settings import user_cache
 
 MAGIC = b"SAVOSENG"
@@ -132,13 +132,6 @@ def write_engine(path: Path, key: Key, engine: bytes) -> None:
     """Write an engine file, whole or not at all."""
     header = {"key": dict(key), "bytes": len(engine), "sha256": hashlib.sha256(engine).hexdigest()}
     text = json.dumps(header, sort_keys=True).encode()
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(HEAD.pack(MAGIC, len(text)) + text)
-            file.write(engine)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        file.write(HEAD.pack(MAGIC, len(text)) + text)
+        file.write(engine)

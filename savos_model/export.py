@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from onnx import helper
 from savos_model.backends.interface import BUCKETS, StepOutput, installed
 from savos_model.backends.onnx_graph import INPUTS, OUTPUTS, build_step
 from savos_model.backends.reference import TOLERANCE, deviation, random_inputs, reference_step
+from savos_model.files import atomic
 from savos_model.weights import Weights
 
 Step = Callable[..., StepOutput]
@@ -52,18 +51,9 @@ def export_onnx(
     model = build_step(weights, precision=precision)
     present = {entry.key: entry.value for entry in model.metadata_props}
     helper.set_model_props(model, present | dict(properties or {}))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    os.close(handle)
-    try:
-        onnx.save(model, temporary)
-        report = compare(temporary, weights, precision, list(real))
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return report
+    with atomic(path) as temporary:
+        onnx.save(model, str(temporary))
+        return compare(str(temporary), weights, precision, list(real))
 
 
 def compare(path: str, weights: Weights, precision: str, real: list[Inputs]) -> dict[str, object]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from savos_model.config import ModelConfig
+from savos_model.files import atomic
 from savos_model.layers import parameter_shapes
 
 KINDS = ("F16", "F32", "F64")  # types of stored values, as safetensors names them
@@ -153,18 +152,11 @@ def save_tensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping
     """
     # The library writes an array's memory as it lies, so a transposed one would come back mixed up.
     whole = {key: np.ascontiguousarray(a) for key, a in arrays.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    os.close(handle)
     try:
-        save_file(whole, temporary, metadata=dict(metadata))
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, SafetensorError):
-            raise OSError(f"{path} cannot be written: {error}") from error
-        raise
+        with atomic(path) as temporary:
+            save_file(whole, temporary, metadata=dict(metadata))
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def check_shapes(arrays: Mapping[str, np.ndarray], model: ModelConfig, where: str) -> None:

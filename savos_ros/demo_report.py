@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from savos_model.files import write_file
 from savos_model.types import AmodalObject
 from savos_ros.bags.progress import progress
 from savos_ros.bags.reader import BagFrame, BagFrames
@@ -24,7 +25,6 @@ from savos_ros.demo_session import latencies
 from savos_ros.overlay import draw
 from savos_ros.results import amodal_objects, whole_objects
 from savos_ros.settings import OverlayConfig
-from training.files import write_file
 
 MASKS_TYPE = "savos_ros/msg/AmodalMaskArray"
 PARTS = ("p50", "p95", "p99")

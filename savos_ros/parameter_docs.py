@@ -7,8 +7,8 @@ from pathlib import Path
 
 from typer import Typer
 
+from savos_model.files import write_file
 from savos_ros import command_docs, message_docs, result_docs, settings
-from training.files import write_file
 
 CARD = Path("savos_model/shipped/README.md")
 

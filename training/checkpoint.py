@@ -8,8 +8,6 @@ taken; being one file, it is replaced at once.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from savos_model.files import atomic
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam keeps of a parameter
 
@@ -59,15 +59,8 @@ def save_checkpoint(
             tensors[f"adam/{key}/{name}"] = value
     tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     metadata = {"reached": json.dumps(reached._asdict()), "settings": json.dumps(settings)}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    os.close(handle)
-    try:
+    with atomic(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def load_checkpoint(path: Path, learner: Learner, settings: dict[str, Any]) -> Reached:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.files import write_file
+from savos_model.files import write_file
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import tempfile
 import tokenize
 import zipfile
 import zlib
@@ -16,6 +14,7 @@ from typing import IO
 
 import numpy as np
 
+from savos_model.files import atomic
 from training.data.chewing_gum import Video
 
 ARRAYS = ("frames", "full", "visible", "order", "shape")
@@ -184,16 +183,8 @@ def write_npz(path: str | Path, videos: Iterable[Video], count: int) -> None:
         VideoFileError: too few videos, or of different shapes.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as out:
-            _write(out, path, iter(videos), count)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as out:
+        _write(out, path, iter(videos), count)
 
 
 def _write(out: zipfile.ZipFile, path: Path, videos: Iterator[Video], count: int) -> None:

@@ -6,9 +6,9 @@ import html
 from collections.abc import Callable
 from pathlib import Path
 
+from savos_model.files import write_file
 from training.data.provenance import PARTS
 from training.evaluate.summary import proven
-from training.files import write_file
 from training.report.cells import Results
 from training.report.figures import (
     adapt_plot,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from savos_model.files import write_file
 from training.evaluate.summary import figure_of, interval_of
-from training.files import write_file
 from training.report.cells import lookup, setting
 from training.report.figures import bars
 from training.report.markdown import DASH, table

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from training.files import write_file
+from savos_model.files import write_file
 
 # Okabe and Ito's colours, told apart with any kind of colour blindness.
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY = (

@@ -1,0 +1,35 @@
+"""Write files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`; what is written there becomes `path`.
+
+    It is renamed when the block ends without an error, and removed otherwise; a file that was there
+    before stays until then. The folder is made when missing. Permissions follow the user's umask.
+
+    Raises:
+        OSError: no space, or no permission.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_file(path: Path, data: bytes | str) -> None:
+    """Write a whole file, text as UTF-8; as `atomic` does."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
