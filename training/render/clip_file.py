@@ -12,8 +12,8 @@ from typing import Any
 import av
 import numpy as np
 
+from savos_model.files import write_file
 from training.data.rle import run_lengths
-from training.files import write_file
 from training.render.scene import SceneFrame, SceneObject
 
 MIN_VISIBLE = 100  # px over the clip; objects with fewer get no label
