@@ -36,6 +36,7 @@ def gpu(request, monkeypatch):
     return cuda, built
 
 
+@pytest.mark.slow
 def test_backend_equals_the_cpu_and_takes_new_weights(gpu, tmp_path):
     cuda, built = gpu
     config = BackendConfig(backend="tensorrt", device="cuda", engine_dir=str(tmp_path))

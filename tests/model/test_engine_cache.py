@@ -129,6 +129,7 @@ def race(folder: str, start: float) -> None:
     assert cached_engine(Path(folder), KEY, build) == ENGINE
 
 
+@pytest.mark.slow
 def test_two_processes_build_once(tmp_path):
     context = multiprocessing.get_context("spawn")
     start = time.time() + 2.0

@@ -127,6 +127,7 @@ def test_kitti_mistakes_are_named(root, tmp_path):
     assert not any(entry.name.startswith((".bag", "bag")) for entry in tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_street_bag_holds_what_was_generated(tmp_path):
     config = StreetConfig(frames=3, width=320, height=96)
     written = street_to_bag(config, tmp_path / "bag", RecordOptions("instance_masks"))
@@ -143,6 +144,7 @@ def test_street_bag_holds_what_was_generated(tmp_path):
     assert frames[1].frame.stamp_ns - frames[0].frame.stamp_ns == 100_000_000
 
 
+@pytest.mark.slow
 def test_street_bag_is_the_same_every_time(tmp_path):
     config = StreetConfig(frames=2, width=320, height=96)
     for name in ("a", "b"):
@@ -198,6 +200,7 @@ def test_real_fishbowl_clip(shared_data, tmp_path):
 
 
 @pytest.mark.parametrize(("sequence", "count", "masks"), [("0000", 44, 258), ("0001", 31, 253)])
+@pytest.mark.slow
 def test_real_kitti_sequence(shared_data, tmp_path, sequence, count, masks):
     options = RecordOptions(compressed=True)
     kitti_to_bag(shared_data / "kitti_mots", tmp_path / "bag", options, sequence=sequence)

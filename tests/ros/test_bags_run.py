@@ -128,6 +128,7 @@ def test_a_window_over_the_whole_bag_equals_the_offline_evaluation(bag, tmp_path
             assert mask.occlusion == pytest.approx(wanted.occlusion, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_bags_need_neither_ros_nor_torch(bag, tmp_path):
     code = """if True:
         import sys

@@ -22,6 +22,7 @@ def test_scene_has_as_many_objects_as_asked_for_in_touching_pairs():
         scene((96, 320), 101, seed=3)
 
 
+@pytest.mark.slow
 def test_report_tells_stages_shares_slopes_and_the_peer(tmp_path, monkeypatch):
     model = ModelConfig(width=0.0625)
     monkeypatch.setattr(bench, "NETWORKS", {bench.SMALL: ModelConfig(), bench.LARGE: model})

@@ -127,6 +127,7 @@ def test_profile_that_is_set_but_absent_is_told(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("rmw", ["", "rmw_of_nobody"])
+@pytest.mark.slow
 def test_json_of_the_command_agrees_with_its_exit_status(rmw):
     environment = os.environ | ({"RMW_IMPLEMENTATION": rmw} if rmw else {})
     command = [sys.executable, "-m", "savos_ros.cli", "doctor", "--json"]

@@ -1,4 +1,5 @@
 import onnx
+import pytest
 from typer.testing import CliRunner
 
 from savos_model.backends import tensorrt_build
@@ -13,6 +14,7 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+@pytest.mark.slow
 def test_export_compares_with_patches_of_a_street(tmp_path, monkeypatch):
     taken, street = [], engine_commands.street_inputs
     monkeypatch.setattr(

@@ -42,6 +42,7 @@ def imported_without(blocked: str, wanted: str) -> int:
 
 
 @pytest.mark.parametrize("package", ["savos_model", "training"])
+@pytest.mark.slow
 def test_the_method_and_training_import_without_ros(package):
     files = [path for path in (ROOT / package).rglob("*.py") if path.name != "__main__.py"]
     assert imported_without(ROS_MODULES, package) == len(files)

@@ -164,6 +164,7 @@ def test_bags_of_one_size_and_time_differ_by_their_content(tmp_path):
     assert bag_identity(bag) != known
 
 
+@pytest.mark.slow
 def test_less_memory_keeps_what_is_finished_and_more_is_said(tmp_path, options):
     (bag,), out = bags(tmp_path, 30), tmp_path / "out"
     small, large = (dataclasses.replace(options, memory_mb=size) for size in (1, 100))
@@ -204,6 +205,7 @@ def test_a_failing_bag_is_reported_and_the_others_go_on(tmp_path, options, monke
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".lock", "bag0"]
 
 
+@pytest.mark.slow
 def test_worker_processes_make_the_same_labels(tmp_path, options):
     given = bags(tmp_path, 8, 5)
     here = label_bags(given, tmp_path / "here", options)
@@ -298,6 +300,7 @@ def test_without_ray_the_error_says_what_to_install(tmp_path, options, monkeypat
         label_bags([bag], tmp_path / "out", options, ray="auto")
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_told_in_one_line(tmp_path, options, monkeypatch):
     given = bags(tmp_path, 3, 3)
     monkeypatch.setattr(fleet, "label_bag", _die)

@@ -99,6 +99,7 @@ def occluded_iou(path):
     return np.mean([score.occluded for score in scores])
 
 
+@pytest.mark.slow
 def test_partial_completion_recovers_hidden_rectangles_without_any_truth(partial):
     log = [json.loads(line) for line in (partial.parent / "log.jsonl").read_text().splitlines()]
     assert log[-1]["val"] < 0.8 * log[0]["val"], "0.45 to 0.6 times with seeds 0 to 3"
@@ -107,6 +108,7 @@ def test_partial_completion_recovers_hidden_rectangles_without_any_truth(partial
     assert occluded_iou(partial) > 0.5, "visible masks score 0, trainings 0.81 to 0.91"
 
 
+@pytest.mark.slow
 def test_oracle_learns_from_truth(known_store, tmp_path):
     config = dataclasses.replace(QUICK, steps=60, learning_rate=1e-2)
     path = train_unet([known_store], tmp_path, UNetConfig("oracle", 0.125), config)

@@ -89,6 +89,7 @@ def test_masks_below_the_job_s_limit_are_left_out(tmp_path):
     assert run_job(job(tmp_path, "b", min_px=400)) == 3
 
 
+@pytest.mark.slow
 def test_processes_store_the_same(tmp_path):
     jobs = jobs_of.chewing_gum_jobs(40, tmp_path, MODEL, seed=2)
     short = [Job(j.folder, j.frames, (2, j.arguments[1], 1), PATCH, j.min_px) for j in jobs]
@@ -100,6 +101,7 @@ def test_processes_store_the_same(tmp_path):
         np.testing.assert_array_equal(values, one.arrays[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_errors_of_workers_come_through(tmp_path):
     with pytest.raises(OSError, match="cannot read frame 3"):
         prepare([job(tmp_path, name, failing) for name in "abcd"], 2)
@@ -159,6 +161,7 @@ def test_what_a_command_prepared_otherwise_is_refused(tmp_path):
     assert "1 of 1 clips are there already" in savos(*arguments).output
 
 
+@pytest.mark.slow
 def test_street_clips_by_seed(tmp_path):
     jobs = jobs_of.street_jobs(2, 2, tmp_path, MODEL, first_seed=5)
     assert [(j.folder.name, j.arguments) for j in jobs] == [

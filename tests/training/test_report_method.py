@@ -33,6 +33,7 @@ def video(frames=18):
         yield ClipFrame(given.image, given.instances, full)
 
 
+@pytest.mark.slow
 def test_the_figures_show_what_the_stream_did(setup, tmp_path):
     frames = list(video())
     step, rows = method.follow(frames, Online(setup))

@@ -95,6 +95,7 @@ def traces(count=8):
 
 
 @pytest.mark.timeout(400)  # loading scikit-learn takes minutes on a busy machine
+@pytest.mark.slow
 def test_alpha_and_tsne_figures_are_those_of_the_traces(tmp_path):
     pytest.importorskip("sklearn")
     alpha = collect.alpha_metrics(traces())
@@ -122,6 +123,7 @@ def test_alpha_and_tsne_figures_are_those_of_the_traces(tmp_path):
         assert size_of(tmp_path / "out" / f"{name}.png")[0] == 640
 
 
+@pytest.mark.slow
 def test_page_holds_the_figures_of_its_file(tmp_path):
     def row(value):
         return {
@@ -183,6 +185,7 @@ def scene():
     return [ClipFrame(f.image, f.instances, full(f)) for f in frames]
 
 
+@pytest.mark.slow
 def test_strip_shows_the_hidden_object(tmp_path, setup):
     found = scenes(None, [], ["0"], [])
     assert [item.set for item in found] == ["gum"]

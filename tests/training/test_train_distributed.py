@@ -37,6 +37,7 @@ def gradients(folder):
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_two_processes_learn_what_one_learns(tmp_path):
     # At a rate of zero all gradients are those of one set of weights. A step would magnify their
     # rounding: Adam divides by the size of a gradient, also of one that is all rounding.

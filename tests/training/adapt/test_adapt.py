@@ -278,6 +278,7 @@ def test_kitti_before_and_after(tmp_path, weights):
     assert "CC BY-NC-SA" in kept.info["licence"]
 
 
+@pytest.mark.slow
 def test_the_first_half_teaches_and_the_second_is_scored(tmp_path, weights):
     kitti, fish = tiny_kitti.write_tracking(tmp_path / "kitti"), tmp_path / "fish"
     tiny_released.write_released(fish)

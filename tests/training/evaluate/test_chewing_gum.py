@@ -64,6 +64,7 @@ def test_protocol_end_to_end(made, tmp_path, monkeypatch):
     assert everything["occluded"] == pytest.approx(0.5, abs=1e-5)  # nothing claimed, nothing hidden
 
 
+@pytest.mark.slow
 def test_generated_videos_in_shards_give_the_same_numbers(monkeypatch):
     monkeypatch.setattr(evaluate_chewing_gum, "BLOCK", 2)
     one, two = (
@@ -100,6 +101,7 @@ def test_frames_that_show_the_whole_lower_object_do_not_count():
     assert len(result.everything["visible"]) == 6
 
 
+@pytest.mark.slow
 def test_convex_hull_anchor():
     """On polygons that are convex the hull cannot know the hidden part, but is no nonsense either.
 

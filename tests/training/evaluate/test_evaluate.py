@@ -219,6 +219,7 @@ def double(job, tick):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.slow
 def test_jobs_keep_their_order_and_errors_come_through(processes):
     assert run_jobs(double, [3, 1, 2], processes, 3, "x", QUIET) == [6, 2, 4]
     with pytest.raises(ValueError, match="negative job"):

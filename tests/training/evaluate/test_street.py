@@ -7,6 +7,7 @@ from training.online import Setup
 from training.results import read_results
 
 
+@pytest.mark.slow
 def test_scenes_are_scored_by_the_protocol_and_differ_by_seed(tmp_path):
     scenes = StreetScenes(scenes=2, frames=12)
     found = evaluate_street(
