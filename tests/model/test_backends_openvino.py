@@ -24,6 +24,8 @@ from savos_model.config import BackendConfig, ModelConfig  # noqa: E402
 from savos_ros.engine import background  # noqa: E402
 from tests.model.test_backends import random_weights  # noqa: E402
 
+pytestmark = pytest.mark.slow  # each builds an engine
+
 TINY = ModelConfig(width=0.125)
 PAPER = ModelConfig(width=0.125, prior_mask=False, patch_height=64, patch_width=128)
 OFFICIAL = ModelConfig(

@@ -181,6 +181,7 @@ def test_broken_fishbowl_clip_leaves_no_bag(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny.json.gz", "tiny.mp4"]
 
 
+@pytest.mark.slow
 def test_real_fishbowl_clip(shared_data, tmp_path):
     path = clip_names(shared_data / "fishbowl" / "val")[0]
     written = fishbowl_to_bag(path, tmp_path / "bag", RecordOptions(compressed=True))

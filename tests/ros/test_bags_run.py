@@ -70,6 +70,7 @@ def test_two_runs_are_equal_to_the_bit(bag, tmp_path):
         assert first == second, file
 
 
+@pytest.mark.slow
 def test_the_shipped_engine_is_equal_from_run_to_run_too(bag, tmp_path):
     weights = save_random(tmp_path / "w.safetensors")
     options = RunOptions(BackendConfig(str(weights), "onnx"), video=False, refine=WHOLE_RUN)
@@ -112,6 +113,7 @@ def test_refined_masks_do_not_cross_a_restart(tmp_path):
     assert sources == [True, False, True, False]
 
 
+@pytest.mark.slow
 def test_a_window_over_the_whole_bag_equals_the_offline_evaluation(bag, tmp_path):
     weights = BackendConfig(str(save_random(tmp_path / "w.safetensors")), "onnx")
     stream = StreamConfig(compose=ComposeConfig(mask_values="probability"))

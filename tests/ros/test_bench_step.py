@@ -7,6 +7,8 @@ from savos_ros import bench_step
 from savos_ros.bench_step import BenchStepConfig
 from training.results import read_results
 
+pytestmark = pytest.mark.slow  # each measures engines
+
 
 def test_every_engine_is_measured_beside_the_limit(tmp_path, monkeypatch):
     model = ModelConfig(width=0.0625)

@@ -49,6 +49,7 @@ def test_the_method_and_training_import_without_ros(package):
 
 
 @pytest.mark.parametrize("module", ["savos_ros.node", "savos_model.stream", "savos_ros.bags"])
+@pytest.mark.slow
 def test_the_online_path_imports_without_torch(module):
     assert imported_without("torch", module) >= 1
 

@@ -59,6 +59,7 @@ def labels(folder, name):
     return (folder / name / LABELS).read_bytes()
 
 
+@pytest.mark.slow
 def test_labels_read_by_pycocotools_are_the_refined_masks(tmp_path, options):
     (bag,) = bags(tmp_path, 12)
     (done,) = label_bags([bag], tmp_path / "out", options)
@@ -105,6 +106,7 @@ def test_labels_read_by_pycocotools_are_the_refined_masks(tmp_path, options):
     assert {c["name"] for c in coco.dataset["categories"]} == {"1", "2"}
 
 
+@pytest.mark.slow
 def test_finished_bags_are_kept_and_half_written_ones_redone(tmp_path, options, monkeypatch):
     first, second = bags(tmp_path, 6, 6)
     out = tmp_path / "out"
@@ -185,6 +187,7 @@ def test_a_kept_bag_that_is_damaged_says_how_to_do_it_again(tmp_path, options):
     assert kept.text == f"cut off; then remove {out / 'bag0'} and give the command again"
 
 
+@pytest.mark.slow
 def test_a_failing_bag_is_reported_and_the_others_go_on(tmp_path, options, monkeypatch):
     good, dying = bags(tmp_path, 6, 6)
     broken, empty = tmp_path / "broken", tmp_path / "empty"
@@ -234,6 +237,7 @@ def test_adapted_weights_are_used_where_they_do_no_worse(tmp_path, options, monk
     assert info["adaptation"].startswith("skipped: no track is seen for 8 frames")
 
 
+@pytest.mark.slow
 def test_a_bag_beyond_the_memory_goes_in_overlapping_windows(tmp_path, options):
     assert refine_over((375, 1242), 400, 2048).stride == refine_over((375, 1242), 400, 2048).window
     long = refine_over((1000, 2000), 400, 100)
@@ -258,6 +262,7 @@ def test_two_bags_of_one_name_and_two_writers_are_refused(tmp_path, options):
         LabelOptions(memory_mb=0)
 
 
+@pytest.mark.slow
 def test_command_returns_1_when_something_went_wrong(tmp_path, options):
     (bag,) = bags(tmp_path, 4)
     given = ["label", str(bag), "--out", str(tmp_path / "out"), "--no-adapt"]

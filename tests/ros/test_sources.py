@@ -175,6 +175,7 @@ def test_no_message_is_used_twice_or_lost_without_a_count(events, depth, slop):
 
 
 @given(st.data(), st.integers(2, 30), st.integers(1, 9))
+@pytest.mark.slow
 def test_all_frames_come_out_when_the_lag_fits_the_buffer(data, frames, depth):
     """In-order topics that lag by fewer frames than the buffer holds: nothing is lost."""
     joiner = StampJoiner(CHANNELS, depth)

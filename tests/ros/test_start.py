@@ -12,6 +12,7 @@ sys.exit(main())
 
 
 @pytest.mark.parametrize("absent", ["rclpy", "savos_ros.msg"])
+@pytest.mark.slow
 def test_half_an_installation_ends_with_one_clear_text(absent):
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, absent], capture_output=True, text=True, timeout=60

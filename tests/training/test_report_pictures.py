@@ -166,6 +166,7 @@ def test_page_holds_the_figures_of_its_file(tmp_path):
         results_page(tmp_path / "node.json", tmp_path / "pages")
 
 
+@pytest.mark.slow
 def test_large_pictures_are_reduced(tmp_path):
     noise = np.random.default_rng(0).random((400, 640, 3))
     with drawing(tmp_path / "a.png", 6.4, 4.0) as (_, axes):
@@ -250,6 +251,7 @@ def test_stream_plot_and_its_caption(tmp_path):
     assert size_of(tmp_path / "out/stream_bench.png") == (1000, 380)
 
 
+@pytest.mark.slow
 def test_soak_plot_and_its_caption(tmp_path):
     samples = [
         {"hours": k / 10, "rss_mb": 200.0 + k, "threads": 20, "handles": 26, "cpu_ms": 6.0,

@@ -11,6 +11,8 @@ from savos_model.settings import SettingError
 from training.data.street import generate, label_image
 from training.data.street_config import StreetConfig
 
+pytestmark = pytest.mark.slow  # each draws a street
+
 SMALL = StreetConfig(seed=5, frames=12, width=414, height=125, min_full_px=30, min_tracked_px=8)
 
 
@@ -38,7 +40,6 @@ def test_frames_have_the_announced_form(clip):
     assert sum(len(frame.objects) for frame in clip) > 30
 
 
-@pytest.mark.slow
 def test_same_seed_same_bits(clip):
     for first, second in itertools.zip_longest(clip, generate(SMALL)):
         assert np.array_equal(first.image, second.image)
@@ -133,7 +134,6 @@ def test_without_tracker_noise_the_tracked_masks_are_the_visible_ones():
     assert seen > 5
 
 
-@pytest.mark.slow
 def test_limits_of_what_counts_as_an_object():
     far = dataclasses.replace(SMALL, frames=2, max_range_m=15.0)
     large = dataclasses.replace(SMALL, frames=2, min_full_px=900)
@@ -151,7 +151,6 @@ def test_other_image_sizes(size):
     assert frame.objects
 
 
-@pytest.mark.slow
 def test_an_empty_street_has_no_moving_traffic():
     frames = list(generate(dataclasses.replace(SMALL, frames=2, density=0.0)))
     crowd = list(generate(dataclasses.replace(SMALL, frames=2, density=2.0)))
@@ -160,7 +159,6 @@ def test_an_empty_street_has_no_moving_traffic():
     assert all(item.class_id == 1 for _, item in objects(frames))
 
 
-@pytest.mark.slow
 def test_flow_follows_the_ground_truth_of_a_driving_camera():
     """The picture moves as the objects do: DIS flow inside a mask agrees with the masks' shift."""
     config = StreetConfig(seed=2, frames=3, jitter_px=0.0, lost_share=0.0)
@@ -184,7 +182,6 @@ def test_flow_follows_the_ground_truth_of_a_driving_camera():
     assert np.median(errors) < 1.5
 
 
-@pytest.mark.slow
 def test_default_clip_shows_partly_hidden_objects():
     frames = list(itertools.islice(generate(StreetConfig()), 3))
     visible = [sum(item.visible is not None for item in frame.objects) for frame in frames]

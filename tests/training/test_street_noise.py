@@ -66,6 +66,7 @@ def test_same_seed_same_noise_and_tracks_are_independent():
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2])
+@pytest.mark.slow
 def test_lost_objects_come_back(share):
     tracker = noise(lost=share)
     seen = np.array(

@@ -141,6 +141,7 @@ def test_fishbowl_protocol_end_to_end(clips, tmp_path, monkeypatch):
     assert list(visible["clips"]) == ["first", "second"]
 
 
+@pytest.mark.slow
 def test_shards_give_the_same_numbers(clips):
     one, two = (
         evaluate_fishbowl.evaluate_fishbowl(
@@ -383,6 +384,7 @@ def test_commands_turn_errors_into_one_line(tmp_path, arguments, message):
     assert message in result.stderr and result.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_convex_hull_anchor_on_recorded_clips(shared_data):
     """The paper has 0.776 / 0.464 on the whole set; a clip or two must come out in that region."""
     job = evaluate_fishbowl.ClipJob(

@@ -134,6 +134,7 @@ class Truthful:
 
 
 @pytest.mark.parametrize("layout", ["built", "released"])
+@pytest.mark.slow
 def test_our_method_and_processes_in_both_layouts(parts, tmp_path, monkeypatch, layout):
     if layout == "released":
         parts = {

@@ -41,6 +41,7 @@ def test_overlap_of_a_coasted_mask():
     assert overlap(None, BoxedMask(Box(0, 0, 4, 4), on > 0)) == 0.0
 
 
+@pytest.mark.slow
 def test_all_rows_score_the_same_objects(tmp_path):
     clips = tmp_path / "clips"
     clips.mkdir()
