@@ -224,7 +224,12 @@ def test_torch_buckets_equal_the_plain_step_and_follow_new_weights():
 
 
 @pytest.mark.parametrize(
-    "name", ["onnx", "openvino", pytest.param("torch", marks=pytest.mark.torch)]
+    "name",
+    [
+        "onnx",
+        pytest.param("openvino", marks=pytest.mark.slow),
+        pytest.param("torch", marks=pytest.mark.torch),
+    ],
 )
 def test_other_weights_take_over_between_two_steps(name):
     pytest.importorskip(f"savos_model.backends.{name}")

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
         "train",
     ],
 )
+@pytest.mark.slow
 def test_commands_that_need_torch_name_it_in_one_line(command):
     code = "import sys; sys.modules['torch'] = None; from savos_ros.cli import main; main()"
     done = subprocess.run(

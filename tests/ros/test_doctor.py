@@ -31,6 +31,7 @@ def by_name(findings: list[findings.Finding]) -> dict[str, findings.Finding]:
     return {item.name: item for item in findings}
 
 
+@pytest.mark.slow
 def test_each_thing_is_found_or_has_a_cost():
     found = doctor.examine()
     assert len(by_name(found)) == len(doctor.CHECKS)

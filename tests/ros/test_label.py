@@ -121,6 +121,7 @@ def test_finished_bags_are_kept_and_half_written_ones_redone(tmp_path, options, 
     assert not half.exists() and labels(out, "bag1")
 
 
+@pytest.mark.slow
 def test_labels_are_kept_wherever_bag_weights_and_labels_lie(tmp_path, options, monkeypatch):
     (bag,) = bags(tmp_path, 6)
     monkeypatch.chdir(tmp_path)

@@ -110,6 +110,7 @@ def cubes(tmp_path):
 
 
 @pytest.mark.parametrize("kind, scale", [("table", 0.05), ("street", 1.2)])
+@pytest.mark.slow
 def test_a_folder_of_models_becomes_clips(tmp_path, cubes, renderer, kind, scale):
     if kind == "table":
         pytest.importorskip("mujoco", reason="mujoco (extra render) is not installed")

@@ -229,6 +229,7 @@ def test_commands(tmp_path):
     assert bad.exit_code == 2 and "is no JSON" in bad.stderr
 
 
+@pytest.mark.slow
 def test_stream_plot_and_its_caption(tmp_path):
     stages = {"flow": 3.0, "network": 5.0, "total": 9.0}
     rows = [
