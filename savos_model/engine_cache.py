@@ -33,8 +33,17 @@ class ForeignEngineError(ValueError):
 
 
 def engine_folder(engine_dir: str) -> Path:
-    """The folder that the setting engine_dir names."""
-    return Path(engine_dir).expanduser() if engine_dir else user_cache() / "engines"
+    """Return the folder that the setting engine_dir names.
+
+    Raises:
+        EngineCacheError: it lies in the home of a user who has none.
+    """
+    try:
+        return Path(engine_dir).expanduser() if engine_dir else user_cache() / "engines"
+    except RuntimeError as error:
+        raise EngineCacheError(
+            f"no folder for engines ({error}): set model.engine_dir to a full path"
+        ) from None
 
 
 def engine_path(folder: Path, key: Key) -> Path:

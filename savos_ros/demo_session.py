@@ -17,6 +17,7 @@ from savos_ros.bags.play import Played, PlayOptions, play
 from savos_ros.bags.restamp import header_stamp, moved_stamp
 from savos_ros.domain import own_domain
 from savos_ros.paths import share_dir
+from savos_ros.ros_start import RosStartError, ros_node
 
 NODE = "/savos"
 START_LIMIT_S = 60.0
@@ -184,19 +185,19 @@ class Recorder:
 
     def __enter__(self) -> Recorder:
         """Connect and start to listen."""
-        import rclpy
         from diagnostic_msgs.msg import DiagnosticArray
         from rclpy.event_handler import SubscriptionEventCallbacks
         from rclpy.executors import SingleThreadedExecutor
-        from rclpy.signals import SignalHandlerOptions
 
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = rclpy.create_node("savos_demo", context=self._context, enable_rosout=False)
+        self._opened = ros_node("savos_demo", enable_rosout=False)
+        try:
+            self._node = self._opened.__enter__()
+        except RosStartError as error:
+            raise DemoError(str(error)) from None
         events = SubscriptionEventCallbacks(matched=self._count_match)
         self.subscribe("masks", self._on_masks, events)
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._node.context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._executor.spin, name="savos_recorder")
         self._thread.start()
@@ -233,12 +234,9 @@ class Recorder:
 
     def __exit__(self, *_: object) -> None:
         """Stop to listen."""
-        import rclpy
-
         self._executor.shutdown()
         self._thread.join()
-        self._node.destroy_node()
-        rclpy.try_shutdown(context=self._context)
+        self._opened.__exit__(None, None, None)
 
     def _on_masks(self, data: bytes) -> None:
         self.messages.append(data)

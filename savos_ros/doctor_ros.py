@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 from savos_ros.findings import Finding, absence, module, present, reason
+from savos_ros.ros_start import log_folder, log_problem, start_remedy
 
 IMAGE_SEGMENT_BYTES = 8 * 2**20  # per process, as config/fastdds.xml asks for
 HIGHEST_DOMAIN = 232  # higher ones have no ports left
@@ -100,6 +101,13 @@ def domain() -> Finding:
         return present("ROS_DOMAIN_ID", f"{number}, discovery range {reach}")
     cost = f"nothing is discovered: export ROS_DOMAIN_ID=0 (0 to {HIGHEST_DOMAIN}) for all nodes"
     return absence("ROS_DOMAIN_ID", number, cost, needed=True)
+
+
+def logs() -> Finding:
+    """The folder of rcl's log files, without which no node starts."""
+    if problem := log_problem():
+        return absence("log folder", problem, f"no node starts: {start_remedy()}", needed=True)
+    return present("log folder", str(log_folder()))
 
 
 def shared_memory() -> Finding:

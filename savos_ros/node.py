@@ -32,6 +32,7 @@ from savos_ros.inputs import message_classes
 from savos_ros.parameters import NodeParameters
 from savos_ros.pipeline import Job
 from savos_ros.qos import profile
+from savos_ros.ros_start import start_remedy
 from savos_ros.settings import NodeSettings
 from savos_ros.status import status_message
 
@@ -284,8 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if node is not None:
             raise
         # rcl gives no finer type for a parameter file that is missing or malformed.
-        remedy = "Check ROS_DOMAIN_ID, ROS_SECURITY_*, what follows --ros-args, the --params-file"
-        return _refuse(f"{error}\n{remedy}")
+        return _refuse(f"{error}\n{start_remedy()}")
     finally:
         # Ctrl-C under `ros2 launch` comes twice; the second one must not cut the end short.
         for number in (signal.SIGINT, signal.SIGTERM):

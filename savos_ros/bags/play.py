@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +18,7 @@ from savos_ros.bags.restamp import Restamp, begins_with_header
 from savos_ros.bags.storage import Bag, open_bag, topics_text
 from savos_ros.bags.types import BagError
 from savos_ros.message_kit import NANOSECONDS
+from savos_ros.ros_start import ros_node
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -111,7 +111,7 @@ def play(path: str | Path, options: PlayOptions, stop: threading.Event | None = 
     stop = stop or threading.Event()
     with open_bag(path) as bag:
         topics = _chosen(path, bag, options)
-        with _ros_node(options.node_name) as node:
+        with ros_node(options.node_name) as node:
             played = Played()
             publishers = _publishers(node, bag, topics, options, played)
             if not publishers:
@@ -283,26 +283,3 @@ def _clock_publisher(node: Node) -> Any:
         publisher.publish(message)
 
     return tick
-
-
-@contextmanager
-def _ros_node(name: str) -> Iterator[Node]:
-    try:
-        import rclpy
-        from rclpy.signals import SignalHandlerOptions
-    except ImportError as error:
-        raise BagError(
-            f"playing needs ROS 2, rclpy is missing ({error}): source a ROS distribution, or "
-            "install the extra [ros]; `savos run` works without"
-        ) from None
-    # Its own context: the player can also run inside a process that uses rclpy otherwise.
-    context = rclpy.Context()
-    rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        node = rclpy.create_node(name, context=context)
-        try:
-            yield node
-        finally:
-            node.destroy_node()
-    finally:
-        rclpy.try_shutdown(context=context)
