@@ -28,6 +28,14 @@ START_NS = 7_000_000_000
 LIMIT_S = 15.0
 
 
+def own_name():
+    """Return a name of a node for tests that ask the graph by name.
+
+    It may hold another "savos": one that has just ended, or that of another run in this domain.
+    """
+    return f"savos_{os.getpid()}_{time.monotonic_ns()}"
+
+
 def echo_engine(settings):
     return Engine(AmodalStream(EchoBackend(), settings.stream), "echo", "for tests")
 
@@ -42,12 +50,13 @@ def wait_for(condition, limit_s=LIMIT_S, what="condition"):
 class Rig:
     """Owns a ROS context; `close` ends it. Everything of the node runs in one executor thread."""
 
-    def __init__(self, load=echo_engine, namespace="", arguments=(), **parameters):
+    def __init__(self, load=echo_engine, namespace="", name="savos", arguments=(), **parameters):
         self._domain = domain_id()
         self.number = number = self._domain.__enter__()
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
         self.context = rclpy.Context()
-        rclpy.init(args=["test", *arguments], context=self.context, domain_id=number)
+        arguments = ["test", *arguments, "--ros-args", "-r", f"savos:__node:={name}"]
+        rclpy.init(args=arguments, context=self.context, domain_id=number)
         overrides = [Parameter(name.replace("__", "."), value=v) for name, v in parameters.items()]
         self.node = AmodalNode(
             load=load, namespace=namespace, context=self.context, parameter_overrides=overrides
@@ -65,10 +74,10 @@ class Rig:
         for thread in self.threads:
             thread.start()
         self.helper.create_subscription(
-            AmodalMaskArray, f"{namespace}/savos/masks", self.masks.append, profile(100)
+            AmodalMaskArray, f"{namespace}/{name}/masks", self.masks.append, profile(100)
         )
         self.helper.create_subscription(
-            AmodalMaskArray, f"{namespace}/savos/masks_refined", self.refined.append, profile(100)
+            AmodalMaskArray, f"{namespace}/{name}/masks_refined", self.refined.append, profile(100)
         )
         self.helper.create_subscription(DiagnosticArray, "/diagnostics", self.statuses.append, 10)
         self.publishers = {}

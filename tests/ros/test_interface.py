@@ -19,16 +19,23 @@ def commands(command, name="savos"):
 def node_interface():
     """What others see of the running node: topics, services and parameters."""
     pytest.importorskip("rclpy")
-    from tests.ros.rig import Rig
+    from tests.ros.rig import Rig, own_name
 
-    rig = Rig(refine__enabled=True).activate()
+    rig = Rig(refine__enabled=True, name=own_name()).activate()
     try:
         rig.values()
-        graph, node = rig.helper, ("savos", "/")
+        graph, name = rig.helper, rig.node.get_name()
+        asked = {
+            "publishers": graph.get_publisher_names_and_types_by_node,
+            "subscriptions": graph.get_subscriber_names_and_types_by_node,
+            "services": graph.get_service_names_and_types_by_node,
+        }
         return {
-            "publishers": graph.get_publisher_names_and_types_by_node(*node),
-            "subscriptions": graph.get_subscriber_names_and_types_by_node(*node),
-            "services": graph.get_service_names_and_types_by_node(*node),
+            kind: [
+                (topic.replace(f"/{name}/", "/savos/"), types) for topic, types in ask(name, "/")
+            ]
+            for kind, ask in asked.items()
+        } | {
             "parameters": sorted(rig.node._parameters),
         }
     finally:

@@ -13,8 +13,9 @@ from std_srvs.srv import Trigger
 from savos_model.stream import AmodalStream
 from savos_ros import message_kit
 from savos_ros.engine import Engine
+from savos_ros.extras import optional
 from savos_ros.qos import profile
-from tests.ros.rig import HEIGHT, WIDTH, Rig, echo_engine, wait_for
+from tests.ros.rig import HEIGHT, WIDTH, Rig, echo_engine, own_name, wait_for
 from tests.tiny_scene import EchoBackend
 
 
@@ -264,31 +265,37 @@ def test_flow_from_a_topic_joins_as_third():
 
 
 def test_two_cameras_in_namespaces_share_nothing_but_diagnostics():
-    rig = Rig(namespace="/front").activate()
+    name = own_name()
+    rig = Rig(namespace="/front", name=name).activate()
     try:
         shared = {"/rosout", "/parameter_events", "/diagnostics"}
 
         def own():
-            found = rig.node.get_publisher_names_and_types_by_node("savos", "/front")
-            return {name for name, _ in found} - shared
+            found = rig.node.get_publisher_names_and_types_by_node(name, "/front")
+            return {topic for topic, _ in found} - shared
 
-        wait_for(lambda: "/front/savos/masks" in own())
-        assert all(name.startswith("/front/savos/") for name in own())
+        wait_for(lambda: f"/front/{name}/masks" in own())
+        assert all(topic.startswith(f"/front/{name}/") for topic in own())
         inputs = rig.node._active.inputs.subscriptions
         assert {s.topic for s in inputs.values()} == {"/front/image", "/front/instances"}
     finally:
         rig.close()
 
 
-def test_companion_packages_are_optional(rig):
-    def names():
-        return dict(rig.node.get_publisher_names_and_types_by_node("savos", "/"))
+def test_companion_packages_are_optional():
+    rig = Rig(name=own_name()).activate()
+    try:
+        name = rig.node.get_name()
 
-    wait_for(lambda: {"/savos/masks", "/savos/overlay/compressed"} <= names().keys())
-    from savos_ros.extras import optional
+        def has(topic):
+            found = rig.node.get_publisher_names_and_types_by_node(name, "/")
+            return f"/{name}/{topic}" in dict(found)
 
-    assert ("/savos/detections" in names()) == (optional("vision_msgs") is not None)
-    assert ("/savos/annotations" in names()) == (optional("foxglove_msgs") is not None)
+        wait_for(lambda: has("masks") and has("overlay/compressed"))
+        assert has("detections") == (optional("vision_msgs") is not None)
+        assert has("annotations") == (optional("foxglove_msgs") is not None)
+    finally:
+        rig.close()
 
 
 def test_echo_engine_is_the_real_stream(rig):

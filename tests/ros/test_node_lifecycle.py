@@ -16,14 +16,14 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 from rclpy.lifecycle import TransitionCallbackReturn
 
 from savos_model.weights import WeightsError
-from tests.ros.rig import Rig, echo_engine, wait_for
+from tests.ros.rig import Rig, echo_engine, own_name, wait_for
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 
 
 def topics(node):
-    names = node.get_publisher_names_and_types_by_node("savos", "/")
-    names += node.get_subscriber_names_and_types_by_node("savos", "/")
+    names = node.get_publisher_names_and_types_by_node(node.get_name(), "/")
+    names += node.get_subscriber_names_and_types_by_node(node.get_name(), "/")
     return sorted(name for name, _ in names)
 
 
@@ -35,14 +35,14 @@ def test_ten_rounds_leave_nothing_behind():
         engines.append(weakref.ref(engine.stream))
         return engine
 
-    rig = Rig(load, refine__enabled=True)
+    rig = Rig(load, name=own_name(), refine__enabled=True)
     try:
         node, process = rig.node, psutil.Process()
         names, threads, descriptors = topics(node), None, None
         for index in range(10):
             assert rig.do(node.trigger_configure) == SUCCESS
             assert rig.do(node.trigger_activate) == SUCCESS
-            assert "/savos/masks" in topics(node)
+            assert f"/{node.get_name()}/masks" in topics(node)
             for publisher in rig.publishers.values():
                 wait_for(lambda p=publisher: p.get_subscription_count() > 0)
             rig.send(index)
@@ -110,7 +110,7 @@ def test_a_failed_configure_can_be_tried_again(error, words, capfd):
 def test_a_failed_activation_leaves_no_topic_and_no_thread(monkeypatch, capfd, part):
     made = {"outputs": ("create_publisher", "overlay"), "inputs": ("create_subscription", "inst")}
     method, topic = made[part]
-    rig = Rig(refine__enabled=True)
+    rig = Rig(name=own_name(), refine__enabled=True)
     try:
         names, real = topics(rig.node), getattr(rig.node, method)
 

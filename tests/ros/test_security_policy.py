@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed")
 from savos_ros.paths import share_dir
-from tests.ros.rig import LIMIT_S, Rig
+from tests.ros.rig import LIMIT_S, Rig, own_name
 
 # Allowed but created only with other settings, with simulated time, or where a package is there.
 OPTIONAL = {
@@ -64,9 +64,7 @@ def differences(node):
     [{}, {"input__image_transport": "compressed", "flow__method": "topic", "use_sim_time": True}],
 )
 def test_policy_allows_what_the_node_creates_and_nothing_else(settings, space):
-    # The graph is asked by name, and may still hold a node of that name which has just ended.
-    name = f"savos_{time.monotonic_ns()}"
-    rig = Rig(namespace=space, arguments=("--ros-args", "-r", f"savos:__node:={name}"), **settings)
+    rig = Rig(namespace=space, name=own_name(), **settings)
     try:
         rig.do(rig.node.autostart)
         end = time.monotonic() + LIMIT_S  # it hears of the node's own topics a moment later
