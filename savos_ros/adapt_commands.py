@@ -76,16 +76,17 @@ def adapt_fishbowl(
     --weights runs/unseen/best.safetensors --json docs/results/adapt_BigFishB.json
     """
     with one_line_errors():
-        from training.adapt.fishbowl import adapt_fishbowl
+        from training.adapt.scored import adapt_benchmark
+        from training.evaluate.fishbowl import Fishbowl
 
         config = _config(
             learning_rate=learning_rate, max_iterations=iterations, stop_gain=stop_gain,
             batch=batch, length=length, seed=seed, device=device,
         )  # fmt: skip
-        adapt_fishbowl(
-            data, ours_of(weights, mode), config, json, out,
-            types=names_of(types), subset=subset, half=half, processes=processes, seed=seed,
-        )  # fmt: skip
+        clips = Fishbowl(data, subset, names_of(types), half)
+        adapt_benchmark(
+            clips, ours_of(weights, mode), config, json, out, processes=processes, seed=seed
+        )
 
 
 @app.command("kitti-boxes")
@@ -114,16 +115,17 @@ def adapt_kitti_boxes(
     Example: savos adapt kitti-boxes --data kitti_mots --sequences 0000,0001
     """
     with one_line_errors():
-        from training.adapt.kitti import adapt_kitti
+        from training.adapt.scored import adapt_benchmark
+        from training.evaluate.kitti import Kitti
 
         config = _config(
             learning_rate=learning_rate, max_iterations=iterations, stop_gain=stop_gain,
             batch=batch, length=length, seed=seed, device=device,
         )  # fmt: skip
-        adapt_kitti(
-            data, names_of(sequences), masks, ours_of(weights, mode), config, json, out,
-            half=half, processes=processes, seed=seed,
-        )  # fmt: skip
+        clips = Kitti(data, names_of(sequences), masks, half=half)
+        adapt_benchmark(
+            clips, ours_of(weights, mode), config, json, out, processes=processes, seed=seed
+        )
 
 
 @app.command("kins-video-car")
@@ -155,15 +157,15 @@ def adapt_kins_video_car(
     instances_train.json --mapping mapping --json out.json
     """
     with one_line_errors():
-        from training.adapt.kins import adapt_kins
-        from training.data.kins_drives import annotated_drives, truth_source
+        from training.adapt.scored import adapt_benchmark
+        from training.evaluate.kins import Kins
 
         config = _config(
             learning_rate=learning_rate, max_iterations=iterations, stop_gain=stop_gain,
             batch=batch, length=length, seed=seed, device=device,
         )  # fmt: skip
-        drives = annotated_drives(raw, masks, released, split, truth_source(kins, mapping))
-        adapt_kins(
+        drives = Kins(raw, masks, released, split, kins, mapping)
+        adapt_benchmark(
             drives, ours_of(weights, mode), config, json, out, processes=processes, seed=seed
         )
 
@@ -192,11 +194,9 @@ def adapt_curve(
     """
     with one_line_errors():
         from training.adapt.curve import adapt_curve
-        from training.evaluate.fishbowl import ClipJob
 
         config = _config(
             learning_rate=learning_rate, max_iterations=iterations, measure_every=every,
             batch=batch, length=length, seed=seed, device=device,
         )  # fmt: skip
-        job = ClipJob(clip, ("ours",), ours_of(weights, mode), types=tuple(names_of(types)))
-        adapt_curve(job, config, json, seed=seed)
+        adapt_curve(clip, ours_of(weights, mode), config, json, types=names_of(types), seed=seed)

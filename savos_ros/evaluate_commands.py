@@ -58,12 +58,12 @@ def evaluate_fishbowl(
     Example: savos evaluate fishbowl --data fishbowl/val --json out.json
     """
     with one_line_errors():
-        from training.evaluate.fishbowl import evaluate_fishbowl
+        from training.evaluate.benchmark import evaluate
+        from training.evaluate.fishbowl import Fishbowl
 
-        evaluate_fishbowl(
-            data, names_of(methods), ours_of(weights, mode, flow), json,
-            processes=processes, seed=seed, subset=subset, types=names_of(types),
-        )  # fmt: skip
+        clips = Fishbowl(data, subset, names_of(types))
+        ours = ours_of(weights, mode, flow)
+        evaluate(clips, names_of(methods), ours, json, processes=processes, seed=seed)
 
 
 @app.command("rendered")
@@ -82,10 +82,11 @@ def evaluate_rendered(
     Example: savos evaluate rendered --data rendered/val --json out.json
     """
     with one_line_errors():
-        from training.evaluate.rendered import evaluate_rendered
+        from training.evaluate.benchmark import evaluate
+        from training.evaluate.rendered import Rendered
 
         ours, names = ours_of(weights, mode, flow), names_of(methods)
-        evaluate_rendered(data, names, ours, json, processes=processes, seed=seed)
+        evaluate(Rendered(data), names, ours, json, processes=processes, seed=seed)
 
 
 @app.command("kins-video-car")
@@ -110,12 +111,12 @@ def evaluate_kins_video_car(
     instances_train.json --mapping mapping --json out.json
     """
     with one_line_errors():
-        from training.data.kins_drives import annotated_drives, truth_source
-        from training.evaluate.kins import evaluate_kins
+        from training.evaluate.benchmark import evaluate
+        from training.evaluate.kins import Kins
 
-        drives = annotated_drives(raw, masks, released, split, truth_source(kins, mapping))
+        drives = Kins(raw, masks, released, split, kins, mapping)
         ours = ours_of(weights, mode, flow)
-        evaluate_kins(drives, names_of(methods), ours, json, processes=processes, seed=seed)
+        evaluate(drives, names_of(methods), ours, json, processes=processes, seed=seed)
 
 
 @app.command("street")
@@ -135,11 +136,12 @@ def evaluate_street(
     Example: savos evaluate street --mode bidirectional --json out.json
     """
     with one_line_errors():
-        from training.evaluate.street import StreetScenes, evaluate_street
+        from training.evaluate.benchmark import evaluate
+        from training.evaluate.street import Street
 
-        which = StreetScenes(**given(scenes=scenes, frames=frames, first_seed=first_seed))
+        which = Street(**given(scenes=scenes, frames=frames, first_seed=first_seed))
         ours = ours_of(weights, mode)
-        evaluate_street(which, names_of(methods), ours, json, processes=processes, seed=seed)
+        evaluate(which, names_of(methods), ours, json, processes=processes, seed=seed)
 
 
 @app.command("lag")
@@ -158,10 +160,11 @@ def evaluate_lag(
     Example: savos evaluate lag --data fishbowl/val --json out.json
     """
     with one_line_errors():
+        from training.evaluate.fishbowl import Fishbowl
         from training.evaluate.lag import evaluate_lag
 
         ours, names = ours_of(weights, "forward"), names_of(modes)
-        evaluate_lag(data, ours, json, modes=names, processes=processes, seed=seed)
+        evaluate_lag(Fishbowl(data), ours, json, modes=names, processes=processes, seed=seed)
 
 
 @app.command("options")
@@ -204,12 +207,11 @@ def evaluate_chewing_gum(
     Example: savos evaluate chewing-gum --data gum.npz --json out.json
     """
     with one_line_errors():
-        from training.evaluate.chewing_gum import evaluate_chewing_gum
+        from training.evaluate.benchmark import evaluate
+        from training.evaluate.chewing_gum import ChewingGum
 
-        evaluate_chewing_gum(
-            data, names_of(methods), ours_of(weights, mode, flow), json,
-            count=videos, video_seed=video_seed, processes=processes, seed=seed,
-        )  # fmt: skip
+        made, ours = ChewingGum(data, videos, video_seed), ours_of(weights, mode, flow)
+        evaluate(made, names_of(methods), ours, json, processes=processes, seed=seed)
 
 
 @app.command("kitti-boxes")
@@ -231,9 +233,8 @@ def evaluate_kitti_boxes(
     Example: savos evaluate kitti-boxes --data kitti_mots --sequences 0000,0001
     """
     with one_line_errors():
-        from training.evaluate.kitti import evaluate_kitti
+        from training.evaluate.benchmark import evaluate
+        from training.evaluate.kitti import Kitti
 
-        evaluate_kitti(
-            data, names_of(sequences), masks, ours_of(weights, mode, flow), json,
-            methods=names_of(methods), shrink=shrink, processes=processes, seed=seed,
-        )  # fmt: skip
+        clips, ours = Kitti(data, names_of(sequences), masks, shrink), ours_of(weights, mode, flow)
+        evaluate(clips, names_of(methods), ours, json, processes=processes, seed=seed)

@@ -221,7 +221,7 @@ def test_worker_processes_make_the_same_labels(tmp_path, options):
 
 def test_adapted_weights_are_used_where_they_do_no_worse(tmp_path, options, monkeypatch):
     pytest.importorskip("torch")
-    from training import bag_bursts
+    from training.adapt import bag_bursts
 
     small = functools.partial(bag_bursts.AdaptConfig, batch=4, checked=8, bf16=False)
     monkeypatch.setattr(bag_bursts, "AdaptConfig", small)

@@ -13,10 +13,11 @@ from savos_model.types import Box
 from training.baselines.external import ExternalClip, ExternalError
 from training.boxed import look_at
 from training.data.chewing_gum import ChewingGumConfig, videos
-from training.evaluate import fishbowl as evaluate_fishbowl
 from training.evaluate import methods
-from training.evaluate.chewing_gum import evaluate_chewing_gum
-from training.evaluate.kitti import evaluate_kitti
+from training.evaluate.benchmark import evaluate
+from training.evaluate.chewing_gum import ChewingGum
+from training.evaluate.fishbowl import Fishbowl
+from training.evaluate.kitti import Kitti
 from training.online import Setup
 from training.results import read_results
 
@@ -143,7 +144,7 @@ def fishbowl(tmp_path, monkeypatch):
 
 def score(folder, method, out=None):
     names = ["visible", method]
-    return evaluate_fishbowl.evaluate_fishbowl(folder, names, Setup(), out, console=QUIET)
+    return evaluate(Fishbowl(folder), names, Setup(), out, console=QUIET)
 
 
 def test_external_results_are_scored(fishbowl, tmp_path):
@@ -181,8 +182,8 @@ def test_unet_methods_are_scored(fishbowl, tmp_path, monkeypatch):
     torch.nn.init.constant_(net.leave.bias, 9.0)  # claims all that it may
     save_unet(tmp_path / "u.safetensors", net, {"step": "1"})
     monkeypatch.setattr(methods, "TTA_ITERATIONS", 2)
-    metrics = evaluate_fishbowl.evaluate_fishbowl(
-        fishbowl,
+    metrics = evaluate(
+        Fishbowl(fishbowl),
         [f"deocclusion:{tmp_path}/u.safetensors", f"deocclusion+tta:{tmp_path}/u.safetensors"],
         Setup(),
         None,
@@ -209,9 +210,8 @@ def test_chewing_gum_takes_external_results(tmp_path):
         }
         write_json(tmp_path / f"{video.name}.json", frames)
     method = f"external:{tmp_path}"
-    metrics = evaluate_chewing_gum(
-        None, [method, "visible"], Setup(), None, count=2, video_seed=11, console=QUIET
-    )
+    made = ChewingGum(videos=2, video_seed=11)
+    metrics = evaluate(made, [method, "visible"], Setup(), console=QUIET)
     report = metrics["methods"][methods.label(method)]["lower_object"]
     assert report["n"] == 2 * 38
     assert (report["full"], report["occluded"]) == (pytest.approx(1), pytest.approx(1))
@@ -225,15 +225,8 @@ def test_kitti_boxes_take_external_results(tmp_path):
     for frame in tiny_kitti.FRAMES:
         path = tmp_path / "results" / tiny_kitti.SEQUENCE / "1017" / f"{frame:06d}.png"
         write_png(path, whole)
-    metrics = evaluate_kitti(
-        root,
-        [tiny_kitti.SEQUENCE],
-        "truth",
-        Setup(),
-        None,
-        methods=["visible", f"external:{tmp_path / 'results'}"],
-        console=QUIET,
-    )
+    names = ["visible", f"external:{tmp_path / 'results'}"]
+    metrics = evaluate(Kitti(root, [tiny_kitti.SEQUENCE]), names, Setup(), console=QUIET)
     level = metrics["levels"]["2"]["methods"]
     assert level["external:results"]["iou_mean"] == pytest.approx(1.0)
     assert level["visible"]["iou_mean"] < 1.0
@@ -252,4 +245,4 @@ def test_kitti_boxes_take_external_results(tmp_path):
 )
 def test_methods_are_checked_before_anything_runs(fishbowl, names, message):
     with pytest.raises(ValueError, match=message):
-        evaluate_fishbowl.evaluate_fishbowl(fishbowl, names, Setup(), None, console=QUIET)
+        evaluate(Fishbowl(fishbowl), names, Setup(), console=QUIET)

@@ -18,7 +18,8 @@ from training.data.fishbowl_released import clip_paths, open_fishbowl, read_subs
 from training.data.provenance import MissingPartError
 from training.data.safe_pickle import UnsafePickleError
 from training.data.store import open_store
-from training.evaluate.fishbowl import evaluate_fishbowl
+from training.evaluate.benchmark import evaluate
+from training.evaluate.fishbowl import Fishbowl
 from training.online import Setup
 
 WHOLE = Box(0, 0, tiny_released.SIZE[1], tiny_released.SIZE[0])
@@ -63,7 +64,7 @@ def test_folders_of_clips_still_open(tmp_path):
 
 def test_scores_follow_the_rules_and_the_subset(root, tmp_path):
     def score(**options):
-        return evaluate_fishbowl(root, ["visible"], Setup(), None, console=QUIET, **options)
+        return evaluate(Fishbowl(root, **options), ["visible"], Setup(), console=QUIET)
 
     # The far fish's run is frames 1..7; its ends are not scored, nor rates outside 10 to 70 %.
     rates = [1 - seen(t)[1].sum() / scene(t)[1].sum() for t in range(FRAMES)]
@@ -126,7 +127,7 @@ def test_a_missing_video_or_list_is_named(root):
 def test_subset_of_other_clips_is_refused(tmp_path):
     tiny_fishbowl.write_clip(tmp_path)
     with pytest.raises(ValueError, match="is of the released test data"):
-        evaluate_fishbowl(tmp_path, ["visible"], Setup(), None, subset="test")
+        evaluate(Fishbowl(tmp_path, subset="test"), ["visible"], Setup())
 
 
 class Touch:

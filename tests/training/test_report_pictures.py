@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from PIL import Image
+from tiny_clip import FRAMES, write_clip
 from typer.testing import CliRunner
 
 from savos_model.backends.choose import make_backend
@@ -18,7 +19,6 @@ from savos_model.weights import save_weights
 from savos_ros.cli import app
 from tests.model.scenes import crossing
 from tests.model.test_backends import random_weights
-from tests.training.evaluate.test_evaluate import FRAMES, write_clip
 from training.data.fishbowl import FishbowlClip
 from training.data.store import ClipFrame
 from training.online import Online, Setup

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -12,30 +12,32 @@ from rich.console import Console
 from savos_model.networks import Net
 from savos_model.weights import load_weights
 from training.adapt.adapt import AdaptConfig, adapt, finished, taken, visible_clip
-from training.adapt.fishbowl import FIELDS
 from training.adapt.scored import saved, with_weights
-from training.data.fishbowl_released import open_fishbowl
-from training.evaluate.fishbowl import ClipJob, evaluate_clip
+from training.evaluate.fishbowl import FIELDS, Fishbowl
 from training.evaluate.metrics import summarise
-from training.online import described
-from training.prepare import fishbowl_frames
+from training.evaluate.video import score_videos
+from training.online import Setup, described
 from training.results import keep_results
 
 
 def adapt_curve(
-    clip: ClipJob,
+    clip: Path,
+    ours: Setup,
     config: AdaptConfig,
-    out: Path | None,
+    out: Path | None = None,
     *,
+    types: Collection[str] = (),
     seed: int = 0,
     console: Console | None = None,
 ) -> dict:
     """Learning curve on one clip, without early stopping, as figure 5 a of the paper.
 
     Args:
-        clip: how it is scored; its setup names the weights to start from.
+        clip: FISHBOWL clip, as clip_paths gives it.
+        ours: how our method runs; names the weights to start from.
         config: the adaptation; scores are taken every measure_every iterations.
         out: results file; None writes none.
+        types: species scored; empty for all.
         seed: noted in the results file.
         console: where messages go; standard output when None.
 
@@ -48,28 +50,29 @@ def adapt_curve(
     """
     console = console or Console()
     torch.set_num_threads(1)
-    weights = load_weights(clip.ours.backend.weights)
-    name = open_fishbowl(clip.path).name
+    weights = load_weights(ours.backend.weights)
+    (video,) = Fishbowl(clip.parent, types=types).open(clip)
+    name = video.name
     endless = dataclasses.replace(config, stop_gain=-1.0)  # IoU never falls by more
     scores: list[dict] = []
 
     def watch(iteration: int, net: Net) -> None:
         now = taken(weights, name, net, config, [{"iteration": iteration}])
         with saved(now, None, name) as path:
-            setup = with_weights(clip.ours, path)
-            result = evaluate_clip(dataclasses.replace(clip, ours=setup), lambda _: None)
+            setup = with_weights(ours, path)
+            (result,) = score_videos([video], ("ours",), setup, lambda _: None)
         scores.append(summarise(result.scores["ours"]["paper"]))
         shown = ", ".join(f"{field} {scores[-1][field] or 0:.4f}" for field in FIELDS)
         console.print(f"iteration {iteration}: {shown}")
 
-    rows = visible_clip(name, fishbowl_frames(clip.path), weights.model)
+    rows = visible_clip(name, video.rows(), weights.model)
     result = adapt(weights, rows, endless, watch=watch)
     if not result.history or not scores[0]["n"]:
         raise ValueError(f"{name} has nothing to score or adapt to: choose another clip")
     metrics = {
         "clip": name,
-        "types": list(clip.types),
-        "mode": clip.ours.mode,
+        "types": list(types),
+        "mode": ours.mode,
         "model": described(weights),
         "adapt": dataclasses.asdict(config),
         "stop": stop(result.history, config),

@@ -1,31 +1,28 @@
-"""Scores a video before and after the weights are adapted to it alone."""
+"""Scores weights on videos before and after they are adapted to each of them alone."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
+from rich.console import Console
 
 from savos_model.networks import Net
 from savos_model.weights import Weights, load_weights, save_weights
 from training.adapt.adapt import AdaptConfig, AdaptResult, Watch, adapt, visible_clip
-from training.data.provenance import KITTI_LICENCE
-from training.data.store import ClipFrame
-from training.evaluate.jobs import Tick
-from training.evaluate.video import Scores, VideoResult, about, merged
+from training.evaluate.benchmark import Benchmark
+from training.evaluate.jobs import Tick, run_jobs
+from training.evaluate.tables import adapt_table
+from training.evaluate.video import VideoResult, merged, score_videos
 from training.online import Setup
-
-if TYPE_CHECKING:
-    from training.evaluate.fishbowl import ClipJob
-    from training.evaluate.kins import DriveJob
-
-KITTI_BOUND = f"adapted to KITTI frames: {KITTI_LICENCE}"
+from training.results import keep_results
 
 
 @dataclass(frozen=True)
@@ -33,25 +30,22 @@ class AdaptJob:
     """One video to score with the given weights, to adapt to, and to score again.
 
     Attributes:
-        scored: how it is scored, with our method alone; its setup names the weights.
-        evaluate: importable function that scores it.
-        frames: picklable call that yields the frames to adapt to.
+        benchmark, key: the data set, and the video in it.
+        ours: how our method runs; names the weights to start from.
         config: the adaptation.
         out: folder of the adapted weights; None keeps none.
-        licence: that the data bind adapted weights to; "" for none.
     """
 
-    scored: ClipJob | DriveJob
-    evaluate: Callable[[ClipJob | DriveJob, Tick], VideoResult]
-    frames: Callable[[], Iterable[ClipFrame]]
+    benchmark: Benchmark
+    key: Any
+    ours: Setup
     config: AdaptConfig
     out: Path | None = None
-    licence: str = ""
 
 
 @dataclass(frozen=True)
 class Adapted:
-    """Scores of a clip before and after, and how the adaptation went."""
+    """Scores of a video before and after, and the adaptation."""
 
     before: VideoResult
     after: VideoResult
@@ -60,7 +54,7 @@ class Adapted:
 
 @contextlib.contextmanager
 def saved(weights: Weights, out: Path | None, name: str) -> Iterator[str]:
-    """Path of weights as OUT/NAME.safetensors; without OUT they are gone at the end."""
+    """Yield the path of weights as OUT/NAME.safetensors; without OUT they are gone at the end."""
     with tempfile.TemporaryDirectory() as aside:
         path = (out or Path(aside)) / f"{name}.safetensors"
         save_weights(path, weights, "float32")  # what is kept is what is scored
@@ -68,12 +62,12 @@ def saved(weights: Weights, out: Path | None, name: str) -> Iterator[str]:
 
 
 def with_weights(setup: Setup, path: str) -> Setup:
-    """A setup that runs other weights."""
+    """Return a setup that runs other weights."""
     return dataclasses.replace(setup, backend=dataclasses.replace(setup.backend, weights=path))
 
 
 def ticking(tick: Tick) -> Watch:
-    """A watch that ticks once per iteration."""
+    """Return a watch that ticks once per iteration."""
     done = 0
 
     def watch(iteration: int, _: Net) -> None:
@@ -85,55 +79,95 @@ def ticking(tick: Tick) -> Watch:
 
 
 def adapt_video(job: AdaptJob, tick: Tick) -> Adapted:
-    """Score, adapt, score; ticks after each scored frame and each iteration.
+    """Score, adapt, score; ticks after each scored frame of a method and each iteration.
 
-    A video in which nothing is scored is not adapted to: that would cost its time and show nothing.
+    What is scored from a later frame on is adapted to the frames before it. A video in which
+    nothing is scored is not adapted to: that would cost its time and show nothing.
     """
     torch.set_num_threads(1)
-    ours = job.scored.ours
-    before = job.evaluate(job.scored, tick)
-    weights = load_weights(ours.backend.weights)
+    (video,) = job.benchmark.open(job.key)
+    (before,) = score_videos([video], tuple(job.benchmark.compared), job.ours, tick)
+    weights = load_weights(job.ours.backend.weights)
     if not any(before.scores["ours"].values()):
         tick(job.config.max_iterations + before.frames)
         return Adapted(before, before, AdaptResult(weights, [], "nothing of it is scored"))
-    clip = visible_clip(before.name, job.frames(), weights.model)
+    rows = islice(video.rows(), video.first or None)
+    clip = visible_clip(video.name, rows, weights.model)
     result = adapt(weights, clip, job.config, watch=ticking(tick))
     tick(job.config.max_iterations - result.iterations)
-    with saved(bound(result.weights, job.licence), job.out, before.name) as path:
-        again = dataclasses.replace(job.scored, ours=with_weights(ours, path))
-        after = job.evaluate(again, tick)
+    with saved(bound(result.weights, job.benchmark.licence), job.out, video.name) as path:
+        (after,) = score_videos([video], ("ours",), with_weights(job.ours, path), tick)
     return Adapted(before, after, result)
 
 
 def bound(weights: Weights, licence: str) -> Weights:
-    """Weights that say under which licence the data put them, if any."""
+    """Return weights that say under which licence the data put them, if any."""
     if not licence:
         return weights
     return dataclasses.replace(weights, info={**weights.info, "licence": licence})
 
 
-def summary(
-    name: str,
-    done: Sequence[Adapted],
-    seed: int,
-    report: Callable[[Scores, int], dict],
-    gains: Callable[[Scores, Scores, int], dict],
+def adapt_benchmark(
+    benchmark: Benchmark,
+    ours: Setup,
+    config: AdaptConfig,
+    out: Path | None = None,
+    weights_out: Path | None = None,
+    *,
+    processes: int = 1,
+    seed: int = 0,
+    console: Console | None = None,
 ) -> dict:
-    """What came of the videos of a set, for result files: data, model, methods, gain, videos."""
-    base, adapted = (
-        merged(getattr(item, part).scores["ours"] for item in done) for part in ("before", "after")
-    )
-    return {
-        "data": about(name, [item.before for item in done]),
-        "model": done[0].before.model,
-        "methods": {"base": report(base, seed), "adapted": report(adapted, seed)},
-        "gain": gains(base, adapted, seed),
-        "videos": {item.before.name: course(item.result) for item in done},
+    """Adapt to every video of a data set alone, print the tables and write the results file.
+
+    Args:
+        benchmark: the data set; ground truth is read for scoring alone. With its `half`, the first
+            half of each video is adapted to and the second one scored.
+        ours: how our method runs; names the weights to start from.
+        config: the adaptation.
+        out: results file; None writes none.
+        weights_out: folder of the adapted weights, one file per video; None keeps none.
+        processes: worker processes.
+        seed: of the bootstrap.
+        console: where tables and progress go; standard output when None.
+
+    Returns:
+        The metrics: as evaluate's with "adapted" beside our method, and adapt, half, gain (adapted
+        minus given weights, as the benchmark's `gain` has it) and the adaptation of each video.
+
+    Raises:
+        ValueError: bad arguments, or files that are missing or broken.
+    """
+    console = console or Console()
+    entries = benchmark.entries()
+    jobs = [AdaptJob(benchmark, key, ours, config, weights_out) for key, _ in entries]
+    frames = sum(count for _, count in entries) * (1 + len(benchmark.compared))
+    steps = frames + len(jobs) * config.max_iterations
+    done = run_jobs(adapt_video, jobs, processes, steps, "adapting", console)
+    befores = [item.before for item in done]
+    scores = {
+        name: merged(result.scores[method] for result in befores)
+        for method, name in benchmark.compared.items()
     }
+    scores["adapted"] = merged(item.after.scores["ours"] for item in done)
+    before = scores[benchmark.compared["ours"]]
+    metrics = {
+        **benchmark.about(ours, befores),
+        "adapt": dataclasses.asdict(config),
+        "half": benchmark.half,
+        "model": befores[0].model,
+        **benchmark.summarise(scores, seed),
+        "gain": benchmark.gain(before, scores["adapted"], seed),
+        benchmark.courses: {item.before.name: course(item.result) for item in done},
+    }
+    benchmark.show(metrics, console)
+    adapt_table(metrics["gain"], metrics[benchmark.courses], console)
+    keep_results(out, metrics, seed, console)
+    return metrics
 
 
 def course(result: AdaptResult) -> dict:
-    """How an adaptation went, for result files."""
+    """Describe an adaptation, for result files."""
     return {
         "iterations": result.iterations,
         "stopped": result.stopped,

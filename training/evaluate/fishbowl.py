@@ -1,10 +1,12 @@
-"""Scores methods on FISHBOWL clips by the paper's protocol."""
+"""FISHBOWL clips, scored by the paper's and by the open protocol."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from rich.console import Console
@@ -12,130 +14,162 @@ from rich.console import Console
 from savos_model.types import AmodalObject, Frame
 from training.boxed import by_id
 from training.data.fishbowl_released import clip_paths, is_released, open_fishbowl, read_subset
-from training.evaluate.jobs import Tick, run_jobs
-from training.evaluate.methods import describe_methods
+from training.evaluate.benchmark import Benchmark
 from training.evaluate.metrics import PAPER, Masks, score_frame
-from training.evaluate.open import births, open_ids, open_protocol, open_report, score_open
-from training.evaluate.summary import describe, first_run, method_report
+from training.evaluate.open import open_ids, open_protocol, open_report, score_open
+from training.evaluate.summary import describe, first_run, method_report, paired_gain
 from training.evaluate.tables import fishbowl_tables, open_table
-from training.evaluate.video import (
-    Score,
-    Scores,
-    Video,
-    VideoResult,
-    check_methods,
-    evaluate_video,
-    metrics_of,
-)
+from training.evaluate.video import Score, Scores, Video, VideoResult, births
 from training.online import Setup
-from training.results import keep_results
+from training.prepare import fishbowl_frames
+
+FIELDS = ("full", "occluded")
+
+
+class MaskBenchmark(Benchmark):
+    """A data set of whole masks, scored by the paper's and by the open protocol."""
+
+    def rules(self, mode: str) -> dict:
+        """Return the rules of a run, for result files."""
+        return {
+            "rules": describe(),
+            "mode": mode,
+            "inner_frames_of_first_run": True,
+            "open": open_protocol(),
+        }
+
+    def about(self, ours: Setup, results: Sequence[VideoResult]) -> dict:
+        """Return protocol and data, for result files."""
+        return {"protocol": self.rules(ours.mode), **super().about(ours, results)}
+
+    def score(self, clip: str, shape: tuple[int, int], *masks: Sequence) -> Score:
+        """Return what scores the frames of a clip, as two_protocols does."""
+        return two_protocols(clip, shape, *masks)
+
+    def summarise(self, scores: Mapping[str, Scores], seed: int) -> dict:
+        """Return the report of each method."""
+        return {"methods": {name: report(found, seed) for name, found in scores.items()}}
+
+    def gain(self, before: Scores, after: Scores, seed: int) -> dict:
+        """Return the gain of each of FIELDS by the paper's protocol."""
+        pair = [scores.get("paper", []) for scores in (before, after)]
+        return {field: paired_gain(*pair, field, seed) for field in FIELDS}
+
+    def show(self, metrics: dict, console: Console) -> None:
+        """Print the tables of both protocols."""
+        fishbowl_tables(metrics, console)
+        if all("open" in row for row in metrics["methods"].values()):
+            open_table(metrics["methods"], console)
 
 
 @dataclass(frozen=True)
-class ClipJob:
-    """One clip to score.
-
-    Attributes:
-        path: of the clip, as clip_paths gives it.
-        methods: names as check_methods accepts them.
-        ours: how our method runs.
-        subset: of the released test; "" scores every fish that fits the rules.
-        types: species scored; empty for all.
-        first: the first frame scored.
-    """
-
-    path: Path
-    methods: tuple[str, ...]
-    ours: Setup
-    subset: str = ""
-    types: tuple[str, ...] = ()
-    first: int = 0
-
-
-def scored_ids(visible: Sequence[Masks], full: Sequence[Masks]) -> list[set[str]]:
-    """Objects that the paper's protocol scores in each frame.
-
-    A track counts in the inner frames of its first contiguous run of frames in which the whole and
-    the visible mask are large enough; of these, the frames whose occlusion rate lies inside the
-    interval are scored.
-    """
-    ids = {name for masks in full for name in masks}
-    chosen: list[set[str]] = [set() for _ in full]
-    for name in ids:
-        areas = np.array([[_area(masks, name) for masks in kind] for kind in (visible, full)])
-        eligible = (areas[0] > PAPER.min_visible_px) & (areas[1] > PAPER.min_full_px)
-        for frame in first_run(eligible.tolist()):
-            rate = 1.0 - areas[0, frame] / areas[1, frame]
-            if PAPER.min_occlusion < rate < PAPER.max_occlusion:
-                chosen[frame].add(name)
-    return chosen
-
-
-def _area(masks: Masks, name: str) -> int:
-    return int(np.count_nonzero(masks[name][1])) if name in masks else 0
-
-
-def protocol(mode: str, subset: str, types: Sequence[str]) -> dict:
-    """The rules of a run, for result files."""
-    return {
-        "rules": describe(),
-        "mode": mode,
-        "inner_frames_of_first_run": True,
-        "subset": subset,
-        "types": list(types),
-        "open": open_protocol(),
-    }
-
-
-def clips_to_score(data: Path, subset: str = "") -> list[Path]:
+class Fishbowl(MaskBenchmark):
     """Clips of a folder.
 
-    Raises:
-        ValueError: there are none, or the folder has no such subset.
-        MissingPartError: a part of the released test data is missing.
+    Attributes:
+        data: folder of clips, or of the released test data.
+        subset: of the released test: test, or test1 to test4; "" for all that fits the rules.
+        types: species scored; empty for all.
     """
-    paths = clip_paths(data)
-    if not paths:
-        raise ValueError(
-            f"{data} holds no FISHBOWL clips (NAME.mp4 with NAME.json.gz): check the folder"
-        )
-    if subset and not is_released(data):
-        raise ValueError(f"subset {subset} is of the released test data, {data} has other clips")
-    if subset:
-        read_subset(data, subset)
-    return paths
 
+    data: Path
+    subset: str = ""
+    types: Collection[str] = ()
+    half: bool = False
+    name: ClassVar[str] = "fishbowl"
 
-def evaluate_clip(job: ClipJob, tick: Tick) -> VideoResult:
-    """Score one clip with every method; tick(1) after each frame of each method."""
-    clip = open_fishbowl(job.path)
-    given = [clip.instances(i) + clip.untracked(i) for i in range(clip.num_frames)]
-    visible = [by_id(instances) for instances in given]
-    truth = [clip.truth(index) for index in range(clip.num_frames)]
-    full = [by_id(instances) for instances in truth]
-    wanted, opened = scored_ids(visible, full), open_ids(visible, full)
-    for index in range(clip.num_frames):
-        for names in (wanted[index], opened[index]):
-            if job.subset:
-                listed = read_subset(job.path.parents[1], job.subset)
+    def entries(self) -> list[tuple[Path, int]]:
+        """List the clips.
+
+        Raises:
+            ValueError: there are none, or the folder has no such subset.
+            MissingPartError: a part of the released test data is missing.
+        """
+        paths = clip_paths(self.data)
+        if not paths:
+            raise ValueError(
+                f"{self.data} holds no FISHBOWL clips (NAME.mp4 with NAME.json.gz): check the "
+                "folder"
+            )
+        if self.subset and not is_released(self.data):
+            raise ValueError(
+                f"subset {self.subset} is of the released test data, {self.data} has other clips"
+            )
+        if self.subset:
+            read_subset(self.data, self.subset)
+        return [(path, open_fishbowl(path).num_frames) for path in paths]
+
+    def open(self, key: Path) -> Iterator[Video]:
+        """Open one clip."""
+        clip = open_fishbowl(key)
+        given = [clip.instances(i) + clip.untracked(i) for i in range(clip.num_frames)]
+        truth = [clip.truth(index) for index in range(clip.num_frames)]
+
+        def frames() -> Iterator[Frame]:
+            for index, (image, instances) in enumerate(zip(clip.frames(), given, strict=True)):
+                yield Frame(clip.stamp_ns(index), image, instances)
+
+        def kept(index: int) -> set[str]:
+            names = {item.id for item in truth[index]}
+            if self.subset:
+                listed = read_subset(key.parents[1], self.subset)
                 names &= listed.get((int(clip.name), index), frozenset())
-            if job.types:
-                names &= {item.id for item in truth[index] if item.class_id in job.types}
-            if index < job.first:
-                names.clear()
-    shape = (clip.height, clip.width)
+            if self.types:
+                names &= {item.id for item in truth[index] if item.class_id in self.types}
+            return names
 
-    def frames() -> Iterator[Frame]:
-        for index, (image, instances) in enumerate(zip(clip.frames(), given, strict=True)):
-            yield Frame(clip.stamp_ns(index), image, instances)
+        yield masks_video(
+            self,
+            clip.name,
+            (clip.height, clip.width),
+            frames,
+            [by_id(instances) for instances in given],
+            [by_id(instances) for instances in truth],
+            kept=kept,
+            rows=partial(fishbowl_frames, key),
+            first=clip.num_frames // 2 if self.half else 0,
+        )
 
-    score = scorer(clip.name, shape, visible, full, wanted, opened)
-    union = [one | other for one, other in zip(wanted, opened, strict=True)]
-    video = Video(clip.name, shape, range(clip.num_frames), frames, visible, union)
-    return evaluate_video(video, job.methods, job.ours, score, tick)
+    def rules(self, mode: str) -> dict:
+        """Return the rules of a run, for result files."""
+        return {**super().rules(mode), "subset": self.subset, "types": list(self.types)}
 
 
-def scorer(
+def masks_video(
+    benchmark: MaskBenchmark,
+    name: str,
+    shape: tuple[int, int],
+    frames: Callable[[], Iterator[Frame]],
+    visible: Sequence[Masks],
+    full: Sequence[Masks],
+    *,
+    kept: Callable[[int], Collection[str]] | None = None,
+    **more: object,
+) -> Video:
+    """Return a video with whole masks, scored as `benchmark` says.
+
+    Args:
+        benchmark: gives the scores.
+        name: of the video.
+        shape: image rows and columns.
+        frames: call that yields the frames.
+        visible: all visible masks by id, frame by frame.
+        full: whole objects by id.
+        kept: gives the ids that may be scored in a frame; None for all.
+        more: other fields of Video.
+    """
+    paper, opened = scored_ids(visible, full), open_ids(visible, full)
+    if kept is not None:
+        for index in range(len(visible)):
+            names = kept(index)
+            paper[index] &= names
+            opened[index] &= names
+    wanted = [one | other for one, other in zip(paper, opened, strict=True)]
+    score = benchmark.score(name, shape, visible, full, paper, opened)
+    return Video(name, shape, range(len(visible)), frames, visible, wanted, score, **more)
+
+
+def two_protocols(
     clip: str,
     shape: tuple[int, int],
     visible: Sequence[Masks],
@@ -168,49 +202,28 @@ def scorer(
 
 def report(scores: Scores, seed: int = 0) -> dict:
     """Summarise one method by both protocols, as method_report and open_report do."""
-    return {**method_report(scores["paper"], seed), **open_report(scores["open"], seed)}
+    paper, opened = scores.get("paper", []), scores.get("open", [])
+    return {**method_report(paper, seed), **open_report(opened, seed)}
 
 
-def evaluate_fishbowl(
-    data: Path,
-    methods: Sequence[str],
-    ours: Setup,
-    out: Path | None,
-    *,
-    processes: int = 1,
-    seed: int = 0,
-    subset: str = "",
-    types: Sequence[str] = (),
-    console: Console | None = None,
-) -> dict:
-    """Score all clips of a folder, print the tables and write the results file.
+def scored_ids(visible: Sequence[Masks], full: Sequence[Masks]) -> list[set[str]]:
+    """Return the objects that the paper's protocol scores in each frame.
 
-    Args:
-        data: folder of clips, or of the released test data.
-        methods: names as check_methods accepts them.
-        ours: how our method runs.
-        out: results file; None writes none.
-        processes: worker processes.
-        seed: of the bootstrap.
-        subset: of the released test: test, or test1 to test4; "" for all that fits the rules.
-        types: species scored; empty for all.
-        console: where tables and progress go; standard output when None.
-
-    Returns:
-        The metrics: protocol, data, model, files (of methods read from files), methods.
-
-    Raises:
-        ValueError: no clips, or bad arguments.
+    A track counts in the inner frames of its first contiguous run of frames in which the whole and
+    the visible mask are large enough; of these, the frames whose occlusion rate lies inside the
+    interval are scored.
     """
-    console = console or Console()
-    names, files = check_methods(methods), describe_methods(methods)
-    paths = clips_to_score(data, subset)
-    jobs = [ClipJob(path, names, ours, subset, tuple(types)) for path in paths]
-    steps = sum(open_fishbowl(path).num_frames for path in paths) * len(names)
-    results = run_jobs(evaluate_clip, jobs, processes, steps, "scoring", console)
-    rules = protocol(ours.mode, subset, types)
-    metrics = metrics_of("fishbowl", rules, results, names, files, seed, report)
-    fishbowl_tables(metrics, console)
-    open_table(metrics["methods"], console)
-    keep_results(out, metrics, seed, console)
-    return metrics
+    ids = {name for masks in full for name in masks}
+    chosen: list[set[str]] = [set() for _ in full]
+    for name in ids:
+        areas = np.array([[_area(masks, name) for masks in kind] for kind in (visible, full)])
+        eligible = (areas[0] > PAPER.min_visible_px) & (areas[1] > PAPER.min_full_px)
+        for frame in first_run(eligible.tolist()):
+            rate = 1.0 - areas[0, frame] / areas[1, frame]
+            if PAPER.min_occlusion < rate < PAPER.max_occlusion:
+                chosen[frame].add(name)
+    return chosen
+
+
+def _area(masks: Masks, name: str) -> int:
+    return int(np.count_nonzero(masks[name][1])) if name in masks else 0

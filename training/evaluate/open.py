@@ -92,15 +92,6 @@ def _area(boxed: tuple) -> int:
     return int(np.count_nonzero(boxed[1]))
 
 
-def births(visible: Iterable[Masks]) -> dict[str, int]:
-    """Return the first frame of every id."""
-    first: dict[str, int] = {}
-    for index, masks in enumerate(visible):
-        for name in masks:
-            first.setdefault(name, index)
-    return first
-
-
 def score_open(
     objects: Iterable[AmodalObject] | Masks,
     truth_full: Masks,

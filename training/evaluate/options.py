@@ -6,22 +6,22 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
 
-from savos_model.config import ComposeConfig, StreamConfig, TracksConfig
-from savos_model.types import AmodalObject, Frame, Source
-from training.boxed import BoxedMask, box_around, by_id, look_at
-from training.data.fishbowl_released import open_fishbowl
-from training.evaluate.fishbowl import clips_to_score
-from training.evaluate.jobs import Tick, run_jobs
-from training.evaluate.metrics import PAPER, ObjectScore, iou, mean, score_frame, summarise
+from savos_model.config import StreamConfig
+from savos_model.types import AmodalObject, Source
+from training.boxed import BoxedMask, box_around, look_at
+from training.evaluate.benchmark import run_all
+from training.evaluate.fishbowl import Fishbowl
+from training.evaluate.metrics import PAPER, Masks, iou, mean, score_frame, summarise
 from training.evaluate.summary import paired_gain
 from training.evaluate.tables import options_table
-from training.online import Online, Setup
+from training.evaluate.video import Score, Scores, VideoResult, merged
+from training.online import Setup
 from training.results import keep_results
 
 BARE_OCCLUSION = 0.01  # an object with less hidden should stay as it is seen
@@ -37,82 +37,64 @@ OPTIONS: dict[str, dict[str, dict]] = {
 }
 
 
-@dataclass(frozen=True)
-class OptionJob:
-    """One clip to score with one row of OPTIONS."""
-
-    path: Path
-    ours: Setup
-    option: str
-
-
-class OptionScores(NamedTuple):
-    """Of one clip.
-
-    Attributes:
-        clip: its name.
-        scores: of all objects that are seen, their masks as published.
-        hidden: IoU of each wholly hidden object-frame by frames since it was last seen; 0.0 where
-            nothing was published.
-        strays: masks published for objects that are not in the picture.
-        model: what ran.
-    """
-
-    clip: str
-    scores: list[ObjectScore]
-    hidden: list[tuple[int, float]]
-    strays: int
-    model: dict
-
-
 def with_option(stream: StreamConfig, option: str) -> StreamConfig:
-    """The settings of a row of OPTIONS."""
-    changes = OPTIONS[option]
-    groups: dict[str, ComposeConfig | TracksConfig] = {
+    """Return the settings of a row of OPTIONS."""
+    groups = {
         name: dataclasses.replace(getattr(stream, name), **values)
-        for name, values in changes.items()
+        for name, values in OPTIONS[option].items()
     }
     return dataclasses.replace(stream, **groups)
 
 
-def score_option(job: OptionJob, tick: Tick) -> OptionScores:
-    """Score one clip, forward, as published; tick(1) after each frame."""
-    clip = open_fishbowl(job.path)
-    ours = Online(dataclasses.replace(job.ours, stream=with_option(job.ours.stream, job.option)))
-    given = [clip.instances(i) + clip.untracked(i) for i in range(clip.num_frames)]
-    frames = (
-        Frame(clip.stamp_ns(i), image, given[i]) for i, image in enumerate(clip.frames())
-    )  # fmt: skip
-    seen_last: dict[str, int] = {}
-    scores, hidden, strays = [], [], 0
-    for index, objects in enumerate(ours.run(frames)):
-        visible, full = by_id(given[index]), by_id(clip.truth(index))
-        seen_last |= dict.fromkeys(visible, index)
-        shape = (clip.height, clip.width)
-        scores += score_frame(
-            objects, full, visible, shape, substitute=False, clip=clip.name, frame=index
-        )
-        coasted = {o.id: o for o in objects if o.source == Source.COASTED}
-        hidden += [
-            (index - seen_last[name], overlap(coasted.get(name), truth))
-            for name, truth in full.items()
-            if name not in visible and name in seen_last and truth.mask.sum() > PAPER.min_full_px
-        ]
-        strays += len(coasted.keys() - full.keys())
-        tick(1)
-    return OptionScores(clip.name, scores, hidden, strays, ours.model)
+@dataclass(frozen=True)
+class Published(Fishbowl):
+    """Clips of a folder, all objects scored as published.
+
+    Scores: "published" of all objects that are seen; "hidden" of each wholly hidden object-frame:
+    frames since it was last seen, and its IoU, 0.0 where nothing was published; "strays", one for
+    each mask published for an object that is not in the image.
+    """
+
+    def score(
+        self,
+        clip: str,
+        shape: tuple[int, int],
+        visible: Sequence[Masks],
+        full: Sequence[Masks],
+        *_: Sequence,
+    ) -> Score:
+        """Return what scores the frames of a clip, asked in their order."""
+        seen_last: dict[str, int] = {}
+
+        def score(index: int, objects: list[AmodalObject]) -> Scores:
+            seen, whole = visible[index], full[index]
+            seen_last.update(zip(seen, repeat(index)))
+            where = {"clip": clip, "frame": index}
+            coasted = {item.id: item for item in objects if item.source == Source.COASTED}
+            hidden = [
+                (index - seen_last[name], overlap(coasted.get(name), truth))
+                for name, truth in whole.items()
+                if name not in seen and name in seen_last and truth.mask.sum() > PAPER.min_full_px
+            ]
+            return {
+                "published": score_frame(objects, whole, seen, shape, substitute=False, **where),
+                "hidden": hidden,
+                "strays": list(coasted.keys() - whole.keys()),
+            }
+
+        return score
 
 
 def overlap(found: AmodalObject | None, truth: BoxedMask) -> float:
-    """IoU of a published mask, 0.0 of none."""
+    """Return the IoU of a published mask, 0.0 of none."""
     if found is None:
         return 0.0
     view = box_around([found.box, truth.box])
     return iou(look_at((found.box, found.mask >= 128), view), look_at(truth, view))
 
 
-def report_option(results: Sequence[OptionScores], base: Sequence[OptionScores], seed: int) -> dict:
-    """Figures of one row, its gains over the first.
+def report_option(results: Sequence[VideoResult], base: Sequence[VideoResult], seed: int) -> dict:
+    """Return the figures of one row, its gains over the first.
 
     Returns:
         full, occluded, false_completion: of objects 10 to 70 % hidden, masks as published, by the
@@ -120,23 +102,20 @@ def report_option(results: Sequence[OptionScores], base: Sequence[OptionScores],
         hidden: of wholly hidden object-frames n, the share answered and the mean IoU, unanswered
         ones as 0, by frames since last seen; strays.
     """
-    scores = [score for result in results for score in result.scores]
-    kept, before = (
-        [s for r in part for s in r.scores if PAPER.keeps(s)] for part in (results, base)
-    )
+    scores, first = (merged(item.scores["ours"] for item in part) for part in (results, base))
+    kept, before = (list(filter(PAPER.keeps, part["published"])) for part in (scores, first))
     totals = summarise(kept)
-    bare = [s.full for s in scores if s.occlusion < BARE_OCCLUSION]
     return {
         **{name: totals[name] for name in ("n", "full", "occluded", "false_completion")},
         "gain": paired_gain(before, kept, "full", seed),
-        "bare": mean(bare),
-        "hidden": hidden_report([item for result in results for item in result.hidden]),
-        "strays": sum(result.strays for result in results),
+        "bare": mean(s.full for s in scores["published"] if s.occlusion < BARE_OCCLUSION),
+        "hidden": hidden_report(scores["hidden"]),
+        "strays": len(scores["strays"]),
     }
 
 
 def hidden_report(hidden: Iterable[tuple[int, float]]) -> Mapping[str, dict]:
-    """Wholly hidden object-frames by frames since they were last seen."""
+    """Summarise wholly hidden object-frames by frames since they were last seen."""
     groups: dict[str, list[float]] = defaultdict(list)
     for gap, value in hidden:
         groups["1-5" if gap <= 5 else "6-20" if gap <= 20 else "21+"].append(value)
@@ -153,7 +132,7 @@ def hidden_report(hidden: Iterable[tuple[int, float]]) -> Mapping[str, dict]:
 def evaluate_options(
     data: Path,
     ours: Setup,
-    out: Path | None,
+    out: Path | None = None,
     *,
     processes: int = 1,
     seed: int = 0,
@@ -161,17 +140,16 @@ def evaluate_options(
 ) -> dict:
     """Score all clips of a folder with every row of OPTIONS; arguments as evaluate_lag."""
     console = console or Console()
-    paths = clips_to_score(data)
-    jobs = [OptionJob(path, ours, option) for option in OPTIONS for path in paths]
-    steps = sum(open_fishbowl(path).num_frames for path in paths) * len(OPTIONS)
-    results = run_jobs(score_option, jobs, processes, steps, "scoring", console)
-    parts = [results[i : i + len(paths)] for i in range(0, len(results), len(paths))]
+    setups = [
+        dataclasses.replace(ours, stream=with_option(ours.stream, option)) for option in OPTIONS
+    ]
+    results = run_all(Published(data), ("ours",), setups, processes, console)
     metrics = {
-        "data": {"set": "fishbowl", "clips": [path.name for path in paths]},
-        "model": results[0].model,
+        "data": {"set": Published.name, "clips": [result.name for result in results[0]]},
+        "model": results[0][0].model,
         "options": {
-            name: {"settings": OPTIONS[name], **report_option(part, parts[0], seed)}
-            for name, part in zip(OPTIONS, parts, strict=True)
+            name: {"settings": OPTIONS[name], **report_option(part, results[0], seed)}
+            for name, part in zip(OPTIONS, results, strict=True)
         },
     }
     options_table(metrics["options"], console)

@@ -1,20 +1,16 @@
-"""Scores methods on rendered clips: by the paper's and by the open protocol, kinds apart."""
+"""Rendered clips in the layout of FISHBOWL, streets and table-tops apart and together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 from rich.console import Console
 
-from training.data.fishbowl_released import open_fishbowl
-from training.evaluate.fishbowl import ClipJob, clips_to_score, evaluate_clip, protocol, report
-from training.evaluate.jobs import run_jobs
-from training.evaluate.methods import describe_methods
-from training.evaluate.tables import fishbowl_tables, open_table
-from training.evaluate.video import VideoResult, check_methods, metrics_of
-from training.online import Setup
-from training.results import keep_results
+from training.evaluate.fishbowl import Fishbowl
+from training.evaluate.tables import open_table
+from training.evaluate.video import Scores
 
 
 def kind_of(clip: str) -> str:
@@ -22,51 +18,29 @@ def kind_of(clip: str) -> str:
     return clip.rpartition("_")[2]
 
 
-def evaluate_rendered(
-    data: Path,
-    methods: Sequence[str],
-    ours: Setup,
-    out: Path | None,
-    *,
-    processes: int = 1,
-    seed: int = 0,
-    console: Console | None = None,
-) -> dict:
-    """Score all clips of a folder, print the tables and write the results file.
+@dataclass(frozen=True)
+class Rendered(Fishbowl):
+    """Clips of a folder, named rendered_SEED_KIND."""
 
-    Args:
-        data: folder of clips in FISHBOWL's layout, named rendered_SEED_KIND.
-        methods: names as check_methods accepts them.
-        ours: how our method runs.
-        out: results file; None writes none.
-        processes: worker processes.
-        seed: of the bootstrap.
-        console: where tables and progress go; standard output when None.
+    name: ClassVar[str] = "rendered"
 
-    Returns:
-        The metrics, as evaluate_fishbowl gives them, and kinds: by kind data and methods.
+    def summarise(self, scores: Mapping[str, Scores], seed: int) -> dict:
+        """Return the report of each method, and the same by kind of clip."""
+        found = (s for part in scores.values() for some in part.values() for s in some)
+        kinds = {}
+        for kind in sorted({kind_of(score.clip) for score in found}):
+            chosen = {
+                name: {
+                    protocol: [score for score in some if kind_of(score.clip) == kind]
+                    for protocol, some in part.items()
+                }
+                for name, part in scores.items()
+            }
+            kinds[kind] = super().summarise(chosen, seed)
+        return {**super().summarise(scores, seed), "kinds": kinds}
 
-    Raises:
-        ValueError: no clips, or bad arguments.
-    """
-    console = console or Console()
-    names, files = check_methods(methods), describe_methods(methods)
-    paths = clips_to_score(data)
-    jobs = [ClipJob(path, names, ours) for path in paths]
-    steps = sum(open_fishbowl(path).num_frames for path in paths) * len(names)
-    results = run_jobs(evaluate_clip, jobs, processes, steps, "scoring", console)
-    rules = protocol(ours.mode, "", ())
-
-    def metrics_for(some: Sequence[VideoResult]) -> dict:
-        return metrics_of("rendered", rules, some, names, files, seed, report)
-
-    metrics = metrics_for(results)
-    metrics["kinds"] = {}
-    for kind in sorted({kind_of(result.name) for result in results}):
-        part = metrics_for([result for result in results if kind_of(result.name) == kind])
-        metrics["kinds"][kind] = {name: part[name] for name in ("data", "methods")}
-        open_table(part["methods"], console, kind)
-    fishbowl_tables(metrics, console)
-    open_table(metrics["methods"], console)
-    keep_results(out, metrics, seed, console)
-    return metrics
+    def show(self, metrics: dict, console: Console) -> None:
+        """Print the tables, those of the open protocol by kind too."""
+        for kind, part in metrics.get("kinds", {}).items():
+            open_table(part["methods"], console, kind)
+        super().show(metrics, console)

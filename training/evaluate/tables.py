@@ -123,15 +123,15 @@ def chewing_gum_table(metrics: dict, console: Console) -> None:
     console.print(table)
 
 
-def adapt_table(metrics: dict, console: Console) -> None:
-    """Print the gain by adaptation, and how it went, of adapt_fishbowl's result."""
+def adapt_table(gains: dict, videos: dict, console: Console) -> None:
+    """Print the gains by adaptation, and the adaptation of each video."""
     table = columned("Adapted - base", "mean IoU", "gain", "95 %")
-    for field, row in metrics["gain"].items():
+    for field, row in gains.items():
         interval = "-" if row["ci95"] is None else "{:+.4f} to {:+.4f}".format(*row["ci95"])
         table.add_row(field, "-" if row["mean"] is None else f"{row['mean']:+.4f}", interval)
     console.print(table)
     table = columned("Adaptation", "clip", "iterations", "visible IoU")
-    for name, row in metrics["videos"].items():
+    for name, row in videos.items():
         values = row["visible_iou"] or [None]  # nothing was measured without any window
         ends = f"{number(values[0], 3)} to {number(values[-1], 3)}"
         table.add_row(_short(name), str(row["iterations"]), ends)

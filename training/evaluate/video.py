@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import cv2
 
-from savos_model.types import AmodalObject, Frame
+from savos_model.types import AmodalObject, Frame, Instance
 from training.baselines.convex_hull import convex_hull
 from training.baselines.flow_aggregation import ANY, HALF, DisPairFlow, aggregate
 from training.boxed import BoxedMask
+from training.data.store import ClipFrame
 from training.evaluate.jobs import Tick
-from training.evaluate.methods import HELP, Scene, from_files, label, masks_from_files, with_missing
+from training.evaluate.methods import HELP, Scene, from_files, masks_from_files
 from training.evaluate.metrics import Masks
 from training.online import Online, Setup
 
-METHODS = ("ours", "visible", "convex", "flow3", "flow5")
+METHODS = ("ours", "visible", "convex")
 FLOW_METHOD = re.compile(r"flow([1-9]|1[0-9])(?:_(forward|backward))?(_any)?")
-Scores = dict[str, list[Any]]  # by protocol
+FLOW_HELP = "flowK with K from 1 to 19, then _forward or _backward, then _any, as wished"
+Scores = Mapping[str, list[Any]]  # by protocol
 Score = Callable[[int, Masks | list[AmodalObject]], Scores]
 
 
@@ -36,61 +39,119 @@ class Video:
         frames: call that yields all frames; each method reads them for itself, none keeps them.
         visible: by frame, the visible masks by id.
         wanted: by frame, the ids to complete.
+        score: gives the scores of a frame, by its index, and its completed masks.
+        rows: call that yields the frames that weights may adapt to; None where there are none.
+        first: index of the first frame that is scored.
+        counts: what else is reported of the video.
     """
 
     name: str
     shape: tuple[int, int]
     numbers: Sequence[int]
     frames: Callable[[], Iterable[Frame]]
-    visible: Sequence[dict[str, BoxedMask]]
+    visible: Sequence[Masks]
     wanted: Sequence[set[str]]
+    score: Score
+    rows: Callable[[], Iterable[ClipFrame]] | None = None
+    first: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class VideoResult:
-    """Scores of one video by method and protocol, and what our method ran on (empty without it).
+    """Scores of one video.
 
-    `missing` counts by method the scored objects without a result, which kept their visible mask.
+    Attributes:
+        name, frames: of the video.
+        scores: by method and protocol.
+        model: what our method ran on; empty without it.
+        missing: by method, the scored objects without a result, which kept their visible mask.
+        counts: those of the video, and its frames, frames_with_masks and objects, and how many
+            frames and objects our method answered.
+        births: first frame of every id.
     """
 
     name: str
     frames: int
     scores: dict[str, Scores]
-    model: dict[str, str]
-    missing: dict[str, int]
+    model: dict[str, Any]
+    missing: Counter[str]
+    counts: Counter[str]
+    births: dict[str, int]
 
 
-def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
+def check_methods(methods: Sequence[str], flow: bool = True) -> tuple[str, ...]:
     """Refuse unknown or repeated methods.
 
+    Args:
+        methods: names.
+        flow: whether those that follow optical flow are allowed.
+
     Raises:
-        ValueError: names the method and the possible ones.
+        ValueError: names the methods and the possible ones.
     """
-    for name in methods:
-        known = name in ("ours", "visible", "convex") or from_files(name)
-        if not known and not FLOW_METHOD.fullmatch(name):
-            raise ValueError(
-                f"methods must be of {', '.join(METHODS)}, or flowK with K from 1 to 19, then "
-                f"_forward or _backward, then _any, as wished; or {HELP}; got {name!r}"
-            )
-    if len(set(methods)) != len(methods) or not methods:
-        raise ValueError(f"methods must be named once each, got {','.join(methods) or 'none'}")
+    unknown = [
+        name
+        for name in methods
+        if name not in METHODS
+        and not from_files(name)
+        and not (flow and FLOW_METHOD.fullmatch(name))
+    ]
+    if unknown or len(set(methods)) != len(methods) or not methods:
+        possible = ", ".join([*METHODS, *([FLOW_HELP] if flow else []), HELP])
+        raise ValueError(
+            f"methods must be of {possible}, once each; got {','.join(methods) or 'none'}"
+        )
     return tuple(methods)
 
 
-def evaluate_video(
-    video: Video, methods: Sequence[str], ours: Setup, score: Score, tick: Tick
-) -> VideoResult:
-    """Score every frame with every method.
+def births(visible: Iterable[Masks]) -> dict[str, int]:
+    """Return the first frame of every id."""
+    first: dict[str, int] = {}
+    for index, masks in enumerate(visible):
+        for name in masks:
+            first.setdefault(name, index)
+    return first
+
+
+def stream_frames(
+    frames: Iterable[ClipFrame],
+    stamps: Iterable[int],
+    given: Callable[[ClipFrame], list[Instance]] = attrgetter("instances"),
+) -> Iterator[Frame]:
+    """Yield frames as the stream takes them, each with the flow into it, where there is flow.
 
     Args:
-        video: what they run over.
+        frames: with the flow to the next and to the previous frame.
+        stamps: time of each [ns].
+        given: gives the masks of a frame.
+    """
+    ahead = None
+    for stamp, frame in zip(stamps, frames, strict=True):
+        yield Frame(stamp, frame.image, given(frame), flow=ahead, flow_back=frame.flow_back)
+        ahead = frame.flow
+
+
+def score_videos(
+    videos: Iterable[Video], methods: Sequence[str], ours: Setup, tick: Tick
+) -> list[VideoResult]:
+    """Score every frame of some videos with every method.
+
+    Args:
+        videos: what they run over.
         methods: names as check_methods accepts them.
         ours: how our method runs.
-        score: gives the scores of a frame, by its place in the video, and its completed masks.
         tick: called with 1 after each frame of each method.
     """
+    online = Online(ours) if "ours" in methods else None
+    return [_score_video(video, methods, online, tick) for video in videos]
+
+
+def _score_video(
+    video: Video, methods: Sequence[str], online: Online | None, tick: Tick
+) -> VideoResult:
     missing: Counter[str] = Counter()
+    wanted = [ids if i >= video.first else set() for i, ids in enumerate(video.wanted)]
     scene = Scene(
         video.name,
         lambda: (
@@ -98,83 +159,68 @@ def evaluate_video(
             for number, frame in zip(video.numbers, video.frames(), strict=True)
         ),
     )
-    rules = Rules(video)
-    steps = {
-        name: masks_from_files(name, scene, missing, video.wanted)
+    rules = Rules(video, wanted)
+    steps: dict[str, Iterator] = {
+        name: masks_from_files(name, scene, missing, wanted)
         if from_files(name)
         else rules.masks(name)
         for name in methods
         if name != "ours"
     }
-    model: dict[str, str] = {}
-    if "ours" in methods:
-        online = Online(ours)
-        model = online.model
+    if online:
         steps["ours"] = online.run(video.frames())
-    scores: dict[str, Scores] = {name: defaultdict(list) for name in methods}
+    scores: dict[str, dict[str, list]] = {name: defaultdict(list) for name in methods}
+    counts = Counter(video.counts)
     # Frame by frame over all methods, so that they share the optical flow of the frames around.
     for index in range(len(video.numbers)):
         for name in methods:
-            for protocol, found in score(index, next(steps[name])).items():
-                scores[name][protocol] += found
+            masks = next(steps[name])
+            if index >= video.first:
+                for protocol, found in video.score(index, masks).items():
+                    scores[name][protocol] += found
+            if name == "ours":
+                _count(masks, video.visible[index], counts)
             tick(1)
+    counts["frames"] = len(video.numbers)
+    counts["frames_with_masks"] = sum(map(bool, video.visible))
+    counts["objects"] = sum(map(len, video.visible))
     plain = {name: dict(found) for name, found in scores.items()}
-    return VideoResult(video.name, len(video.numbers), plain, model, missing)
+    model = online.model if online else {}
+    born = births(video.visible)
+    return VideoResult(video.name, len(video.numbers), plain, model, missing, counts, born)
+
+
+def _count(objects: Sequence[AmodalObject], given: Masks, counts: Counter[str]) -> None:
+    answered = given.keys() & {item.id for item in objects}
+    counts["objects_answered"] += len(answered)
+    counts["frames_answered"] += bool(given) and len(answered) == len(given)
 
 
 def merged(results: Iterable[Scores]) -> Scores:
-    """Return the scores of all videos by protocol."""
-    together: Scores = defaultdict(list)
+    """Return the scores of several videos together, by protocol."""
+    together: dict[str, list] = defaultdict(list)
     for scores in results:
         for protocol, found in scores.items():
             together[protocol] += found
     return together
 
 
-def about(name: str, results: Sequence[VideoResult]) -> dict:
-    """What was scored of a set, for result files."""
-    frames = sum(result.frames for result in results)
-    return {"set": name, "clips": [result.name for result in results], "frames": frames}
-
-
-def metrics_of(
-    name: str,
-    rules: dict,
-    results: Sequence[VideoResult],
-    methods: Sequence[str],
-    files: dict,
-    seed: int,
-    report: Callable[[Scores, int], dict],
-) -> dict:
-    """The metrics of the scored videos of a set: protocol, data, model, files, methods."""
-    return {
-        "protocol": rules,
-        "data": about(name, results),
-        "model": results[0].model,
-        "files": with_missing(files, methods, [result.missing for result in results]),
-        "methods": {
-            label(method): report(merged(result.scores[method] for result in results), seed)
-            for method in methods
-        },
-    }
-
-
 class Rules:
     """Masks by rules that need no learning, for the wanted objects of each frame."""
 
-    def __init__(self, video: Video) -> None:
-        self._video = video
+    def __init__(self, video: Video, wanted: Sequence[set[str]]) -> None:
+        self._video, self._wanted = video, wanted
         self._flow = DisPairFlow(
             cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY) for frame in video.frames()
         )
         self._tracks = {
             name: {i: masks[name] for i, masks in enumerate(video.visible) if name in masks}
-            for name in set().union(*video.wanted)
+            for name in set().union(*wanted)
         }
 
     def masks(self, method: str) -> Iterator[dict[str, BoxedMask]]:
-        """Masks by one method, a dictionary per frame."""
-        for index, names in enumerate(self._video.wanted):
+        """Yield the masks by one method, a dictionary per frame."""
+        for index, names in enumerate(self._wanted):
             yield {name: self._mask(method, name, index) for name in names}
 
     def _mask(self, method: str, name: str, index: int) -> BoxedMask:

@@ -7,10 +7,12 @@ from typer.testing import CliRunner
 
 from savos_model.types import AmodalObject, Box, Source
 from savos_ros.cli import app
-from training.data.chewing_gum import ChewingGumConfig, GeneratedVideos, Video, videos
+from training.data.chewing_gum import ChewingGumConfig, Video, videos
 from training.data.chewing_gum_npz import write_npz
-from training.evaluate import chewing_gum as evaluate_chewing_gum
-from training.evaluate.chewing_gum import evaluate_chewing_gum as evaluate
+from training.evaluate import chewing_gum, video
+from training.evaluate.benchmark import evaluate
+from training.evaluate.chewing_gum import ChewingGum, opened
+from training.evaluate.video import score_videos, stream_frames
 from training.online import Setup
 from training.results import read_results
 
@@ -42,11 +44,10 @@ def made(tmp_path):
 
 
 def test_protocol_end_to_end(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate_chewing_gum, "Online", lambda setup: TruthfulOnline(made))
+    monkeypatch.setattr(video, "Online", lambda setup: TruthfulOnline(made))
     out = tmp_path / "out.json"
-    metrics = evaluate(
-        tmp_path / "gum.npz", ["ours", "visible", "convex"], Setup(), out, console=QUIET
-    )
+    methods = ["ours", "visible", "convex"]
+    metrics = evaluate(ChewingGum(tmp_path / "gum.npz"), methods, Setup(), out, console=QUIET)
     assert read_results(out)["metrics"] == metrics
     assert metrics["data"] == {
         "set": "chewing_gum", "source": "gum.npz", "videos": 3, "frames": 120
@@ -66,14 +67,12 @@ def test_protocol_end_to_end(made, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_generated_videos_in_shards_give_the_same_numbers(monkeypatch):
-    monkeypatch.setattr(evaluate_chewing_gum, "BLOCK", 2)
+    monkeypatch.setattr(chewing_gum, "BLOCK", 2)
+    some = ChewingGum(videos=3, video_seed=11)
     one, two = (
-        evaluate(
-            None, ["convex"], Setup(), None,
-            count=3, video_seed=11, processes=processes, console=QUIET,
-        )
+        evaluate(some, ["convex"], Setup(), processes=processes, console=QUIET)
         for processes in (1, 2)
-    )  # fmt: skip
+    )
     assert one == two
     assert one["data"] == {
         "set": "chewing_gum", "source": "generated", "video_seed": 11, "videos": 3, "frames": 120
@@ -87,18 +86,13 @@ def test_frames_that_show_the_whole_lower_object_do_not_count():
     full[3:, 1, 16:18, 5:15] = True
     visible = full.copy()
     visible[:, 0] &= ~full[:, 1]
-    video = Video("a", np.zeros((5, 20, 20, 3), np.uint8), full, visible, np.array([0, 1]))
-
-    class One(GeneratedVideos):
-        def read(self, start=0, stop=None):
-            return iter([video])
-
-    job = evaluate_chewing_gum.BlockJob(One(None, 1), 0, 1, ("visible",), None)
-    result = evaluate_chewing_gum.evaluate_block(job, lambda count: None)
-    assert [(s.frame, s.id, s.full) for s in result.lower["visible"]] == [
+    made = Video("a", np.zeros((5, 20, 20, 3), np.uint8), full, visible, np.array([0, 1]))
+    (result,) = score_videos([opened(made)], ("visible",), Setup(), lambda count: None)
+    scores = result.scores["visible"]
+    assert [(s.frame, s.id, s.full) for s in scores["lower_object"]] == [
         (1, "0", pytest.approx(0.5)), (2, "0", pytest.approx(0.5))
     ]  # fmt: skip
-    assert len(result.everything["visible"]) == 6
+    assert len(scores["all_objects"]) == 6
 
 
 @pytest.mark.slow
@@ -107,7 +101,7 @@ def test_convex_hull_anchor():
 
     The paper has 0.9264 / 0.3182 for all objects of a frame.
     """
-    metrics = evaluate(None, ["convex"], Setup(), None, count=40, console=QUIET)
+    metrics = evaluate(ChewingGum(videos=40), ["convex"], Setup(), console=QUIET)
     groups = metrics["methods"]["convex"]
     assert 0.83 < groups["lower_object"]["full"] < 0.89
     assert 0.36 < groups["lower_object"]["occluded"] < 0.50
@@ -116,9 +110,9 @@ def test_convex_hull_anchor():
 
 
 def test_exact_flow_reaches_the_stream_both_ways():
-    video = next(videos(ChewingGumConfig(seed=2), count=1))
-    frames = list(video.clip_frames())
-    shown = list(evaluate_chewing_gum.stream_frames(frames))
+    made = next(videos(ChewingGumConfig(seed=2), count=1))
+    frames = list(made.clip_frames())
+    shown = list(stream_frames(frames, range(len(frames))))
     assert shown[0].flow is None
     for before, frame, given in zip(frames, frames[1:], shown[1:], strict=False):
         assert given.flow is before.flow and given.flow_back is frame.flow_back

@@ -12,14 +12,10 @@ from savos_ros.cli import app
 from tests.tiny_weights import save_random
 from training.data.kins_drives import annotated_drives, truth_source
 from training.data.kins_video_car import TruthSource
-from training.evaluate import video as evaluate_video
-from training.evaluate.kins import (
-    DriveJob,
-    evaluate_drive,
-    evaluate_kins,
-    given,
-    stream_frames,
-)
+from training.evaluate import video
+from training.evaluate.benchmark import evaluate
+from training.evaluate.kins import Kins, given
+from training.evaluate.video import score_videos
 from training.online import Setup
 from training.results import read_results
 
@@ -54,7 +50,7 @@ def all_are_cars(parts):
 
 
 def scored(parts, *methods, **more):
-    return evaluate_kins(found(parts), methods, Setup(), None, console=QUIET, **more)
+    return evaluate(Kins(**parts), methods, Setup(), console=QUIET, **more)
 
 
 def test_scores_of_a_car_behind_an_untracked_pedestrian_by_hand(parts):
@@ -143,7 +139,7 @@ def test_our_method_and_processes_in_both_layouts(parts, tmp_path, monkeypatch, 
             "mapping": parts["mapping"],
         }
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate_video, "Online", Truthful)
+        patch.setattr(video, "Online", Truthful)
         metrics = scored(parts, "ours", "flow3")
     assert metrics["model"] == {"weights": "truth"}
     clean = metrics["methods"]["ours"]["clean"]
@@ -155,7 +151,8 @@ def test_our_method_and_processes_in_both_layouts(parts, tmp_path, monkeypatch, 
 
 def test_frames_keep_the_trackers_ids_and_the_frame_numbers(parts):
     (drive,) = found(parts)
-    frames = list(stream_frames(drive))
+    (opened,) = Kins().open(drive)
+    frames = list(opened.frames())
     assert [item.id for item in frames[0].instances] == ["1", "untracked/2/7"]
     assert np.diff([frame.stamp_ns for frame in frames]).tolist() == [100_000_000] * 5
     image = parts["raw"] / tiny_kins.DATE / tiny_kins.DRIVE / "image_02" / "data"
@@ -163,8 +160,8 @@ def test_frames_keep_the_trackers_ids_and_the_frame_numbers(parts):
     (drive,) = found(parts)
     assert drive.numbers == (0, 1, 3, 4, 5)
     assert [item.id for item in given(list(drive.frames())[3])] == ["1", "untracked/2/7"]
-    job = DriveJob(drive, ("visible",), Setup())
-    scores = evaluate_drive(job, lambda _: None).scores["visible"]["clean"]
+    (result,) = score_videos(Kins().open(drive), ("visible",), Setup(), lambda _: None)
+    scores = result.scores["visible"]["clean"]
     assert [(score.frame, score.id) for score in scores] == [(1, "1"), (4, "1")]
 
 

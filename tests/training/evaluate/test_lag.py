@@ -1,16 +1,18 @@
 import dataclasses
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from tiny_clip import write_clip
 
 from savos_model.config import BackendConfig
-from savos_model.types import Box, Instance
 from tests.tiny_weights import save_random
-from tests.training.evaluate.test_evaluate import write_clip
-from training.evaluate.lag import LagResult, age_name, births, compare_modes, evaluate_lag
+from training.evaluate.fishbowl import Fishbowl
+from training.evaluate.lag import age_name, compare_modes, evaluate_lag
 from training.evaluate.metrics import ObjectScore
+from training.evaluate.video import VideoResult
 from training.online import Setup
 
 
@@ -20,16 +22,17 @@ def score(frame, name, occluded):
     )
 
 
-def test_births_are_first_frames():
-    one, two = (Instance(name, Box(0, 0, 1, 1), None) for name in "pq")
-    assert births([[one], [], [one, two]]) == {"p": 0, "q": 2}
+def lag_result(clip, scores):
+    return VideoResult(clip, 40, {"ours": {"paper": scores}}, {}, Counter(), Counter(), {"p": 0})
 
 
 def test_gains_are_paired_and_split_by_age():
-    first = LagResult("a", [score(1, "p", 0.2), score(30, "p", 0.6)], {"p": 0}, {})
-    lag = LagResult("a", [score(1, "p", 0.3), score(30, "p", 0.6)], {"p": 0}, {})
-    last = LagResult("a", [score(1, "p", 0.4), score(30, "p", 0.6)], {"p": 0}, {})
-    report = compare_modes([first, lag, last], ["forward", "lag:2", "bidirectional"], 0)
+    early = {"forward": 0.2, "lag:2": 0.3, "bidirectional": 0.4}
+    results = {
+        mode: [lag_result("a", [score(1, "p", value), score(30, "p", 0.6)])]
+        for mode, value in early.items()
+    }
+    report = compare_modes(results, 0)
     assert report["lag:2"]["gain"]["occluded"]["mean"] == pytest.approx(0.05)
     assert report["lag:2"]["share_of_gain"] is None  # one clip has no interval
     by_age = report["bidirectional"]["by_age"]
@@ -48,12 +51,14 @@ def test_a_share_is_told_of_a_proven_gain_alone(other, share):
         "lag:2": (0.3, (0.2 + other) / 2),
         "bidirectional": (0.4, other),
     }
-    results = [
-        LagResult(clip, [dataclasses.replace(score(1, "p", value), clip=clip)], {"p": 0}, {})
-        for values in modes.values()
-        for clip, value in zip("ab", values, strict=True)
-    ]
-    report = compare_modes(results, list(modes), 0)
+    results = {
+        mode: [
+            lag_result(clip, [dataclasses.replace(score(1, "p", value), clip=clip)])
+            for clip, value in zip("ab", values, strict=True)
+        ]
+        for mode, values in modes.items()
+    }
+    report = compare_modes(results, 0)
     assert report["bidirectional"]["gain"]["occluded"]["mean"] > 0
     assert report["lag:2"]["share_of_gain"] == (share and pytest.approx(share))
     report["lag:2"]["share_of_gain"] = 0.5  # as files have it that were written before this rule
@@ -68,7 +73,9 @@ def test_every_mode_scores_the_same_objects(tmp_path):
     write_clip(clips, "first")
     ours = Setup(BackendConfig(weights=str(save_random(tmp_path / "w.safetensors"))))
     out = tmp_path / "lag.json"
-    evaluate_lag(clips, ours, out, modes=("forward", "lag:2"), console=Console(quiet=True))
+    evaluate_lag(
+        Fishbowl(clips), ours, out, modes=("forward", "lag:2"), console=Console(quiet=True)
+    )
     modes = json.loads(Path(out).read_text())["metrics"]["modes"]
     assert modes["forward"]["n"] == modes["lag:2"]["n"] > 0
     assert modes["forward"]["gain"]["full"] == {"mean": 0.0, "ci95": None}

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from training.boxed import from_image
-from training.evaluate.open import OPEN, OpenScore, births, open_ids, open_report, score_open
+from training.evaluate.open import OPEN, OpenScore, open_ids, open_report, score_open
+from training.evaluate.video import births
 
 SHAPE = (60, 80)
 

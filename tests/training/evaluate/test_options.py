@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 from rich.console import Console
+from tiny_clip import write_clip
 
 from savos_model.config import BackendConfig, StreamConfig
 from savos_model.types import AmodalObject, Box, Source
 from tests.tiny_weights import save_random
-from tests.training.evaluate.test_evaluate import write_clip
 from training.boxed import BoxedMask
 from training.evaluate.options import (
     OPTIONS,

@@ -6,7 +6,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from savos_ros.cli import app
-from training.evaluate.rendered import evaluate_rendered
+from training.evaluate.benchmark import evaluate
+from training.evaluate.rendered import Rendered
 from training.online import Setup
 from training.results import read_results
 
@@ -24,14 +25,13 @@ def clips(tmp_path, monkeypatch):
 
 def test_kinds_are_reported_apart_and_together(clips, tmp_path):
     console, out = Console(file=io.StringIO(), width=120), tmp_path / "out.json"
-    metrics = evaluate_rendered(clips, ["visible", "convex"], Setup(), out, console=console)
+    metrics = evaluate(Rendered(clips), ["visible", "convex"], Setup(), out, console=console)
     assert read_results(out)["metrics"] == metrics
     assert metrics["data"]["set"] == "rendered" and metrics["data"]["frames"] == 18
     kinds = metrics["kinds"]
-    assert {kind: len(part["data"]["clips"]) for kind, part in kinds.items()} == {
-        "street": 1,
-        "table": 2,
-    }
+    assert {k: len(part["methods"]["visible"]["clips"]) for k, part in kinds.items()} == {
+        "street": 1, "table": 2,
+    }  # fmt: skip
     for name in ("visible", "convex"):
         together = metrics["methods"][name]
         apart = [kinds[kind]["methods"][name] for kind in ("street", "table")]

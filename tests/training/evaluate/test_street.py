@@ -2,17 +2,16 @@ import pytest
 from rich.console import Console
 
 from savos_model.settings import SettingError
-from training.evaluate.street import StreetScenes, evaluate_street
+from training.evaluate.benchmark import evaluate
+from training.evaluate.street import Street
 from training.online import Setup
 from training.results import read_results
 
 
 @pytest.mark.slow
 def test_scenes_are_scored_by_the_protocol_and_differ_by_seed(tmp_path):
-    scenes = StreetScenes(scenes=2, frames=12)
-    found = evaluate_street(
-        scenes, ("visible", "convex"), Setup(), tmp_path / "out.json", console=Console(quiet=True)
-    )
+    scenes, out = Street(scenes=2, frames=12), tmp_path / "out.json"
+    found = evaluate(scenes, ("visible", "convex"), Setup(), out, console=Console(quiet=True))
     assert found == read_results(tmp_path / "out.json")["metrics"]
     assert found["data"]["clips"] == ["street_1000", "street_1001"]
     assert found["data"]["frames"] == 24
@@ -28,4 +27,4 @@ def test_scenes_are_scored_by_the_protocol_and_differ_by_seed(tmp_path):
 
 def test_bad_scenes_are_refused():
     with pytest.raises(SettingError, match="scenes must"):
-        StreetScenes(scenes=0)
+        Street(scenes=0)

@@ -1,0 +1,28 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from training.evaluate.jobs import run_jobs
+
+QUIET = Console(file=io.StringIO())
+
+
+def double(job, tick):
+    tick(1)
+    if job < 0:
+        raise ValueError("negative job")
+    return 2 * job
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.slow
+def test_jobs_keep_their_order_and_errors_come_through(processes):
+    assert run_jobs(double, [3, 1, 2], processes, 3, "x", QUIET) == [6, 2, 4]
+    with pytest.raises(ValueError, match="negative job"):
+        run_jobs(double, [3, -1], processes, 2, "x", QUIET)
+
+
+def test_no_processes_are_refused():
+    with pytest.raises(ValueError, match="processes must be at least 1"):
+        run_jobs(double, [1], 0, 1, "x", QUIET)

@@ -1,0 +1,160 @@
+"""The one way of scoring methods on a data set; each data set is a Benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rich.console import Console
+
+from training.evaluate.jobs import Tick, run_jobs
+from training.evaluate.methods import describe_methods, label, with_missing
+from training.evaluate.video import (
+    Scores,
+    Video,
+    VideoResult,
+    check_methods,
+    merged,
+    score_videos,
+)
+from training.online import Setup
+from training.results import keep_results
+
+
+class Benchmark:
+    """A data set that methods are scored on: a frozen, picklable dataclass of its options.
+
+    Attributes:
+        name: of the data set in result files.
+        flow: whether methods that follow optical flow can be scored.
+        half: whether the second half of each video alone is scored; see training.adapt.scored.
+        compared: name that our method has beside the adapted weights, and what is scored with it.
+        licence: that adapted weights fall under; "" for that of the weights themselves.
+        courses: key of result files under which adaptations are described.
+    """
+
+    name: ClassVar[str]
+    flow: ClassVar[bool] = True
+    half: bool = False
+    compared: ClassVar[Mapping[str, str]] = {"ours": "base"}
+    licence: ClassVar[str] = ""
+    courses: ClassVar[str] = "videos"
+
+    def check(self, ours: Setup) -> None:
+        """Refuse a setup that does not fit the data.
+
+        Raises:
+            ValueError: says what does not fit.
+        """
+
+    def entries(self) -> Sequence[tuple[Any, int]]:
+        """List what is scored: picklable keys for `open`, and frames of each.
+
+        Raises:
+            ValueError: nothing is there, or it is damaged.
+        """
+        raise NotImplementedError
+
+    def open(self, key: Any) -> Iterable[Video]:
+        """Open the videos of a key."""
+        raise NotImplementedError
+
+    def about(self, ours: Setup, results: Sequence[VideoResult]) -> dict:
+        """Return protocol and data, for result files."""
+        return {"data": data_of(self.name, results)}
+
+    def summarise(self, scores: Mapping[str, Scores], seed: int) -> dict:
+        """Return what is reported of the scores of all videos by method."""
+        raise NotImplementedError
+
+    def gain(self, before: Scores, after: Scores, seed: int) -> dict:
+        """Return gains by name, each mean and ci95, of scores of the same frames."""
+        raise NotImplementedError
+
+    def show(self, metrics: dict, console: Console) -> None:
+        """Print what `about` and `summarise` returned."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Job:
+    """Some videos to score, by which methods, and how ours runs."""
+
+    benchmark: Benchmark
+    key: Any
+    methods: tuple[str, ...]
+    ours: Setup
+
+
+def run(job: Job, tick: Tick) -> list[VideoResult]:
+    """Score the videos of a job; tick(1) after each frame of each method."""
+    return score_videos(job.benchmark.open(job.key), job.methods, job.ours, tick)
+
+
+def run_all(
+    benchmark: Benchmark,
+    methods: Sequence[str],
+    setups: Sequence[Setup],
+    processes: int,
+    console: Console,
+) -> list[list[VideoResult]]:
+    """Score all videos with each setup; the results are in the order of `setups`."""
+    entries = benchmark.entries()
+    jobs = [Job(benchmark, key, tuple(methods), ours) for ours in setups for key, _ in entries]
+    steps = sum(frames for _, frames in entries) * len(methods) * len(setups)
+    done = run_jobs(run, jobs, processes, steps, "scoring", console)
+    parts = (done[i : i + len(entries)] for i in range(0, len(done), len(entries)))
+    return [list(chain.from_iterable(part)) for part in parts]
+
+
+def evaluate(
+    benchmark: Benchmark,
+    methods: Sequence[str],
+    ours: Setup,
+    out: Path | None = None,
+    *,
+    processes: int = 1,
+    seed: int = 0,
+    console: Console | None = None,
+) -> dict:
+    """Score methods on a data set, print the tables and write the results file.
+
+    Args:
+        benchmark: the data set.
+        methods: names as check_methods accepts them.
+        ours: how our method runs.
+        out: results file; None writes none.
+        processes: worker processes.
+        seed: of the bootstrap.
+        console: where tables and progress go; standard output when None.
+
+    Returns:
+        The metrics: what the benchmark says about itself, model, files (of methods read from
+        files), and what it makes of the scores.
+
+    Raises:
+        ValueError: bad arguments, or files that are missing or broken.
+    """
+    console = console or Console()
+    names, files = check_methods(methods, benchmark.flow), describe_methods(methods)
+    benchmark.check(ours)
+    (results,) = run_all(benchmark, names, [ours], processes, console)
+    scores = {label(name): merged(result.scores[name] for result in results) for name in names}
+    metrics = {
+        **benchmark.about(ours, results),
+        "model": results[0].model,
+        "files": with_missing(files, names, [result.missing for result in results]),
+        **benchmark.summarise(scores, seed),
+    }
+    benchmark.show(metrics, console)
+    keep_results(out, metrics, seed, console)
+    return metrics
+
+
+def data_of(name: str, results: Sequence[VideoResult]) -> dict:
+    """Return what was scored of a set, for result files."""
+    frames = sum(result.frames for result in results)
+    return {"set": name, "clips": [result.name for result in results], "frames": frames}
