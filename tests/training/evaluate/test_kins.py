@@ -214,7 +214,7 @@ def test_command_adapts(parts, tmp_path):
     assert "CC BY-NC-SA" in kept.info["licence"]
 
 
-@pytest.mark.parametrize("command", ["evaluate", "adapt"])
+@pytest.mark.parametrize("command", ["evaluate", pytest.param("adapt", marks=pytest.mark.torch)])
 @pytest.mark.parametrize(
     ("gone", "message"),
     [

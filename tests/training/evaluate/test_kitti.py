@@ -106,7 +106,7 @@ def test_kitti_boxes_end_to_end(tmp_path, monkeypatch):
     assert metrics["answered"]["unlabelled"] == len(tiny_kitti.FRAMES)
 
 
-@pytest.mark.parametrize("command", ["evaluate", "adapt"])
+@pytest.mark.parametrize("command", ["evaluate", pytest.param("adapt", marks=pytest.mark.torch)])
 def test_kitti_without_labels_is_refused_instead_of_an_empty_table(tmp_path, command):
     root = tiny_kitti.write_tracking(tmp_path)
     (root / "training" / "label_02" / f"{tiny_kitti.SEQUENCE}.txt").unlink()
