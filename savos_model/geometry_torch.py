@@ -28,8 +28,19 @@ def normalise(points: Tensor, boxes: Tensor) -> Tensor:
 
 def resample(values: Tensor, source: Tensor, target: Tensor, patch: tuple[int, int]) -> Tensor:
     """Values [N, C, H, W] filling boxes `source` [N, 4], seen in `target`: [N, C, h, w]; else 0."""
-    grid = normalise(patch_centres(target, patch), source)
-    return F.grid_sample(values, grid, align_corners=False)
+    return F.grid_sample(values, box_grid(source, target, patch), align_corners=False)
+
+
+def box_grid(source: Tensor, target: Tensor, patch: tuple[int, int]) -> Tensor:
+    """Pixel centres of boxes `target` [N, 4] in [-1, 1] of boxes `source` [N, 4]: [N, h, w, 2]."""
+    lines = []
+    for axis, count in ((0, patch[1]), (1, patch[0])):
+        low, high = (target[:, i, None] for i in (axis, axis + 2))
+        corner, end = (source[:, i, None] for i in (axis, axis + 2))
+        share = (torch.arange(count, device=target.device) + 0.5) / count
+        lines.append(2 * (low + (high - low) * share - corner) / (end - corner) - 1)
+    x, y = lines
+    return torch.stack(torch.broadcast_tensors(x[:, None], y[:, :, None]), -1)
 
 
 def warp_patch(values: Tensor, motion: Tensor, source: Tensor, target: Tensor) -> Tensor:

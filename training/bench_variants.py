@@ -21,7 +21,8 @@ from savos_model.losses import LossConfig, Targets, total_loss
 from savos_model.network import SavosNet
 from savos_model.official import OFFICIAL_MODEL
 from savos_model.settings import check_settings, setting
-from training.augment import AugmentConfig, make_input
+from training.augment import make_input
+from training.augment_config import AugmentConfig
 from training.averages import average_into
 from training.checkpoint import Learner
 from training.config import RunConfig, TrainConfig

@@ -15,7 +15,7 @@ import yaml
 from savos_model.config import ModelConfig
 from savos_model.losses import LossConfig
 from savos_model.settings import SettingError, check_settings, setting
-from training.augment import AugmentConfig
+from training.augment_config import AugmentConfig
 from training.constraints import PARTS
 
 

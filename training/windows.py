@@ -19,7 +19,7 @@ from training.data.store import Clip, open_store
 
 Made = TypeVar("Made")
 AHEAD = 3  # batches that wait for the network, besides those being made
-SHARES = ("rgb", "visible", "others", "scenery")  # stored as bytes, 0..255 for 0..1
+BYTES = ("rgb", "visible", "others", "scenery")  # stay as stored, 0..255 for 0..1
 
 
 class Place(NamedTuple):
@@ -84,8 +84,8 @@ def gather(
             stored = arrays.get(swapped.get(name, name) if back else name)
             values = np.zeros_like(arrays["visible"][rows]) if stored is None else stored[rows]
             parts.append(np.asarray(values[::-1] if back else values))
-    batch = {name: moved(np.stack(parts), device).float() for name, parts in fields.items()}
-    return Window(**{k: v / 255 if k in SHARES else v for k, v in batch.items()})
+    batch = {name: moved(np.stack(parts), device) for name, parts in fields.items()}
+    return Window(**{k: v if k in BYTES else v.float() for k, v in batch.items()})
 
 
 def moved(values: np.ndarray, device: torch.device | str) -> Tensor:

@@ -8,7 +8,8 @@ torch = pytest.importorskip("torch")
 
 from savos_model.config import ModelConfig
 from savos_model.settings import SettingError
-from training.augment import AugmentConfig, make_input
+from training.augment import make_input
+from training.augment_config import AugmentConfig
 from training.data.chewing_gum import ChewingGumConfig, draw_recipes, videos
 from training.data.chewing_gum_windows import GumConfig, GumWindows, render_windows
 from training.data.store import collect_rows

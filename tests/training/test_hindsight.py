@@ -6,12 +6,11 @@ torch = pytest.importorskip("torch")
 
 from savos_model.config import ModelConfig
 from savos_model.geometry_torch import resample
-from training.augment import AugmentConfig, make_input
+from training.augment import make_input
+from training.augment_config import plain
 from training.data.chewing_gum import ChewingGumConfig, draw_recipes
 from training.data.chewing_gum_windows import CANVAS, GumConfig, GumWindows, render_windows
 from training.hindsight import extent_so_far, with_hindsight
-
-PLAIN = dict(paste=0.0, memory=0.0, jitter=0.0, mask_noise=0.0, colour=0.0, no_colour=0.0)
 
 
 def passing(step=3, frames=5):
@@ -69,9 +68,7 @@ def test_a_whole_video_of_chewing_gum_tells_the_true_shape():
     """Each part of the lower polygon is seen in some frame; the targets never saw the truth."""
     model, recipes = ModelConfig(width=0.0625), draw_recipes(ChewingGumConfig(seed=2), 0, 2)
     window = render_windows(recipes, np.zeros(2, int), 40, np.zeros(2, int), model.patch)
-    targets = make_input(
-        window, model, AugmentConfig(**PLAIN, hindsight=True), torch.Generator().manual_seed(0)
-    )
+    targets = make_input(window, model, plain(hindsight=True), torch.Generator().manual_seed(0))
     whole = torch.zeros(2, 1, 33, 33)
     whole[:, 0, 8:25, 8:25] = torch.from_numpy(recipes.stencils[:, 0]).float()
     whole = whole[:, None].expand(-1, 40, -1, -1, -1).flatten(0, 1)
@@ -85,11 +82,9 @@ def test_a_whole_video_of_chewing_gum_tells_the_true_shape():
 def test_hindsight_is_an_option():
     window = GumWindows(GumConfig(length=12), (32, 64)).draw(2, np.random.default_rng(0))
     model = ModelConfig(width=0.0625)
-    plain, known = (
-        make_input(
-            window, model, AugmentConfig(**PLAIN, hindsight=on), torch.Generator().manual_seed(0)
-        )
+    without, known = (
+        make_input(window, model, plain(hindsight=on), torch.Generator().manual_seed(0))
         for on in (False, True)
     )
-    assert torch.equal(plain.patches, known.patches)
-    assert known.weight.mean() > plain.weight.mean()
+    assert torch.equal(without.patches, known.patches)
+    assert known.weight.mean() > without.weight.mean()

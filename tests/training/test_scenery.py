@@ -7,7 +7,8 @@ import torch
 
 from savos_model.config import ModelConfig
 from savos_model.types import Box, Instance
-from training.augment import AugmentConfig, Window, make_input
+from training.augment import Window, make_input
+from training.augment_config import plain
 from training.data.scenery import scenery_over
 from training.data.store import ClipFrame, open_clip, store_clip
 from training.prepare import fishbowl_frames, rendered_jobs, run_job, street_frames, strides_of
@@ -81,14 +82,14 @@ def test_windows_of_clips_with_and_without_scenery_mix(tmp_path):
     assert "scenery" not in clips[0].arrays
     window = gather(clips, [Place(0, 0), Place(1, 0)], 2, np.array([False, True]))
     assert window.scenery.shape == window.visible.shape
-    assert not window.scenery[0].any() and window.scenery[1].amax() == 1
+    assert not window.scenery[0].any() and window.scenery[1].amax() == 255
     assert gather(clips, [Place(0, 0)], 2, np.array([False])).scenery is None
 
 
 def test_scenery_has_no_weight_and_is_not_shown(tmp_path):
     clips = [clip(tmp_path / "with", True)]
     window = gather(clips, [Place(0, 0)] * 2, 2, np.array([False, False]))
-    config = AugmentConfig(paste=0.0, mask_noise=0.0, enlarge=2.0)
+    config = plain(enlarge=2.0)
 
     def targets(window: Window):
         return make_input(window, ModelConfig(), config, torch.Generator().manual_seed(0))

@@ -29,7 +29,8 @@ from savos_model.weights import Weights, WeightsError, load_weights, save_weight
 from tests.model.scenes import crossing
 from tests.planted import MODEL as PLANTED
 from tests.planted import planted_weights
-from training.augment import AugmentConfig, crop_boxes, make_input, median_motion, tight_boxes
+from training.augment import crop_boxes, make_input, median_motion, tight_boxes
+from training.augment_config import AugmentConfig, plain
 from training.config import DataConfig, MachineConfig, RunConfig, TrainConfig
 from training.constraints import constrain
 from training.data.store import ClipFrame, open_store, store_clip
@@ -58,11 +59,12 @@ def batch(store, seed=0, model=MODEL, **changes):
     places = list_places(clips, 4, 50)[:6]
     window = gather(clips, places, 4, np.zeros(len(places), bool))
     generator = torch.Generator().manual_seed(seed)
-    return window, make_input(window, model, AugmentConfig(**changes), generator)
+    config = plain(**changes) if changes else AugmentConfig()
+    return window, make_input(window, model, config, generator)
 
 
 def test_input_without_augmentation_is_the_stored_object(store):
-    window, targets = batch(store, paste=0.0, memory=0.0, jitter=0.0, mask_noise=0.0, no_colour=0.0)
+    window, targets = batch(store, paste=0.0)
     assert targets.patches.shape == (*window.visible.shape[:2], 6, 32, 64)
     seen = targets.patches[:, :, 3].clamp(min=0)
     assert (seen - targets.visible).abs().mean() < 0.02
@@ -72,19 +74,19 @@ def test_input_without_augmentation_is_the_stored_object(store):
 
 
 def test_pasted_occluder_hides_input_but_not_the_target(store):
-    _, plain = batch(store, paste=0.0, memory=1.0, jitter=0.0, mask_noise=0.0)
-    _, pasted = batch(store, paste=1.0, behind=0.0, memory=1.0, jitter=0.0, mask_noise=0.0)
+    _, bare = batch(store, memory=1.0)
+    _, pasted = batch(store, paste=1.0, memory=1.0)
     hidden = (pasted.visible > 0.5) & (pasted.patches[:, :, 3] < 0.5)
     assert (
         hidden.float().mean()
-        > 2 * ((plain.visible > 0.5) & (plain.patches[:, :, 3] < 0.5)).float().mean()
+        > 2 * ((bare.visible > 0.5) & (bare.patches[:, :, 3] < 0.5)).float().mean()
     )
     known = hidden & (pasted.weight > 2)
     assert known.any(), "hidden pixels must carry weight: they are what is learnt"
 
 
 def test_other_objects_are_marked_and_carry_no_weight(store):
-    _, targets = batch(store, paste=0.0, mask_noise=0.0)
+    _, targets = batch(store, paste=0.0)
     others = targets.patches[:, :, 3] < -0.9
     assert others.any()
     assert targets.weight[others].max() < 0.2

@@ -22,12 +22,13 @@ from savos_model.losses import (
 from savos_model.networks import Net, make_net
 from savos_model.settings import SettingError, check_settings, setting
 from savos_model.weights import Weights, WeightsError
-from training.augment import AugmentConfig, make_input
+from training.augment import make_input
+from training.augment_config import AugmentConfig, plain
 from training.averages import average_into
 from training.data.store import Clip, ClipFrame, collect_rows, stack_rows
 from training.windows import StoredWindows, gather, list_places
 
-PLAIN = AugmentConfig(paste=0.0, memory=0.0, jitter=0.0, mask_noise=0.0, colour=0.0, no_colour=0.0)
+PLAIN = plain()
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from savos_model.losses import PROBABILITY_EPS, estimates, predict
 from savos_model.networks import Net, make_net
 from savos_model.weights import Weights, load_weights, save_weights
 from training.adapt.adapt import learnt_with
-from training.augment import AugmentConfig, make_input
+from training.augment import make_input
+from training.augment_config import AugmentConfig
 from training.config import DataConfig
 from training.data.store import Clip
 from training.evaluate.metrics import PAPER

@@ -15,8 +15,17 @@ import torch
 
 from savos_model.instances import occupancy
 from savos_model.types import Instance
-from training.augment import AugmentConfig, Window, make_input
-from training.baselines.unet import BEHIND_WEIGHT, Batch, UNet, UNetConfig, network_input, unet_loss
+from training.augment import Window, make_input
+from training.augment_config import plain
+from training.baselines.unet import (
+    BEHIND_WEIGHT,
+    VARIED,
+    Batch,
+    UNet,
+    UNetConfig,
+    network_input,
+    unet_loss,
+)
 from training.data.store import Clip, ClipFrame, context_row, stack_rows
 from training.windows import StoredWindows, list_places
 
@@ -30,11 +39,11 @@ def deocclusion_batch(window: Window, config: UNetConfig, generator: torch.Gener
     The other objects of the frame are left out, as published: the pasted one alone is the eraser,
     which with AugmentConfig's weights gives exactly the published weighting.
     """
-    augment = AugmentConfig(
+    augment = plain(  # without a track there is no memory of the box either
+        **VARIED,
         paste=1.0,
         behind=ERASER_BEHIND,
         pasted_weight=BEHIND_WEIGHT,
-        memory=0.0,  # without a track there is no memory of the box either
         enlarge=config.enlarge,
     )
     alone = window._replace(others=torch.zeros_like(window.others))

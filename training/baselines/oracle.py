@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from savos_model.geometry_torch import resample
-from training.augment import AugmentConfig, Window, make_input
-from training.baselines.unet import BEHIND_WEIGHT, Batch, UNetConfig, network_input
+from training.augment import Window, make_input
+from training.augment_config import plain
+from training.baselines.unet import BEHIND_WEIGHT, VARIED, Batch, UNetConfig, network_input
 from training.data.store import Clip
 from training.windows import Place, gather
 
@@ -49,7 +50,7 @@ def known_places(clips: list[Clip], places: list[Place]) -> list[Place]:
 
 def oracle_batch(known: Known, config: UNetConfig, generator: torch.Generator) -> Batch:
     """Input as at inference, with noise, and truth; random by `generator` only."""
-    augment = AugmentConfig(paste=0.0, memory=0.0, enlarge=config.enlarge)
+    augment = plain(**VARIED, mask_noise=0.3, noise_px=1.0, enlarge=config.enlarge)
     made = make_input(known.window, config.model, augment, generator)
     inputs = network_input(made.patches[:, 0, :3], made.patches[:, 0, 3], "oracle")
     boxes = known.window.boxes[:, 0], made.boxes[:, 0]

@@ -19,6 +19,8 @@ from savos_model.weights import MAX_BYTES, WeightsError, save_tensors
 
 TASKS = ("deocclusion", "oracle")
 BEHIND_WEIGHT = 5.0  # of the loss inside the eraser or the others' masks; 1 elsewhere
+# How the baselines' windows are varied.
+VARIED = {"jitter": 0.1, "colour": 0.3, "no_colour": 0.15}
 INPUTS = 5  # colours, own visible mask, mask of the eraser or of all other objects
 
 

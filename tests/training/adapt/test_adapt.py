@@ -26,7 +26,7 @@ from training.adapt.adapt import (
     visible_clip,
     visible_iou,
 )
-from training.augment import AugmentConfig
+from training.augment_config import AugmentConfig
 from training.data.store import ClipFrame
 from training.online import described
 from training.results import read_results

@@ -19,7 +19,7 @@ from training.adapt.calibrate import (
     fit_temperature,
     reliability,
 )
-from training.augment import AugmentConfig
+from training.augment_config import AugmentConfig
 from training.checkpoint import Reached
 from training.online import described
 from training.results import read_results
