@@ -108,11 +108,12 @@ class BackwardSame(Backward):
             items = [item for name, item in record.tracks.items() if name in names]
             onward = set(linked(later)) if later else set()
             carried = {name: last for name, last in carried.items() if name in onward}
+            refined = set(carried)  # of a track's last frame, no later one says anything
             if items:
                 there = later.seen if later else None
                 inputs = self.inputs(known[index], items, record.seen, there)
                 carried |= self.step(inputs, carried)
-                estimates[index] = {name: carried[name].values for name in inputs}
+                estimates[index] = {n: carried[n].values for n in inputs if n in refined}
             later = record
         return estimates
 

@@ -7,6 +7,7 @@ from savos_model.config import ModelConfig
 from savos_model.types import Box, Instance
 from savos_model.weights import Weights
 from savos_ros.bags.recording import SourceFrame
+from tests.presets import PAPER_SMALL
 
 SHAPE = (96, 160)
 PERIOD_NS = 100_000_000
@@ -46,7 +47,7 @@ class EchoBackend:
 
     name = "echo"
     reason = "for tests"
-    weights = Weights("echo", ModelConfig(), {}, {})
+    weights = Weights("echo", ModelConfig(**PAPER_SMALL), {}, {})
     model = weights.model
 
     def step(self, patches, h, c):

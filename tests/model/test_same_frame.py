@@ -179,13 +179,12 @@ def test_refined_whole_video_equals_the_offline_pass(backend):
         with torch.no_grad():
             out = predict(net, Targets(patches, blank, blank, boxes, base))
         values = torch.stack((out.mask_logits.sigmoid(), out.alpha), -1)[0].flip(0)
-        for index, expected in enumerate(values):
+        for index, expected in enumerate(values[:-1]):  # the last frame has no later one
             error = np.abs(estimates[index][name] - expected.numpy())
             # OpenCV interpolates the prior in steps of 1/32.
             assert np.quantile(error, 0.95) < 0.02 and error.mean() < 5e-3
-            if index == len(values) - 1:  # no prior yet
-                assert error.max() < 1e-5
-    assert all(o.source == Source.REFINED for done in refiner.flush() for o in done.objects)
+    sources = [{o.source for o in done.objects} for done in refiner.flush()]
+    assert sources == [{Source.REFINED}] * 6 + [{Source.FORWARD}]
 
 
 def test_merge_of_windows_trusts_the_larger_alpha_of_the_same_frame():
