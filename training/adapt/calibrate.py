@@ -51,7 +51,16 @@ def hidden_pixels(
     augment: AugmentConfig,
     batch: int = 16,
 ) -> Hidden:
-    """Logits and self-supervised truth of the pixels that pasted occluders hide."""
+    """Return logits and self-supervised truth of the pixels that pasted occluders hide.
+
+    Raises:
+        ValueError: there are fewer than two windows, so nothing can be pasted.
+    """
+    if len(places) < 2:
+        raise ValueError(
+            f"data must hold two or more windows of {length} frames in clips that validate, got "
+            f"{len(places)}: prepare more or longer clips"
+        )
     parts: list[Hidden] = []
     for i in range(0, len(places) - 1, batch):
         some = list(places[i : i + batch])

@@ -26,6 +26,12 @@ from training.results import read_results
 from training.train import save_best
 
 
+def test_too_few_windows_are_reported(tmp_path):
+    store = write_store(tmp_path / "store")  # clips of six frames, windows have twelve
+    with pytest.raises(ValueError, match="two or more windows of 12 frames .* got 0"):
+        calibrate("savos_small", [store], tmp_path / "out.safetensors", "tiny")
+
+
 def test_clips_are_held_out_and_cropped_as_while_training(tmp_path, monkeypatch):
     store, used = write_store(tmp_path / "store"), []
 
