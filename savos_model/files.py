@@ -30,6 +30,13 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def write_file(path: Path, data: bytes | str) -> None:
-    """Write a whole file, text as UTF-8; as `atomic` does."""
+    """Write a whole file, as `atomic` does.
+
+    Args:
+        path: the file.
+        data: bytes, or text that is written as UTF-8; what UTF-8 cannot hold, such as a byte of a
+            file name in another encoding, is written as an escape.
+    """
     with atomic(path) as temporary:
-        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+        text = isinstance(data, str)
+        temporary.write_bytes(data.encode("utf-8", "backslashreplace") if text else data)

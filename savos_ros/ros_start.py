@@ -66,7 +66,8 @@ def ros_node(name: str, **options: Any) -> Iterator[Node]:
     # Its own context: the caller can also run inside a process that uses rclpy otherwise.
     context = rclpy.Context()
     try:
-        rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+        # Without the arguments of the command, which are none of ROS and may be no UTF-8.
+        rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
         node = rclpy.create_node(name, context=context, **options)
     except RuntimeError as error:
         rclpy.try_shutdown(context=context)

@@ -35,6 +35,11 @@ def test_a_block_that_writes_nothing_is_an_error(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_text_that_is_no_utf_8_is_escaped(tmp_path):
+    write_file(tmp_path / "x", "bag" + os.fsdecode(b"\xff"))
+    assert (tmp_path / "x").read_text("utf-8") == "bag\\udcff"
+
+
 def test_the_longest_name_will_do(tmp_path):
     write_file(tmp_path / ("x" * 255), b"1")
     assert (tmp_path / ("x" * 255)).read_bytes() == b"1"

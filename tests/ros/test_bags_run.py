@@ -301,3 +301,23 @@ def test_empty_or_failed_video_leaves_no_file(tmp_path):
         video.write(0, np.zeros((20, 20, 3), np.uint8))
         raise ValueError("stop")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_are_no_utf_8_go_through_every_command(tmp_path):
+    bag, out = (tmp_path / os.fsdecode(name) for name in (b"bag\xff", b"out\xfe"))
+    record(scene.frames(3), 3, bag, RecordOptions())
+    weights = save_random(tmp_path / "w.safetensors")
+    options = ["--out", str(out), "--weights", str(weights), "--report"]
+    start = "import sys; from savos_ros.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", start, "run", str(bag), *options],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+        cwd=Path(__file__).resolve().parents[2],
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"\\udcfe" in done.stdout
+    assert json.loads((out / "summary.json").read_text())["frames_out"] == 3
+    assert (out / "report.html").is_file() and (out / "overlay.mp4").is_file()
