@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -74,9 +75,19 @@ def build_messages(prefix: Path, build: Path, install: Path) -> None:
         RuntimeError: a CMake step failed; the text holds the end of its output.
     """
     repair_prefix(prefix)
+    if not str(build).isascii():
+        # The CMake of rosidl drops all other letters from the paths of the files it generates.
+        with TemporaryDirectory(prefix="savos_messages_") as folder:
+            run_cmake(prefix, Path(folder), install)
+        return
     cache = build / "CMakeCache.txt"
     if cache.exists() and f"CMAKE_HOME_DIRECTORY:INTERNAL={ROOT}\n" not in cache.read_text():
         shutil.rmtree(build)  # the tree was moved or copied: CMake refuses such a folder
+    run_cmake(prefix, build, install)
+
+
+def run_cmake(prefix: Path, build: Path, install: Path) -> None:
+    """Configure, build and install; arguments and errors as in build_messages."""
     for command in cmake_commands(prefix, build, install):
         done = subprocess.run(
             command, env=ros_environment(prefix), capture_output=True, text=True, check=False

@@ -310,6 +310,22 @@ def test_the_command_of_a_workspace_says_what_to_install():
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("name", ["plain", "é"])
+def test_messages_are_generated_under_an_ascii_path(tmp_path, monkeypatch, name):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import build_messages
+
+    calls = []
+    monkeypatch.setattr(build_messages, "repair_prefix", lambda prefix: 0)
+    monkeypatch.setattr(build_messages, "run_cmake", lambda *paths: calls.append(paths))
+    build, install = tmp_path / name / "build", tmp_path / name / "install"
+    build_messages.build_messages(tmp_path, build, install)
+    ((prefix, used, target),) = calls
+    assert (prefix, target) == (tmp_path, install)
+    assert str(used).isascii()
+    assert (used == build) == (name == "plain")
+
+
 def test_cmake_builds_every_message():
     text = (ROOT / "CMakeLists.txt").read_text()
     built = set(re.findall(r"msg/\w+\.msg", text))
