@@ -27,8 +27,8 @@ from training.results import keep_results
 ENGINES = ("onnx", "openvino", "torch", "tensorrt")
 TRACKS = (1, 4, 10, 20, 50)
 NETWORKS = {
-    "width 0.5, 32x64": ModelConfig(),
-    "width 1.0, 64x128": ModelConfig(width=1.0, patch_height=64, patch_width=128),
+    "online, width 0.5": ModelConfig(),
+    "paper, width 1.0": ModelConfig(width=1.0, preset="paper"),
 }
 MATRIX = {"cpu": 1024, "cuda": 8192}  # rows and columns of the product
 
