@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +12,9 @@ import numpy as np
 from savos_model.stream import AmodalStream
 from savos_model.types import AmodalObject, Frame
 from savos_ros import message_kit
-from savos_ros.adaptation import Adaptation
 from savos_ros.bench_scene import PERIOD_NS
-from savos_ros.diagnostics import Health
 from savos_ros.engine import Engine
-from savos_ros.pipeline import Job, Pipeline
-from savos_ros.refinement import Refinement
+from savos_ros.pipeline import Frameline, Job
 from savos_ros.settings import NodeSettings
 
 
@@ -40,6 +35,11 @@ class Taker:
     ) -> None:
         """Nobody listens."""
 
+    def publish_refined(
+        self, header: Any, shape: tuple[int, int], model: str, objects: list[AmodalObject]
+    ) -> None:
+        """Refinement is off."""
+
     def open(self) -> bool:
         """Always."""
         return True
@@ -54,13 +54,9 @@ def message_runner(
         A function that returns the time of each stage of the stream, "total", and "overhead": all
         of it but the stream's step [ms].
     """
-    settings, health, log, taker = NodeSettings(), Health(1), logging.getLogger("bench"), Taker()
+    taker = Taker()
     engine = Engine(stream, stream.backend.name, "")
-    refinement = Refinement(engine, settings, taker, health, log, threading.Event())
-    adaptation = Adaptation(engine, settings.adapt, Path(), log)  # not started
-    pipeline = Pipeline(
-        engine, settings.input, taker, refinement, adaptation, health, log, time.time_ns
-    )
+    line = Frameline.build(engine, NodeSettings(), taker, logging.getLogger("bench"))
     step, took, count = stream.step, [0.0], 0
 
     def timed(frame: Frame) -> list[AmodalObject]:
@@ -81,7 +77,7 @@ def message_runner(
             message_kit.image(taker.kit, head, labels, "16UC1"),
         )
         began = time.perf_counter()
-        pipeline.work(Job(pair, time.monotonic(), count))
+        line.pipeline.work(Job(pair, time.monotonic(), count))
         total = 1e3 * (time.perf_counter() - began)
         return {**stream.report.timings_ms, "overhead": total - took[0], "total": total}
 

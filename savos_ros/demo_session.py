@@ -124,7 +124,7 @@ class NodeProcess:
         self, parameters: dict[str, str], output: IO[str], log: Path, namespace: str = ""
     ) -> None:
         remaps = {"image": recording.IMAGE_TOPIC, "instances": recording.LABELS_TOPIC}
-        self._command = [sys.executable, "-m", "savos_ros.node", "--autostart", "--ros-args"]
+        self._command = [sys.executable, "-m", "savos_ros.main", "--autostart", "--ros-args"]
         if namespace:
             self._command += ["-r", f"__ns:={namespace}"]
         for name, topic in remaps.items():

@@ -1,40 +1,33 @@
-"""The lifecycle node: wires topics, worker and stream together."""
+"""The lifecycle node: owns topics, services, engine and, while it is active, the frameline."""
 
 from __future__ import annotations
 
-import argparse
-import signal
-import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.signals import uninstall_signal_handlers
-from rclpy.utilities import remove_ros_args
+from rclpy.parameter import Parameter
 from std_msgs.msg import Bool
+from std_srvs.srv import SetBool, Trigger
 
 from savos_model.backends.interface import BackendError
 from savos_model.settings import SettingError
 from savos_model.weights import WeightsError
-from savos_ros import services
-from savos_ros.activation import Activation, connect
 from savos_ros.adaptation import Adaptation
 from savos_ros.adaptation_files import node_folder
 from savos_ros.diagnostics import WARN, Health
 from savos_ros.engine import Engine, crop_advice, load_engine, progress
-from savos_ros.inputs import message_classes
+from savos_ros.inputs import Inputs, message_classes
+from savos_ros.outputs import Outputs
 from savos_ros.parameters import NodeParameters
-from savos_ros.pipeline import Job
+from savos_ros.pipeline import Frameline
 from savos_ros.qos import profile
-from savos_ros.ros_start import start_remedy
 from savos_ros.settings import NodeSettings
-from savos_ros.status import status_message
 
 NODE_NAME = "savos"
 WATCH_PERIOD_S = 0.5
@@ -47,6 +40,8 @@ SUCCESS, FAILURE, ERROR = (
 
 class AmodalNode(LifecycleNode):
     """Amodal masks of one camera.
+
+    Its topics exist from the configuration on; frames are answered while it is active.
 
     Args:
         load: makes the engine of the settings; tests give their own.
@@ -63,14 +58,16 @@ class AmodalNode(LifecycleNode):
         self._load = load
         self._engine: Engine | None = None
         self._adaptation: Adaptation | None = None
-        self._active: Activation | None = None
+        self._outputs: Outputs | None = None
+        self._inputs: Inputs | None = None
+        self._line: Frameline | None = None  # while active
         self._health = Health(1)
         try:
             self._declared = NodeParameters(self, self._settings_changed)
         except SettingError:
             self.destroy_node()
             raise
-        # Timers on the steady clock: reports must go on when simulated time stands still.
+        # Timers on the steady clock: reports must continue when simulated time stands still.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._report_timer = self.create_timer(
@@ -80,7 +77,9 @@ class AmodalNode(LifecycleNode):
         # Latched, as ~/transition_event is not: who starts later learns the state too.
         self._announcer = self.create_publisher(Bool, "~/active", profile(1, latched=True))
         self._announcer.publish(Bool(data=False))
-        services.offer(self, lambda: self._active)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        self.create_service(Trigger, "~/rollback", self._on_rollback)
+        self.create_service(SetBool, "~/adapt", self._on_adapt)
 
     @property
     def settings(self) -> NodeSettings:
@@ -93,26 +92,31 @@ class AmodalNode(LifecycleNode):
         return self._state_machine.current_state[1]
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Read and check the parameters and load weights and engine."""
+        """Read and check the parameters, load weights and engine, connect the topics."""
         log, settings = self.get_logger(), self.settings
         for line in self._declared.unknown(getattr(self, "_parameter_overrides", ())):
             log.warning(line)
+        self._health = Health(settings.diagnostics.window)
         try:
             message_classes(settings)
             with progress(f"loading weights {settings.model.weights}", log.info):
                 self._engine = self._load(settings)
             folder = node_folder(settings.adapt.folder, self.get_fully_qualified_name())
+            self._outputs = Outputs(self, settings.overlay, settings.refine.window)
+            self._outputs.offer_refined(settings.refine.enabled)
+            self._inputs = Inputs(self, settings, self._health, self._outputs.set_camera_info)
         except (SettingError, WeightsError, BackendError) as error:
+            self._free()
             log.error(f"cannot configure: {error}. Set the parameter, then configure again")
             return FAILURE
         except Exception:
-            log.error(f"cannot configure:\n{traceback.format_exc()}")
+            if self.context.ok():  # else a signal ends the process
+                log.error(f"cannot configure:\n{traceback.format_exc()}")
             return ERROR
         if advice := crop_advice(self._engine):
             log.warning(advice)
         self._adaptation = Adaptation(self._engine, settings.adapt, folder, log)
         self._declared.locked = True
-        self._health = Health(settings.diagnostics.window)
         self._report_timer.timer_period_ns = int(settings.diagnostics.period_s * 1e9)
         log.info(
             f"configured: weights {self._engine.weights.name}, engine {self._engine.backend} "
@@ -121,17 +125,24 @@ class AmodalNode(LifecycleNode):
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Connect the topics and start the worker."""
+        """Start the worker and take what comes in."""
         try:
-            self._active = connect(
-                self, self._engine, self._adaptation, self.settings, self._health,
-                self._on_set, self._on_lost,
-            )  # fmt: skip
+            line = Frameline.build(
+                self._engine,
+                self.settings,
+                self._outputs,
+                self.get_logger(),
+                health=self._health,
+                adaptation=self._adaptation,
+                clock_ns=lambda: self.get_clock().now().nanoseconds,
+            )
         except Exception:
             self.get_logger().error(f"cannot activate:\n{traceback.format_exc()}")
             return ERROR
-        subscriptions = self._active.inputs.subscriptions
-        topics = ", ".join(f"{n} = {s.topic}" for n, s in subscriptions.items())
+        line.start()
+        self._line = line
+        self._inputs.begin(line.put)
+        topics = ", ".join(f"{n} = {s.topic}" for n, s in self._inputs.subscriptions.items())
         self.get_logger().info(
             f"active: {topics} -> {self.resolve_topic_name('~/masks')}, ~/overlay"
         )
@@ -139,25 +150,28 @@ class AmodalNode(LifecycleNode):
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Disconnect the topics; the engine stays loaded."""
-        self._disconnect()
+        """Take nothing more and end the worker; engine and topics stay."""
+        self._halt()
+        self.get_logger().info(f"inactive: {self._health.frames_out} frames were answered")
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free everything; all parameters can be set again."""
         self._free()
+        self.get_logger().info("unconfigured: engine and topics are freed")
         return SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free everything, from whatever state."""
-        return self.on_cleanup(state)
+        self._free()
+        self.get_logger().info("finalized: end the process, it cannot be configured again")
+        return SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Fall back to unconfigured after a failed transition."""
         self._free()
         self.get_logger().error(
-            "the transition failed, the node is unconfigured: mend what the message above names, "
-            "then configure again"
+            "transition failed; the node is unconfigured. Fix the error above and configure again"
         )
         return SUCCESS
 
@@ -177,65 +191,104 @@ class AmodalNode(LifecycleNode):
         self._free()
         self.destroy_node()
 
-    def _disconnect(self) -> None:
-        if self._active is None:
+    def _halt(self) -> None:
+        """End the activation."""
+        if self._line is None:
             return
-        active, self._active = self._active, None
+        line, self._line = self._line, None
         if self.context.ok():
             self._announcer.publish(Bool(data=False))
-        if not active.disconnect():
+        self._inputs.end()
+        if not line.stop():
             self.get_logger().error("a frame is still in work after 30 s: restart the node")
 
     def _free(self) -> None:
-        self._disconnect()
-        self._engine = self._adaptation = None
+        self._halt()
+        for topics in filter(None, (self._inputs, self._outputs)):
+            topics.destroy()
+        self._engine = self._adaptation = self._inputs = self._outputs = None
         self._declared.locked = False
 
-    def _on_set(self, messages: tuple[Any, ...]) -> None:
-        """Hand a joined set to the worker; runs in the executor's thread and never computes."""
-        if self._active is not None:
-            self._health.joined()
-            number = self._active.inputs.joiner.passed
-            self._active.worker.put(Job(messages, time.monotonic(), number))
-
-    def _on_lost(self, reason: str, count: int, text: str = "") -> None:
-        text = text or f"{count} lost before they came here: see QoS and config/fastdds.xml"
-        line = self._health.drop(reason, text, time.monotonic(), count)
-        if line:
-            self.get_logger().warning(line)
-
     def _settings_changed(self, settings: NodeSettings) -> None:
-        if self._active is not None:
-            self._active.apply(settings)
-        elif self._engine is not None:
+        if self._outputs is not None:
+            self._outputs.set_overlay(settings.overlay)
+            self._offer_refined(settings)
+        if self._line is not None:
+            self._line.apply(settings)
+        elif self._adaptation is not None:
             self._engine.stream.set_compose(settings.compose)
             self._adaptation.set_enabled(settings.adapt.enabled)
 
+    def _offer_refined(self, settings: NodeSettings) -> None:
+        """Have ~/masks_refined while it is switched on, and until its last frame is out."""
+        busy = self._line is not None and self._line.refinement.busy
+        self._outputs.offer_refined(settings.refine.enabled or busy)
+
     def _watch(self) -> None:
-        if self._active is not None:
-            self._active.inputs.watch()
+        if self._inputs is None:
+            return
+        self._inputs.watch()
+        self._offer_refined(self.settings)
+        if rivals := self._outputs.rivals():
+            self.get_logger().warning(rivals)
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        done = "all tracks are forgotten before the next frame"
+        return self._trigger(response, lambda line: line.pipeline.reset(), done)
+
+    def _on_rollback(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        done = "the base weights come back between two frames"
+        return self._trigger(response, lambda line: line.adaptation.roll_back(), done)
+
+    def _trigger(
+        self, response: Trigger.Response, act: Callable[[Frameline], None], done: str
+    ) -> Trigger.Response:
+        response.success = self._line is not None
+        response.message = done if response.success else "nothing is done: the node is not active"
+        if response.success:
+            act(self._line)
+        return response
+
+    def _on_adapt(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        # By the parameter: one state, whichever way it is set.
+        (result,) = self.set_parameters([Parameter("adapt.enabled", value=request.data)])
+        response.success, response.message = result.successful, result.reason
+        return response
 
     def _report(self) -> None:
         """Publish one message on /diagnostics."""
-        inputs = self._active.inputs if self._active else None
-        idle = inputs is not None and inputs.idle_s >= self.settings.diagnostics.waiting_after_s
-        losses = inputs.joiner.losses if inputs else {}
-        level, message, values = self._health.report(time.monotonic(), losses, idle)
-        queue = self._active.worker.waiting if self._active else 0
+        joiner = self._inputs.joiner if self._inputs else None
+        level, message, values = self._health.report(
+            time.monotonic(), joiner.losses if joiner else {}, bool(joiner and self._inputs.idle)
+        )
+        queue = self._line.worker.waiting if self._line else 0
         refine = "on" if self.settings.refine.enabled else "off"
         facts = {"state": self.state, "queue": str(queue), "refine": refine}
-        if inputs is not None:
-            facts["restarts"] = str(inputs.joiner.restarts)
+        if joiner is not None:
+            facts["restarts"] = str(joiner.restarts)
         if self._engine is not None:
             facts["weights"] = self._engine.weights.name
             facts["backend"] = f"{self._engine.backend} ({self._engine.reason})"
-        message = message if self._active else self.state
+        message = message if self._line else self.state
         if self._adaptation is not None:
             problem, adapted = self._adaptation.report()
             values |= adapted
             if problem:
                 level, message = max(level, WARN), f"{message}; {problem}"
-        self._diagnostics.publish(status_message(self, level, message, facts | values))
+        self._diagnostics.publish(self._status(level, message, facts | values))
+
+    def _status(self, level: int, message: str, values: Mapping[str, str]) -> DiagnosticArray:
+        """Return one status under the node's full name, stamped with its clock."""
+        status = DiagnosticStatus(
+            level=bytes([level]),
+            name=f"{self.get_fully_qualified_name()}: amodal masks",
+            message=message,
+            hardware_id=self.get_namespace(),
+            values=[KeyValue(key=key, value=value) for key, value in values.items()],
+        )
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self.get_clock().now().to_msg()
+        return array
 
 
 def spin(executor: SingleThreadedExecutor, node: AmodalNode) -> None:
@@ -250,59 +303,3 @@ def spin(executor: SingleThreadedExecutor, node: AmodalNode) -> None:
             if not node.context.ok():
                 return
             node.callback_failed(error)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM; the console script `savos_node`.
-
-    Returns:
-        0 after a clean end, 1 when autostart failed, 2 when it could not start.
-    """
-    argv = list(sys.argv if arguments is None else ["savos_node", *arguments])
-    parser = argparse.ArgumentParser(prog="savos_node", description="Amodal masks of one camera.")
-    text = "configure and activate at once, without a launch system"
-    parser.add_argument("--autostart", action="store_true", help=text)
-    node, executor, begun = None, None, False
-    try:
-        options = parser.parse_args(remove_ros_args(argv)[1:])
-        rclpy.init(args=argv)
-        begun = True
-        node = AmodalNode()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        if not (options.autostart or node.settings.autostart):
-            node.get_logger().info("unconfigured: give --autostart, or use `ros2 lifecycle set`")
-        elif not node.autostart():
-            return 1
-        spin(executor, node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except SettingError as error:
-        return _refuse(f"{error}\nSet it on the command line (-p name:=value) or in the file")
-    except RuntimeError as error:
-        if begun and not rclpy.ok():
-            return 0  # a signal came while it started
-        if node is not None:
-            raise
-        # rcl gives no finer type for a parameter file that is missing or malformed.
-        return _refuse(f"{error}\n{start_remedy()}")
-    finally:
-        # Ctrl-C under `ros2 launch` comes twice; the second one must not cut the end short.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        uninstall_signal_handlers()  # waits for rclpy's thread, which uses what the executor frees
-        if executor is not None:
-            executor.shutdown()
-        if node is not None:
-            node.close()
-        rclpy.try_shutdown()
-    return 0
-
-
-def _refuse(text: str) -> int:
-    print(f"savos_node: cannot start: {text}", file=sys.stderr)
-    return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -27,6 +27,9 @@ def yaml_text() -> str:
             group = head
             lines.append(f"    {group}:")
         indent = "      " if head else "    "
+        if name == "autostart":  # a copy of the file must not undo --autostart or -p autostart
+            lines.append(f"{indent}# {field.metadata['text']}\n{indent}# autostart: true")
+            continue
         notes = [settings.rule(field), "live" if field.metadata["live"] else ""]
         note = "; ".join(part for part in notes if part)
         lines.append(f"{indent}# {field.metadata['text']}" + (f" ({note})" if note else ""))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
+import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import yaml
 from rcl_interfaces.msg import (
     FloatingPointRange,
     IntegerRange,
@@ -103,6 +107,42 @@ class NodeParameters:
         if changes:
             self.settings = settings.build(settings.values(self.settings) | changes)
             self._on_change(self.settings)
+
+
+def without_effect(argv: Sequence[str], node: str) -> list[str]:
+    """Return one line for each parameter file of the command line that names other nodes only.
+
+    Args:
+        argv: the command line; its files have been read by rcl, so they are well-formed.
+        node: full name of the node ("/front/savos").
+    """
+    lines = []
+    for option, path in itertools.pairwise(argv):
+        if option != "--params-file":
+            continue
+        names = list(_nodes_of(yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}))
+        if names and not any(re.fullmatch(_pattern(name), node) for name in names):
+            lines.append(
+                f"{path} has parameters of {', '.join(names)} and none of {node}: it has no "
+                f"effect. Put them under {node} or /**"
+            )
+    return lines
+
+
+def _nodes_of(tree: dict, space: str = "") -> Iterator[str]:
+    """Names of the nodes in a parameter file, as written but with a leading slash."""
+    for key, inner in tree.items():
+        name = f"{space}/{str(key).strip('/')}"
+        if isinstance(inner, dict) and "ros__parameters" in inner:
+            yield name
+        elif isinstance(inner, dict):
+            yield from _nodes_of(inner, name)
+
+
+def _pattern(name: str) -> str:
+    """Regular expression of a node name, in which * is one part and ** any number of them."""
+    parts = {"**": "(/[^/]+)*", "*": "/[^/]+"}
+    return "".join(parts.get(part, "/" + re.escape(part)) for part in name.split("/")[1:])
 
 
 def descriptor(field: dataclasses.Field) -> ParameterDescriptor:

@@ -1,13 +1,16 @@
-"""The work on one joined set of messages: decode, step, publish, count."""
+"""The way of a joined set of messages: wait, decode, step, publish, count; free of rclpy."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +23,9 @@ from savos_ros.diagnostics import Health
 from savos_ros.engine import Engine
 from savos_ros.frames import decode, left_out_text
 from savos_ros.refinement import Answered, Refinement
-from savos_ros.settings import InputConfig
+from savos_ros.settings import InputConfig, NodeSettings
+from savos_ros.sources import Joined
+from savos_ros.worker import Worker
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,10 @@ class Job:
 
 
 class Log(Protocol):
-    """The two levels of a ROS logger that are used here."""
+    """The levels of a ROS logger that are used here."""
+
+    def info(self, text: str) -> Any:
+        """Log what went well."""
 
     def warning(self, text: str) -> Any:
         """Log what a user should look at."""
@@ -58,9 +66,14 @@ class Publisher(Protocol):
     def open(self) -> bool:
         """Whether messages can still be published."""
 
+    def publish_refined(
+        self, header: Any, shape: tuple[int, int], model: str, objects: list[AmodalObject]
+    ) -> None:
+        """Publish the refined masks of an earlier image."""
+
 
 class Pipeline:
-    """Answers joined sets one after the other.
+    """Answers joined sets one after the other; `Frameline.build` makes one.
 
     Args:
         engine: the loaded stream.
@@ -69,7 +82,7 @@ class Pipeline:
         refinement: takes the records of answered frames while it is switched on.
         adaptation: takes answered frames while it collects, and gives other weights.
         health: where everything is counted.
-        log: where losses are told, at most every few seconds per reason.
+        log: where losses are logged, at most every few seconds per reason.
         clock_ns: the clock of the image stamps [ns].
     """
 
@@ -87,28 +100,24 @@ class Pipeline:
         self._engine, self._config, self._publisher = engine, config, publisher
         self._refinement, self._adaptation = refinement, adaptation
         self._health, self._log, self._clock_ns = health, log, clock_ns
-        self._lock = threading.Lock()
-        self._compose: ComposeConfig | None = None
-        self._reset = self._refine = False
+        self._changes: SimpleQueue[Callable[[], None]] = SimpleQueue()  # before the next frame
         self._encoding = ""
         self._fresh = True  # refinement and adaptation do not know the next frame's past
-        self._swap: Callable[[], None] | None = None  # puts other weights in force
+        self._swap: Callable[[], None] | None = None  # makes other weights the active ones
         self._last: int | None = None  # number of the last answered image
 
     def set_compose(self, config: ComposeConfig) -> None:
         """Use other live settings from the next frame on."""
-        with self._lock:
-            self._compose = config
+        self._changes.put(lambda: self._engine.stream.set_compose(config))
+        self._changes.put(lambda: self._refinement.set_compose(config))
 
     def set_refine(self, enabled: bool) -> None:
         """Switch the refinement on or off from the next frame on."""
-        with self._lock:
-            self._refine = enabled
+        self._changes.put(lambda: self._record(enabled))
 
     def reset(self) -> None:
         """Forget all tracks before the next frame."""
-        with self._lock:
-            self._reset = True
+        self._changes.put(self._start_again)
 
     def work(self, job: Job) -> None:
         """Answer one set.
@@ -180,10 +189,10 @@ class Pipeline:
         if isinstance(error, ConversionError):
             self._warn(error.reason, f"{error} {at}")
             return
-        self._start_anew()  # whatever state it was left in
+        self._start_again()  # whatever state it was left in
         trace = "".join(traceback.format_exception(error)).rstrip()
         line = self._health.drop(
-            "step_failed", f"{error} {at}: tracks start anew\n{trace}", time.monotonic()
+            "step_failed", f"{error} {at}: tracks start again\n{trace}", time.monotonic()
         )
         if line:
             self._log.error(line)
@@ -197,21 +206,16 @@ class Pipeline:
         )
 
     def _between_frames(self) -> None:
-        with self._lock:
-            compose, self._compose = self._compose, None
-            reset, self._reset = self._reset, False
-            refine = self._refine
-        stream = self._engine.stream
-        if compose is not None:
-            stream.set_compose(compose)
-            self._refinement.set_compose(compose)
-        if refine != stream.records:
-            stream.records, self._fresh = refine, True
+        with contextlib.suppress(Empty):
+            while True:
+                self._changes.get_nowait()()
         self._swap = self._adaptation.take() or self._swap
         if self._swap is not None and self._refinement.exchange(self._swap):
             self._swap = None
-        if reset:
-            self._start_anew()
+
+    def _record(self, enabled: bool) -> None:
+        if enabled != self._engine.stream.records:
+            self._engine.stream.records, self._fresh = enabled, True
 
     def _with_fitting_flow(self, frame: Frame, number: int) -> Frame:
         """Leave out a flow that does not begin at the last answered image."""
@@ -233,7 +237,7 @@ class Pipeline:
             if self._publisher.open():
                 self._warn("extras_failed", f"{error}: a frame's masks are out, its overlay is not")
 
-    def _start_anew(self) -> None:
+    def _start_again(self) -> None:
         self._engine.stream.reset()
         self._fresh = True
 
@@ -241,3 +245,87 @@ class Pipeline:
         line = self._health.drop(reason, text, time.monotonic(), count)
         if line:
             self._log.warning(line)
+
+
+@dataclass
+class Frameline:
+    """The parts between joined sets of messages and published masks, for one activation.
+
+    Attributes:
+        pipeline: answers one set.
+        refinement: refines answered frames.
+        adaptation: adapts the weights; outlives this object where it was given.
+        health: where everything is counted.
+        idle: set while no set waits or is in work.
+        depth: sets that may wait.
+        worker: the thread in front of the pipeline; None before `start`.
+    """
+
+    pipeline: Pipeline
+    refinement: Refinement
+    adaptation: Adaptation
+    health: Health
+    idle: threading.Event
+    depth: int
+    worker: Worker[Job] | None = None
+
+    @classmethod
+    def build(
+        cls,
+        engine: Engine,
+        settings: NodeSettings,
+        publisher: Publisher,
+        log: Log,
+        *,
+        health: Health | None = None,
+        adaptation: Adaptation | None = None,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> Frameline:
+        """Connect the parts; nothing runs yet.
+
+        Args:
+            engine: the loaded stream.
+            settings: of the node.
+            publisher: where results go.
+            log: where losses are logged.
+            health: where everything is counted; None makes one.
+            adaptation: of the engine; None makes one.
+            clock_ns: the clock of the image stamps [ns].
+        """
+        idle = threading.Event()
+        health = health or Health(settings.diagnostics.window)
+        adaptation = adaptation or Adaptation(engine, settings.adapt, Path(), log)
+        refinement = Refinement(engine, settings, publisher, health, log, idle)
+        if settings.refine.enabled:
+            _ = refinement.refiner  # made before the first frame, which it would delay
+        pipeline = Pipeline(
+            engine, settings.input, publisher, refinement, adaptation, health, log, clock_ns
+        )
+        pipeline.set_refine(settings.refine.enabled)
+        return cls(pipeline, refinement, adaptation, health, idle, settings.input.queue_depth)
+
+    def start(self) -> None:
+        """Start the threads."""
+        pipeline = self.pipeline
+        self.worker = Worker(
+            pipeline.work, self.depth, pipeline.dropped, pipeline.failed, self.idle
+        )
+        self.adaptation.start()
+
+    def put(self, joined: Joined) -> None:
+        """Queue a set and return at once."""
+        self.health.joined()
+        self.worker.put(Job(joined.messages, time.monotonic(), joined.number))
+
+    def apply(self, settings: NodeSettings) -> None:
+        """Use other live settings from the next frame on."""
+        self.pipeline.set_compose(settings.compose)
+        self.pipeline.set_refine(settings.refine.enabled)
+        self.adaptation.set_enabled(settings.adapt.enabled)
+
+    def stop(self) -> bool:
+        """End the threads; False when one is still at work after 30 s."""
+        ended = all([self.worker.stop(), self.refinement.stop(), self.adaptation.stop()])
+        if ended:
+            self.pipeline.settle()  # what was promised for the next frame outlasts the pause
+        return ended

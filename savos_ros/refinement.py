@@ -112,6 +112,11 @@ class Refinement:
         backend = background(self._engine.stream.backend, self._engine.weights)
         return WindowRefiner(backend, self._settings.stream, self._settings.refine, self._pause)
 
+    @property
+    def busy(self) -> bool:
+        """Whether frames wait for their refined result."""
+        return bool(self._held) or not self._waiting.empty()
+
     def set_compose(self, config: ComposeConfig) -> None:
         """Use other live settings from the next pass on."""
         self._compose = config

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 # A stamp this far behind the last answer means that the source started again.
 JUMP_NS = 1_000_000_000
+
+
+class Joined(NamedTuple):
+    """A complete set of messages.
+
+    `number` counts the leading messages that were joined or found no partner: it is one more than
+    that of the set before, unless others lie between them.
+    """
+
+    number: int
+    messages: tuple[Any, ...]
 
 
 class StampJoiner:
@@ -62,23 +73,17 @@ class StampJoiner:
         self.missed_ns: int | None = None
         self._handed_out = 0
 
-    @property
-    def passed(self) -> int:
-        """Leading messages that were handed out or found no partner.
-
-        After one set it is one more than after the set before, unless others lie between them.
-        """
-        return self._handed_out + self.losses[f"{self.channels[0]}_unpaired"]
-
-    def add(self, channel: str, stamp_ns: int, message: Any) -> tuple[Any, ...] | None:
-        """Take one message; return those of a complete set in the order of `channels`, or None."""
+    def add(self, channel: str, stamp_ns: int, message: Any) -> Joined | None:
+        """Take one message; return the set that it completes, in the order of `channels`."""
         self._receive(channel, stamp_ns)
         if self._is_behind(channel, stamp_ns) and not self._is_restart(channel, stamp_ns):
             return None
         waiting = self._store(channel, stamp_ns, message)
         stamps = self._match(channel, stamp_ns)
         if stamps is not None:
-            return self._take(stamps)
+            messages = self._take(stamps)
+            number = self._handed_out + self.losses[f"{self.channels[0]}_unpaired"]
+            return Joined(number, messages)
         if len(waiting) > self._depth:
             waiting.popitem(last=False)
             self.losses[f"{channel}_unpaired"] += 1

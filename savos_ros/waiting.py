@@ -58,7 +58,11 @@ class InputState:
 
 
 def waiting_text(
-    states: Sequence[InputState], seconds: float, gap_ns: int | None, slop_s: float
+    states: Sequence[InputState],
+    seconds: float,
+    gap_ns: int | None,
+    slop_s: float,
+    answered: int = 0,
 ) -> str:
     """Say what the node waits for and what to do about it.
 
@@ -67,8 +71,10 @@ def waiting_text(
         seconds: how long there was no joined pair [s].
         gap_ns: smallest difference of the stamps that wait for each other [ns], if known.
         slop_s: the largest difference that is paired [s].
+        answered: frames that were answered before.
     """
-    lines = [f"no joined frame for {seconds:.0f} s; inputs:"]
+    what = f"no new frames for {seconds:.0f} s after {answered} answered"
+    lines = [f"{what if answered else f'no joined frame for {seconds:.0f} s'}; inputs:"]
     lines += [f"  {_state_text(state)}" for state in states]
     advice = [text for state in states if (text := _advice(state, seconds))]
     if not advice:
@@ -91,6 +97,8 @@ def _state_text(state: InputState) -> str:
 
 def _advice(state: InputState, seconds: float) -> str:
     """Say what to do about one input; empty when messages of it arrive."""
+    if not state.peers and state.received:
+        return f"the publisher of {state.topic} is gone: its camera, tracker or bag has ended"
     if not state.peers:
         return (
             f"nobody publishes {state.topic}: start its source, or remap with -r {state.name}:="

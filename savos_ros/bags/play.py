@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 CLOCK = "/clock"
 QUEUE_DEPTH = 10
 ACKNOWLEDGE_S = 5.0
+FOLLOWED_S = 1.0  # a subscriber that follows its publishers takes less
 SETTLED_S = 2.0  # discovery of a reader takes up to 2.7 s; a topic that nobody wants must not block
 
 
@@ -123,7 +124,7 @@ def play(path: str | Path, options: PlayOptions, stop: threading.Event | None = 
             followers = Followers(node, options.follow, stop)
             followers.wait_until_active()
             if options.wait_s:
-                _wait_for_subscribers(publishers.values(), options.wait_s, stop, played)
+                _wait_for_subscribers(node, publishers.values(), options.wait_s, stop, played)
             followers.find_inputs(publishers)
             clock = _clock_publisher(node) if options.clock else None
             while not stop.is_set():
@@ -248,9 +249,14 @@ def _qos(bag: Bag, topic: str) -> Any:
 
 
 def _wait_for_subscribers(
-    publishers: Any, limit_s: float, stop: threading.Event, played: Played
+    node: Node, publishers: Any, limit_s: float, stop: threading.Event, played: Played
 ) -> None:
-    """Wait for a subscriber on every topic, or until no further one has come for a while."""
+    """Wait for a subscriber on every topic, or until no further one has come for a while.
+
+    One that asks for best effort may ask again for what is offered: a reliable one is waited for.
+    """
+    from rclpy.qos import ReliabilityPolicy
+
     begun = changed = time.monotonic()
     waiting = everyone = list(publishers)
     while waiting and time.monotonic() - begun < limit_s and not stop.wait(0.05):
@@ -258,6 +264,11 @@ def _wait_for_subscribers(
         if len(still) < len(waiting):
             waiting, changed = still, time.monotonic()
         elif len(still) < len(everyone) and time.monotonic() - changed > SETTLED_S:
+            break
+    while time.monotonic() - changed < FOLLOWED_S and not stop.wait(0.05):
+        askers = [node.get_subscriptions_info_by_topic(item.topic_name) for item in everyone]
+        kinds = [{info.qos_profile.reliability for info in infos} for infos in askers]
+        if all(not kind or ReliabilityPolicy.RELIABLE in kind for kind in kinds):
             break
     played.silent = [publisher.topic_name for publisher in waiting]
 

@@ -19,7 +19,7 @@ from savos_model.stream import AmodalStream
 from savos_ros import message_kit
 from savos_ros.engine import Engine
 from savos_ros.node import AmodalNode, spin
-from savos_ros.qos import profile
+from savos_ros.qos import all_reliable, profile
 from tests.tiny_scene import EchoBackend
 
 HEIGHT, WIDTH = 48, 80
@@ -110,9 +110,10 @@ class Rig:
 
     def activate(self):
         assert self.do(self.node.autostart)
-        outputs = self.node._active.outputs
+        outputs = self.node._outputs
         wait_for(outputs._masks.get_subscription_count, what="a reader of masks")
-        wait_for(outputs._refined.get_subscription_count, what="a reader of refined masks")
+        if outputs._refined is not None:
+            wait_for(outputs._refined.get_subscription_count, what="a reader of refined masks")
         return self
 
     def publisher(self, kind, topic, qos=None):
@@ -120,7 +121,17 @@ class Rig:
             made = self.helper.create_publisher(kind, topic, qos or profile(50))
             self.publishers[topic] = made
             wait_for(lambda: made.get_subscription_count() > 0, what=f"a subscriber of {topic}")
+            wait_for(self.settled, what="subscriptions that follow their publishers")
         return self.publishers[topic]
+
+    def settled(self):
+        """Whether the node has followed all publishers that there are."""
+        followed = self.node._inputs.subscriptions.values() if self.node._inputs else ()
+        return all(
+            item._old is None and item.reliable == all_reliable(item._same_type())
+            for item in followed
+            if item._same_type()
+        )
 
     def head(self, index, frame_id="front_camera"):
         return message_kit.header(self.kit, START_NS + index * PERIOD_NS, frame_id)

@@ -83,7 +83,7 @@ def heard(rig, kind, topic):
     rig.helper.create_subscription(kind, topic, messages.append, profile(10))
     count = rig.helper.count_publishers
     wait_for(lambda: count(topic) == 1, what=f"a publisher of {topic}")
-    outputs = rig.node._active.outputs
+    outputs = rig.node._outputs
     taken = outputs._detections if "detections" in topic else outputs._annotations
     wait_for(taken.get_subscription_count, what=f"a reader of {topic}")
     for index in range(3):
@@ -138,7 +138,7 @@ def test_a_bayer_mosaic_comes_out_in_colour(open_rig):
     rig = open_rig(overlay__alpha=0.0, overlay__outline_px=0, overlay__labels=False)
     pictures = []
     rig.helper.create_subscription(Image, "/savos/overlay", pictures.append, profile(10))
-    wait_for(rig.node._active.outputs._picture.get_subscription_count, what="a reader of overlays")
+    wait_for(rig.node._outputs._picture.get_subscription_count, what="a reader of overlays")
     rig.send(0, image=rig.image(0, bayer(), "bayer_rggb8"))
     rig.answered(0)
     rig.send(1, image=rig.image(1, bayer(), "no_such_encoding"))

@@ -1,25 +1,17 @@
 """Faults of camera and tracker on a frame's way, without DDS: what comes in is accounted for."""
 
-import threading
-import time
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from savos_model.stream import AmodalStream
 from savos_model.types import Source
 from savos_ros import settings
-from savos_ros.adaptation import Adaptation
 from savos_ros.bags.types import BagKit
 from savos_ros.conversions import stamp_ns
-from savos_ros.diagnostics import Health
 from savos_ros.engine import Engine
 from savos_ros.message_kit import header, image
-from savos_ros.pipeline import Job, Pipeline
-from savos_ros.refinement import Refinement
+from savos_ros.pipeline import Frameline
 from savos_ros.sources import StampJoiner
-from savos_ros.worker import Worker
 from tests.tiny_scene import EchoBackend
 
 PERIOD_NS, START_NS = 100_000_000, 10**12
@@ -43,16 +35,10 @@ class Plant:
         self.stream = AmodalStream(RememberingBackend(), it.stream)
         self.answers, self.lines, self.sent = {}, [], 0
         self.closed, self.extras = False, lambda: None
-        engine, idle = Engine(self.stream, "echo", "for tests"), threading.Event()
-        self.health, self.joiner = Health(100), StampJoiner(CHANNELS, it.input.pair_buffer)
-        refinement = Refinement(engine, it, self, self.health, self, idle)
-        adaptation = Adaptation(engine, it.adapt, Path(), self)  # not started
-        pipeline = Pipeline(
-            engine, it.input, self, refinement, adaptation, self.health, self, time.time_ns
-        )
-        depth = it.input.queue_depth
-        self.worker = Worker(pipeline.work, depth, pipeline.dropped, pipeline.failed, idle)
-        self.idle = idle
+        self.joiner = StampJoiner(CHANNELS, it.input.pair_buffer)
+        self.line = Frameline.build(Engine(self.stream, "echo", "for tests"), it, self, self)
+        self.line.start()
+        self.health, self.idle = self.line.health, self.line.idle
 
     def publish_masks(self, head, shape, model, objects):
         if self.closed:
@@ -61,6 +47,9 @@ class Plant:
 
     def publish_extras(self, head, pixels, order, objects):
         self.extras()
+
+    def publish_refined(self, head, shape, model, objects):
+        raise AssertionError("refinement is off")
 
     def open(self):
         return not self.closed
@@ -76,8 +65,7 @@ class Plant:
         head = header(KIT, START_NS + index * PERIOD_NS, "camera")
         joined = self.joiner.add(channel, stamp_ns(head), image(KIT, head, pixels, encoding))
         if joined is not None:
-            self.health.joined()
-            self.worker.put(Job(joined, time.monotonic(), self.joiner.passed))
+            self.line.put(joined)
             assert self.idle.wait(30)
 
     def image(self, index, shape=SHAPE, encoding="bgr8"):
@@ -94,7 +82,7 @@ class Plant:
 
     def close(self):
         """End, and see that every message was answered, dropped or left over with a count."""
-        assert self.worker.stop()
+        assert self.line.stop()
         self.joiner.clear()
         health = self.health
         lost = sum(n for reason, n in health.drops.items() if reason != "extras_failed")
@@ -191,7 +179,7 @@ def test_a_frame_in_work_when_a_signal_comes_ends_without_a_word():
     it.frame(0)
     it.closed = True  # rclpy shuts the context down before the node can stop its worker
     it.frame(1)
-    assert it.worker.stop() and not it.lines and not it.health.drops
+    assert it.line.stop() and not it.lines and not it.health.drops
 
 
 def test_three_hundred_ids_at_once_are_all_answered(plant):

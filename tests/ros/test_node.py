@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed")
 from rclpy.parameter import Parameter
 from savos_ros.msg import InstanceMaskArray
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
 from savos_model.stream import AmodalStream
@@ -97,7 +97,7 @@ def test_overlay_is_drawn_only_when_asked_for(rig, monkeypatch):
     rig.helper.create_subscription(
         CompressedImage, "/savos/overlay/compressed", jpegs.append, profile(10)
     )
-    outputs_of_node = rig.node._active.outputs
+    outputs_of_node = rig.node._outputs
     wait_for(outputs_of_node._picture.get_subscription_count)
     wait_for(outputs_of_node._jpeg.get_subscription_count)
     rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -114,10 +114,25 @@ def test_overlay_is_drawn_only_when_asked_for(rig, monkeypatch):
     assert decoded.shape == picture.shape and np.abs(decoded.astype(int) - picture).mean() < 12
 
 
+def test_the_calibration_comes_with_the_header_of_each_image(rig):
+    got = []
+    rig.helper.create_subscription(CameraInfo, "/savos/camera_info", got.append, profile(10))
+    wait_for(rig.node._outputs._calibration.get_subscription_count)
+    sender = rig.publisher(CameraInfo, "camera_info")
+    sender.publish(CameraInfo(width=WIDTH, height=HEIGHT, k=[float(i) for i in range(9)]))
+    wait_for(lambda: rig.node._outputs._info)
+    for index in range(2):
+        rig.send(index)
+        rig.answered(index)
+    wait_for(lambda: len(got) == 2)
+    assert [info.header for info in got] == [rig.head(0), rig.head(1)]
+    assert got[0].width == WIDTH and list(got[0].k) == list(range(9))
+
+
 def test_instance_masks_and_compressed_images():
     rig = Rig(input__mask_source="instance_masks", input__image_transport="compressed").activate()
     try:
-        assert rig.node._active.inputs.subscriptions["image"].topic == "/image/compressed"
+        assert rig.node._inputs.subscriptions["image"].topic == "/image/compressed"
         data = cv2.imencode(".jpg", np.full((HEIGHT, WIDTH, 3), 90, np.uint8))[1].tobytes()
         image = message_kit.compressed_image(rig.kit, rig.head(0), data, "jpeg")
         from tests.tiny_scene import Box, Instance
@@ -204,7 +219,7 @@ def test_what_was_promised_for_the_next_frame_outlasts_a_deactivation():
         resets = streams[0].resets
         (result,) = rig.do(rig.node.set_parameters, [Parameter("compose.threshold", value=0.7)])
         assert result.successful and streams[0].compose_config.threshold != 0.7
-        rig.node._active.pipeline.reset()
+        rig.node._line.pipeline.reset()
         rig.do(rig.node.trigger_deactivate)
         assert streams[0].compose_config.threshold == 0.7 and streams[0].resets == resets + 1
     finally:
@@ -276,7 +291,7 @@ def test_two_cameras_in_namespaces_share_nothing_but_diagnostics():
 
         wait_for(lambda: f"/front/{name}/masks" in own())
         assert all(topic.startswith(f"/front/{name}/") for topic in own())
-        inputs = rig.node._active.inputs.subscriptions
+        inputs = rig.node._inputs.subscriptions
         assert {s.topic for s in inputs.values()} == {"/front/image", "/front/instances"}
     finally:
         rig.close()

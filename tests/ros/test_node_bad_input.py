@@ -182,7 +182,7 @@ def test_lost_partners_are_counted(fresh):
 def test_what_waits_for_its_partner_at_deactivation_stays_counted(fresh):
     fresh.send(0)
     fresh.answered(0)
-    received = fresh.node._active.inputs.joiner.received
+    received = fresh.node._inputs.joiner.received
     fresh.publisher(Image, "image").publish(fresh.image(1))
     wait_for(lambda: received["image"] == 2)
     fresh.do(fresh.node.trigger_deactivate)
@@ -249,7 +249,7 @@ def test_weights_of_another_shape_are_refused_and_the_node_lives(tmp_path, capfd
 
 
 def run_node(*arguments):
-    command = [sys.executable, "-m", "savos_ros.node", "--ros-args", *arguments]
+    command = [sys.executable, "-m", "savos_ros.main", "--ros-args", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 

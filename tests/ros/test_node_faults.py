@@ -40,7 +40,7 @@ def test_a_subscriber_that_stalls_stops_neither_the_node_nor_the_others():
     other = subprocess.Popen(command, env=environment, cwd=root, stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout.readline() == "listens\n"
-        wait_for(lambda: rig.node._active.outputs._masks.get_subscription_count() == 2)
+        wait_for(lambda: rig.node._outputs._masks.get_subscription_count() == 2)
         rig.send(0)
         assert other.stdout.readline() == "1\n"
         other.send_signal(signal.SIGSTOP)

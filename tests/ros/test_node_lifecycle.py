@@ -70,13 +70,12 @@ def test_deactivate_keeps_the_engine_and_goes_on_after():
         rig.answered(0)
         rig.do(rig.node.trigger_deactivate)
         assert rig.node.state == "inactive"
-        for publisher in rig.publishers.values():
-            wait_for(lambda p=publisher: p.get_subscription_count() == 0)
+        rig.send(1)  # to nobody
         rig.do(rig.node.trigger_activate)
-        rig.publishers.clear()
-        rig.send(1)
-        rig.answered(1)
-        assert made == [1]
+        rig.send(2)
+        rig.answered(2)
+        assert made == [1] and rig.stamps() == [0, 2]
+        assert rig.values()["drops"] == "0"
     finally:
         rig.close()
 
@@ -106,8 +105,44 @@ def test_a_failed_configure_can_be_tried_again(error, words, capfd):
         rig.close()
 
 
+def test_topics_exist_from_the_configuration_on_and_each_step_is_logged(capfd):
+    rig = Rig()
+    try:
+        wanted = {"/savos/masks", "/savos/overlay", "/savos/camera_info", "/image", "/instances"}
+        assert not wanted & set(topics(rig.node))
+        assert rig.do(rig.node.trigger_configure) == SUCCESS
+        wait_for(lambda: wanted <= set(topics(rig.node)), what="topics of a configured node")
+        assert "/savos/masks_refined" not in topics(rig.node), "refinement is off"
+        for step in ("activate", "deactivate", "cleanup", "shutdown"):
+            assert rig.do(getattr(rig.node, f"trigger_{step}")) == SUCCESS
+        text = capfd.readouterr().err
+        for words in ("active: image", "inactive: 0 frames", "unconfigured: ", "finalized: "):
+            assert text.count(f"]: {words}") == 1, text
+        assert not wanted & set(topics(rig.node))
+    finally:
+        rig.close()
+
+
+@pytest.mark.parametrize(
+    ("remaps", "words"),
+    [
+        (["instances:=/savos/overlay"], "instances is mapped to /savos/overlay, but this node"),
+        (["instances:=image"], "instances is mapped to /image, but this node takes its image"),
+        (["instances:=/diagnostics"], "but this node publishes it"),
+    ],
+)
+def test_an_input_on_a_topic_of_the_node_itself_is_refused_in_words(remaps, words, capfd):
+    rig = Rig(arguments=["--ros-args", *(part for text in remaps for part in ("-r", text))])
+    try:
+        assert rig.do(rig.node.trigger_configure) == TransitionCallbackReturn.FAILURE
+        text = capfd.readouterr().err
+        assert words in text and "Traceback" not in text
+    finally:
+        rig.close()
+
+
 @pytest.mark.parametrize("part", ["outputs", "inputs"])
-def test_a_failed_activation_leaves_no_topic_and_no_thread(monkeypatch, capfd, part):
+def test_a_failed_configuration_leaves_no_topic_and_no_thread(monkeypatch, capfd, part):
     made = {"outputs": ("create_publisher", "overlay"), "inputs": ("create_subscription", "inst")}
     method, topic = made[part]
     rig = Rig(name=own_name(), refine__enabled=True)
@@ -162,7 +197,7 @@ def test_shutdown_from_every_state():
 
 PROGRAM = """
 import sys, time
-from savos_ros import node
+from savos_ros import main, node
 from tests.ros.rig import echo_engine
 def load(settings):
     if sys.argv[1] == "configuring":
@@ -180,7 +215,7 @@ node.AmodalNode.__init__.__kwdefaults__["load"] = load
 steps = {"unconfigured": "", "inactive": "trigger_configure", "finalized": "trigger_shutdown"}
 if sys.argv[1] in steps:
     node.AmodalNode.autostart = stay(steps[sys.argv[1]])
-sys.exit(node.main(["--autostart"]))
+sys.exit(main.main(["--autostart"]))
 """
 SIGNS = {  # what is said once it is there
     "unconfigured": "it is unconfigured",
@@ -252,7 +287,7 @@ def test_the_end_waits_for_the_thread_that_handles_the_signal(number, tmp_path):
 
 
 def test_autostart_parameter_and_failing_autostart():
-    command = [sys.executable, "-m", "savos_ros.node", "--ros-args", "-p", "autostart:=true"]
+    command = [sys.executable, "-m", "savos_ros.main", "--ros-args", "-p", "autostart:=true"]
     command += ["-p", "model.weights:=/nowhere/none.safetensors"]
     environment = os.environ | {"ROS_AUTOMATIC_DISCOVERY_RANGE": "OFF"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)

@@ -44,6 +44,9 @@ def refined(rig, *indices):
 
 def switch(rig, enabled):
     rig.do(rig.node.set_parameters, [Parameter("refine.enabled", value=enabled)])
+    outputs = rig.node._outputs
+    if enabled:
+        wait_for(outputs._refined.get_subscription_count, what="a reader of refined masks")
 
 
 def threads():
@@ -72,6 +75,7 @@ def test_off_costs_nothing_and_it_switches_while_active(rigs):
     rig = rigs(refine__enabled=False, tracks__reset_gap_s=1.5, **LONG)
     play(rig, range(3))
     assert rig.node._engine.stream.record is None and not threads()
+    assert rig.node._outputs._refined is None
     assert rig.values()["refine"] == "off" and "refine.passes" not in rig.values()
     switch(rig, True)
     play(rig, range(3, 7))
@@ -79,6 +83,7 @@ def test_off_costs_nothing_and_it_switches_while_active(rigs):
     play(rig, range(7, 9))
     assert rig.node._engine.stream.record is None
     refined(rig, 3, 4, 5, 6)
+    wait_for(lambda: rig.node._outputs._refined is None, what="no topic of refined masks")
     switch(rig, True)
     play(rig, range(9, 11))
     refined(rig, 3, 4, 5, 6, 9, 10)

@@ -7,6 +7,7 @@ from rclpy.parameter import Parameter
 
 from savos_model.config import ComposeConfig
 from savos_ros import settings
+from savos_ros.parameters import without_effect
 from tests.ros.rig import Rig
 
 KINDS = {
@@ -77,7 +78,7 @@ def test_a_parameter_that_is_not_live_is_refused_with_the_way_to_set_it(rig, nod
 
 def test_live_parameters_reach_the_stream_and_the_overlay(rig, node):
     rig.activate()
-    engine, outputs = node._engine, node._active.outputs
+    engine, outputs = node._engine, node._outputs
     assert change(rig, compose__threshold=0.25, overlay__alpha=0.9).successful
     assert outputs._overlay.alpha == 0.9
     rig.send(0)
@@ -127,6 +128,29 @@ def test_values_out_of_range_are_refused_by_name(rig, node, values, words):
     import re
 
     assert re.search(words, result.reason)
+
+
+@pytest.mark.parametrize(
+    ("text", "effect"),
+    [
+        ("/**: {ros__parameters: {a: 1}}", True),
+        ("/front/savos: {ros__parameters: {a: 1}}", True),
+        ("front: {savos: {ros__parameters: {a: 1}}}", True),
+        ("/*/savos: {ros__parameters: {a: 1}}", True),
+        ("/**/savos: {ros__parameters: {a: 1}}", True),
+        ("amodal: {ros__parameters: {a: 1}}", False),
+        ("savos: {ros__parameters: {a: 1}}", False),
+        ("/rear/savos: {ros__parameters: {a: 1}}\n/other: {ros__parameters: {}}", False),
+        ("", True),
+    ],
+)
+def test_a_parameter_file_for_other_nodes_is_named(tmp_path, text, effect):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    lines = without_effect(["x", "--ros-args", "--params-file", str(path)], "/front/savos")
+    assert bool(lines) != effect
+    if lines:
+        assert str(path) in lines[0] and "under /front/savos or /**" in lines[0]
 
 
 def test_unknown_names_of_a_parameter_file_are_told(capfd):

@@ -1,16 +1,19 @@
+import time
 from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed")
 import rclpy
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from savos_ros.msg import AmodalMaskArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from savos_ros.inputs import image_topic
+from savos_ros.node import AmodalNode
 from savos_ros.qos import node_name, profile
-from tests.ros.rig import Rig, wait_for
+from tests.ros.rig import Rig, echo_engine, wait_for
 
 
 @pytest.fixture
@@ -20,41 +23,55 @@ def rig():
     made.close()
 
 
-def test_a_best_effort_publisher_is_followed_and_named(rig, capfd):
-    image = rig.node._active.inputs.subscriptions["image"]
-    assert image.reliable
+def test_a_best_effort_publisher_is_followed_and_hears_no_complaint(rig, capfd):
+    image = rig.node._inputs.subscriptions["image"]
     rig.publisher(Image, "image", profile(10, reliable=False))
-    wait_for(lambda: not image.reliable)
-    text = capfd.readouterr().err
-    assert "/image: QoS does not fit, /helper (best effort, volatile)" in text
-    assert "against /savos (reliable)" in text
     for index in range(3):
         rig.send(index)
         rig.answered(index)
+    assert not image.reliable
+    text = capfd.readouterr().err
+    assert "QoS" not in text, "neither side complains"
+
+
+def test_no_message_is_lost_or_comes_twice_while_the_subscription_changes(rig):
+    image = rig.node._inputs.subscriptions["image"]
+    assert not image.reliable, "nobody asks for more before there is a publisher"
+    senders = [rig.helper.create_publisher(Image, name, 50) for name in ("image", "instances")]
+    wait_for(lambda: all(sender.get_subscription_count() for sender in senders))
+    for index in range(40):
+        senders[0].publish(rig.image(index))
+        senders[1].publish(rig.labels(index))
+        time.sleep(0.02)
+    wait_for(lambda: image.reliable)
+    rig.answered(*range(40))
+    assert rig.stamps() == list(range(40))
+    assert rig.values()["drops"] == "0"
 
 
 def test_mixed_publishers_mean_best_effort_and_reliable_comes_back(rig):
-    image = rig.node._active.inputs.subscriptions["image"]
+    image = rig.node._inputs.subscriptions["image"]
     rig.publisher(Image, "image")
+    wait_for(lambda: image.reliable)
     loose = rig.helper.create_publisher(Image, "image", profile(10, reliable=False))
     wait_for(lambda: not image.reliable)
     rig.send(0)
     rig.answered(0)
     rig.helper.destroy_publisher(loose)
     wait_for(lambda: image.reliable)
-    wait_for(lambda: rig.publishers["image"].get_subscription_count() == 1)
+    wait_for(lambda: image._old is None)
     rig.send(1)
     rig.answered(1)
 
 
 def test_a_driver_that_starts_again_is_met_as_it_was(rig):
-    image = rig.node._active.inputs.subscriptions["image"]
-    loose = rig.helper.create_publisher(Image, "image", profile(10, reliable=False))
-    wait_for(lambda: not image.reliable)
-    rig.helper.destroy_publisher(loose)
+    image = rig.node._inputs.subscriptions["image"]
+    strict = rig.helper.create_publisher(Image, "image", profile(10))
+    wait_for(lambda: image.reliable)
+    rig.helper.destroy_publisher(strict)
     wait_for(lambda: not image.peers())
     rig.do(image.follow)
-    assert not image.reliable
+    assert image.reliable
 
 
 def test_a_publisher_that_was_there_first_is_followed_without_a_warning(capfd):
@@ -63,7 +80,7 @@ def test_a_publisher_that_was_there_first_is_followed_without_a_warning(capfd):
         rig.helper.create_publisher(Image, "image", profile(10, reliable=False))
         wait_for(lambda: rig.node.get_publishers_info_by_topic("/image"))
         rig.activate()
-        assert not rig.node._active.inputs.subscriptions["image"].reliable
+        assert not rig.node._inputs.subscriptions["image"].reliable
         assert "QoS does not fit" not in capfd.readouterr().err
     finally:
         rig.close()
@@ -127,6 +144,33 @@ def test_a_publisher_whose_node_is_not_discovered_yet_is_called_so():
         node_name="_NODE_NAME_UNKNOWN_", node_namespace="_NODE_NAMESPACE_UNKNOWN_"
     )
     assert node_name(info) == "a node not yet named"
+
+
+def test_waiting_says_that_a_camera_ended_and_proposes_no_overlay(rig, capfd):
+    soon = [Parameter("diagnostics.waiting_after_s", value=1.0)]
+    twin = AmodalNode(
+        load=echo_engine, namespace="/rear", context=rig.context, parameter_overrides=soon
+    )
+    rig.executors[0].add_node(twin)
+    try:
+        assert rig.do(twin.autostart)
+        rig.send(0)
+        rig.answered(0)
+        for publisher in rig.publishers.values():
+            rig.helper.destroy_publisher(publisher)
+        text = warnings(rig, capfd, "the publisher of /image is gone")
+        assert "no new frames for 1 s after 1 answered" in text
+        text = warnings(rig, capfd, "nobody publishes /rear/instances")
+        assert "no topic here carries sensor_msgs/msg/Image" in text, "overlays are no proposal"
+    finally:
+        rig.executors[0].remove_node(twin)
+        rig.do(twin.close)
+
+
+def test_a_second_publisher_of_the_masks_is_named(rig, capfd):
+    rig.helper.create_publisher(AmodalMaskArray, "/savos/masks", 5)
+    text = warnings(rig, capfd, "has 2 publishers")
+    assert "/savos/masks has 2 publishers (/helper, /savos)" in text and "namespace:=" in text
 
 
 def test_waiting_names_who_fell_silent(rig, capfd):

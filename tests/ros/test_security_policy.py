@@ -10,7 +10,7 @@ from tests.ros.rig import LIMIT_S, Rig, own_name
 # Allowed but created only with other settings, with simulated time, or where a package is there.
 OPTIONAL = {
     "subscribe": {"image", "image/compressed", "flow", "/clock", "/parameter_events"},
-    "publish": {"~/detections", "~/annotations"},
+    "publish": {"~/masks_refined", "~/detections", "~/annotations"},
     "reply": {"~/get_type_description"},
 }
 

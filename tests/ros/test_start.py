@@ -6,7 +6,7 @@ import pytest
 PROGRAM = """
 import sys
 sys.modules[sys.argv.pop(1)] = None
-from savos_ros.start import main
+from savos_ros.main import main
 sys.exit(main())
 """
 

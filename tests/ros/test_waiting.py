@@ -23,6 +23,13 @@ def state(
 NOTHING = {"received": 0, "last": None, "silent": None}
 
 
+def test_a_source_that_ended_is_not_taken_for_a_wrong_topic():
+    gone = [state(kind=None, silent=5.0), state("instances", "/labels", kind=None, silent=5.0)]
+    text = waiting_text(gone, 5, None, 0.0, answered=31)
+    assert text.startswith("no new frames for 5 s after 31 answered; inputs:")
+    assert "the publisher of /cam/image is gone" in text and "remap" not in text
+
+
 def test_a_topic_without_publisher_is_named_with_its_remapping():
     absent = state("instances", "/instances", None, **NOTHING)
     text = waiting_text([state(), absent], 5.2, None, 0.0)
