@@ -50,7 +50,7 @@ def test_the_remedy_helps(no_home, tmp_path, monkeypatch, name):
     assert (tmp_path / "é" / "logs").is_dir()
 
 
-@pytest.mark.parametrize("command", ["savos_ros.start", "savos_ros.cli"])
+@pytest.mark.parametrize("command", ["savos_ros.main", "savos_ros.cli"])
 def test_commands_end_with_one_line_that_names_the_remedy(no_home, tmp_path, command):
     pytest.importorskip("rclpy", reason="rclpy is not installed")
     words = ["play", str(tmp_path / "bag")] if command == "savos_ros.cli" else []
