@@ -138,7 +138,7 @@ def test_pauses_and_jumps_of_the_clock_start_the_tracks_anew(plant, jump):
         it.frame(index)
     assert list(it.answers) == [0, 1, 2, 3 + jump, 4 + jump, 5 + jump]
     assert sources(it, 2) == sources(it, 5 + jump) == {"1001": Source.FORWARD}
-    assert (it.stream.tracks.get("1001").h == 3).all(), "three steps since the jump"
+    assert it.stream.tracks.get("1001").age == 2, "frames after the first one since the jump"
     assert it.health.stream_resets == 1
     assert it.joiner.restarts == (jump < 0) and not it.joiner.losses
 
@@ -150,7 +150,7 @@ def test_size_and_encoding_change_in_flight(plant):
         channels = {"bgra8": (4,), "mono8": (), "mono16": ()}.get(encoding, (3,))
         it.put("image", index, picture((*SHAPE, *channels), encoding), encoding)
         it.labels(index)
-        assert sources(it, index) == {"1001": Source.FORWARD}
+        assert index == 0 or sources(it, index) == {"1001": Source.FORWARD}
     it.labels(6, one_object().astype(np.int32), "32SC1")
     it.image(6)
     it.image(7, small)  # the tracker still sends the old size
@@ -209,7 +209,7 @@ def test_an_id_that_another_object_gets_later_brings_nothing_along(plant):
     it.frame(13, one_object(left=100))
     (other,) = it.answers[12][1]
     assert (other.box.x0, other.box.x1) == (100, 140)
-    assert (it.stream.tracks.get("1001").h == 2).all(), "two steps since its birth"
+    assert it.stream.tracks.get("1001").age == 1, "frames after its first one"
 
 
 def test_frames_of_a_4k_camera(plant):
