@@ -48,7 +48,7 @@ def label_bags(
             return _run(jobs, processes, ray)
     except Timeout:
         raise BagError(
-            f"another `savos label` writes to {out}: wait, or give another --out"
+            f"another `savos label` writes to {out}: wait, or give another --out", "busy"
         ) from None
 
 
@@ -56,7 +56,7 @@ def _jobs(bags: Sequence[Path], out: Path, options: LabelOptions) -> list[LabelJ
     names = [bag.stem if bag.is_file() else bag.resolve().name for bag in bags]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise BagError(f"two bags are called {twice[0]}: label them into two folders")
+        raise BagError(f"two bags are called {twice[0]}: label them into two folders", "names")
     options = _placed(options)
     return [
         LabelJob(bag.resolve(), out.resolve() / name, options)
@@ -104,7 +104,8 @@ def _here(jobs: list[LabelJob], processes: int, steps: dict[LabelJob, int]) -> l
     except BrokenProcessPool:
         raise BagError(
             "a worker process was ended, mostly for want of memory: give the command again with "
-            "fewer --processes or less --memory-mb; finished bags are kept"
+            "fewer --processes or less --memory-mb; finished bags are kept",
+            "worker_ended",
         ) from None
 
 
@@ -113,11 +114,11 @@ def _on_ray(jobs: list[LabelJob], address: str, steps: dict[LabelJob, int]) -> l
     try:
         import ray
     except ModuleNotFoundError:
-        raise BagError(f"ray is not installed: {PIP['ray']}, or leave --ray") from None
+        raise BagError(f"ray is not installed: {PIP['ray']}, or leave --ray", "no_ray") from None
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise BagError(f"no Ray cluster at {address!r}: {error}") from None
+        raise BagError(f"no Ray cluster at {address!r}: {error}", "no_ray") from None
     try:
         backend = jobs[0].options.backend
         wants = {"CPU": backend.threads, "GPU": int(backend.device != "cpu")}
@@ -144,7 +145,8 @@ def _check_room(nodes: list[dict], wants: dict[str, int]) -> None:
         needed = " and ".join(f"{count} {kind}" for kind, count in wants.items() if count)
         raise BagError(
             f"none of the {len(there)} machines of the Ray cluster has {needed}: lower --threads, "
-            "change --device or add a machine"
+            "change --device or add a machine",
+            "no_room",
         )
 
 

@@ -30,7 +30,7 @@ def fishbowl_to_bag(clip_path: Path, path: Path, options: RecordOptions) -> Reco
         clip = FishbowlClip(clip_path)
         return record(_frames(clip), clip.num_frames, path, options)
     except FishbowlError as error:
-        raise BagError(str(error)) from None
+        raise BagError(str(error), "fishbowl") from None
 
 
 def _frames(clip: FishbowlClip) -> Iterator[SourceFrame]:

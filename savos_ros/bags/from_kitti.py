@@ -56,10 +56,14 @@ def open_kitti(
     """Open whichever of the two layouts lies at `root`; arguments as in kitti_to_bag."""
     if is_raw(root):
         if sequence:
-            raise BagError(f"{root} is a raw drive, which has no sequences: leave --sequence out")
+            raise BagError(
+                f"{root} is a raw drive, which has no sequences: leave --sequence out", "option"
+            )
         return open_raw(root, masks, mask_path, timestamps)
     if not sequence:
-        raise BagError(f"--sequence is needed: {root} holds {', '.join(sequences(root)) or 'none'}")
+        raise BagError(
+            f"--sequence is needed: {root} holds {', '.join(sequences(root)) or 'none'}", "option"
+        )
     return open_tracking(root, sequence, masks, mask_path, timestamps)
 
 

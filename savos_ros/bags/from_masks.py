@@ -46,7 +46,9 @@ def masks_to_bag(
         BagError: something is missing or broken; nothing is left behind.
     """
     if not 0.001 <= rate_hz <= 10_000:
-        raise BagError(f"--rate must be between 0.001 and 10000 images a second, got {rate_hz}")
+        raise BagError(
+            f"--rate must be between 0.001 and 10000 images a second, got {rate_hz}", "option"
+        )
     files = _image_files(images)
     try:
         source = open_masks(masks, [file.stem for file in files], form)
@@ -58,13 +60,15 @@ def masks_to_bag(
 
 def _image_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise BagError(f"{folder} is no folder: give the folder of the images")
+        raise BagError(f"{folder} is no folder: give the folder of the images", "missing")
     files = [file for file in shown(folder.iterdir()) if file.suffix.lower() in ENDINGS]
     if not files:
-        raise BagError(f"{folder} holds no image: files {', '.join(ENDINGS)} are needed")
+        raise BagError(f"{folder} holds no image: files {', '.join(ENDINGS)} are needed", "missing")
     twice = len(files) - len({file.stem for file in files})
     if twice:
-        raise BagError(f"{folder}: {twice} images share their name with another: keep one of each")
+        raise BagError(
+            f"{folder}: {twice} images share their name with another: keep one of each", "names"
+        )
     return sorted(files, key=_order)
 
 
@@ -88,8 +92,10 @@ def _decode(file: Path, data: bytes) -> np.ndarray:
     encoded = np.frombuffer(data, np.uint8)
     size, limit = encoded_size(encoded), InputConfig().max_pixels
     if size is not None and size[0] * size[1] > limit:
-        raise BagError(f"{file} is {size[1]}x{size[0]}, more than {limit} pixels: scale it down")
+        raise BagError(
+            f"{file} is {size[1]}x{size[0]}, more than {limit} pixels: scale it down", "size"
+        )
     image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if size else None
     if image is None:
-        raise BagError(f"{file} cannot be decoded: it is cut off or no JPEG or PNG")
+        raise BagError(f"{file} cannot be decoded: it is cut off or no JPEG or PNG", "unreadable")
     return image

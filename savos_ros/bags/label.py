@@ -116,7 +116,8 @@ def finished(job: LabelJob) -> Labelled | None:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
         raise BagError(
             f"{job.folder} exists and holds no labels, or those of another version: remove it, or "
-            "choose another --out"
+            "choose another --out",
+            "taken",
         ) from None
     wanted = made_of(job)
     other = [name for name in WORDS if made.get(name) != wanted[name]]
@@ -124,7 +125,8 @@ def finished(job: LabelJob) -> Labelled | None:
         what = WORDS[other[0]] if other else f"windows of {windows} frames, {window} fit now"
         raise BagError(
             f"{job.folder} holds labels of {what}: remove it and give the command again, or change "
-            "--out"
+            "--out",
+            "other_labels",
         )
     if damage:
         damage += f"; then remove {job.folder} and give the command again"
@@ -264,7 +266,7 @@ def _first_frame(job: LabelJob) -> tuple[tuple[int, int], int]:
         first: Frame | None = next((item.frame for item in bag), None)
         if first is None:
             why = "; ".join(bag.report.examples.values()) or bag.report.damage or "it is empty"
-            raise BagError(f"{job.bag}: no frame can be used: {why}")
+            raise BagError(f"{job.bag}: no frame can be used: {why}", "no_frame")
         return first.image.shape[:2], bag.expected
 
 

@@ -60,15 +60,17 @@ class PlayOptions:
 
     def __post_init__(self) -> None:
         if not 0.01 <= self.rate <= 100.0:
-            raise BagError(f"rate must be between 0.01 and 100, got {self.rate}")
+            raise BagError(f"rate must be between 0.01 and 100, got {self.rate}", "option")
         if self.wait_s < 0:
-            raise BagError(f"wait must be at least 0 s, got {self.wait_s}")
+            raise BagError(f"wait must be at least 0 s, got {self.wait_s}", "option")
         if self.restamp and (self.clock or self.rate != 1.0):
             raise BagError(
-                "restamp makes stamps of the present: leave out clock, and play at rate 1"
+                "restamp makes stamps of the present: leave out clock, and play at rate 1", "option"
             )
         if self.restamp and self.follow:
-            raise BagError("follow delays messages, restamp plays them in time: leave one out")
+            raise BagError(
+                "follow delays messages, restamp plays them in time: leave one out", "option"
+            )
 
 
 @dataclass
@@ -150,7 +152,7 @@ def parse_remaps(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         old, sign, new = text.partition(":=")
         if not (sign and old.startswith("/") and new):
-            raise BagError(f"remap must read /old/topic:=/new/topic, got {text!r}")
+            raise BagError(f"remap must read /old/topic:=/new/topic, got {text!r}", "option")
         remaps[old] = new
     return remaps
 
@@ -219,7 +221,8 @@ def _publishers(
             why = str(error).splitlines()[0].rstrip(":")
             raise BagError(
                 f"{target!r} cannot be played ({why}): give another name with "
-                f"--remap {topic}:=NEW, or leave it out with --topic"
+                f"--remap {topic}:=NEW, or leave it out with --topic",
+                "topic_name",
             ) from None
     return publishers
 

@@ -71,7 +71,9 @@ class RecordOptions:
 
     def __post_init__(self) -> None:
         if self.form and self.form not in FORMS:
-            raise BagError(f"masks must be written as one of {', '.join(FORMS)}, got {self.form!r}")
+            raise BagError(
+                f"masks must be written as one of {', '.join(FORMS)}, got {self.form!r}", "option"
+            )
 
     @property
     def topics(self) -> dict[str, str]:
@@ -199,7 +201,8 @@ def _label_of(name: str) -> int:
         and 0 < int(name) < IGNORE_LABEL
     ):
         raise BagError(
-            f"id {name!r} cannot be a label pixel (1 to 65534): write the masks as instance_masks"
+            f"id {name!r} cannot be a label pixel (1 to 65534): write the masks as instance_masks",
+            "label_id",
         )
     return int(name)
 
@@ -215,5 +218,5 @@ def _shows(jpeg: bytes | None, image: np.ndarray) -> bool:
 def _encode(image: np.ndarray) -> bytes:
     good, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not good:
-        raise BagError(f"an image of shape {image.shape} cannot be stored as JPEG")
+        raise BagError(f"an image of shape {image.shape} cannot be stored as JPEG", "image")
     return data.tobytes()

@@ -162,10 +162,11 @@ def _check_free(out: Path, force: bool) -> None:
     there = [name for name in (RESULT_BAG, OVERLAY, REPORT, SUMMARY) if (out / name).exists()]
     if there and not force:
         raise BagError(
-            f"{out} holds {', '.join(there)}: choose another folder, or replace with --force"
+            f"{out} holds {', '.join(there)}: choose another folder, or replace with --force",
+            "taken",
         )
     if out.exists() and not out.is_dir():
-        raise BagError(f"{out} is a file: choose a folder")
+        raise BagError(f"{out} is a file: choose a folder", "taken")
 
 
 def _remove_unwritten(out: Path, video: VideoWriter | None) -> None:

@@ -80,7 +80,9 @@ class VideoWriter:
                 continue
             break
         if self._stream is None:
-            raise BagError("PyAV has neither libx264 nor mpeg4: install the `av` wheel of PyPI")
+            raise BagError(
+                "PyAV has neither libx264 nor mpeg4: install the `av` wheel of PyPI", "codec"
+            )
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = Fraction(1, TICKS_PER_S)

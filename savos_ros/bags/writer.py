@@ -58,13 +58,15 @@ class BagWriter:
         """
         self.path = Path(path)
         if storage not in STORAGES:
-            raise BagError(f"storage must be one of {', '.join(STORAGES)}, got {storage!r}")
+            raise BagError(
+                f"storage must be one of {', '.join(STORAGES)}, got {storage!r}", "option"
+            )
         if self.path.exists() or self.path.is_symlink():
             if not (self.path / "metadata.yaml").is_file():
-                raise BagError(f"{self.path} exists and is no bag: choose another place")
+                raise BagError(f"{self.path} exists and is no bag: choose another place", "taken")
             if not force:
                 raise BagError(
-                    f"{self.path} exists: choose another place, or replace it with --force"
+                    f"{self.path} exists: choose another place, or replace it with --force", "taken"
                 )
         self.counts: Counter[str] = Counter()
         self._storage = STORAGES[storage]
@@ -107,7 +109,9 @@ class BagWriter:
         first = self.next_stamp(topic)
         if not first <= stamp_ns < MAX_STAMP_NS:
             rule = f"at least {first} ns" if stamp_ns < first else f"below {MAX_STAMP_NS} ns"
-            raise BagError(f"stamp on {topic} must be {rule}, got {stamp_ns}: check the stamps")
+            raise BagError(
+                f"stamp on {topic} must be {rule}, got {stamp_ns}: check the stamps", "stamp"
+            )
         connection = self._connections[topic]
         self._writer.write(
             connection, stamp_ns, typestore().serialize_cdr(message, connection.msgtype)

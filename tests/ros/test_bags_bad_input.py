@@ -17,6 +17,7 @@ from savos_ros.bags.types import BagError, BagKit
 from savos_ros.bags.writer import BagWriter
 from savos_ros.cli import app
 from savos_ros.settings import InputConfig
+from tests.failing import fails
 
 IMAGE, LABELS, TRUTH = "/camera/image_raw", "/tracker/labels", "/truth/masks"
 
@@ -83,7 +84,7 @@ def test_missing_topics_name_those_present(bag):
 
 
 def test_topic_of_another_type_is_refused(bag):
-    with pytest.raises(BagError, match="looked for /truth/masks with messages of type sensor_msgs"):
+    with fails(BagError, "no_topic"):
         read(bag, Topics(image=TRUTH))
 
 

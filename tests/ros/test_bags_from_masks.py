@@ -1,5 +1,3 @@
-import re
-
 import cv2
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ from savos_ros.bags.recording import RecordOptions
 from savos_ros.bags.run import RunOptions, run_bag
 from savos_ros.bags.types import BagError
 from savos_ros.cli import app
+from tests.failing import fails
 
 ORIENTATION = 0x0112  # tag of EXIF
 
@@ -87,16 +86,16 @@ def test_command_says_how_masks_were_read(folders, tmp_path):
 
 def test_what_cannot_be_used_leaves_no_bag(folders, tmp_path):
     images, masks = folders
-    cases = {
-        "is no folder": (tmp_path / "no", masks, 10),
-        "holds no image": (masks, masks, 10),
-        "does not exist": (images, tmp_path / "no", 10),
-        "--rate must be between": (images, masks, 0),
-    }
-    for text, (pictures, given, rate) in cases.items():
-        with pytest.raises(BagError, match=re.escape(text)):
+    cases = (
+        ("missing", tmp_path / "no", masks, 10),
+        ("missing", masks, masks, 10),
+        ("missing", images, tmp_path / "no", 10),
+        ("option", images, masks, 0),
+    )
+    for kind, pictures, given, rate in cases:
+        with fails(BagError, kind):
             masks_to_bag(pictures, given, tmp_path / "bag", RecordOptions(), rate_hz=rate)
     (images / "f9.jpg").write_bytes((images / "f9.jpg").read_bytes()[:100])
-    with pytest.raises(BagError, match="f9.jpg cannot be decoded"):
+    with fails(BagError, "unreadable"):
         masks_to_bag(images, masks, tmp_path / "bag", RecordOptions("instance_masks"))
     assert not (tmp_path / "bag").exists()

@@ -14,6 +14,7 @@ from savos_ros.bags.play import PlayOptions, parse_remaps
 from savos_ros.bags.recording import RecordOptions, record
 from savos_ros.bags.types import BagError, BagKit
 from savos_ros.bags.writer import BagWriter
+from tests.failing import fails
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE, MASKS, TRUTH = "/camera/image_raw", "/tracker/masks", "/truth/masks"
@@ -185,16 +186,15 @@ def test_mistakes_are_named(bag):
     pytest.importorskip("rclpy", reason="rclpy is not installed")
     from savos_ros.bags.play import play
 
-    with pytest.raises(BagError, match="(?s)no topic /nothing: the bag holds.*/camera/image_raw"):
+    with fails(BagError, "no_topic"):
         play(bag, PlayOptions(topics=("/nothing",)))
-    with pytest.raises(BagError, match="has no topic /camera:"):
+    with fails(BagError, "no_topic"):
         play(bag, PlayOptions(remaps={"/camera": "/front"}))
-    wrong = "'/no good' cannot be played .Invalid topic name.* --remap /camera/image_raw:=NEW"
-    with pytest.raises(BagError, match=wrong):
+    with fails(BagError, "topic_name"):
         play(bag, PlayOptions(remaps={"/camera/image_raw": "/no good"}))
-    with pytest.raises(BagError, match="rate must be between 0.01 and 100, got 0"):
+    with fails(BagError, "option"):
         PlayOptions(rate=0)
-    with pytest.raises(BagError, match="remap must read /old/topic:=/new/topic, got 'a=b'"):
+    with fails(BagError, "option"):
         parse_remaps(["a=b"])
     assert parse_remaps(["/a:=/b", "/c:=d"]) == {"/a": "/b", "/c": "d"}
 

@@ -14,6 +14,7 @@ from savos_ros.bags.reader import BagFrames, Topics
 from savos_ros.bags.recording import RecordOptions, SourceFrame, label_image, record
 from savos_ros.bags.types import BagError, BagKit, typestore
 from savos_ros.bags.writer import BagWriter
+from tests.failing import fails
 
 OURS = ("InstanceMask", "InstanceMaskArray", "AmodalMask", "AmodalMaskArray")
 
@@ -164,20 +165,20 @@ def test_message_definitions_equal_the_built_ones(name):
 
 def test_a_failed_write_leaves_nothing(tmp_path):
     frames = [scene.frame(1), scene.frame(0)]  # stamps go back
-    with pytest.raises(BagError, match="must be at least 5100000001 ns, got 5000000000"):
+    with fails(BagError, "stamp"):
         write(tmp_path / "bag", frames=frames)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("stamp", [-1, 2**31 * 1_000_000_000])
 def test_stamps_outside_ros_time_are_refused(tmp_path, stamp):
-    with pytest.raises(BagError, match="stamp on /camera/image_raw must be"):
+    with fails(BagError, "stamp"):
         write(tmp_path / "bag", frames=[SourceFrame(stamp, np.zeros((4, 4, 3), np.uint8), [])])
 
 
 def test_existing_bag_is_kept_without_force(tmp_path):
     write(tmp_path / "bag", count=2)
-    with pytest.raises(BagError, match="exists.*--force"):
+    with fails(BagError, "taken"):
         write(tmp_path / "bag", count=3)
     write(tmp_path / "bag", count=3, force=True)
     with BagFrames(tmp_path / "bag") as bag:
@@ -187,7 +188,7 @@ def test_existing_bag_is_kept_without_force(tmp_path):
 
 def test_failed_replacement_keeps_the_old_bag(tmp_path):
     write(tmp_path / "bag", count=2)
-    with pytest.raises(BagError, match="stamp"):
+    with fails(BagError, "stamp"):
         write(tmp_path / "bag", frames=[scene.frame(1), scene.frame(0)], force=True)
     with BagFrames(tmp_path / "bag") as bag:
         assert bag.expected == 2
@@ -196,15 +197,15 @@ def test_failed_replacement_keeps_the_old_bag(tmp_path):
 def test_other_folders_are_never_replaced(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "precious.txt").write_text("x")
-    with pytest.raises(BagError, match="exists and is no bag"):
+    with fails(BagError, "taken"):
         write(tmp_path / "mine", force=True)
     assert (tmp_path / "mine" / "precious.txt").exists()
 
 
 def test_unknown_storage_and_form(tmp_path):
-    with pytest.raises(BagError, match="storage must be one of mcap, sqlite3, got 'zip'"):
+    with fails(BagError, "option"):
         write(tmp_path / "bag", storage="zip")
-    with pytest.raises(BagError, match="one of label_image, instance_masks, got 'rle'"):
+    with fails(BagError, "option"):
         RecordOptions("rle")
 
 
@@ -220,14 +221,14 @@ def test_label_image_paints_ignored_under_and_counts_overlap():
 @pytest.mark.parametrize("name", ["0", "65535", "car", "-3", "1.5", "007", "", "\u0663"])
 def test_ids_that_are_no_label_are_refused(name):
     item = Instance(name, Box(0, 0, 1, 1), np.ones((1, 1), np.uint8))
-    with pytest.raises(BagError, match="cannot be a label pixel.*instance_masks"):
+    with fails(BagError, "label_id"):
         label_image([item], [], (2, 2))
 
 
 def test_no_masks_topic_without_a_form(tmp_path):
     written = record(scene.frames(2), 2, tmp_path / "bag", RecordOptions(""))
     assert set(written.counts) == {"/camera/image_raw"}
-    with pytest.raises(BagError, match="no topic for instances"), BagFrames(tmp_path / "bag"):
+    with fails(BagError, "no_topic"), BagFrames(tmp_path / "bag"):
         pass
 
 
