@@ -119,6 +119,12 @@ def test_fine_meshes_are_simplified_and_keep_their_size(tmp_path, monkeypatch):
     assert len(model.parts[0].faces) <= 2000
     np.testing.assert_allclose(model.size, 2, atol=0.05)
     np.testing.assert_allclose(model.parts[0].colours, [[0, 1, 0]] * len(model.parts[0].vertices))
+    np.testing.assert_allclose(
+        np.linalg.norm(model.parts[0].vertices - [0, 0, 1], axis=1), 1, atol=0.05
+    )
+    ball.export(tmp_path / "ball.stl")  # repeats every corner
+    (part,) = read_model(tmp_path / "ball.stl", tmp_path, AssetOptions()).parts
+    assert len(part.faces) <= 2000 and trimesh.Trimesh(part.vertices, part.faces).is_watertight
     monkeypatch.setattr(assets, "MAX_FACES", 1000)
     with pytest.raises(AssetError, match="1 to 1000 triangles, got 20480"):
         read_model(tmp_path / "ball.ply", tmp_path, AssetOptions())

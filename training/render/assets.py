@@ -21,8 +21,8 @@ SUFFIXES = (*GLTF, ".obj", ".ply", ".stl")
 COLLISION = "_collision"  # ending of the name of a file with convex pieces of the model beside it
 UPS = ("auto", "y", "z")
 MAX_FILES = 2000
-MAX_BYTES = 512 << 20  # of one file
-MAX_FACES = 20_000_000  # of one file; more are not even simplified
+MAX_BYTES = 256 << 20  # of one file
+MAX_FACES = 4_000_000  # of one file; more are not even simplified: they take about 1 kB each
 KEPT_FACES = 150_000  # of one model; finer ones are simplified
 MAX_TEXTURE = 1024  # sides of a texture [px]; larger ones are reduced
 MAX_PIECES = 64
@@ -216,17 +216,22 @@ def _part(mesh: trimesh.Trimesh, matrix: np.ndarray, share: float) -> Part:
 def simplify(
     vertices: np.ndarray, faces: np.ndarray, share: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Simplify a mesh to about `share` of its faces.
+    """Simplify a mesh to about `share` of its faces; vertices at one place become one.
 
     Returns:
         vertices [V', 3], faces [F', 3], and for each vertex the index of the nearest old one,
         whose colour and place in the texture it takes.
     """
     import fast_simplification
+    import trimesh
     from scipy.spatial import cKDTree
 
+    # Files such as STL repeat the corners of every face: its edges would count as borders.
+    first, joined = trimesh.grouping.unique_rows(vertices)
     points, left = fast_simplification.simplify(
-        np.asarray(vertices, np.float32), np.asarray(faces, np.int32), target_reduction=1 - share
+        np.asarray(vertices[first], np.float32),
+        joined[faces].astype(np.int32),
+        target_reduction=1 - share,
     )
     return points.astype(float), left, cKDTree(vertices).query(points)[1]
 
