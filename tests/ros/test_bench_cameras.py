@@ -16,7 +16,7 @@ def test_growth_is_that_of_the_sums_over_all_cameras():
     one, two = {"nodes": [of(0.04, 250.0, 200.0)]}, {"nodes": []}
     three = {"nodes": [of(0.05, 260.0, 180.0)] * 3}
     grown = added([one, two, three])
-    assert grown == pytest.approx(of((0.15 - 0.04) / 2, (780 - 250) / 2, (540 - 200) / 2))
+    assert grown == pytest.approx(of(0.055, 265.0, 170.0))
     assert added([one]) is None
 
 
@@ -31,5 +31,5 @@ def test_each_node_answers_the_frames_of_all(tmp_path):
     assert found["cameras"] == len(found["nodes"]) == 2
     for node in found["nodes"]:
         assert node["frames_in"] >= node["frames_out"] > 0
-        assert 0 < node["cpu_s_per_frame"] < 1 and 50 < node["pss_mb"] <= node["rss_mb"]
+        assert node["cpu_s_per_frame"] > 0 and 0 < node["pss_mb"] <= node["rss_mb"]
         assert 0 < node["latency_ms"]["total"]["p50"] <= node["latency_ms"]["total"]["p99"]
