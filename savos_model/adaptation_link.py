@@ -90,7 +90,7 @@ def send(connection: Connection, item: Start | Frame | None) -> None:
     head["arrays"] = [(array.dtype.str, array.shape) for array in arrays]
     connection.send_bytes(json.dumps(head, default=np.generic.item).encode())
     for array in arrays:
-        connection.send_bytes(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        connection.send_bytes(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 def receive(connection: Connection) -> Start | Frame | None:
@@ -131,7 +131,8 @@ def _start(
         Weights(name, ModelConfig(**model), {key: next(arrays) for key in keys}, info)
         for name, model, keys, info in weights
     ]
-    return Start(base, *(other or [base]), version, SiteConfig(**config), Path(folder))
+    (current,) = other or [base]
+    return Start(base, current, version, SiteConfig(**config), Path(folder))
 
 
 def _frame(arrays: Iterator[np.ndarray], stamp_ns: int, order: str, instances: list) -> Frame:

@@ -130,7 +130,7 @@ class BackwardSame(Backward):
         out = self.backend.step(patches, h, c)
         values = output_values(out, with_alpha=True)
         rows = zip(inputs, out.h, out.c, values, out.residual, strict=True)
-        return {name: Carried(*row, inputs[name].cue.box) for name, *row in rows}
+        return {name: Carried._make((*row, inputs[name].cue.box)) for name, *row in rows}
 
     def prior(self, given: Backwards, last: Carried | None) -> np.ndarray | None:
         """The later frame's mask moved into this one; None where the track ends here."""

@@ -57,7 +57,8 @@ def occluder_mask(
         return None
     if margin:
         side = 2 * margin + 1
-        others = cv2.dilate(others, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+        return window(cv2.dilate(others, disc), inner)
     return window(others, inner)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from savos_model.types import Box
 
 MIN_BOX_PX = 16  # a crop box is never smaller: a patch of a few pixels carries no shape
 # Fixed-point steps u(x) = dM(x - u(x)); docs/departures.md row 8.
+NOTHING: Any = None  # for arguments that OpenCV does without and its types demand
 WARP_ITERATIONS = 3
 # A larger box [px], which may be many times the image, is never made whole.
 LARGE_BOX = 1 << 22
@@ -195,7 +197,9 @@ def warp_patch(values: np.ndarray, motion: np.ndarray, source: Box, target: Box)
     scaled = in_cells(motion, source)
     at = grid
     for _ in range(WARP_ITERATIONS):
-        at = grid - cv2.remap(scaled, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        at = grid - cv2.remap(
+            scaled, at, NOTHING, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
     return sample(values, at)
 
 
@@ -223,7 +227,7 @@ def pull_patch(
     """
     at = cell_grid(source, target, values.shape[:2]) + in_cells(motion, source)
     own = np.dstack((residual[0], residual[1]))
-    at += cv2.remap(own, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    at += cv2.remap(own, at, NOTHING, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return sample(values, at)
 
 
@@ -252,7 +256,7 @@ def sample(values: np.ndarray, at: np.ndarray) -> np.ndarray:
     # Channel by channel: OpenCV rounds two at once by other code than one, and what a mask becomes
     # must not depend on whether alpha comes along.
     moved = [
-        cv2.remap(channel, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        cv2.remap(channel, at, NOTHING, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         for channel in cv2.split(values)
     ]
     return np.stack(moved, -1).reshape(values.shape)

@@ -53,7 +53,8 @@ def warp_patch(values: Tensor, motion: Tensor, source: Tensor, target: Tensor) -
         target: float [N, 4], boxes to fill in the later frame [px].
     """
     # All in the coordinates of grid_sample: one subtraction a step.
-    base = normalise(patch_centres(target, values.shape[-2:]), source)
+    rows, cols = values.shape[-2:]
+    base = normalise(patch_centres(target, (rows, cols)), source)
     motion = motion * (2 / (source[:, 2:] - source[:, :2]))[..., None, None]
     grid = base
     for _ in range(WARP_ITERATIONS):

@@ -63,7 +63,7 @@ def from_label_image(
     return instances
 
 
-def numbered(labels: np.ndarray) -> tuple[Sequence[int], np.ndarray]:
+def numbered(labels: np.ndarray) -> tuple[Sequence[int] | np.ndarray, np.ndarray]:
     """Labels (ascending, without 0) and an image in which the first is 1, the second 2, ...
 
     Small ones are their own numbers, whether present or not, and the image is the given one.

@@ -46,20 +46,22 @@ class Stage(NamedTuple):
     padding: tuple[int, int]
 
 
-def convolved(stage: Stage, size: tuple[int, int]) -> tuple[int, ...]:
+def convolved(stage: Stage, size: tuple[int, int]) -> tuple[int, int]:
     """Rows and columns after a convolution."""
-    return tuple(
+    rows, cols = (
         (n + 2 * p - k) // t + 1
         for n, p, k, t in zip(size, stage.padding, stage.kernel, stage.stride, strict=True)
     )
+    return rows, cols
 
 
-def deconvolved(stage: Stage, size: tuple[int, int]) -> tuple[int, ...]:
+def deconvolved(stage: Stage, size: tuple[int, int]) -> tuple[int, int]:
     """Rows and columns after a transposed convolution."""
-    return tuple(
+    rows, cols = (
         (n - 1) * t - 2 * p + k
         for n, p, k, t in zip(size, stage.padding, stage.kernel, stage.stride, strict=True)
     )
+    return rows, cols
 
 
 def first_stage(config: ModelConfig) -> int:

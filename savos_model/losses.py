@@ -61,6 +61,8 @@ class Targets(NamedTuple):
 
     def reversed(self) -> Targets:
         """The same windows backwards in time; needs `flow_back` and `base_back`."""
+        if self.flow_back is None or self.base_back is None:
+            raise ValueError("targets must have flow_back and base_back to be reversed")
         back = torch.cat((self.patches[:, :, : FLOW.start], self.flow_back), 2)
         flow = self.patches[:, :, FLOW]
         parts = (back, self.visible, self.weight, self.boxes, self.base_back, flow, self.base)
@@ -174,8 +176,8 @@ def merge_windows(warped: Warped) -> Tensor:
     Returns:
         float [B, T-2, h, w], frames 1..T-2.
     """
-    forward, backward = zip(*(part.chunk(2) for part in warped), strict=True)
-    backward = (part.flip(1) for part in backward)  # now frames 0..T-2
+    forward, reverse = zip(*(part.chunk(2) for part in warped), strict=True)
+    backward = (part.flip(1) for part in reverse)  # now frames 0..T-2
     return merge(Warped(*(f[:, :-1] for f in forward)), Warped(*(b[:, 1:] for b in backward)))
 
 
@@ -198,7 +200,7 @@ def savos_losses(net: Net, targets: Targets, config: LossConfig, *, bf16: bool =
     """
     if config.both_directions:
         pairs = zip(targets, targets.reversed(), strict=True)
-        targets = Targets(*(torch.cat(pair) for pair in pairs))
+        targets = Targets(*(torch.cat([p for p in pair if p is not None]) for pair in pairs))
     return compare(predict(net, targets, bf16), targets, config, net.config)
 
 
@@ -229,7 +231,7 @@ def predict_with_prior(net: Net, targets: Targets, bf16: bool = False) -> Predic
 @torch.no_grad()
 def next_prior(prediction: Prediction, targets: Targets, now: slice, model: ModelConfig) -> Tensor:
     """M^ of the later of two frames from M~ of the earlier one: [B, 1, h, w]."""
-    both = Targets(*(None if part is None else part[:, now] for part in targets))
+    both = Targets._make(None if part is None else part[:, now] for part in targets)
     mask = prediction.mask_logits.sigmoid()[:, :, None]
     return carry(mask, prediction.residual, both, model)[:, :, 0]
 

@@ -61,8 +61,9 @@ class WholeConv2d(nn.Conv2d):
 class WholeConvTranspose2d(nn.ConvTranspose2d):
     """A transposed convolution of one pixel, as WholeConv2d: [N, C, 1, 1] -> [N, D, *kernel]."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # the size is fixed
         """Convolve; x float [N, C, 1, 1]."""
+        assert self.bias is not None
         weight = self.weight.permute(2, 3, 1, 0).flatten(0, 2)
         rows, cols = self.kernel_size
         y = F.linear(x.flatten(1), weight, self.bias.repeat(rows * cols))
@@ -137,6 +138,12 @@ class SavosNet(nn.Module):
 
     At width 1.0 and 64x128 patches it has the released network's 17,303,124 parameters.
     """
+
+    embed_encoder: Encoder
+    mask_encoder: Encoder
+    motion_encoder: Encoder
+    mask_decoder: Decoder
+    motion_decoder: Decoder
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

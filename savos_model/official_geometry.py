@@ -133,7 +133,8 @@ def base_motion(flow: Tensor, visible: Tensor) -> Tensor:
 def estimate(prediction: Prediction, clip: Clip) -> Estimate:
     """What one pass says of every next frame: paste, add the base motion, warp."""
     split = clip.boxes.shape[:2]
-    boxes, image = clip.boxes.flatten(0, 1), tuple(clip.visible.shape[-2:])
+    boxes, (rows, cols) = clip.boxes.flatten(0, 1), clip.visible.shape[-2:]
+    image = rows, cols
     mask = (1 - SQUEEZE) * prediction.mask_logits.sigmoid() + SQUEEZE / 2
     completed = torch.stack((mask, prediction.alpha), 2).flatten(0, 1)
     # Row 3: residual and flow are both in image pixels, whatever the scale of the patch.

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import cv2
 import numpy as np
 
-from savos_model.geometry import WARP_ITERATIONS, intersect, window
+from savos_model.geometry import NOTHING, WARP_ITERATIONS, intersect, window
 from savos_model.types import Box, Frame, Instance
 
 PAD_PX = 24  # context around a region that DIS needs; docs/departures.md row 29
@@ -117,14 +117,14 @@ class DisFlow:
     """OpenCV's DIS, per region with the later window moved as expected, or once for the frame."""
 
     def __init__(self, method: str = "dis_fast") -> None:
-        self.fine = cv2.DISOpticalFlow_create(PRESETS[method])
+        self.fine = cv2.DISOpticalFlow.create(PRESETS[method])
         # DIS stops at a quarter of the resolution by default; on this grid that pulls an object's
         # motion towards its background by 1 to 4 px, full resolution by at most 0.2 px.
         self.fine.setFinestScale(0)
         self.fine.setPatchStride(5)  # as accurate as 4, in 0.7 of its time
         if method == "dis_fast":  # refinement doubles the time and changes no motion
             self.fine.setVariationalRefinementIterations(0)
-        self.coarse = cv2.DISOpticalFlow_create(PRESETS[method])
+        self.coarse = cv2.DISOpticalFlow.create(PRESETS[method])
 
     def regions(
         self,
@@ -152,7 +152,7 @@ class DisFlow:
         dy = int(np.clip(round(shift[1]), -box.y0, rows - box.y1))
         moved = Box(box.x0 + dx, box.y0 + dy, box.x1 + dx, box.y1 + dy)
         a, b = (shrunk(i, at, GRID) for i, at in ((earlier, box), (later, moved)))
-        return FlowRegion(box, self.fine.calc(a, b, None), (dx, dy))
+        return FlowRegion(box, self.fine.calc(a, b, NOTHING), (dx, dy))
 
     def frame(self, earlier: np.ndarray, later: np.ndarray) -> FlowRegion:
         """Flow of the whole frame, shrunk to at most FRAME_PX."""
@@ -160,7 +160,7 @@ class DisFlow:
         shrink = min(1.0, (FRAME_PX / earlier.size) ** 0.5)
         size = (round(rows * shrink), round(cols * shrink))
         whole = Box(0, 0, cols, rows)
-        flow = self.coarse.calc(shrunk(earlier, whole, size), shrunk(later, whole, size), None)
+        flow = self.coarse.calc(shrunk(earlier, whole, size), shrunk(later, whole, size), NOTHING)
         return FlowRegion(whole, flow)
 
 
@@ -217,13 +217,13 @@ class TopicFlow:
         regions = []
         for box, shift in zip(boxes, shifts, strict=True):
             box = padded_box(box, rows, cols)
-            if self.flow is None and self.reverse is None:
-                regions.append(FlowRegion(box, np.zeros((1, 1, 2), np.float32), shift))
-                continue
             if self.flow is not None:
                 given = window(self.flow, box)
-            else:
+            elif self.reverse is not None:
                 given = inverted(self.reverse, box, shift)
+            else:
+                regions.append(FlowRegion(box, np.zeros((1, 1, 2), np.float32), shift))
+                continue
             known = np.abs(given) <= most
             filled = np.where(known, given, np.array(shift, np.float32))
             regions.append(FlowRegion(box, filled))
@@ -246,7 +246,9 @@ def inverted(flow: np.ndarray, box: Box, shift: tuple[float, float]) -> np.ndarr
     at = np.dstack(np.meshgrid(x, y))
     motion = np.broadcast_to(np.array(shift, np.float32), at.shape)
     for _ in range(WARP_ITERATIONS):
-        seen = cv2.remap(flow, at + motion, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        seen = cv2.remap(
+            flow, at + motion, NOTHING, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
         motion = np.where(np.isfinite(seen), -seen, motion)
     return np.where(np.isfinite(seen), motion, np.nan)
 

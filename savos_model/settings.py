@@ -57,7 +57,7 @@ def check_value(field: dataclasses.Field, value: Any) -> None:
             f"{field.name} must be of type {kind.__name__}, got {value!r} "
             f"({type(value).__name__}): give a {kind.__name__}, for example {field.default!r}"
         )
-    if kind is float and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise SettingError(
             f"{field.name} must be finite, got {value}: give a number such as {field.default}"
         )

@@ -165,6 +165,7 @@ class AmodalStream:
             given = item, chance, estimate.box, seen.count, estimate.motion
             done = compose(*given, self.compose_config)
         if item.id in chosen:
+            assert estimate is not None  # its patch was given to the network
             if self.record is not None:
                 self.record.tracks[item.id] = observed(item, estimate, done, state)
             self.tracks.observe(item, estimate.box, done, estimate.kept)

@@ -37,6 +37,15 @@ def plain_conv(conv: Conv) -> nn.Conv2d:
 class RecurrentUNet(nn.Module):
     """F_theta of eq. 1 with skip connections; the interface is that of SavosNet."""
 
+    enter: nn.Module
+    squeeze: nn.Module
+    mid: nn.Module
+    fuse: nn.Module
+    leave: nn.Conv2d
+    down: nn.ModuleDict
+    up: nn.ModuleDict
+    join: nn.ModuleDict
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config, self.levels = config, len(LEVELS) - 1
@@ -55,6 +64,7 @@ class RecurrentUNet(nn.Module):
         self.spread = nn.Linear(config.hidden, size)
         if config.prior_mask:
             self.evidence_gain = nn.Parameter(torch.full((2,), GAIN_START))
+        assert self.leave.bias is not None
         with torch.no_grad():
             self.leave.weight.mul_(SMALL)
             self.leave.bias.zero_()

@@ -57,7 +57,7 @@ def candidates(config: BackendConfig) -> list[tuple[str, str]]:
                 f"{hint[config.backend]}"
             )
         return [(config.backend, "chosen by model.backend")]
-    order = ("tensorrt", "torch", "onnx") if gpu else ("onnx", "openvino", "torch")
+    order: tuple[str, ...] = ("tensorrt", "torch", "onnx") if gpu else ("onnx", "openvino", "torch")
     if config.precision == "bf16":
         order = ("openvino", "torch")
     present = [name for name in order if have[name]]
@@ -94,7 +94,7 @@ def make_backend(config: BackendConfig, measure: bool = False) -> Backend:
             cause = error
     if not ready:
         raise BackendError(failed.removeprefix("; ")) from cause
-    chosen = ready[0] if len(ready) == 1 else faster(*ready)
+    chosen = ready[0] if len(ready) == 1 else faster(ready[0], ready[1])
     chosen.reason += failed
     return chosen
 

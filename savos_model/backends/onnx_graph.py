@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import numpy as np
 import onnx
@@ -54,7 +55,10 @@ class Graph:
         apart: dict[str, np.ndarray] | None = None,
         precision: str = "fp32",
     ) -> None:
-        self.arrays, self.nodes, self.initialisers, self.names = arrays, [], [], set()
+        self.arrays = arrays
+        self.nodes: list[onnx.NodeProto] = []
+        self.initialisers: list[onnx.TensorProto] = []
+        self.names: set[str] = set()
         self.apart, self.half = apart, precision == "fp16"
 
     def constant(self, name: str, value: np.ndarray) -> str:
@@ -87,7 +91,7 @@ class Graph:
         """X in float32: states, evidence and outputs are kept in it."""
         return self.add("Cast", [x], to=TensorProto.FLOAT) if self.half else x
 
-    def add(self, kind: str, inputs: list[str], output: str = "", **attributes: object) -> str:
+    def add(self, kind: str, inputs: list[str], output: str = "", **attributes: Any) -> str:
         """Add a node with one output; returns the output's name."""
         output = output or f"{kind}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
@@ -127,10 +131,8 @@ class Graph:
         if count == 1:
             return self.layer_norm(x, name, shape)
         inner = math.prod(shape) // count
-        ones, zeros = (
-            self.weight(f"{kind.__name__}{inner}", kind(inner, np.float32))
-            for kind in (np.ones, np.zeros)
-        )
+        ones = self.weight(f"ones{inner}", np.ones(inner, np.float32))
+        zeros = self.weight(f"zeros{inner}", np.zeros(inner, np.float32))
         grouped = self.constant(f"grouped{count}", np.array([0, count, -1], np.int64))
         back = self.constant(f"shape{shape}", np.array([0, *shape], np.int64))
         x = self.add("Reshape", [x, grouped])
@@ -280,7 +282,7 @@ def unet_maps(graph: Graph, model: ModelConfig) -> str:
     shape = graph.constant("innermost", np.array([-1, MEMORY, *grid(model, last)], np.int64))
     memory = graph.add("Reshape", [graph.linear(h, "spread"), shape])
     x = run(graph.add("Concat", [x, memory], axis=1), "fuse")
-    twice = graph.constant("twice", np.float32([1, 1, 2, 2]))
+    twice = graph.constant("twice", np.array([1, 1, 2, 2], np.float32))
     for i in reversed(range(last)):
         up = graph.add(
             "Resize", [run(x, f"up.{i}"), "", twice], mode="nearest",
@@ -294,7 +296,7 @@ def unet_maps(graph: Graph, model: ModelConfig) -> str:
 
 def unet_conv(graph: Graph, x: str, conv: Conv, size: tuple[int, int]) -> str:
     """One convolution of the U-Net, with GroupNorm and ReLU where it has them."""
-    shape = {
+    shape: dict[str, Any] = {
         "kernel_shape": [conv.kernel] * 2,
         "strides": [conv.stride] * 2,
         "pads": [conv.padding] * 4,
@@ -310,7 +312,9 @@ def unet_conv(graph: Graph, x: str, conv: Conv, size: tuple[int, int]) -> str:
 def evidence(graph: Graph, model: ModelConfig) -> str:
     """As SavosNet.evidence; returns the name of the logits [N, 1, H, W]."""
     gains = GAIN_SCALE * graph.arrays["evidence_gain"]
-    one, two = (graph.constant(name, np.float32([v])) for name, v in (("one", 1), ("two", 2)))
+    one, two = (
+        graph.constant(name, np.array([v], np.float32)) for name, v in (("one", 1), ("two", 2))
+    )
 
     def signed(x: str) -> str:
         return graph.add("Sub", [graph.add("Mul", [x, two]), one])
@@ -319,7 +323,7 @@ def evidence(graph: Graph, model: ModelConfig) -> str:
     if model.occluder_hint:
         others = graph.add("Neg", [graph.add("Add", [visible, one])])
     else:
-        others = graph.constant("zero", np.float32([0]))
+        others = graph.constant("zero", np.array([0], np.float32))
     seen = graph.add("Max", [signed(visible), others])
     believed = signed(graph.slice("patches", PRIOR))
     parts = [
@@ -341,8 +345,8 @@ def metadata(weights: Weights, precision: str) -> dict[str, str]:
 
 def model_proto(graph: Graph, model: ModelConfig, properties: dict[str, str]) -> onnx.ModelProto:
     """Close the graph: inputs, outputs, metadata, check."""
-    state = ["N", model.hidden]
-    shapes = dict(
+    state: list[str | int] = ["N", model.hidden]
+    shapes: dict[str, list[str | int]] = dict(
         zip(
             (*INPUTS, *OUTPUTS),
             (

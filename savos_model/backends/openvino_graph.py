@@ -12,7 +12,7 @@ import numpy as np
 
 # OpenVINO reports each import to its maker over the network, without asking, by this package; where
 # it cannot be imported, OpenVINO does without.
-sys.modules.setdefault("openvino_telemetry", None)
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino  # noqa: E402
 
 opset = openvino.opset8

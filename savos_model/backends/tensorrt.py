@@ -60,8 +60,9 @@ class TensorrtBackend:
         self._turn = threading.Lock()  # the buffers serve one thread at a time
         self._stream = call(cuda.cudaStreamCreate())
         model = weights.model
-        shapes = ((input_channels(model), *model.patch), (model.hidden,), (model.hidden,))
-        shapes += (model.patch, model.patch, (2, *model.patch), (model.hidden,), (model.hidden,))
+        state = (model.hidden,)
+        shapes: list[tuple[int, ...]] = [(input_channels(model), *model.patch), state, state]
+        shapes += [model.patch, model.patch, (2, *model.patch), state, state]
         names = (*INPUTS, *OUTPUTS)
         self._buffers = {
             name: Buffer((BUCKETS[-1], *shape)) for name, shape in zip(names, shapes, strict=True)
@@ -157,7 +158,7 @@ class Buffer:
         self.device = int(call(cuda.cudaMalloc(self.bytes)))
         self.pinned = int(call(cuda.cudaMallocHost(self.bytes)))
         memory = (ctypes.c_byte * self.bytes).from_address(self.pinned)
-        self.host = np.frombuffer(memory, np.float32).reshape(shape)
+        self.host = np.frombuffer(memoryview(memory), np.float32).reshape(shape)
 
     def copy(self, rows: int, kind: Any, stream: Any) -> None:
         """Queue a copy of the first rows, to the GPU or back."""

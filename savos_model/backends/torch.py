@@ -45,7 +45,8 @@ class TorchBackend:
         self.precision = precision
         net = make_net(weights.model)
         net.load_state_dict({k: torch.from_numpy(v) for k, v in weights.arrays.items()})
-        self.net = net.eval().to(self.device, memory_format=torch.channels_last)
+        self.net = net.eval().to(self.device)
+        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._turn = threading.Lock()  # a bucket's buffers serve one thread at a time
         if self.device.type == "cuda":
             torch.backends.cudnn.allow_tf32 = False  # fp32 is to be what it says
@@ -79,7 +80,7 @@ class TorchBackend:
     @torch.inference_mode()
     def forward(self, patches: torch.Tensor, h: torch.Tensor, c: torch.Tensor) -> list:
         """The step on tensors of this device; the fields of StepOutput, float32."""
-        half = contextlib.nullcontext()
+        half: contextlib.AbstractContextManager = contextlib.nullcontext()
         if self.precision in HALF:
             # Without its cache, so that a captured graph reads the weights anew each time.
             half = torch.autocast(self.device.type, HALF[self.precision], cache_enabled=False)

@@ -103,7 +103,9 @@ def test_a_store_that_grew_is_refused(tmp_path, monkeypatch):
 def test_machine_settings_may_change(store, straight):
     run = tiny_run(store, bf16=True)
     other = dataclasses.replace(run.machine, workers=2, checkpoint_every=100)
-    train(dataclasses.replace(run, machine=other), straight, resume=True)
+    before = metadata(straight)
+    assert train(dataclasses.replace(run, machine=other), straight, resume=True) == straight / BEST
+    assert metadata(straight) == before, "the run was at its end"
 
 
 def test_a_run_stays_on_its_kind_of_device(store, straight, tmp_path):
