@@ -38,5 +38,6 @@ def write_file(path: Path, data: bytes | str) -> None:
             file name in another encoding, is written as an escape.
     """
     with atomic(path) as temporary:
-        text = isinstance(data, str)
-        temporary.write_bytes(data.encode("utf-8", "backslashreplace") if text else data)
+        if isinstance(data, str):
+            data = data.encode("utf-8", "backslashreplace")
+        temporary.write_bytes(data)

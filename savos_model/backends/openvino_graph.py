@@ -65,9 +65,9 @@ def gather_pixels(model: openvino.Model) -> None:
         channels, rows, columns = (length.get_length() for length in list(shape)[1:])
         blocks = (channels // size**2, size, size, rows, columns)
         order = np.arange(np.prod(blocks), dtype=np.int32).reshape(blocks)
-        flat = opset.reshape(node.input_value(0), np.int64([0, -1]), True)
+        flat = opset.reshape(node.input_value(0), np.array([0, -1], np.int64), True)
         pixels = opset.gather(flat, order.transpose(0, 3, 1, 4, 2).ravel(), np.int64(1))
-        whole = np.int64([0, blocks[0], rows * size, columns * size])
+        whole = np.array([0, blocks[0], rows * size, columns * size], np.int64)
         replace(node, opset.reshape(pixels, whole, True))
 
 
