@@ -2,111 +2,56 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from savos_ros.arguments import given, names_of, one_line_errors, ours_of
-from savos_ros.options import (
-    CarMasksOption,
-    JsonOption,
-    KinsOption,
-    MappingOption,
-    ModeOption,
-    ProcessesOption,
-    RawOption,
-    ReleasedOption,
-    SeedOption,
-    SplitOption,
-    TypesOption,
-    WeightsOption,
-)
+from savos_ros.arguments import ours_of
+from savos_ros.option_groups import Options, command
+from training.adapt.settings import AdaptConfig, CurveOptions, KeptWeights
+from training.evaluate.settings import FishbowlOptions, KinsOptions, KittiOptions, RunOptions
 
 if TYPE_CHECKING:
-    from training.adapt.adapt import AdaptConfig
+    from training.evaluate.benchmark import Benchmark
 
 app = typer.Typer(no_args_is_help=True, help="Adapt weights to one video each, and score the gain.")
 
-OutOption = Annotated[
-    Path | None, typer.Option(help="Folder of the adapted weights; none: not kept.")
-]
-IterationsOption = Annotated[int | None, typer.Option(help="Most iterations.")]
-RateOption = Annotated[float | None, typer.Option(help="Learning rate of Adam.")]
-GainOption = Annotated[
-    float | None, typer.Option(help="Stop when the visible IoU gained less in 10 iterations.")
-]
-BatchOption = Annotated[int | None, typer.Option(help="Windows per iteration.")]
-LengthOption = Annotated[int | None, typer.Option(help="Frames per window.")]
-HalfOption = Annotated[
-    bool, typer.Option("--half", help="Adapt to the first half of each video, score the second.")
-]
-DeviceOption = Annotated[str | None, typer.Option(help="Of the adaptation: cpu, cuda or cuda:N.")]
+FIELDS = ("learning_rate", "max_iterations", "batch", "length", "device", "seed")
+NAMES = {"max_iterations": "iterations", "measure_every": "every"}
+CONFIG = Options(AdaptConfig, only=(*FIELDS, "stop_gain"), names=NAMES)
+RUN = Options(RunOptions, only=("json", "weights", "processes", "mode", "seed"))
+GROUPS = (RUN, CONFIG, Options(KeptWeights))
 
 
-def _config(**options: Any) -> AdaptConfig:
-    """Settings out of the options that were given."""
-    from training.adapt.adapt import AdaptConfig
+def adapt(benchmark: Benchmark, run: RunOptions, config: AdaptConfig, kept: KeptWeights) -> None:
+    """Adapt to each video of a data set, and score it before and after."""
+    from training.adapt.scored import adapt_benchmark
 
-    return AdaptConfig(**given(**options))
+    adapt_benchmark(
+        benchmark, ours_of(run.weights, run.mode), config, run.json, kept.out,
+        processes=run.processes, seed=run.seed,
+    )  # fmt: skip
 
 
-@app.command("fishbowl")
-def adapt_fishbowl(
-    data: Annotated[Path, typer.Option(help="Folder of clips, or the released test data.")],
-    weights: WeightsOption = None,
-    out: OutOption = None,
-    json: JsonOption = None,
-    mode: ModeOption = "forward",
-    types: TypesOption = "",
-    subset: Annotated[str, typer.Option(help="Of the released test data.")] = "",
-    half: HalfOption = False,
-    iterations: IterationsOption = None,
-    learning_rate: RateOption = None,
-    stop_gain: GainOption = None,
-    batch: BatchOption = None,
-    length: LengthOption = None,
-    device: DeviceOption = None,
-    processes: ProcessesOption = 1,
-    seed: SeedOption = 0,
+@command(app, "fishbowl", Options(FishbowlOptions), *GROUPS)
+def fishbowl(
+    clips: FishbowlOptions, run: RunOptions, config: AdaptConfig, kept: KeptWeights
 ) -> None:
     """Adapt to each FISHBOWL clip on its visible masks; mean IoU before and after.
 
     Example: savos adapt fishbowl --data fishbowl/val --types BigFishB
     --weights runs/unseen/best.safetensors --json docs/results/adapt_BigFishB.json
     """
-    with one_line_errors():
-        from training.adapt.scored import adapt_benchmark
-        from training.evaluate.fishbowl import Fishbowl
+    from training.evaluate.fishbowl import Fishbowl
 
-        config = _config(
-            learning_rate=learning_rate, max_iterations=iterations, stop_gain=stop_gain,
-            batch=batch, length=length, seed=seed, device=device,
-        )  # fmt: skip
-        clips = Fishbowl(data, subset, names_of(types), half)
-        adapt_benchmark(
-            clips, ours_of(weights, mode), config, json, out, processes=processes, seed=seed
-        )
+    adapt(Fishbowl(**vars(clips)), run, config, kept)
 
 
-@app.command("kitti-boxes")
-def adapt_kitti_boxes(
-    data: Annotated[Path, typer.Option(help="Folder of KITTI MOTS.")],
-    sequences: Annotated[str, typer.Option(help="Names, separated by commas.")],
-    weights: WeightsOption = None,
-    out: OutOption = None,
-    json: JsonOption = None,
-    mode: ModeOption = "forward",
-    masks: Annotated[str, typer.Option(help="truth or tracker.")] = "truth",
-    half: HalfOption = False,
-    iterations: IterationsOption = None,
-    learning_rate: RateOption = None,
-    stop_gain: GainOption = None,
-    batch: BatchOption = None,
-    length: LengthOption = None,
-    device: DeviceOption = None,
-    processes: ProcessesOption = 1,
-    seed: SeedOption = 0,
+@command(
+    app, "kitti-boxes", Options(KittiOptions, only=("data", "sequences", "masks", "half")), *GROUPS
+)
+def kitti_boxes(
+    clips: KittiOptions, run: RunOptions, config: AdaptConfig, kept: KeptWeights
 ) -> None:
     """Adapt to each KITTI sequence on its visible masks; box IoU before and after.
 
@@ -114,40 +59,14 @@ def adapt_kitti_boxes(
 
     Example: savos adapt kitti-boxes --data kitti_mots --sequences 0000,0001
     """
-    with one_line_errors():
-        from training.adapt.scored import adapt_benchmark
-        from training.evaluate.kitti import Kitti
+    from training.evaluate.kitti import Kitti
 
-        config = _config(
-            learning_rate=learning_rate, max_iterations=iterations, stop_gain=stop_gain,
-            batch=batch, length=length, seed=seed, device=device,
-        )  # fmt: skip
-        clips = Kitti(data, names_of(sequences), masks, half=half)
-        adapt_benchmark(
-            clips, ours_of(weights, mode), config, json, out, processes=processes, seed=seed
-        )
+    adapt(Kitti(**vars(clips)), run, config, kept)
 
 
-@app.command("kins-video-car")
-def adapt_kins_video_car(
-    raw: RawOption = None,
-    masks: CarMasksOption = None,
-    released: ReleasedOption = None,
-    split: SplitOption = "test",
-    kins: KinsOption = None,
-    mapping: MappingOption = None,
-    weights: WeightsOption = None,
-    out: OutOption = None,
-    json: JsonOption = None,
-    mode: ModeOption = "forward",
-    iterations: IterationsOption = None,
-    learning_rate: RateOption = None,
-    stop_gain: GainOption = None,
-    batch: BatchOption = None,
-    length: LengthOption = None,
-    device: DeviceOption = None,
-    processes: ProcessesOption = 1,
-    seed: SeedOption = 0,
+@command(app, "kins-video-car", Options(KinsOptions), *GROUPS)
+def kins_video_car(
+    drives: KinsOptions, run: RunOptions, config: AdaptConfig, kept: KeptWeights
 ) -> None:
     """Adapt to each drive of KINS-Video-Car on its visible masks; mean IoU before and after.
 
@@ -156,47 +75,25 @@ def adapt_kins_video_car(
     Example: savos adapt kins-video-car --raw kitti_raw --masks pointtrack --kins
     instances_train.json --mapping mapping --json out.json
     """
-    with one_line_errors():
-        from training.adapt.scored import adapt_benchmark
-        from training.evaluate.kins import Kins
+    from training.evaluate.kins import Kins
 
-        config = _config(
-            learning_rate=learning_rate, max_iterations=iterations, stop_gain=stop_gain,
-            batch=batch, length=length, seed=seed, device=device,
-        )  # fmt: skip
-        drives = Kins(raw, masks, released, split, kins, mapping)
-        adapt_benchmark(
-            drives, ours_of(weights, mode), config, json, out, processes=processes, seed=seed
-        )
+    adapt(Kins(**vars(drives)), run, config, kept)
 
 
-@app.command("curve")
-def adapt_curve(
-    clip: Annotated[Path, typer.Option(help="A FISHBOWL clip, path without ending.")],
-    weights: WeightsOption = None,
-    json: JsonOption = None,
-    mode: ModeOption = "forward",
-    types: TypesOption = "",
-    iterations: IterationsOption = None,
-    every: Annotated[
-        int | None, typer.Option(help="Iterations between scores: 1, 2, 5 or 10.")
-    ] = None,
-    learning_rate: RateOption = None,
-    batch: BatchOption = None,
-    length: LengthOption = None,
-    device: DeviceOption = None,
-    seed: SeedOption = 0,
-) -> None:
+@command(
+    app,
+    "curve",
+    Options(CurveOptions),
+    Options(RunOptions, only=("json", "weights", "mode", "seed")),
+    Options(AdaptConfig, only=(*FIELDS, "measure_every"), names=NAMES),
+)
+def curve(clip: CurveOptions, run: RunOptions, config: AdaptConfig) -> None:
     """Learning curve of the adaptation to one clip, without early stopping (figure 5 a).
 
     Example: savos adapt curve --clip fishbowl/val/fishbowl_0024 --types BigFishB
     --weights runs/unseen/best.safetensors --json docs/results/adapt_curve.json
     """
-    with one_line_errors():
-        from training.adapt.curve import adapt_curve
+    from training.adapt.curve import adapt_curve
 
-        config = _config(
-            learning_rate=learning_rate, max_iterations=iterations, measure_every=every,
-            batch=batch, length=length, seed=seed, device=device,
-        )  # fmt: skip
-        adapt_curve(clip, ours_of(weights, mode), config, json, types=names_of(types), seed=seed)
+    ours = ours_of(run.weights, run.mode)
+    adapt_curve(clip.clip, ours, config, run.json, types=clip.types, seed=run.seed)

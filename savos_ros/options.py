@@ -7,18 +7,13 @@ from typing import Annotated
 
 import typer
 
-DataOption = Annotated[Path, typer.Option("--data", help="Folder of the data.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Results file to write.")]
 WeightsOption = Annotated[str | None, typer.Option(help="Shipped name or .safetensors file.")]
 ProcessesOption = Annotated[int, typer.Option(min=1, help="Worker processes.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of everything random.")]
-ModeOption = Annotated[
-    str, typer.Option(help="forward: online; bidirectional: whole video; lag:N: N frames later.")
-]
 FlowOption = Annotated[
     str, typer.Option(help="Flow of ours: dis_fast, dis_medium; topic: what the data brings.")
 ]
-TypesOption = Annotated[str, typer.Option(help="Species scored, with commas; none: all.")]
 RawOption = Annotated[Path | None, typer.Option(help="Folder of KITTI raw, to build the set.")]
 CarMasksOption = Annotated[
     Path | None, typer.Option(help="Folder of tracked masks, <drive>.txt, to build the set.")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from savos_model.config import ModelConfig, SiteConfig, check_device
+from savos_model.config import ModelConfig
 from savos_model.losses import (
     LossConfig,
     Targets,
@@ -20,8 +20,8 @@ from savos_model.losses import (
     total_loss,
 )
 from savos_model.networks import Net, make_net
-from savos_model.settings import SettingError, check_settings, setting
 from savos_model.weights import Weights, WeightsError
+from training.adapt.settings import AdaptConfig
 from training.augment import make_input
 from training.augment_config import AugmentConfig, plain
 from training.averages import average_into
@@ -29,47 +29,6 @@ from training.data.store import Clip, ClipFrame, collect_rows, stack_rows
 from training.windows import StoredWindows, gather, list_places
 
 PLAIN = plain()
-
-
-@dataclass(frozen=True)
-class AdaptConfig:
-    """One adaptation; an iteration is an optimiser step on windows drawn from the whole video."""
-
-    learning_rate: float = setting(
-        SiteConfig().learning_rate, "learning rate of Adam", minimum=0.0, maximum=1.0
-    )
-    max_iterations: int = setting(SiteConfig().max_iterations, "most iterations", minimum=1)
-    warmup: int = setting(
-        20, "iterations in which the rate rises; the stopping rule begins after them", minimum=0
-    )
-    ema: float = setting(0.95, "decay of the averaged weights", minimum=0.0, maximum=0.999)
-    stop_gain: float = setting(
-        0.01, "stop when the visible IoU gained less", minimum=-1.0, maximum=1.0
-    )
-    stop_window: int = setting(10, "over so many iterations", minimum=1)
-    measure_every: int = setting(5, "iterations between measurements", minimum=1)
-    batch: int = setting(16, "windows per iteration", minimum=2)
-    length: int = setting(8, "frames per window", minimum=3)
-    checked: int = setting(48, "windows that measure the visible IoU", minimum=1)
-    min_px: int = setting(100, "smallest visible area of a window [px]", minimum=1)
-    seed: int = setting(0, "seed of everything", minimum=0)
-    device: str = setting(SiteConfig().device, "cpu, cuda or cuda:N")
-    bf16: bool = setting(True, "bfloat16 convolutions")
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-        check_device(self.device)
-        for name in ("stop_window", "warmup"):
-            value = getattr(self, name)
-            if value % self.measure_every:
-                raise SettingError(
-                    f"{name} must be a multiple of measure_every, got {value} and "
-                    f"{self.measure_every}: the rule compares measurements {self.stop_window} apart"
-                )
-
-    def rate(self, iteration: int) -> float:
-        """Learning rate of an iteration, counted from 1."""
-        return self.learning_rate * min(1.0, iteration / max(1, self.warmup))
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from savos_model.backends.interface import Backend
 from savos_model.config import BackendConfig
 from savos_model.types import Frame
 from savos_model.weights import Weights
-from training.adapt.adapt import AdaptConfig, adapt
+from training.adapt.adapt import adapt
 from training.adapt.scored import saved, ticking
+from training.adapt.settings import AdaptConfig
 from training.adapt.site import clip_of, first_better, joined, score
 from training.data.store import Clip
 from training.windows import list_places

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from savos_model.networks import Net
 from savos_model.weights import load_weights
-from training.adapt.adapt import AdaptConfig, adapt, finished, taken, visible_clip
+from training.adapt.adapt import adapt, finished, taken, visible_clip
 from training.adapt.scored import saved, with_weights
+from training.adapt.settings import AdaptConfig
 from training.evaluate.fishbowl import FIELDS, Fishbowl
 from training.evaluate.metrics import summarise
 from training.evaluate.video import score_videos

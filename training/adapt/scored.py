@@ -16,7 +16,8 @@ from rich.console import Console
 
 from savos_model.networks import Net
 from savos_model.weights import Weights, load_weights, save_weights
-from training.adapt.adapt import AdaptConfig, AdaptResult, Watch, adapt, visible_clip
+from training.adapt.adapt import AdaptResult, Watch, adapt, visible_clip
+from training.adapt.settings import AdaptConfig
 from training.evaluate.benchmark import Benchmark
 from training.evaluate.jobs import Tick, run_jobs
 from training.evaluate.tables import adapt_table

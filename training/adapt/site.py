@@ -18,7 +18,6 @@ from savos_model.losses import savos_losses, total_loss
 from savos_model.types import Frame
 from savos_model.weights import Weights, save_weights
 from training.adapt.adapt import (
-    AdaptConfig,
     adapt,
     check_batches,
     learnt_with,
@@ -27,6 +26,7 @@ from training.adapt.adapt import (
     visible_clip,
     visible_iou,
 )
+from training.adapt.settings import AdaptConfig
 from training.augment import make_input
 from training.data.store import Clip, ClipFrame
 from training.windows import StoredWindows, list_places

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 from rich.console import Console
@@ -18,6 +17,7 @@ from training.data.chewing_gum_released import ReleasedVideos
 from training.data.kitti_time import PERIOD_NS
 from training.evaluate.benchmark import Benchmark, data_of
 from training.evaluate.metrics import Masks, ObjectScore, score_frame, summarise
+from training.evaluate.settings import GumOptions
 from training.evaluate.summary import bootstrap, by_occlusion
 from training.evaluate.tables import chewing_gum_table
 from training.evaluate.video import Scores, Video, VideoResult, stream_frames
@@ -36,18 +36,9 @@ FLOWS = {"topic": "exact: the motion that the videos were drawn with"}
 
 
 @dataclass(frozen=True)
-class ChewingGum(Benchmark):
-    """A set of videos.
+class ChewingGum(GumOptions, Benchmark):
+    """A set of videos, read or generated."""
 
-    Attributes:
-        data: npz file, or folder in the layout of the released generator; None generates.
-        videos: how many to generate; of a file or folder all are taken.
-        video_seed: of the generated videos.
-    """
-
-    data: Path | None = None
-    videos: int = 1000
-    video_seed: int = 1
     name: ClassVar[str] = "chewing_gum"
     flow: ClassVar[bool] = False
 

@@ -17,6 +17,7 @@ from training.data.fishbowl_released import clip_paths, is_released, open_fishbo
 from training.evaluate.benchmark import Benchmark
 from training.evaluate.metrics import PAPER, Masks, score_frame
 from training.evaluate.open import open_ids, open_protocol, open_report, score_open
+from training.evaluate.settings import FishbowlOptions
 from training.evaluate.summary import describe, first_run, method_report, paired_gain
 from training.evaluate.tables import fishbowl_tables, open_table
 from training.evaluate.video import Score, Scores, Video, VideoResult, births
@@ -63,19 +64,9 @@ class MaskBenchmark(Benchmark):
 
 
 @dataclass(frozen=True)
-class Fishbowl(MaskBenchmark):
-    """Clips of a folder.
+class Fishbowl(FishbowlOptions, MaskBenchmark):
+    """Clips of a folder."""
 
-    Attributes:
-        data: folder of clips, or of the released test data.
-        subset: of the released test: test, or test1 to test4; "" for all that fits the rules.
-        types: species scored; empty for all.
-    """
-
-    data: Path
-    subset: str = ""
-    types: Collection[str] = ()
-    half: bool = False
     name: ClassVar[str] = "fishbowl"
 
     def entries(self) -> list[tuple[Path, int]]:

@@ -6,7 +6,6 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from rich.console import Console
@@ -19,6 +18,7 @@ from training.data.store import ClipFrame
 from training.evaluate.benchmark import Benchmark
 from training.evaluate.kitti import KITTI_BOUND
 from training.evaluate.metrics import Masks, ObjectScore, score_frame, summarise
+from training.evaluate.settings import KinsOptions
 from training.evaluate.summary import bootstrap, by_occlusion, paired_gain
 from training.evaluate.tables import fishbowl_tables
 from training.evaluate.video import Scores, Video, VideoResult, stream_frames
@@ -54,23 +54,9 @@ RULES = {
 
 
 @dataclass(frozen=True)
-class Kins(Benchmark):
-    """Drives with ground truth in either layout of the set.
+class Kins(KinsOptions, Benchmark):
+    """Drives with ground truth in either layout of the set."""
 
-    Attributes:
-        raw, masks: folder of KITTI raw and of tracked masks, <drive>.txt, to build the set.
-        released: folder of the released set, in place of both.
-        split: train, val or test of the released set.
-        kins: KINS' instances_train.json, the ground truth.
-        mapping: folder with the devkit's train_mapping.txt and train_rand.txt.
-    """
-
-    raw: Path | None = None
-    masks: Path | None = None
-    released: Path | None = None
-    split: str = "test"
-    kins: Path | None = None
-    mapping: Path | None = None
     name: ClassVar[str] = "kins_video_car"
     licence: ClassVar[str] = KITTI_BOUND
 

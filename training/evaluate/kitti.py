@@ -7,14 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import ClassVar
 
 import cv2
 import numpy as np
 from rich.console import Console
 
-from savos_model.settings import check_settings, setting
 from savos_model.types import AmodalObject, Box, Frame, Instance
 from training.boxed import EMPTY, BoxedMask, box_around, by_id, look_at, tighten
 from training.data.kitti_frames import clip_frames
@@ -22,6 +20,7 @@ from training.data.kitti_mots import KittiError, KittiLabel, open_tracking
 from training.data.provenance import KITTI_LICENCE
 from training.evaluate.benchmark import Benchmark
 from training.evaluate.metrics import Masks, mean, published_masks
+from training.evaluate.settings import KittiOptions
 from training.evaluate.summary import estimate
 from training.evaluate.tables import kitti_table
 from training.evaluate.video import Scores, Video, VideoResult
@@ -58,22 +57,14 @@ class BoxScore:
 
 
 @dataclass(frozen=True)
-class Kitti(Benchmark):
+class Kitti(KittiOptions, Benchmark):
     """Sequences in the KITTI MOTS layout."""
 
-    data: Path
-    sequences: Sequence[str]
-    masks: str = setting("truth", "given masks", choices=("truth", "tracker"))
-    shrink: int = setting(0, "erosion of all given masks [px]", minimum=0, maximum=20)
-    half: bool = False
     name: ClassVar[str] = "kitti_mots"
     flow: ClassVar[bool] = False
     compared: ClassVar[Mapping[str, str]] = {"visible": "visible", "ours": "ours"}
     licence: ClassVar[str] = KITTI_BOUND
     courses: ClassVar[str] = "sequences"
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def entries(self) -> list[tuple[str, int]]:
         """List the sequences.

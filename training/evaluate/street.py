@@ -6,25 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from savos_model.settings import check_settings, setting
 from savos_model.types import Frame, Instance
 from training.boxed import by_id
 from training.data.street import StreetConfig, generate
 from training.evaluate.fishbowl import MaskBenchmark, masks_video
+from training.evaluate.settings import StreetOptions
 from training.evaluate.video import Video
 
 
 @dataclass(frozen=True)
-class Street(MaskBenchmark):
-    """Which scenes are scored; their masks are exact."""
+class Street(StreetOptions, MaskBenchmark):
+    """Scenes of a range of seeds."""
 
-    scenes: int = setting(12, "scenes, one after the other seed", minimum=1)
-    frames: int = setting(60, "frames of each", minimum=5)
-    first_seed: int = setting(1000, "seed of the first; far from those trained on", minimum=0)
     name: ClassVar[str] = "street"
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def entries(self) -> list[tuple[int, int]]:
         """List the scenes by their seed."""

@@ -18,14 +18,8 @@ from savos_model.weights import Weights, WeightsError, load_weights, save_weight
 from savos_ros.cli import app
 from tests.model.scenes import crossing
 from tests.planted import planted_weights
-from training.adapt.adapt import (
-    AdaptConfig,
-    adapt,
-    finished,
-    learnt_with,
-    visible_clip,
-    visible_iou,
-)
+from training.adapt.adapt import adapt, finished, learnt_with, visible_clip, visible_iou
+from training.adapt.settings import AdaptConfig
 from training.augment_config import AugmentConfig
 from training.data.store import ClipFrame
 from training.online import described

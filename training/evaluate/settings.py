@@ -1,0 +1,130 @@
+"""Options of the evaluations: what is scored, and how. Quick to load, for the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from savos_model.config import BackendConfig, FlowConfig
+from savos_model.settings import check_settings, setting
+
+FILES = "deocclusion:FILE, deocclusion+tta:FILE, oracle:FILE, external:FOLDER"
+
+
+def option(text: str, default: Any = dataclasses.MISSING) -> Any:
+    """Declare an option without bounds, required where it has no default."""
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How our method runs, and where the results go."""
+
+    json: Path | None = option("results file to write", None)
+    weights: str = option("shipped name or .safetensors file", BackendConfig().weights)
+    processes: int = setting(1, "worker processes", minimum=1)
+    seed: int = option("seed of everything random", 0)
+    mode: str = option(
+        "forward: online; bidirectional: whole video; lag:N: N frames later", "forward"
+    )
+    flow: str = option(
+        "flow of ours: dis_fast, dis_medium; topic: what the data brings", FlowConfig().method
+    )
+
+
+@dataclass(frozen=True)
+class Methods:
+    """Which methods are scored."""
+
+    methods: tuple[str, ...] = option(
+        f"with commas: ours, visible, convex, {FILES}", ("ours", "visible", "convex")
+    )
+
+
+@dataclass(frozen=True)
+class FlowMethods(Methods):
+    """Which methods are scored where optical flow can be followed, too."""
+
+    methods: tuple[str, ...] = option(
+        f"with commas: ours, visible, convex, flowK[_forward|_backward][_any], {FILES}",
+        ("ours", "visible", "convex", "flow3", "flow5"),
+    )
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """Clips of a folder in the layout of FISHBOWL."""
+
+    data: Path = option("folder of clips, or of the released test data")
+
+
+@dataclass(frozen=True)
+class FishbowlOptions(ClipOptions):
+    """FISHBOWL clips."""
+
+    subset: str = option("of the released test data: test, test1 to test4", "")
+    types: tuple[str, ...] = option("species scored, with commas; none: all", ())
+    half: bool = option("score the second half of each video alone; adapt learns the first", False)
+
+
+@dataclass(frozen=True)
+class StreetOptions:
+    """Which generated scenes are scored; their masks are exact."""
+
+    scenes: int = setting(12, "scenes, one after the other seed", minimum=1)
+    frames: int = setting(60, "frames of each", minimum=5)
+    first_seed: int = setting(1000, "seed of the first; far from those trained on", minimum=0)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
+class KinsOptions:
+    """Drives of KINS-Video-Car in either layout."""
+
+    raw: Path | None = option("folder of KITTI raw, to build the set", None)
+    masks: Path | None = option("folder of tracked masks, <drive>.txt, to build the set", None)
+    released: Path | None = option("folder of the released set, in place of both", None)
+    split: str = option("train, val or test of the released set", "test")
+    kins: Path | None = option("KINS' instances_train.json: the ground truth", None)
+    mapping: Path | None = option(
+        "folder with the devkit's train_mapping.txt, train_rand.txt", None
+    )
+
+
+@dataclass(frozen=True)
+class GumOptions:
+    """A set of Chewing Gum videos."""
+
+    data: Path | None = option(
+        "npz file, or folder of the released generator; none: generate", None
+    )
+    videos: int = option("videos to generate; of a file or folder all are taken", 1000)
+    video_seed: int = option("seed of the generated videos", 1)
+
+
+@dataclass(frozen=True)
+class KittiOptions:
+    """Sequences in the KITTI MOTS layout."""
+
+    data: Path = option("folder of KITTI MOTS")
+    sequences: tuple[str, ...] = option("four-digit names, with commas")
+    masks: str = setting("truth", "given masks: truth or tracker", choices=("truth", "tracker"))
+    shrink: int = setting(0, "erosion of all given masks [px]", minimum=0, maximum=20)
+    half: bool = option("score the second half of each video alone; adapt learns the first", False)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
+class LagOptions:
+    """Modes that are compared."""
+
+    modes: tuple[str, ...] = option(
+        "with commas; gains are over the first, shares of the last",
+        ("forward", "lag:2", "lag:5", "lag:10", "lag:20", "bidirectional"),
+    )
