@@ -62,6 +62,22 @@ def occluder_mask(
     return window(others, inner)
 
 
+def least_chance(behind: np.ndarray | None, config: ComposeConfig) -> np.ndarray | float:
+    """Probability from which a hidden pixel is published, by the evidence of an occluder.
+
+    Args:
+        behind: where other objects are visible, 0/1 as occluder_mask gives it; None for nowhere.
+        config: thresholds, and whether things without a mask may hide something too.
+
+    Returns:
+        One number for all pixels, or float32 of the shape of `behind`; above 1 is never.
+    """
+    elsewhere = config.untracked_threshold if config.complete_into == "anything" else 2.0
+    if behind is None:
+        return elsewhere
+    return np.where(behind != 0, np.float32(config.threshold), np.float32(elsewhere))
+
+
 def compose(
     instance: Instance,
     probability: np.ndarray,
@@ -86,24 +102,20 @@ def compose(
     inside = intersect(box, image)
     region = instance.box if inside is None else union(instance.box, inside)
     own = window(instance.mask, move(region, -instance.box.x0, -instance.box.y0))
-    allowed = (
-        np.ones_like(own)
-        if config.complete_into == "anything"
-        else occluder_mask(count, own, region, config.occluder_margin_px)
-    )
-    if allowed is None:
+    behind = occluder_mask(count, own, region, config.occluder_margin_px)
+    anywhere = config.complete_into == "anything"
+    if behind is None and not anywhere:
         hidden, chance = np.zeros_like(own, bool), None
     else:
         chance = paste(probability, box, region)
-        hidden = (chance >= config.threshold) & (allowed != 0) & (own == 0)
+        hidden = (chance >= least_chance(behind, config)) & (own == 0)
     hidden_px, visible_px = int(np.count_nonzero(hidden)), int(np.count_nonzero(own))
     confidence = float(chance[hidden].mean()) if hidden_px and chance is not None else 1.0
     values, cut = own * np.uint8(255), None
     if chance is not None and config.mask_values == "probability":
         cut = hidden | (own != 0)
-        values = np.where((own == 0) & (allowed != 0), np.round(chance * 255), values).astype(
-            np.uint8
-        )
+        open_to = (own == 0) if anywhere else (own == 0) & (behind != 0)
+        values = np.where(open_to, np.round(chance * 255), values).astype(np.uint8)
     else:
         values[hidden] = 255
     tight = mask_box(values) or Box(0, 0, 1, 1)

@@ -173,6 +173,14 @@ class ComposeConfig:
     occluder_margin_px: int = setting(
         3, "rim around occluders that may be completed too [px]", minimum=0, maximum=32, live=True
     )
+    # Nothing shows that something hides the object there: the network has to be surer of it.
+    untracked_threshold: float = setting(
+        0.7,
+        "the same where no other object is visible, with `complete_into: anything`",
+        minimum=0.01,
+        maximum=1.0,
+        live=True,
+    )
     complete_into: str = setting(
         "others",
         "where hidden pixels may lie: behind other tracked objects, or anywhere",
