@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 PIP = {
-    "bags": "pip install rosbags rosbags-image mcap zstandard av pycocotools pillow",
+    "bags": "pip install rosbags rosbags-image mcap zstandard jinja2 av pycocotools pillow",
     "openvino": "pip install openvino",
     "render": "pip install av fast-simplification moderngl mujoco pillow pycocotools trimesh",
     "ray": "pip install ray",

@@ -15,7 +15,7 @@ from savos_model.hints import PIP
 from savos_ros.arguments import given
 from savos_ros.bags.stopping import stop_on_signals
 
-BAG_MODULES = ("av", "mcap", "rosbags", "pycocotools", "rich", "PIL", "zstandard")
+BAG_MODULES = ("av", "jinja2", "mcap", "rosbags", "pycocotools", "rich", "PIL", "zstandard")
 BagIn = Annotated[Path, typer.Argument(help="Folder of a bag, or its .mcap or .db3 file.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
 SyncSlop = Annotated[

@@ -91,6 +91,7 @@ def test_names_from_outside_cannot_write_into_the_page():
         "bag": evil, "model": evil, "backend": evil, "topics": {"image": evil},
         "frames_in": 1, "masks_in": 1, "frames_out": 1, "objects_out": {"visible": 1},
         "time_ms": {}, "miou": None, "damage": evil,
+        "messages": {evil: dict.fromkeys(("index", "read", "joined", "lost"), 1)},
     }  # fmt: skip
     from savos_ros.bags.report_page import page
 
@@ -101,15 +102,18 @@ def test_names_from_outside_cannot_write_into_the_page():
 
 def test_histogram_holds_every_value_once():
     values = [0.5] * 7 + [9.5] * 3
-    picture, top = histogram(values, bins=10)
+    bars, top = histogram(values, bins=10)
     assert top == pytest.approx(9.5)
-    assert [int(n) for n in re.findall(r"ms: (\d+) frames", picture)] == [7, 3]
-    assert re.findall(r'height="([\d.]+)"', picture) == ["100.00", "42.86"]
+    assert [bar.count for bar in bars] == [7, 3]
+    assert [bar.height for bar in bars] == pytest.approx([100, 300 / 7])
+    assert [bar.index for bar in bars] == [0, 9]
+    assert [bar.low for bar in bars] == pytest.approx([0.0, 8.55])
 
 
 def test_line_breaks_where_a_track_was_gone_and_long_runs_stay_small():
-    path = course([0, 1, 4], [1.0, 0.5, 0.0], 10, "line")
-    assert path.count("<path") == 2
-    assert 'd="M0 0.0 1 50.0 2 50.0"' in path and 'd="M4 100.0 5 100.0"' in path
-    long = course(range(100_000), np.linspace(0, 1, 100_000), 100_000, "line")
+    paths = course([0, 1, 4], [1.0, 0.5, 0.0], 10)
+    assert paths == ["M0 0.0 1 50.0 2 50.0", "M4 100.0 5 100.0"]
+    assert course([4], [0.0], 10, filled=True) == ["M4 100.0 4 100.0 5 100.0 5 100.0"]
+    assert course([], [], 10) == []
+    (long,) = course(range(100_000), np.linspace(0, 1, 100_000), 100_000)
     assert long.count(" ") <= 2 * MOST_POINTS + 10
