@@ -19,7 +19,7 @@ class ModelConfig:
     into the frame before. The other two are the paper's encoder-decoder, whose step estimates the
     mask of the next frame: `paper` follows the paper (mask completer fed with V, flow in patch
     pixels, per-frame resize); `official` repeats the released code (completer fed with horizontal
-    flow, flow in image pixels) for its checkpoint. docs/departures.md rows 44 to 46.
+    flow, flow in image pixels) for its checkpoint. docs/departures.md rows 45 to 47.
     """
 
     width: float = setting(
