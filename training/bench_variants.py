@@ -167,10 +167,10 @@ def released_step(net: SavosNet, batch: Batch, *, colours: bool) -> Callable[[],
 def our_step(learner: Learner, targets: Targets, run: RunConfig) -> Callable[[], Tensor]:
     """A step of training/train.py."""
     net, average, optimiser = learner
-    objective = Objective(net, run.loss, run.train.bf16)
+    objective = Objective(net, run.train.bf16)
 
     def step() -> Tensor:
-        loss = total_loss(objective(targets), run.loss)
+        loss = total_loss(objective(targets, run.loss), run.loss)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)

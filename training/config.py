@@ -17,6 +17,7 @@ from savos_model.losses import LossConfig
 from savos_model.settings import SettingError, check_settings, setting
 from training.augment_config import AugmentConfig
 from training.constraints import PARTS
+from training.stages import Stage, read_stages
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,30 @@ class DataConfig:
         choices=("stored", "chewing_gum"),
     )
     stores: tuple = setting((), "folders of stored clips, made by `savos prepare`")
+    shares: tuple = setting(
+        (), "relative numbers of windows from each store; none: every window counts the same"
+    )
     min_px: int = setting(200, "smallest visible area of a stored window [px]", minimum=1)
     held_out: int = setting(12, "every n-th stored clip validates", minimum=2)
     validation: int = setting(256, "windows that validate, at most", minimum=2)
 
     def __post_init__(self) -> None:
         check_settings(self)
+        shares = self.store_shares  # raises where they are no numbers
+        if shares and (len(shares) != len(self.stores) or min(shares) <= 0):
+            raise SettingError(
+                f"shares must be a number above 0 for each of {len(self.stores)} stores, got "
+                f"{list(self.shares)}: give as many, or none"
+            )
+
+    @property
+    def store_shares(self) -> list[float]:
+        """Share of each store, 1 together; none where every window counts the same."""
+        try:
+            numbers = [float(share) for share in self.shares]
+        except ValueError as error:
+            raise SettingError(f"shares must be numbers: {error}") from error
+        return [number / sum(numbers) for number in numbers]
 
 
 @dataclass(frozen=True)
@@ -44,7 +63,14 @@ class TrainConfig:
     steps: int = setting(20000, "optimiser steps", minimum=1)
     batch: int = setting(16, "windows per step, of all processes together", minimum=2)
     group: int = setting(8, "windows drawn together; processes share out the groups", minimum=2)
-    length: int = setting(8, "frames per window", minimum=2)
+    length: int = setting(
+        8, "frames per window; where there are stages, of those that validate", minimum=2
+    )
+    stages: tuple = setting(
+        (),
+        "parts of the run, each FRAMESxWINDOWS:SHARE of its steps, with :both or :forward where "
+        "its directions are not those of loss, as 2x128:0.6 8x32:0.4:both; none: length x batch",
+    )
     learning_rate: float = setting(1e-3, "peak learning rate of Adam", minimum=0.0, maximum=1.0)
     warmup: int = setting(200, "steps of linear warm-up", minimum=0)
     ema: float = setting(0.999, "decay of the averaged weights", minimum=0.0, maximum=1.0)
@@ -62,6 +88,12 @@ class TrainConfig:
                 f"batch must be a whole number of groups of {self.group} windows, got "
                 f"{self.batch}: change batch or group"
             )
+        read_stages(self.stages, self.group)
+
+    @property
+    def plan(self) -> list[Stage]:
+        """The stages of the run, one at least."""
+        return read_stages(self.stages, self.group) or [Stage(self.length, self.batch)]
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class RunLog:
 
     def __init__(self, out: Path, run: RunConfig, done: int, *, speaks: bool) -> None:
         self.out, self.first, self.done, self.steps = out, done, done, run.train.steps
-        self.frames = run.train.batch * run.train.length
+        self.frames = 0  # windows times frames of the steps so far
         self.speaks = speaks
         console = Console(quiet=not speaks, soft_wrap=True, highlight=False)
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
@@ -69,17 +69,21 @@ class RunLog:
         """Print a line, above the bar where there is one."""
         self.bar.console.print(text, markup=False)
 
-    def stepped(self, done: int) -> None:
-        """Count a step; the time since the last one, without validations, is training time."""
+    def stepped(self, done: int, frames: int) -> None:
+        """Count a step of so many object-frames.
+
+        The time since the last one, without validations, is training time.
+        """
         now = time.monotonic()
         self.training_s += now - self.marked
+        self.frames += frames
         self.marked, self.done = now, done
         self.bar.update(self.task, completed=done)
 
     @property
     def rate(self) -> float:
         """Object-frames per second of training so far, of all processes together."""
-        return (self.done - self.first) * self.frames / max(self.training_s, 1e-9)
+        return self.frames / max(self.training_s, 1e-9)
 
     def figures(self, values: Mapping[str, float]) -> None:
         """Show the figures of the last step, `loss` among them."""

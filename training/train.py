@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import dataclasses
 import functools
 import json
 import math
@@ -42,6 +43,7 @@ from training.pictures import contact_sheet
 from training.run_data import RunData, open_data
 from training.run_log import LOG, RunLog
 from training.speed import has_bf16
+from training.stages import Stage, stage_at
 from training.start import start_arrays
 from training.windows import ahead
 
@@ -74,9 +76,10 @@ def make_batch(step: int, run: RunConfig, data: RunData, ranks: Ranks) -> Target
     or augments the windows of another, as drawing the whole batch in each of them would need.
     """
     config, groups = run.train, []
-    for number in share(config.batch // config.group, ranks):
+    stage = stage_at(config.plan, step, config.steps)
+    for number in share(stage.batch // config.group, ranks):
         rng = np.random.default_rng((config.seed, step, number))
-        window = data.source.draw(config.group, rng)
+        window = data.sources[stage.length].draw(config.group, rng)
         groups.append(make_targets(window, run, int(rng.integers(2**63))))
     parts = zip(*groups, strict=True)
     return Targets(*(None if part[0] is None else torch.cat(part) for part in parts))
@@ -85,13 +88,20 @@ def make_batch(step: int, run: RunConfig, data: RunData, ranks: Ranks) -> Target
 class Objective(nn.Module):
     """The losses as a module, whose backward pass DDP completes with the mean over processes."""
 
-    def __init__(self, net: Net, config: LossConfig, bf16: bool) -> None:
+    def __init__(self, net: Net, bf16: bool) -> None:
         super().__init__()
-        self.net, self.config, self.bf16 = net, config, bf16
+        self.net, self.bf16 = net, bf16
 
-    def forward(self, targets: Targets) -> Losses:
+    def forward(self, targets: Targets, config: LossConfig) -> Losses:
         """Mean losses of windows."""
-        return savos_losses(self.net, targets, self.config, bf16=self.bf16)
+        return savos_losses(self.net, targets, config, bf16=self.bf16)
+
+
+def stage_loss(stage: Stage, config: LossConfig) -> LossConfig:
+    """Settings of the loss in a stage of the run."""
+    if stage.both is None:
+        return config
+    return dataclasses.replace(config, both_directions=stage.both)
 
 
 def figures(losses: Losses, config: LossConfig) -> dict[str, float]:
@@ -142,12 +152,13 @@ def begin(out: Path, resume: bool, learner: Learner, settings: dict) -> Reached:
 
 def check_share(config: TrainConfig, ranks: Ranks) -> None:
     """Refuse a batch that the processes cannot share out evenly."""
-    groups = config.batch // config.group
-    if groups % ranks.count:
-        raise ValueError(
-            f"batch must be a multiple of group times processes ({config.group} x {ranks.count}), "
-            f"got {config.batch}: change --batch, --group or the number of processes"
-        )
+    for stage in config.plan:
+        if stage.batch // config.group % ranks.count:
+            raise ValueError(
+                f"batch must be a multiple of group times processes ({config.group} x "
+                f"{ranks.count}), got {stage.batch}: change --batch, --stages, --group or the "
+                "number of processes"
+            )
 
 
 def save_best(path: Path, run: RunConfig, average: dict[str, Tensor], reached: Reached) -> None:
@@ -166,6 +177,30 @@ def save_best(path: Path, run: RunConfig, average: dict[str, Tensor], reached: R
 def mean_losses(losses: Losses, ranks: Ranks) -> Losses:
     """Losses of a step over all processes."""
     return Losses(*summed(torch.stack(list(losses)).detach(), ranks) / ranks.count)
+
+
+def update(
+    objective: nn.Module,
+    targets: Targets,
+    learner: Learner,
+    loss: LossConfig,
+    run: RunConfig,
+    step: int,
+) -> tuple[Losses, dict[str, float | Tensor]]:
+    """Take step number `step` of a run; returns its losses, learning rate and gradient norm."""
+    config, (net, average, optimiser) = run.train, learner
+    rate = learning_rate(step, config)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    losses = objective(targets, loss)
+    optimiser.zero_grad(set_to_none=True)
+    total_loss(losses, loss).backward()
+    norm = nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    optimiser.step()
+    constrain(net, config.without)
+    done = step + 1
+    average_into(average, net, min(config.ema, done / (done + 9)))
+    return losses, {"learning_rate": rate, "grad_norm": norm}
 
 
 def is_due(done: int, every: int, steps: int) -> bool:
@@ -212,34 +247,26 @@ def train(run: RunConfig, out: Path, *, resume: bool = False) -> Path:
     config, machine = run.train, run.machine
     with joined(machine.device) as ranks:
         data, learner, settings, (begun, best) = set_up(run, out, resume, ranks)
-        net, average, optimiser = learner
+        net, average, _ = learner
         bf16 = config.bf16 and has_bf16(ranks.device)
-        averaged, objective = copy.deepcopy(net), Objective(net, run.loss, bf16)
+        averaged, objective = copy.deepcopy(net), Objective(net, bf16)
         fixed = make_targets(data.held(0), run, 0)  # shown in pictures
         if ranks.count > 1:
             objective = DistributedDataParallel(objective)
-        steps = range(begun, config.steps)
+        steps, plan = range(begun, config.steps), config.plan
         make = functools.partial(make_batch, run=run, data=data, ranks=ranks)
         batches = ahead(make, steps, machine.workers, ranks.device)
         with RunLog(out, run, begun, speaks=ranks.first) as log, closing(batches):
             log.say(f"{data.text}; {ranks.count} x {ranks.device.type}, {len(steps)} steps to go")
             for done, targets in enumerate(batches, begun + 1):
-                rate = learning_rate(done - 1, config)
-                for group in optimiser.param_groups:
-                    group["lr"] = rate
-                losses = objective(targets)
-                optimiser.zero_grad(set_to_none=True)
-                total_loss(losses, run.loss).backward()
-                norm = nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-                optimiser.step()
-                constrain(net, config.without)
-                average_into(average, net, min(config.ema, done / (done + 9)))
-
-                log.stepped(done)
+                stage = stage_at(plan, done - 1, config.steps)
+                loss = stage_loss(stage, run.loss)
+                losses, steered = update(objective, targets, learner, loss, run, done - 1)
+                log.stepped(done, stage.batch * stage.length)
                 validates = is_due(done, config.validate_every, config.steps)
                 if validates or is_due(done, machine.log_every, config.steps):
-                    now = figures(mean_losses(losses, ranks), run.loss)
-                    log.figures({**now, "learning_rate": rate, "grad_norm": float(norm)})
+                    now = figures(mean_losses(losses, ranks), loss)
+                    log.figures(now | {name: float(value) for name, value in steered.items()})
                 if validates:
                     averaged.load_state_dict(average)
                     value = validate(averaged, run, data, ranks)

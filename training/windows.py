@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,13 +54,30 @@ def visible_area(clip: Clip) -> np.ndarray:
 
 def list_places(clips: list[Clip], length: int, min_px: float) -> list[Place]:
     """All windows of `length` frames whose visible area never falls below min_px."""
-    places = []
-    for index, clip in enumerate(clips):
-        big = visible_area(clip) >= min_px
-        for start in clip.windows(length):
-            if big[start : start + length].all():
-                places.append(Place(index, int(start)))
-    return places
+    return places_of([visible_area(clip) >= min_px for clip in clips], clips, length)
+
+
+def places_of(usable: list[np.ndarray], clips: list[Clip], length: int) -> list[Place]:
+    """All windows of `length` frames that are usable, bool [M] by clip, in all their rows."""
+    return [
+        Place(index, int(start))
+        for index, (clip, rows) in enumerate(zip(clips, usable, strict=True))
+        for start in clip.windows(length)
+        if rows[start : start + length].all()
+    ]
+
+
+def sum_chances(kinds: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+    """Return the chances of all places up to each, where kind k of them has the share shares[k].
+
+    Args:
+        kinds: int [N], kind of each place; each kind must occur.
+        shares: 1 together.
+    """
+    weights = np.asarray(shares, np.float64) / np.bincount(kinds, minlength=len(shares))
+    chances = np.cumsum(weights[kinds])
+    chances[-1] = 1.0
+    return chances
 
 
 def gather(
@@ -106,16 +123,24 @@ class WindowSource(Protocol):
 
 @dataclass(frozen=True)
 class StoredWindows:
-    """Windows of stored clips, each the right way round or reversed in time at even odds."""
+    """Windows of stored clips, each the right way round or reversed in time at even odds.
+
+    `chances` are those of all places up to each, float64 ending with 1; None makes them equal.
+    """
 
     clips: list[Clip]
     places: list[Place]
     length: int
     device: torch.device | str = "cpu"
+    chances: np.ndarray | None = None
 
     def draw(self, size: int, rng: np.random.Generator) -> Window:
         """As WindowSource.draw."""
-        chosen = [self.places[i] for i in rng.integers(len(self.places), size=size)]
+        if self.chances is None:
+            numbers = rng.integers(len(self.places), size=size)
+        else:
+            numbers = np.searchsorted(self.chances, rng.random(size), side="right")
+        chosen = [self.places[i] for i in numbers]
         return gather(self.clips, chosen, self.length, rng.random(size) < 0.5, self.device)
 
 

@@ -44,7 +44,7 @@ def test_validation_windows_are_the_same_in_every_run(run, source):
         for a, b in zip(one.held(number), two.held(number), strict=True):
             assert (a is None and b is None) or torch.equal(a, b)
     assert not torch.equal(one.held(0).rgb, one.held(1).rgb)
-    drawn = one.source.draw(2, np.random.default_rng(1))
+    drawn = one.sources[run.train.length].draw(2, np.random.default_rng(1))
     assert drawn.rgb.shape == one.held(0).rgb.shape
 
 

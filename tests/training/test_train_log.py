@@ -47,7 +47,7 @@ def test_without_tensorboard_one_line_is_said(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     run = with_tensorboard(tiny_run(tmp_path))
     with RunLog(tmp_path, run, 0, speaks=True) as log:
-        log.stepped(1)
+        log.stepped(1, 12)
         log.figures({"loss": 1.0})
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 2 and "pip install tensorboard" in said[0]
@@ -57,7 +57,7 @@ def test_without_tensorboard_one_line_is_said(tmp_path, monkeypatch, capsys):
 def test_all_processes_but_one_are_silent(tmp_path, capsys):
     with RunLog(tmp_path, with_tensorboard(tiny_run(tmp_path)), 0, speaks=False) as log:
         log.say("hello")
-        log.stepped(1)
+        log.stepped(1, 12)
         log.figures({"loss": 1.0})
         log.validated(1.0, {"loss": 1.0}, lambda: pytest.fail("no picture is needed"))
     assert capsys.readouterr().out == "" and not list(tmp_path.iterdir())
@@ -69,12 +69,12 @@ def test_validation_is_no_training_time(tmp_path, monkeypatch):
     log = RunLog(tmp_path, tiny_run(tmp_path), 0, speaks=False)
     for done in (1, 2):
         clock[0] += 0.5
-        log.stepped(done)
+        log.stepped(done, 12)
     clock[0] += 100
     log.validated(1.0, {"loss": 1.0}, lambda: None)
     clock[0] += 1.0
-    log.stepped(3)
-    assert log.rate == pytest.approx(3 * 4 * 3 / 2.0)
+    log.stepped(3, 40)  # a stage of other windows
+    assert log.rate == pytest.approx((12 + 12 + 40) / 2.0)
 
 
 SMALL = dataclasses.replace(MODEL, patch_height=32, patch_width=64)
