@@ -1,1 +1,4 @@
-"""SaVos online: amodal masks from images and tracked visible masks, without ROS."""
+"""The method: typed, without ROS and without training.
+
+Settings, types and masks are shared by all rooms.
+"""

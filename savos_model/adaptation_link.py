@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from savos_model.config import ModelConfig, SiteConfig
+from savos_model.network.weights import Weights
 from savos_model.types import Box, Frame, Instance
-from savos_model.weights import Weights
 
 MOST_FACTS_BYTES = 10_000
 MOST_HEAD_BYTES = 64 << 20  # ids and classes are texts of others

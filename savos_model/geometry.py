@@ -1,4 +1,7 @@
-"""Boxes, crop, paste and patch warp in NumPy and OpenCV; geometry_torch.py has the torch forms."""
+"""Boxes.
+
+Crop, paste and patch warp in NumPy and OpenCV; network/geometry_torch.py has the torch forms.
+"""
 
 from __future__ import annotations
 

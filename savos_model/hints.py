@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 PIP = {
     "bags": "pip install rosbags rosbags-image mcap zstandard jinja2 av pycocotools pillow",
     "openvino": "pip install openvino",
@@ -11,3 +13,11 @@ PIP = {
     "torch": "pip install torch",
     "train": "pip install torch matplotlib scikit-learn tensorboard pycocotools pillow",
 }
+
+
+def installed(module: str) -> bool:
+    """Whether a module can be imported, without importing it."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package around it
+        return False

@@ -1,4 +1,7 @@
-"""Amodal motion from flow, base motion and residual (eq. 12), NumPy form of motion_torch.py."""
+"""Amodal motion from flow.
+
+Base motion and residual (eq. 12), NumPy form of network/motion_torch.py.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ python scripts/golden.py record after.json
 python scripts/golden.py compare before.json after.json
 
 Floats differ between machines and builds of the engines, so no record is committed: record both on
-one machine. tests/ros/test_interface.py keeps commands, topics and parameters.
+one machine. tests/cli/test_interface.py keeps commands, topics and parameters.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ UNSTABLE = ("time", "latency", "hz", "seconds")  # parts of the names of what a 
 
 def savos(*arguments: object) -> None:
     """Run a command of `savos` from this tree; raises CalledProcessError when it fails."""
-    call = "import sys; from savos_ros.cli import app; app()"
+    call = "import sys; from savos_ros.cli.main import app; app()"
     subprocess.run(
         [sys.executable, "-c", call, *map(str, arguments)], check=True, stdout=subprocess.DEVNULL
     )

@@ -9,7 +9,7 @@ larger gain. Adam moves the gain by about the learning rate a step, whatever the
 from __future__ import annotations
 
 from savos_model.config import ModelConfig
-from savos_model.weights import Weights
+from savos_model.network.weights import Weights
 
 MODEL = ModelConfig(width=0.0625)
 
@@ -18,7 +18,7 @@ def planted_weights(gain: float, name: str = "planted", **info: str) -> Weights:
     """Weights whose mask logits are 4 * gain where visible and -4 * gain on the ground."""
     import torch
 
-    from savos_model.networks import make_net
+    from savos_model.network.presets import make_net
 
     torch.manual_seed(0)
     net = make_net(MODEL)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 
 from savos_model.adaptation_link import file_of, name_of, receive, tell
-from savos_model.weights import save_weights
+from savos_model.network.weights import save_weights
 from training.adapt.worker import end_with_the_node
 
 FIGURES = {

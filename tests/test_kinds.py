@@ -26,9 +26,9 @@ def test_imports_are_followed_through_helpers_and_sources(tmp_path):
         return marks_of_file(path)
 
     assert marks("from training.train import train\n") == {"torch"}
-    assert marks("from savos_ros import node\n") == {"dds"}
+    assert marks("from savos_ros.node import node\n") == {"dds"}
     assert marks("def helper():\n    import torch\n") == {"torch"}
-    assert marks("import savos_model.stream\nimport numpy as np\n") == set()
+    assert marks("import savos_model.stream.stream\nimport numpy as np\n") == set()
     assert marks("if TYPE_CHECKING:\n    import torch\n") == set()
     planted = (TESTS / "planted.py").read_text()
     assert "    import torch" in planted, "inside a function of a helper"

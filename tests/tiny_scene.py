@@ -4,8 +4,8 @@ import numpy as np
 
 from savos_model.backends.interface import StepOutput
 from savos_model.config import ModelConfig
+from savos_model.network.weights import Weights
 from savos_model.types import Box, Instance
-from savos_model.weights import Weights
 from savos_ros.bags.recording import SourceFrame
 from tests.presets import PAPER_SMALL
 

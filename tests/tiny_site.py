@@ -17,8 +17,8 @@ CONFIG = SiteConfig(learning_rate=3e-2, max_iterations=20, min_frames=12)
 def fresh_weights(**info):
     import torch
 
-    from savos_model.networks import make_net
-    from savos_model.weights import Weights
+    from savos_model.network.presets import make_net
+    from savos_model.network.weights import Weights
 
     torch.manual_seed(1)
     arrays = {name: value.numpy() for name, value in make_net(MODEL).state_dict().items()}

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from savos_model.config import ModelConfig
 from tests.model.scenes import crossing
-from training.config import DataConfig, MachineConfig, RunConfig, TrainConfig
 from training.data.store import ClipFrame, store_clip
+from training.learn.config import DataConfig, MachineConfig, RunConfig, TrainConfig
 
 MODEL = ModelConfig(width=0.0625)
 

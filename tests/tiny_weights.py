@@ -3,8 +3,8 @@
 import numpy as np
 
 from savos_model.config import ModelConfig
-from savos_model.layers import parameter_shapes
-from savos_model.weights import Weights, save_weights
+from savos_model.network.layers import parameter_shapes
+from savos_model.network.weights import Weights, save_weights
 
 
 def scale(name):

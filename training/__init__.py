@@ -1,1 +1,4 @@
-"""Offline pipeline of SaVos: data sets, losses, training, evaluation; never imports ROS."""
+"""The offline side: data, training, evaluation, adaptation, report.
+
+Imports savos_model; never ROS.
+"""

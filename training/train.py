@@ -30,22 +30,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from savos_model.losses import LossConfig, Losses, Targets, savos_losses, total_loss
-from savos_model.networks import Net, make_net
-from savos_model.weights import Weights, save_weights
-from training.augment import Window, make_input
-from training.averages import average_into
-from training.checkpoint import Learner, Reached, load_checkpoint, save_checkpoint
-from training.config import RunConfig, TrainConfig, add_flags, make_run, write_run
-from training.constraints import constrain
-from training.distributed import Ranks, joined, share, summed
-from training.pictures import contact_sheet
-from training.run_data import RunData, open_data
-from training.run_log import LOG, RunLog
-from training.speed import has_bf16
-from training.stages import Stage, stage_at
-from training.start import start_arrays
-from training.windows import ahead
+from savos_model.network.losses import LossConfig, Losses, Targets, savos_losses, total_loss
+from savos_model.network.presets import Net, make_net
+from savos_model.network.weights import Weights, save_weights
+from training.learn.augment import Window, make_input
+from training.learn.averages import average_into
+from training.learn.checkpoint import Learner, Reached, load_checkpoint, save_checkpoint
+from training.learn.config import RunConfig, TrainConfig, add_flags, make_run, write_run
+from training.learn.constraints import constrain
+from training.learn.data import RunData, open_data
+from training.learn.distributed import Ranks, joined, share, summed
+from training.learn.log import LOG, RunLog
+from training.learn.pictures import contact_sheet
+from training.learn.speed import has_bf16
+from training.learn.stages import Stage, stage_at
+from training.learn.start import start_arrays
+from training.learn.windows import ahead
 
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"

@@ -1,1 +1,4 @@
-"""Engines that run one batched step of the network: `interface` defines one, `choose` picks one."""
+"""Engines that run one batched step: `interface` defines one, `choose` picks one.
+
+May import the network.
+"""

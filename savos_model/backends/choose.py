@@ -6,16 +6,11 @@ import time
 from collections.abc import Callable
 from statistics import median
 
-from savos_model.backends.interface import (
-    TENSORRT_MODULES,
-    Backend,
-    BackendError,
-    installed,
-)
+from savos_model.backends.interface import TENSORRT_MODULES, Backend, BackendError
 from savos_model.backends.reference import random_inputs, self_test
 from savos_model.config import BackendConfig
-from savos_model.hints import PIP
-from savos_model.weights import Weights, load_weights
+from savos_model.hints import PIP, installed
+from savos_model.network.weights import Weights, load_weights
 
 RIVALS = {"onnx", "openvino"}  # which of them is faster depends on the processor
 RACE_TRACKS, RACE_ROUNDS, RACE_S = 8, 9, 0.15  # of one step; most rounds; the end of new rounds [s]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from savos_model.config import ModelConfig
-from savos_model.layers import input_channels
+from savos_model.network.layers import input_channels
+from savos_model.network.weights import Weights
 from savos_model.settings import SettingError
-from savos_model.weights import Weights
 
 TENSORRT_MODULES = ("tensorrt", "tensorrt_rtx")  # one interface, two packages
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)  # batch sizes that a GPU engine is prepared for
@@ -58,14 +57,6 @@ class Backend(Protocol):
 
 class BackendError(RuntimeError):
     """An engine cannot be used here; the text says what is missing, what to install or choose."""
-
-
-def installed(module: str) -> bool:
-    """Whether a module can be imported, without importing it."""
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # of a package around it
-        return False
 
 
 def in_buckets(run: Callable[..., Sequence[np.ndarray]], *arrays: np.ndarray) -> StepOutput:

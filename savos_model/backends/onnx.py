@@ -19,8 +19,8 @@ from savos_model.backends.interface import (
 from savos_model.backends.onnx_graph import INPUTS, OUTPUTS, build_step
 from savos_model.backends.reference import self_test
 from savos_model.config import ModelConfig
-from savos_model.layers import input_channels
-from savos_model.weights import Weights
+from savos_model.network.layers import input_channels
+from savos_model.network.weights import Weights
 
 CUDA = "CUDAExecutionProvider"
 

@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from savos_model.config import ModelConfig
-from savos_model.layers import (
+from savos_model.network.layers import (
     DECODERS,
     FLOW,
     GAIN_SCALE,
@@ -28,7 +28,7 @@ from savos_model.layers import (
     encoders,
     input_channels,
 )
-from savos_model.unet_layers import (
+from savos_model.network.unet_layers import (
     LEVELS,
     MAPS,
     MEMORY,
@@ -38,7 +38,7 @@ from savos_model.unet_layers import (
     groups,
     unet_convs,
 )
-from savos_model.weights import Weights
+from savos_model.network.weights import Weights
 
 OPSET = 17
 INPUTS = ("patches", "h", "c")

@@ -12,7 +12,7 @@ from savos_model.backends.onnx_graph import INPUTS, OUTPUTS, build_step
 from savos_model.backends.openvino_graph import openvino, rewrite
 from savos_model.backends.reference import random_inputs
 from savos_model.config import ModelConfig
-from savos_model.weights import Weights
+from savos_model.network.weights import Weights
 
 PRECISION = {"fp32": "f32", "bf16": "bf16"}
 WARM_TRACKS = 8  # most tracks that are run before the weights take over

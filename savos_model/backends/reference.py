@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from savos_model.backends.interface import BackendError, StepOutput
 from savos_model.config import ModelConfig
-from savos_model.layers import (
+from savos_model.network.layers import (
     DECODERS,
     FLOW,
     GAIN_SCALE,
@@ -23,8 +23,8 @@ from savos_model.layers import (
     encoders,
     input_channels,
 )
-from savos_model.unet_layers import LEVELS, MAPS, MEMORY, STEM, Conv, groups, unet_convs
-from savos_model.weights import Weights
+from savos_model.network.unet_layers import LEVELS, MAPS, MEMORY, STEM, Conv, groups, unet_convs
+from savos_model.network.weights import Weights
 
 # Largest difference from the reference, in units of the output's largest value or 1.
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 5e-2}

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from savos_model.backends.engine_cache import EngineCacheError, cached_engine, engine_folder
 from savos_model.backends.interface import (
     BUCKETS,
     BackendError,
@@ -30,9 +31,8 @@ from savos_model.backends.tensorrt_build import (
     tensorrt,
 )
 from savos_model.config import BackendConfig, ModelConfig
-from savos_model.engine_cache import EngineCacheError, cached_engine, engine_folder
-from savos_model.layers import input_channels
-from savos_model.weights import Weights
+from savos_model.network.layers import input_channels
+from savos_model.network.weights import Weights
 
 try:
     from cuda.bindings import runtime as cuda

@@ -8,10 +8,10 @@ import importlib
 from types import ModuleType
 from typing import Any
 
-from savos_model.backends.interface import PROFILE, TENSORRT_MODULES, BackendError, installed
+from savos_model.backends.interface import PROFILE, TENSORRT_MODULES, BackendError
 from savos_model.backends.onnx_graph import build_step
-from savos_model.hints import PIP
-from savos_model.weights import Weights
+from savos_model.hints import PIP, installed
+from savos_model.network.weights import Weights
 
 
 @functools.cache

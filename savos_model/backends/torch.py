@@ -18,10 +18,10 @@ from savos_model.backends.interface import (
     in_buckets,
 )
 from savos_model.config import ModelConfig
-from savos_model.layers import input_channels
-from savos_model.network import StepState
-from savos_model.networks import make_net
-from savos_model.weights import Weights
+from savos_model.network.layers import input_channels
+from savos_model.network.net import StepState
+from savos_model.network.presets import make_net
+from savos_model.network.weights import Weights
 
 HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
 WARM_UP = 3  # runs before a capture, so that libraries have chosen their kernels and memory

@@ -1,1 +1,4 @@
-"""Bags: converters, reader, player and the offline runner."""
+"""Bags without ROS: read, write, convert, play, run, label.
+
+May import messages, training and savos_model.
+"""

@@ -12,7 +12,7 @@ from pycocotools import mask as rle
 
 from savos_model.types import AmodalObject, Box
 from savos_ros.bags.reader import BagFrame
-from savos_ros.extras import amodal_box
+from savos_ros.messages.extras import amodal_box
 
 UNNAMED = "object"  # of masks that came without a class
 NAMED = 1 << 30  # classes without a number get theirs from here on, below 2^31 as readers hold it

@@ -80,7 +80,7 @@ class Followers:
         from std_msgs.msg import Bool
 
         from savos_ros.msg import AmodalMaskArray
-        from savos_ros.qos import profile
+        from savos_ros.node.qos import profile
 
         node = self._node
         for name in self._active:

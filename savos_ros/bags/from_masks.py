@@ -12,9 +12,9 @@ import numpy as np
 from savos_model.image_size import encoded_size
 from savos_ros.bags.recording import START_NS, Recorded, RecordOptions, SourceFrame, record
 from savos_ros.bags.types import BagError
-from savos_ros.settings import InputConfig
-from training.data.mask_common import MaskFolderError
-from training.data.mask_folders import MaskFolder, open_masks
+from savos_ros.messages.settings import InputConfig
+from training.data.masks.common import MaskFolderError
+from training.data.masks.folders import MaskFolder, open_masks
 from training.data.outside import read_bytes, shown
 
 JPEG = (".jpg", ".jpeg")
@@ -36,7 +36,7 @@ def masks_to_bag(
         masks: folder or JSON file of the masks.
         path: folder of the bag.
         options: how to record.
-        form: form of the masks, one of training.data.mask_folders.FORMS, or auto.
+        form: form of the masks, one of training.data.masks.folders.FORMS, or auto.
         rate_hz: images per second; they carry no time of their own.
 
     Returns:

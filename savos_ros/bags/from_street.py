@@ -8,8 +8,8 @@ from pathlib import Path
 
 from savos_model.types import Instance
 from savos_ros.bags.recording import START_NS, Recorded, RecordOptions, SourceFrame, record
-from training.data.street import generate
-from training.data.street_config import StreetConfig, StreetFrame
+from training.street.config import StreetConfig, StreetFrame
+from training.street.generate import generate
 
 
 def street_to_bag(config: StreetConfig, path: Path, options: RecordOptions) -> Recorded:

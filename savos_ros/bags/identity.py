@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from savos_model.weights import find_weights
+from savos_model.network.weights import find_weights
 from savos_ros.bags.storage import FILE_ENDINGS, open_bag
 
 SAMPLES = 16  # of a data file: a bag of an hour is not read for its name

@@ -15,15 +15,15 @@ from typing import Any
 from savos_model.backends.interface import Backend
 from savos_model.config import BackendConfig, RefineConfig, StreamConfig
 from savos_model.hints import PIP
+from savos_model.network.weights import load_weights
 from savos_model.settings import SettingError
 from savos_model.types import Frame
-from savos_model.weights import load_weights
 from savos_ros.bags.coco import CocoLabels
 from savos_ros.bags.identity import bag_identity, weights_identity
 from savos_ros.bags.reader import BagFrame, BagFrames, Topics
 from savos_ros.bags.run import REFINED_TOPIC, SUMMARY, RunOptions, run_bag, write_json
 from savos_ros.bags.types import BagError
-from savos_ros.settings import InputConfig
+from savos_ros.messages.settings import InputConfig
 
 LABELS = "labels.json"
 PIXEL_BYTES = 5  # of a frame that waits: colours, grey image and count of masks

@@ -17,8 +17,8 @@ from savos_ros.bags.progress import progress_bar
 from savos_ros.bags.restamp import Restamp, begins_with_header
 from savos_ros.bags.storage import Bag, open_bag, topics_text
 from savos_ros.bags.types import BagError
-from savos_ros.message_kit import NANOSECONDS
-from savos_ros.ros_start import ros_node
+from savos_ros.messages.kit import NANOSECONDS
+from savos_ros.node.ros_start import ros_node
 
 if TYPE_CHECKING:
     from rclpy.node import Node

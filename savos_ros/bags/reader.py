@@ -15,10 +15,10 @@ from savos_ros.bags import recording
 from savos_ros.bags.restamp import header_stamp
 from savos_ros.bags.storage import open_bag, topics_text
 from savos_ros.bags.types import BagError
-from savos_ros.conversions import ConversionError, assumed_text
-from savos_ros.frames import decode, masks_to_instances
-from savos_ros.settings import InputConfig
-from savos_ros.sources import StampJoiner
+from savos_ros.messages.conversions import ConversionError, assumed_text
+from savos_ros.messages.frames import decode, masks_to_instances
+from savos_ros.messages.settings import InputConfig
+from savos_ros.node.sync import StampJoiner
 
 IMAGE_KINDS = {"sensor_msgs/msg/Image": "raw", "sensor_msgs/msg/CompressedImage": "compressed"}
 MASK_KINDS = {

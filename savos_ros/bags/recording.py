@@ -12,10 +12,10 @@ import numpy as np
 
 from savos_model.instances import InstanceError, check_instances
 from savos_model.types import Instance
-from savos_ros import message_kit
 from savos_ros.bags.progress import progress
 from savos_ros.bags.types import BagError, BagKit
 from savos_ros.bags.writer import BagWriter
+from savos_ros.messages import kit as message_kit
 
 IMAGE_TOPIC = "/camera/image_raw"
 COMPRESSED_TOPIC = "/camera/image_raw/compressed"

@@ -17,20 +17,20 @@ import numpy as np
 from savos_model.config import BackendConfig, RefineConfig, StreamConfig
 from savos_model.files import write_file
 from savos_model.instances import InstanceError
-from savos_model.record import Record
-from savos_model.refine import Refined, WindowRefiner
-from savos_model.stream import AmodalStream
+from savos_model.stream.record import Record
+from savos_model.stream.refine import Refined, WindowRefiner
+from savos_model.stream.stream import AmodalStream
+from savos_model.stream.video import cropped_as_learnt
 from savos_model.types import AmodalObject
-from savos_ros import message_kit
 from savos_ros.bags.progress import progress
 from savos_ros.bags.reader import BagFrame, BagFrames, Topics
 from savos_ros.bags.scoring import BagScores
 from savos_ros.bags.types import BagError, BagKit
 from savos_ros.bags.video import VideoWriter
 from savos_ros.bags.writer import BagWriter
-from savos_ros.overlay import bgr_of, draw
-from savos_ros.settings import InputConfig, OverlayConfig
-from training.online import cropped_as_learnt
+from savos_ros.messages import kit as message_kit
+from savos_ros.messages.overlay import bgr_of, draw
+from savos_ros.messages.settings import InputConfig, OverlayConfig
 
 MASKS_TOPIC, REFINED_TOPIC = "/savos/masks", "/savos/masks_refined"
 RESULT_BAG = "result"

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from savos_model.masks import by_id
 from savos_model.types import AmodalObject, Instance
 from training.baselines.convex_hull import convex_hull
-from training.boxed import by_id
 from training.evaluate.metrics import ObjectScore, score_frame, summarise
 
 METHODS = ("ours", "visible", "convex")

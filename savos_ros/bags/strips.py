@@ -9,9 +9,9 @@ import numpy as np
 
 from savos_model.types import AmodalObject, Instance
 from savos_ros.bags.reader import BagFrame
-from savos_ros.overlay import bgr_of, draw
-from savos_ros.results import whole_objects
-from savos_ros.settings import OverlayConfig
+from savos_ros.messages.overlay import bgr_of, draw
+from savos_ros.messages.results import whole_objects
+from savos_ros.messages.settings import OverlayConfig
 
 SECOND_NS = 1_000_000_000
 

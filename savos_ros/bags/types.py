@@ -34,7 +34,7 @@ def full_name(name: str) -> str:
 
 
 class BagKit:
-    """Messages of the rosbags library (a savos_ros.message_kit.MessageKit)."""
+    """Messages of the rosbags library (a savos_ros.messages.kit.MessageKit)."""
 
     def __init__(self) -> None:
         self._types = typestore().types

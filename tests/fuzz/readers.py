@@ -16,15 +16,16 @@ import tiny_scene
 import tiny_weights
 
 from savos_model.adaptation_link import SiteError
+from savos_model.network.weights import WeightsError, load_weights
+from savos_model.results import ResultsError, read_results
 from savos_model.settings import SettingError
-from savos_model.weights import WeightsError, load_weights
-from savos_ros import message_kit
 from savos_ros.bags.reader import BagFrames
 from savos_ros.bags.recording import RecordOptions, record
 from savos_ros.bags.types import BagError, BagKit, typestore
-from savos_ros.conversions import ConversionError
-from savos_ros.frames import decode
-from savos_ros.settings import InputConfig
+from savos_ros.messages import kit as message_kit
+from savos_ros.messages.conversions import ConversionError
+from savos_ros.messages.frames import decode
+from savos_ros.messages.settings import InputConfig
 from tests.fuzz.samples import (
     checkpoint_error,
     read_cars,
@@ -58,7 +59,6 @@ from tests.fuzz.samples import (
     write_yolo,
 )
 from training.baselines.external import ExternalError
-from training.config import make_run
 from training.data.chewing_gum_npz import NpzVideos, VideoFileError
 from training.data.chewing_gum_released import ReleasedVideos
 from training.data.fishbowl import FishbowlError
@@ -68,10 +68,10 @@ from training.data.kins_video_car import KinsVideoCarError
 from training.data.kitti_mots import KittiError, open_tracking, read_labels
 from training.data.kitti_object import MappingError, read_mapping
 from training.data.kitti_time import TimestampError, read_timestamps
-from training.data.mask_common import MaskFolderError
+from training.data.masks.common import MaskFolderError
 from training.data.provenance import MissingPartError
 from training.data.safe_pickle import UnsafePickleError
-from training.results import ResultsError, read_results
+from training.learn.config import make_run
 
 SHAPE = tiny_kitti.SHAPE
 

@@ -27,7 +27,7 @@ from training.data.chewing_gum_npz import write_npz
 from training.data.fishbowl import FishbowlClip
 from training.data.kins import KinsAnnotations
 from training.data.kins_video_car import ReleasedCars
-from training.data.mask_folders import open_masks
+from training.data.masks.folders import open_masks
 from training.data.store import ClipFrame, open_clip, store_clip
 
 SHAPE = tiny_kitti.SHAPE
@@ -54,7 +54,7 @@ def write_videos(folder: Path) -> Path:
 
 
 def write_gum(folder: Path) -> Path:
-    from tests.training.test_chewing_gum_released import write_released
+    from tests.training.data.test_chewing_gum_released import write_released
 
     write_released(folder, frames=2)
     return folder / "00000" / "00001.pkl"
@@ -172,20 +172,20 @@ def write_state(folder: Path) -> Path:
 
 
 def read_state(path: Path) -> None:
-    from savos_model.official_checkpoint import read_state
+    from savos_model.network.released.checkpoint import read_state
 
     read_state(path)
 
 
 def write_checkpoint(folder: Path) -> Path:
-    from training.checkpoint import Reached, save_checkpoint
+    from training.learn.checkpoint import Reached, save_checkpoint
 
     save_checkpoint(folder / "last.safetensors", learner(), Reached(3, 0.5), {"a": {"b": 1}})
     return folder / "last.safetensors"
 
 
 def read_checkpoint(path: Path) -> None:
-    from training.checkpoint import load_checkpoint
+    from training.learn.checkpoint import load_checkpoint
 
     load_checkpoint(path, learner(), {"a": {"b": 1}})
 
@@ -193,7 +193,7 @@ def read_checkpoint(path: Path) -> None:
 def learner() -> Any:
     import torch
 
-    from training.checkpoint import Learner
+    from training.learn.checkpoint import Learner
 
     net = torch.nn.Linear(3, 2)
     average = {name: value.clone() for name, value in net.state_dict().items()}
@@ -204,7 +204,7 @@ def learner() -> Any:
 
 
 def checkpoint_error() -> type[Exception]:
-    from training.checkpoint import CheckpointError
+    from training.learn.checkpoint import CheckpointError
 
     return CheckpointError
 

@@ -13,8 +13,8 @@ from savos_ros.bags.types import BagError
 from tests.failing import fails
 from training.baselines.external import ExternalClip, ExternalError
 from training.data.kins import KinsAnnotations
-from training.data.mask_common import MaskFolderError
-from training.data.mask_folders import open_masks
+from training.data.masks.common import MaskFolderError
+from training.data.masks.folders import open_masks
 from training.data.outside import is_file_name
 
 ELSEWHERE = ["../secret", "/etc/passwd", "a/b", "..", ".", "", "a\0b", "a\ud800", "x" * 300]

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from savos_model.layers import parameter_shapes
-from savos_model.network import SavosNet
-from savos_model.official import OFFICIAL_MODEL, from_official
-from savos_model.official_geometry import Clip
+from savos_model.network.layers import parameter_shapes
+from savos_model.network.net import SavosNet
+from savos_model.network.released.geometry import Clip
+from savos_model.network.released.keys import OFFICIAL_MODEL, from_official
 
 
 def reference_arrays(shared_data: Path) -> dict[str, np.ndarray]:

@@ -13,9 +13,9 @@ from savos_model.backends.interface import (
 from savos_model.backends.onnx import OnnxBackend
 from savos_model.backends.reference import deviation, random_inputs, reference_step, self_test
 from savos_model.config import BackendConfig, ModelConfig
-from savos_model.layers import input_channels, parameter_shapes, step_flop
+from savos_model.network.layers import input_channels, parameter_shapes, step_flop
+from savos_model.network.weights import Weights
 from savos_model.settings import SettingError
-from savos_model.weights import Weights
 from tests.presets import PAPER_SMALL
 
 ROUNDING = 5e-5  # of float32 through all layers: up to 2.4e-6 seen, of wrong weights over 1e-3

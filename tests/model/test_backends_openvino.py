@@ -20,7 +20,7 @@ from savos_model.backends.reference import (  # noqa: E402
     reference_step,
 )
 from savos_model.config import BackendConfig, ModelConfig  # noqa: E402
-from savos_ros.engine import background  # noqa: E402
+from savos_ros.node.engine import background  # noqa: E402
 from tests.model.test_backends import random_weights  # noqa: E402
 from tests.presets import PAPER_SMALL  # noqa: E402
 

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pytest
 
 from savos_model.backends import tensorrt, tensorrt_build
+from savos_model.backends.engine_cache import cached_engine
 from savos_model.backends.interface import BUCKETS, BackendError
 from savos_model.backends.onnx import OnnxBackend
 from savos_model.backends.reference import deviation, random_inputs, self_test
 from savos_model.backends.tensorrt import TensorrtBackend
 from savos_model.config import BackendConfig, ModelConfig
-from savos_model.engine_cache import cached_engine
 from tests.model.fake_tensorrt import FakeCuda, FakeEngine, fake_tensorrt
 from tests.model.test_backends import random_weights
 

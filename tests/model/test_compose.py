@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from savos_model.compose import compose, least_chance
 from savos_model.config import ComposeConfig
 from savos_model.instances import occupancy
+from savos_model.stream.compose import compose, least_chance
 from savos_model.types import Box
 from tests.model.scenes import instance, rectangle
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from savos_model.engine_cache import (
+from savos_model.backends.engine_cache import (
     HEAD,
     MAGIC,
     EngineCacheError,

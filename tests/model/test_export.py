@@ -4,12 +4,12 @@ import numpy as np
 import onnx
 import pytest
 
-from savos_model import export
+from savos_model.backends import export
+from savos_model.backends.export import ExportError, export_onnx
 from savos_model.backends.interface import StepOutput
 from savos_model.backends.onnx import OnnxBackend
 from savos_model.backends.reference import deviation, random_inputs, reference_step
 from savos_model.config import ModelConfig
-from savos_model.export import ExportError, export_onnx
 from tests.model.fake_tensorrt import one_thread
 from tests.model.test_backends import ROUNDING, random_weights
 

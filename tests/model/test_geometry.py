@@ -19,7 +19,7 @@ from savos_model.geometry import (
     warp_patch,
     window,
 )
-from savos_model.patches import mask_channel
+from savos_model.stream.inputs import mask_channel
 from savos_model.types import Box, Instance
 from tests.presets import PAPER_SMALL
 
@@ -148,7 +148,7 @@ def test_pull_follows_known_motion_and_the_residual_where_it_was_predicted():
 
 def test_torch_pull_equals_the_numpy_form():
     torch = pytest.importorskip("torch")
-    from savos_model import geometry_torch
+    from savos_model.network import geometry_torch
 
     rng = np.random.default_rng(4)
     values = cv2.GaussianBlur(rng.random((*PATCH, 2), np.float32), (0, 0), 2)
@@ -172,7 +172,7 @@ def test_torch_pull_equals_the_numpy_form():
 
 def test_torch_forms_equal_the_numpy_forms():
     torch = pytest.importorskip("torch")
-    from savos_model import geometry_torch
+    from savos_model.network import geometry_torch
 
     rng = np.random.default_rng(0)
     mask = cv2.GaussianBlur(rng.random(PATCH, np.float32), (0, 0), 2)
@@ -196,7 +196,7 @@ def test_torch_motion_equals_numpy_motion():
     torch = pytest.importorskip("torch")
     from savos_model.config import ModelConfig
     from savos_model.motion import amodal_motion, flow_scale
-    from savos_model.motion_torch import amodal_motion as torch_motion
+    from savos_model.network.motion_torch import amodal_motion as torch_motion
 
     rng, box = np.random.default_rng(1), Box(3, 4, 90, 77)
     patch = rng.normal(0, 1, (6, *PATCH)).astype(np.float32)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from savos_model.geometry import paste
-from savos_model.guess import Guess, moving_whole
 from savos_model.motion import pair
+from savos_model.stream.prediction import Guess, moving_whole
 from savos_model.types import Box
 
 BOX = Box(20, 20, 100, 100)

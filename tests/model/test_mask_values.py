@@ -6,7 +6,7 @@ import pytest
 
 from savos_model.backends.interface import StepOutput
 from savos_model.config import ComposeConfig, StreamConfig
-from savos_model.stream import AmodalStream
+from savos_model.stream.stream import AmodalStream
 from savos_model.types import Source
 from tests.model.scenes import crossing
 from tests.model.test_stream import FullBoxBackend

@@ -5,11 +5,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from savos_model.config import ModelConfig
-from savos_model.layers import parameter_shapes
-from savos_model.network import SavosNet
-from savos_model.networks import make_net
-from savos_model.official import OFFICIAL_MODEL, our_name
-from savos_model.weights import WeightsError
+from savos_model.network.layers import parameter_shapes
+from savos_model.network.net import SavosNet
+from savos_model.network.presets import make_net
+from savos_model.network.released.keys import OFFICIAL_MODEL, our_name
+from savos_model.network.weights import WeightsError
 from tests.model.released import official_name, reference_arrays, reference_clip, reference_net
 from tests.presets import PAPER_SMALL
 

@@ -7,12 +7,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from savos_model import official_checkpoint
-from savos_model.network import SavosNet
-from savos_model.official import OFFICIAL_MODEL, our_name
-from savos_model.official_checkpoint import import_checkpoint, read_state
+from savos_model.network.net import SavosNet
+from savos_model.network.released import checkpoint
+from savos_model.network.released.checkpoint import import_checkpoint, read_state
+from savos_model.network.released.keys import OFFICIAL_MODEL, our_name
+from savos_model.network.weights import WeightsError, load_weights
 from savos_model.settings import SettingError
-from savos_model.weights import WeightsError, load_weights
 from tests.model.released import released_state
 
 
@@ -92,7 +92,7 @@ def test_damaged_absent_and_huge_files_are_refused(tmp_path, monkeypatch):
         read_state(tmp_path / "nowhere.pt")
     with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb/data/0", bytes(100_000))
-    monkeypatch.setattr(official_checkpoint, "MAX_BYTES", 50_000)
+    monkeypatch.setattr(checkpoint, "MAX_BYTES", 50_000)
     assert (tmp_path / "bomb.pt").stat().st_size < 50_000
     with pytest.raises(WeightsError, match="holds 100000 bytes"):
         read_state(tmp_path / "bomb.pt")
@@ -104,6 +104,6 @@ def test_wrong_ending_wrong_preset_and_absent_torch_say_what_to_do(tmp_path, sta
         import_checkpoint(tmp_path / "a.pt", tmp_path / "a.pth")
     with pytest.raises(SettingError, match="paper, official"):
         import_checkpoint(tmp_path / "a.pt", tmp_path / "a.safetensors", "offical")
-    monkeypatch.setattr(official_checkpoint, "installed", lambda name: False)
+    monkeypatch.setattr(checkpoint, "installed", lambda name: False)
     with pytest.raises(WeightsError, match="pip install"):
         read_state(tmp_path / "a.pt")

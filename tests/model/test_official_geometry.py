@@ -4,8 +4,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from savos_model import geometry, geometry_torch
-from savos_model.official_geometry import (
+from savos_model import geometry
+from savos_model.network import geometry_torch
+from savos_model.network.released.geometry import (
     Clip,
     Estimate,
     aligned,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from savos_model.geometry import window
-from savos_model.optical_flow import DisFlow, FlowRegion, padded_box, shrunk
+from savos_model.stream.flow import DisFlow, FlowRegion, padded_box, shrunk
 from savos_model.types import Box, Instance
 from tests.model.scenes import texture
 

@@ -6,19 +6,19 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from savos_model import geometry_torch
 from savos_model.backends.interface import StepOutput
 from savos_model.backends.torch import TorchBackend
 from savos_model.config import ModelConfig, RefineConfig, StreamConfig
-from savos_model.layers import ALPHA_SCALE
-from savos_model.motion_torch import amodal_motion
-from savos_model.network import SavosNet
-from savos_model.record import Observed
-from savos_model.refine import WindowRefiner, merge
+from savos_model.network import geometry_torch
+from savos_model.network.layers import ALPHA_SCALE
+from savos_model.network.motion_torch import amodal_motion
+from savos_model.network.net import SavosNet
+from savos_model.network.weights import Weights
 from savos_model.settings import SettingError
-from savos_model.stream import AmodalStream
+from savos_model.stream.record import Observed
+from savos_model.stream.refine import WindowRefiner, merge
+from savos_model.stream.stream import AmodalStream
 from savos_model.types import Source
-from savos_model.weights import Weights
 from tests.model.scenes import crossing
 from tests.presets import PAPER_SMALL
 

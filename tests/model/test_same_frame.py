@@ -11,15 +11,15 @@ torch = pytest.importorskip("torch")
 from savos_model.backends.interface import StepOutput
 from savos_model.backends.torch import TorchBackend
 from savos_model.config import ComposeConfig, FlowConfig, ModelConfig, RefineConfig, StreamConfig
-from savos_model.layers import ALPHA_SCALE, FLOW, PRIOR, RGB, UNKNOWN, VISIBLE
-from savos_model.losses import Targets, merge_estimates, predict
-from savos_model.network import Prediction
-from savos_model.networks import make_net
-from savos_model.optical_flow import TopicFlow, inverted
-from savos_model.refine import WindowRefiner
-from savos_model.stream import AmodalStream
+from savos_model.network.layers import ALPHA_SCALE, FLOW, PRIOR, RGB, UNKNOWN, VISIBLE
+from savos_model.network.losses import Targets, merge_estimates, predict
+from savos_model.network.net import Prediction
+from savos_model.network.presets import make_net
+from savos_model.network.weights import Weights
+from savos_model.stream.flow import TopicFlow, inverted
+from savos_model.stream.refine import WindowRefiner
+from savos_model.stream.stream import AmodalStream
 from savos_model.types import Box, Frame, Source
-from savos_model.weights import Weights
 from tests.model.scenes import crossing, instance, rectangle, texture
 
 MODEL = ModelConfig(width=0.0625, patch_height=32, patch_width=64)

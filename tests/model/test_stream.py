@@ -5,11 +5,11 @@ import pytest
 
 from savos_model.backends.interface import StepOutput
 from savos_model.config import ComposeConfig, ModelConfig, StreamConfig, TracksConfig
-from savos_model.guess import calibrated
 from savos_model.instances import InstanceError
-from savos_model.stream import AmodalStream
+from savos_model.network.weights import Weights
+from savos_model.stream.prediction import calibrated
+from savos_model.stream.stream import AmodalStream
 from savos_model.types import Box, Frame, Instance, Source
-from savos_model.weights import Weights
 from tests.model.scenes import crossing, instance, rectangle, texture
 from tests.presets import PAPER_SMALL
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from savos_model.config import FlowConfig, StreamConfig
-from savos_model.stream import AmodalStream
+from savos_model.stream.stream import AmodalStream
 from tests.model.scenes import crossing
 from tests.model.test_stream import FullBoxBackend
 

@@ -9,8 +9,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from savos_model.config import BackendConfig, ModelConfig, TracksConfig
-from savos_model.layers import parameter_shapes
-from savos_model.weights import (
+from savos_model.network.layers import parameter_shapes
+from savos_model.network.weights import (
     WeightsError,
     find_weights,
     load_weights,

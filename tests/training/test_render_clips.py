@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from savos_ros.cli import app
+from savos_ros.cli.main import app
 from tests.tiny_models import CUBE_OBJ, block
 from training.data.fishbowl import FishbowlClip, clip_names
 from training.render.assets import AssetError, AssetOptions, model_files

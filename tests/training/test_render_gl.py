@@ -9,7 +9,7 @@ from tests.tiny_models import CUBE_OBJ, block, plain
 
 pytest.importorskip("moderngl", reason="moderngl (extra render) is not installed")
 from training.data.fishbowl import FishbowlClip
-from training.prepare import fishbowl_frames
+from training.data.prepare import fishbowl_frames
 from training.render.assets import AssetOptions, survey
 from training.render.geometry import place
 from training.render.gl import Camera, Item, Light, Renderer, RenderError

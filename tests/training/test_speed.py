@@ -3,8 +3,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training.averages import average_into
-from training.speed import has_bf16
+from training.learn.averages import average_into
+from training.learn.speed import has_bf16
 
 
 @pytest.mark.parametrize(

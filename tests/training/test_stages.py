@@ -10,14 +10,14 @@ from safetensors.torch import load_file
 from tiny_store import tiny_run, write_store
 
 import training.train
-from savos_model.losses import LossConfig
+from savos_model.network.losses import LossConfig
 from savos_model.settings import SettingError
-from training.config import DataConfig, TrainConfig, make_run, write_run
-from training.distributed import Ranks
-from training.run_data import open_data
-from training.stages import Stage, read_stages, stage_at
+from training.learn.config import DataConfig, TrainConfig, make_run, write_run
+from training.learn.data import open_data
+from training.learn.distributed import Ranks
+from training.learn.stages import Stage, read_stages, stage_at
+from training.learn.windows import sum_chances
 from training.train import CHECKPOINT, make_batch, stage_loss, train
-from training.windows import sum_chances
 
 CPU = torch.device("cpu")
 STAGES = ("2x6:0.5", "4x2:0.5:both")

@@ -1,1 +1,1 @@
-"""Adapts trained weights to single videos and sites."""
+"""Adaptation to one video, site or bag. May import evaluate, learn, data and savos_model."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from savos_model.config import ModelConfig
-from savos_model.losses import (
+from savos_model.network.losses import (
     LossConfig,
     Targets,
     carry_forward,
@@ -19,14 +19,14 @@ from savos_model.losses import (
     savos_losses,
     total_loss,
 )
-from savos_model.networks import Net, make_net
-from savos_model.weights import Weights, WeightsError
+from savos_model.network.presets import Net, make_net
+from savos_model.network.weights import Weights, WeightsError
 from training.adapt.settings import AdaptConfig
-from training.augment import make_input
-from training.augment_config import AugmentConfig, plain
-from training.averages import average_into
 from training.data.store import Clip, ClipFrame, collect_rows, stack_rows
-from training.windows import StoredWindows, gather, list_places
+from training.learn.augment import make_input
+from training.learn.augment_config import AugmentConfig, plain
+from training.learn.averages import average_into
+from training.learn.windows import StoredWindows, gather, list_places
 
 PLAIN = plain()
 

@@ -11,14 +11,14 @@ import torch
 from savos_model.backends.choose import make_backend
 from savos_model.backends.interface import Backend
 from savos_model.config import BackendConfig
+from savos_model.network.weights import Weights
 from savos_model.types import Frame
-from savos_model.weights import Weights
 from training.adapt.adapt import adapt
 from training.adapt.scored import saved, ticking
 from training.adapt.settings import AdaptConfig
 from training.adapt.site import clip_of, first_better, joined, score
 from training.data.store import Clip
-from training.windows import list_places
+from training.learn.windows import list_places
 
 BURST, MOST_BURSTS = 40, 15  # consecutive frames, and how many such: rows of 600 frames fit memory
 HELD = 3  # every third burst is held out

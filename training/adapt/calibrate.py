@@ -13,18 +13,18 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
-from savos_model.losses import PROBABILITY_EPS, estimates, predict
-from savos_model.networks import Net, make_net
-from savos_model.weights import Weights, load_weights, save_weights
+from savos_model.network.losses import PROBABILITY_EPS, estimates, predict
+from savos_model.network.presets import Net, make_net
+from savos_model.network.weights import Weights, load_weights, save_weights
+from savos_model.results import keep_results
+from savos_model.stream.video import described
 from training.adapt.adapt import learnt_with
-from training.augment import make_input
-from training.augment_config import AugmentConfig
-from training.config import DataConfig
 from training.data.store import Clip
 from training.evaluate.metrics import PAPER
-from training.online import described
-from training.results import keep_results
-from training.windows import Place, gather, list_places, split_clips
+from training.learn.augment import make_input
+from training.learn.augment_config import AugmentConfig
+from training.learn.config import DataConfig
+from training.learn.windows import Place, gather, list_places, split_clips
 
 THRESHOLDS = np.linspace(0.1, 0.9, 17).round(2)
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from savos_model.networks import Net
-from savos_model.weights import load_weights
+from savos_model.network.presets import Net
+from savos_model.network.weights import load_weights
+from savos_model.results import keep_results
+from savos_model.stream.video import Setup, described
 from training.adapt.adapt import adapt, finished, taken, visible_clip
 from training.adapt.scored import saved, with_weights
 from training.adapt.settings import AdaptConfig
 from training.evaluate.fishbowl import FIELDS, Fishbowl
 from training.evaluate.metrics import summarise
 from training.evaluate.video import score_videos
-from training.online import Setup, described
-from training.results import keep_results
 
 
 def adapt_curve(

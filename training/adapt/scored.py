@@ -14,16 +14,16 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from savos_model.networks import Net
-from savos_model.weights import Weights, load_weights, save_weights
+from savos_model.network.presets import Net
+from savos_model.network.weights import Weights, load_weights, save_weights
+from savos_model.results import keep_results
+from savos_model.stream.video import Setup
 from training.adapt.adapt import AdaptResult, Watch, adapt, visible_clip
 from training.adapt.settings import AdaptConfig
 from training.evaluate.benchmark import Benchmark
 from training.evaluate.jobs import Tick, run_jobs
 from training.evaluate.tables import adapt_table
 from training.evaluate.video import VideoResult, merged, score_videos
-from training.online import Setup
-from training.results import keep_results
 
 
 @dataclass(frozen=True)

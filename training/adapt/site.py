@@ -14,9 +14,9 @@ import torch
 
 from savos_model.adaptation_link import Start, file_of, name_of
 from savos_model.config import ModelConfig
-from savos_model.losses import savos_losses, total_loss
+from savos_model.network.losses import savos_losses, total_loss
+from savos_model.network.weights import Weights, save_weights
 from savos_model.types import Frame
-from savos_model.weights import Weights, save_weights
 from training.adapt.adapt import (
     adapt,
     check_batches,
@@ -27,9 +27,9 @@ from training.adapt.adapt import (
     visible_iou,
 )
 from training.adapt.settings import AdaptConfig
-from training.augment import make_input
 from training.data.store import Clip, ClipFrame
-from training.windows import StoredWindows, list_places
+from training.learn.augment import make_input
+from training.learn.windows import StoredWindows, list_places
 
 HELD = 3  # one in so many frames of a burst, the last ones, is held out
 BURSTS = 4  # the last ones, whose learnt frames are gone through again

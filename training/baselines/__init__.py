@@ -1,1 +1,1 @@
-"""Rules that complete masks without learning, for comparison."""
+"""Methods that ours is compared with. May import learn, data and savos_model."""

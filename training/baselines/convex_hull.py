@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from savos_model.masks import BoxedMask, tighten
 from savos_model.types import Box
-from training.boxed import BoxedMask, tighten
 
 
 def convex_hull(visible: tuple[Box, np.ndarray]) -> BoxedMask:

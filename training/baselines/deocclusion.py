@@ -15,8 +15,6 @@ import torch
 
 from savos_model.instances import occupancy
 from savos_model.types import Instance
-from training.augment import Window, make_input
-from training.augment_config import plain
 from training.baselines.unet import (
     BEHIND_WEIGHT,
     VARIED,
@@ -27,7 +25,9 @@ from training.baselines.unet import (
     unet_loss,
 )
 from training.data.store import Clip, ClipFrame, context_row, stack_rows
-from training.windows import StoredWindows, list_places
+from training.learn.augment import Window, make_input
+from training.learn.augment_config import plain
+from training.learn.windows import StoredWindows, list_places
 
 ERASER_BEHIND = 0.2  # share of erasers that lie behind the object
 MIN_PX = 64  # smaller visible masks are not learnt from

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from training.boxed import BoxedMask, from_image
+from savos_model.masks import BoxedMask, from_image
 from training.data.outside import is_file_name
 from training.data.rle import RleError, decode
 

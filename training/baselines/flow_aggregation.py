@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import cv2
 import numpy as np
 
+from savos_model.masks import EMPTY, BoxedMask, box_around, clip_box, look_at, slices, tighten
 from savos_model.types import Box
-from training.boxed import EMPTY, BoxedMask, box_around, clip_box, look_at, slices, tighten
 
 FIXED_POINT_STEPS = 3
 HALF, ANY = 0.5, 1e-3

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from savos_model.geometry_torch import resample
-from training.augment import Window, make_input
-from training.augment_config import plain
+from savos_model.network.geometry_torch import resample
 from training.baselines.unet import BEHIND_WEIGHT, VARIED, Batch, UNetConfig, network_input
 from training.data.store import Clip
-from training.windows import Place, gather
+from training.learn.augment import Window, make_input
+from training.learn.augment_config import plain
+from training.learn.windows import Place, gather
 
 
 class Known(NamedTuple):

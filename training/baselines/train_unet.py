@@ -27,7 +27,14 @@ from training.baselines.deocclusion import deocclusion_batch
 from training.baselines.oracle import KnownWindows, known_places, oracle_batch
 from training.baselines.unet import Batch, UNet, UNetConfig, save_unet, unet_loss
 from training.data.store import Clip
-from training.windows import Place, StoredWindows, gather, list_places, random_batches, split_clips
+from training.learn.windows import (
+    Place,
+    StoredWindows,
+    gather,
+    list_places,
+    random_batches,
+    split_clips,
+)
 
 VALIDATED = 512  # rows of the held-out clips, the same in every run
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from savos_model.config import ModelConfig, TracksConfig
+from savos_model.network.weights import MAX_BYTES, WeightsError, save_tensors
 from savos_model.settings import SettingError, check_settings, setting
-from savos_model.weights import MAX_BYTES, WeightsError, save_tensors
 
 TASKS = ("deocclusion", "oracle")
 BEHIND_WEIGHT = 5.0  # of the loss inside the eraser or the others' masks; 1 elsewhere

@@ -7,11 +7,11 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import torch
 
-from savos_model.compose import compose
 from savos_model.config import ComposeConfig
 from savos_model.geometry import crop, enlarge, mask_box
 from savos_model.instances import occupancy
-from savos_model.patches import mask_channel
+from savos_model.stream.compose import compose
+from savos_model.stream.inputs import mask_channel
 from savos_model.types import AmodalObject, Instance
 from training.baselines.unet import UNet, network_input
 

@@ -1,1 +1,1 @@
-"""Data sets: one reader or generator each."""
+"""Readers of data sets and the store of clips. May import street and savos_model."""

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from savos_model.masks import from_image
 from savos_model.settings import check_settings, setting
 from savos_model.types import Instance
-from training.boxed import from_image
 from training.data.store import ClipFrame
 
 WIDTH, HEIGHT = 56, 50

@@ -12,8 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from savos_model.masks import BoxedMask
 from savos_model.types import Instance
-from training.boxed import BoxedMask
 from training.data.rle import RleError, decode
 
 # A clip of the data set unpacks to about 5 MB; the bound keeps a hostile file from filling memory.

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from savos_model.masks import EMPTY, BoxedMask, from_image, slices
 from savos_model.types import Instance
-from training.boxed import EMPTY, BoxedMask, from_image, slices
 from training.data.fishbowl import FishbowlClip, FishbowlError, clip_names
 from training.data.outside import is_file_name, read_bytes, read_picture
 from training.data.provenance import require

@@ -9,8 +9,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from savos_model.masks import EMPTY, BoxedMask
 from savos_model.types import Instance
-from training.boxed import EMPTY, BoxedMask
 from training.data.provenance import require
 from training.data.rle import RleError, decode
 

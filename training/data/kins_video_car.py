@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from savos_model.masks import BoxedMask, from_image, match, slices
 from savos_model.types import Instance
-from training.boxed import BoxedMask, from_image, slices
 from training.data.flow_files import with_flo
 from training.data.kins import KinsAnnotations, KinsError, read_kins
 from training.data.kitti_frames import clip_frames
@@ -22,7 +22,6 @@ from training.data.provenance import MissingPartError, require
 from training.data.rle import RleError, decode
 from training.data.safe_pickle import load
 from training.data.store import ClipFrame
-from training.matching import match
 
 SPLITS = ("train", "val", "test")
 CAR = "1"  # class of MOTS files

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 
+from savos_model.masks import BoxedMask
 from savos_model.types import Instance
-from training.boxed import BoxedMask
 from training.data.kitti_mots import KittiClip
 from training.data.store import ClipFrame
 

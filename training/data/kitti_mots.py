@@ -11,8 +11,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from savos_model.masks import from_image
 from savos_model.types import Box, Instance
-from training.boxed import from_image
 from training.data.kitti_time import read_timestamps, regular_stamp
 from training.data.outside import FileError, read_lines, read_picture
 from training.data.rle import RleError, decode

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from savos_model.masks import EMPTY, BoxedMask, tighten
 from savos_model.types import Box
-from training.boxed import EMPTY, BoxedMask, tighten
 
 
 class RleError(ValueError):

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from savos_model.instances import occupancy
+from savos_model.masks import slices
 from savos_model.types import Box, Instance
-from training.boxed import slices
 
 Masks = dict[str, tuple[Box, np.ndarray]]
 

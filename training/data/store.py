@@ -15,7 +15,7 @@ import numpy as np
 
 from savos_model.geometry import crop, enlarge, mask_box, move, window
 from savos_model.instances import check_instances, occupancy
-from savos_model.optical_flow import DisFlow
+from savos_model.stream.flow import DisFlow
 from savos_model.types import Box, Instance
 
 CONTEXT = 2.5  # stored box over visible box: room to crop again after an occluder was pasted

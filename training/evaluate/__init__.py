@@ -1,1 +1,1 @@
-"""Scores methods on data sets against their ground truth."""
+"""Scores of methods on data sets. May import baselines, learn, data and savos_model."""

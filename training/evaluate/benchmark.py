@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 from rich.console import Console
 
+from savos_model.results import keep_results
+from savos_model.stream.video import Setup
 from training.evaluate.jobs import Tick, run_jobs
 from training.evaluate.methods import describe_methods, label, with_missing
 from training.evaluate.video import (
@@ -20,8 +22,6 @@ from training.evaluate.video import (
     merged,
     score_videos,
 )
-from training.online import Setup
-from training.results import keep_results
 
 
 class Benchmark:

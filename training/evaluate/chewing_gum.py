@@ -8,8 +8,9 @@ from typing import ClassVar
 
 from rich.console import Console
 
+from savos_model.masks import by_id
+from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject
-from training.boxed import by_id
 from training.data.chewing_gum import ChewingGumConfig, GeneratedVideos
 from training.data.chewing_gum import Video as GumVideo
 from training.data.chewing_gum_npz import NpzVideos
@@ -21,7 +22,6 @@ from training.evaluate.settings import GumOptions
 from training.evaluate.summary import bootstrap, by_occlusion
 from training.evaluate.tables import chewing_gum_table
 from training.evaluate.video import Scores, Video, VideoResult, stream_frames
-from training.online import Setup
 
 BLOCK = 25  # videos of one job
 FRAMES = 40  # of a video, for the progress bar

@@ -11,9 +11,11 @@ from typing import ClassVar
 import numpy as np
 from rich.console import Console
 
+from savos_model.masks import by_id
+from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Frame
-from training.boxed import by_id
 from training.data.fishbowl_released import clip_paths, is_released, open_fishbowl, read_subset
+from training.data.prepare import fishbowl_frames
 from training.evaluate.benchmark import Benchmark
 from training.evaluate.metrics import PAPER, Masks, score_frame
 from training.evaluate.open import open_ids, open_protocol, open_report, score_open
@@ -21,8 +23,6 @@ from training.evaluate.settings import FishbowlOptions
 from training.evaluate.summary import describe, first_run, method_report, paired_gain
 from training.evaluate.tables import fishbowl_tables, open_table
 from training.evaluate.video import Score, Scores, Video, VideoResult, births
-from training.online import Setup
-from training.prepare import fishbowl_frames
 
 FIELDS = ("full", "occluded")
 

@@ -10,8 +10,9 @@ from typing import ClassVar, NamedTuple
 
 from rich.console import Console
 
+from savos_model.masks import by_id
+from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Instance
-from training.boxed import by_id
 from training.data.kins_drives import Drive, annotated_drives, truth_source
 from training.data.kitti_time import regular_stamp
 from training.data.store import ClipFrame
@@ -22,7 +23,6 @@ from training.evaluate.settings import KinsOptions
 from training.evaluate.summary import bootstrap, by_occlusion, paired_gain
 from training.evaluate.tables import fishbowl_tables
 from training.evaluate.video import Scores, Video, VideoResult, stream_frames
-from training.online import Setup
 
 HIDDEN_SHARE = 0.1  # of an object's true pixels; behind a lesser part no completion can be judged
 

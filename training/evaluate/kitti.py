@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 from rich.console import Console
 
+from savos_model.masks import EMPTY, BoxedMask, box_around, by_id, look_at, match, tighten
+from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Box, Frame, Instance
-from training.boxed import EMPTY, BoxedMask, box_around, by_id, look_at, tighten
 from training.data.kitti_frames import clip_frames
 from training.data.kitti_mots import KittiError, KittiLabel, open_tracking
 from training.data.provenance import KITTI_LICENCE
@@ -24,8 +25,6 @@ from training.evaluate.settings import KittiOptions
 from training.evaluate.summary import estimate
 from training.evaluate.tables import kitti_table
 from training.evaluate.video import Scores, Video, VideoResult
-from training.matching import match
-from training.online import Setup
 
 LEVELS = {"0": (0,), "1": (1,), "2": (2,), "1+2": (1, 2)}
 COUNTS = (

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from savos_model.results import keep_results
+from savos_model.stream.video import Setup
 from training.evaluate.benchmark import run_all
 from training.evaluate.fishbowl import FIELDS, Fishbowl
 from training.evaluate.metrics import PAPER, ObjectScore, mean, summarise
 from training.evaluate.summary import bootstrap, paired_gain, proven
 from training.evaluate.tables import lag_table
 from training.evaluate.video import VideoResult
-from training.online import Setup
-from training.results import keep_results
 
 AGES = ((1, 4), (5, 9), (10, 19), (20, 39), (40, 79), (80, 1 << 20))  # frames since birth
 
@@ -90,7 +90,7 @@ def evaluate_lag(
         benchmark: the clips.
         ours: how our method runs; its mode is not used.
         out: results file; None writes none.
-        modes: of training.online; gains are over the first.
+        modes: of savos_model.stream.video; gains are over the first.
         processes: worker processes.
         seed: of the bootstrap.
         console: where table and progress go; standard output when None.

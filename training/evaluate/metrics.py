@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from savos_model.masks import EMPTY, box_around, clip_box, iou, look_at, slices, tighten
 from savos_model.types import AmodalObject, Box
-from training.boxed import EMPTY, box_around, clip_box, look_at, slices, tighten
 
-SMOOTHING = 1e-6
 BOUNDARY_PX = 2
 Masks = Mapping[str, tuple[Box, np.ndarray]]
 
@@ -79,13 +78,6 @@ class Selection:
 
 
 PAPER = Selection()
-
-
-def iou(first: np.ndarray, second: np.ndarray) -> float:
-    """Smoothed IoU of two bool arrays of one shape; 1 when both are empty."""
-    both = int(np.count_nonzero(first & second))
-    either = int(np.count_nonzero(first | second))
-    return (both + SMOOTHING) / (either + SMOOTHING)
 
 
 def boundary_f(first: np.ndarray, second: np.ndarray, tolerance: int = BOUNDARY_PX) -> float:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from savos_model.masks import EMPTY, box_around, clip_box, iou, look_at, slices, tighten
 from savos_model.types import AmodalObject
-from training.boxed import EMPTY, box_around, clip_box, look_at, slices, tighten
-from training.evaluate.metrics import Masks, coverage, iou, mean, published_masks
+from training.evaluate.metrics import Masks, coverage, mean, published_masks
 from training.evaluate.summary import estimate
 
 AGES = {"0": range(1), "1": range(1, 2), "2": range(2, 3), "3-4": range(3, 5)}  # older: "5+"

@@ -13,16 +13,16 @@ import numpy as np
 from rich.console import Console
 
 from savos_model.config import StreamConfig
+from savos_model.masks import BoxedMask, box_around, iou, look_at
+from savos_model.results import keep_results
+from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Source
-from training.boxed import BoxedMask, box_around, look_at
 from training.evaluate.benchmark import run_all
 from training.evaluate.fishbowl import Fishbowl
-from training.evaluate.metrics import PAPER, Masks, iou, mean, score_frame, summarise
+from training.evaluate.metrics import PAPER, Masks, mean, score_frame, summarise
 from training.evaluate.summary import paired_gain
 from training.evaluate.tables import options_table
 from training.evaluate.video import Score, Scores, VideoResult, merged
-from training.online import Setup
-from training.results import keep_results
 
 BARE_OCCLUSION = 0.01  # an object with less hidden should stay as it is seen
 # Row -> settings that differ from the defaults, by group.

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from savos_model.masks import by_id
 from savos_model.types import Frame, Instance
-from training.boxed import by_id
-from training.data.street import StreetConfig, generate
 from training.evaluate.fishbowl import MaskBenchmark, masks_video
 from training.evaluate.settings import StreetOptions
 from training.evaluate.video import Video
+from training.street.generate import StreetConfig, generate
 
 
 @dataclass(frozen=True)

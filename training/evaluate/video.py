@@ -11,15 +11,15 @@ from typing import Any
 
 import cv2
 
+from savos_model.masks import BoxedMask
+from savos_model.stream.video import Online, Setup
 from savos_model.types import AmodalObject, Frame, Instance
 from training.baselines.convex_hull import convex_hull
 from training.baselines.flow_aggregation import ANY, HALF, DisPairFlow, aggregate
-from training.boxed import BoxedMask
 from training.data.store import ClipFrame
 from training.evaluate.jobs import Tick
 from training.evaluate.methods import HELP, Scene, from_files, masks_from_files
 from training.evaluate.metrics import Masks
-from training.online import Online, Setup
 
 METHODS = ("ours", "visible", "convex")
 FLOW_METHOD = re.compile(r"flow([1-9]|1[0-9])(?:_(forward|backward))?(_any)?")

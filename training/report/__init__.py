@@ -1,1 +1,1 @@
-"""Rebuilds the tables and figures of the paper out of results files."""
+"""Tables and figures out of results files. May import everything of training but commands."""

@@ -12,15 +12,15 @@ from rich.console import Console
 
 from savos_model.backends.interface import Backend
 from savos_model.config import StreamConfig
-from savos_model.record import Observed, Record
-from savos_model.refine import WindowRefiner, forward_share, merge
-from savos_model.stream import AmodalStream
+from savos_model.results import write_results
+from savos_model.stream.record import Observed, Record
+from savos_model.stream.refine import WindowRefiner, forward_share, merge
+from savos_model.stream.stream import AmodalStream
+from savos_model.stream.video import WHOLE, Online, Setup
 from savos_model.types import AmodalObject, Frame
 from training.data.fishbowl import FishbowlClip, clip_names
 from training.evaluate.jobs import Tick, run_jobs
 from training.evaluate.metrics import PAPER
-from training.online import WHOLE, Online, Setup
-from training.results import write_results
 
 FRAME_NS = 33_333_333  # at 30 Hz
 PERPLEXITY = 15.0

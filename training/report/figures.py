@@ -146,7 +146,7 @@ def stream_plot(metrics: dict, path: Path) -> None:
     """Time of a frame over its tracks, and over image size by stage.
 
     Args:
-        metrics: of stream_bench.json, as savos_ros.bench_stream writes them.
+        metrics: of stream_bench.json, as savos_ros.tools.bench_stream writes them.
         path: PNG file.
     """
     rows = [row for row in metrics["rows"] if not row["messages"]]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from savos_model.guess import (
+from savos_model.masks import BoxedMask, by_id
+from savos_model.stream.prediction import (
     Cue,
     Guess,
     Seen,
@@ -17,14 +18,13 @@ from savos_model.guess import (
     output_values,
     set_priors,
 )
-from savos_model.record import Observed, Record
-from savos_model.refine import WindowRefiner, forward_share, merge
-from savos_model.stream import AmodalStream, to_grey
+from savos_model.stream.record import Observed, Record
+from savos_model.stream.refine import WindowRefiner, forward_share, merge
+from savos_model.stream.stream import AmodalStream, to_grey
+from savos_model.stream.video import WHOLE, Online
 from savos_model.types import Box, Frame
-from training.boxed import BoxedMask, by_id
 from training.data.store import ClipFrame
 from training.evaluate.metrics import score_frame
-from training.online import WHOLE, Online
 from training.report.strips import PERIOD_NS
 
 HIDDEN = (0.25, 0.6)  # share of the object that is hidden where it is shown

@@ -9,14 +9,14 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from savos_model.compose import occluder_mask
 from savos_model.config import ComposeConfig
 from savos_model.geometry import enlarge, intersect, paste, union, window
-from savos_model.layers import FLOW, PRIOR, RGB, VISIBLE
+from savos_model.masks import look_at
+from savos_model.network.layers import FLOW, PRIOR, RGB, VISIBLE
+from savos_model.stream.compose import occluder_mask
+from savos_model.stream.video import Online, Setup
 from savos_model.types import Box
-from training.boxed import look_at
 from training.data.store import ClipFrame
-from training.online import Online, Setup
 from training.report.method import Merge, Step, follow
 from training.report.plotting import BLUE, GREEN, GREY, ORANGE, RED, SKY, STYLE, save
 from training.report.scenes import scenes

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from savos_model.files import write_file
+from savos_model.results import ResultsError, read_results
 from training.evaluate.summary import figure_of, interval_of
 from training.report.cells import lookup, setting
 from training.report.figures import bars
 from training.report.markdown import DASH, table
 from training.report.plotting import colour_of
-from training.results import ResultsError, read_results
 
 PARTS = ("full", "occluded")
 OPEN = ("open_full", "open_hidden", "false_area")

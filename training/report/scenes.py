@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from training.data.fishbowl import FishbowlError
+from training.data.prepare import chewing_gum_frames, fishbowl_frames, street_frames
 from training.data.store import ClipFrame
-from training.prepare import chewing_gum_frames, fishbowl_frames, street_frames
 
 STREET_FRAMES = 60
 GUM_SEED = 1  # that of savos evaluate chewing-gum

@@ -31,7 +31,7 @@ def soak_plot(metrics: dict, path: Path) -> None:
     """Memory, threads, handles, times and scores over the stamps of a soak.
 
     Args:
-        metrics: of soak.json, as savos_ros.soak.soak writes them.
+        metrics: of soak.json, as savos_ros.tools.soak.soak writes them.
         path: PNG file.
     """
     samples = metrics["samples"]

@@ -11,15 +11,15 @@ import numpy as np
 from matplotlib import pyplot as plt
 from rich.console import Console
 
+from savos_model.masks import BoxedMask, box_around, by_id, look_at, slices, tighten
+from savos_model.results import write_results
+from savos_model.stream.video import Online, Setup
 from savos_model.types import Box, Frame
 from training.baselines.convex_hull import convex_hull
-from training.boxed import BoxedMask, box_around, by_id, look_at, slices, tighten
 from training.data.store import ClipFrame
 from training.evaluate.metrics import Masks, ObjectScore, published_masks, score_frame
-from training.online import Online, Setup
 from training.report.plotting import BLUE, GREEN, GREY, ORANGE, RED, STYLE, save
 from training.report.scenes import Scene
-from training.results import write_results
 
 PERIOD_NS = 33_333_333
 ROWS = 4

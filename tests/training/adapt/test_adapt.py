@@ -10,20 +10,20 @@ from typer.testing import CliRunner
 torch = pytest.importorskip("torch")
 
 from savos_model.config import ModelConfig
-from savos_model.losses import LossConfig, Losses, Targets
-from savos_model.network import Prediction
-from savos_model.networks import make_net
+from savos_model.network.losses import LossConfig, Losses, Targets
+from savos_model.network.net import Prediction
+from savos_model.network.presets import make_net
+from savos_model.network.weights import Weights, WeightsError, load_weights, save_weights
+from savos_model.results import read_results
 from savos_model.settings import SettingError
-from savos_model.weights import Weights, WeightsError, load_weights, save_weights
-from savos_ros.cli import app
+from savos_model.stream.video import described
+from savos_ros.cli.main import app
 from tests.model.scenes import crossing
 from tests.planted import planted_weights
 from training.adapt.adapt import adapt, finished, learnt_with, visible_clip, visible_iou
 from training.adapt.settings import AdaptConfig
-from training.augment_config import AugmentConfig
 from training.data.store import ClipFrame
-from training.online import described
-from training.results import read_results
+from training.learn.augment_config import AugmentConfig
 
 # Without the prior mask, so that fresh weights know nothing of V yet.
 MODEL = ModelConfig(width=0.0625, prior_mask=False)

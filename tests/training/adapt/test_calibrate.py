@@ -9,8 +9,10 @@ torch = pytest.importorskip("torch")
 from tiny_store import tiny_run, write_store
 
 import training.adapt.calibrate
-from savos_model.networks import make_net
-from savos_model.weights import load_weights, save_weights
+from savos_model.network.presets import make_net
+from savos_model.network.weights import load_weights, save_weights
+from savos_model.results import read_results
+from savos_model.stream.video import described
 from training.adapt.calibrate import (
     Hidden,
     best_threshold,
@@ -19,10 +21,8 @@ from training.adapt.calibrate import (
     fit_temperature,
     reliability,
 )
-from training.augment_config import AugmentConfig
-from training.checkpoint import Reached
-from training.online import described
-from training.results import read_results
+from training.learn.augment_config import AugmentConfig
+from training.learn.checkpoint import Reached
 from training.train import save_best
 
 

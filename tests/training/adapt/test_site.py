@@ -12,8 +12,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from savos_model.adaptation_link import SiteError, Start, file_of, hear, receive, send, tell
+from savos_model.network.weights import load_weights
 from savos_model.types import Box, Frame, Instance
-from savos_model.weights import load_weights
 from tests.planted import planted_weights
 from tests.tiny_site import CONFIG, MODEL, empty_frames, frames, fresh_weights
 from training.adapt import site

@@ -5,16 +5,16 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from savos_model.results import read_results
+from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Box, Source
-from savos_ros.cli import app
+from savos_ros.cli.main import app
 from training.data.chewing_gum import ChewingGumConfig, Video, videos
 from training.data.chewing_gum_npz import write_npz
 from training.evaluate import chewing_gum, video
 from training.evaluate.benchmark import evaluate
 from training.evaluate.chewing_gum import ChewingGum, opened
 from training.evaluate.video import score_videos, stream_frames
-from training.online import Setup
-from training.results import read_results
 
 QUIET = Console(file=io.StringIO())
 

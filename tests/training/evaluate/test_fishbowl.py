@@ -6,15 +6,15 @@ from rich.console import Console
 from tiny_clip import FRAMES, FakeOnline, TruthfulStream, scene, write_clip
 from typer.testing import CliRunner
 
+from savos_model.results import read_results
+from savos_model.stream.video import Setup
 from savos_model.types import Box
-from savos_ros.cli import app
+from savos_ros.cli.main import app
 from training.evaluate import video
 from training.evaluate.benchmark import evaluate
 from training.evaluate.fishbowl import Fishbowl, scored_ids
 from training.evaluate.summary import method_report
 from training.evaluate.video import score_videos
-from training.online import Setup
-from training.results import read_results
 
 QUIET = Console(file=io.StringIO())
 

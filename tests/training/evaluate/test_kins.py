@@ -7,8 +7,10 @@ import tiny_kins
 from rich.console import Console
 from typer.testing import CliRunner
 
+from savos_model.results import read_results
+from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Box, Source
-from savos_ros.cli import app
+from savos_ros.cli.main import app
 from tests.tiny_weights import save_random
 from training.data.kins_drives import annotated_drives, truth_source
 from training.data.kins_video_car import TruthSource
@@ -16,8 +18,6 @@ from training.evaluate import video
 from training.evaluate.benchmark import evaluate
 from training.evaluate.kins import Kins, given
 from training.evaluate.video import score_videos
-from training.online import Setup
-from training.results import read_results
 
 QUIET = Console(file=io.StringIO())
 TIMES = sorted(tiny_kins.IMAGE)
@@ -198,7 +198,7 @@ def test_command_scores(parts, tmp_path):
 
 def test_command_adapts(parts, tmp_path):
     pytest.importorskip("torch")
-    from savos_model.weights import load_weights
+    from savos_model.network.weights import load_weights
 
     out, weights = tmp_path / "out.json", save_random(tmp_path / "w.safetensors", width=0.0625)
     result = savos("adapt", "kins-video-car", *options(parts), "--weights", weights,

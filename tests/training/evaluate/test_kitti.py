@@ -7,15 +7,15 @@ from rich.console import Console
 from tiny_clip import FakeOnline
 from typer.testing import CliRunner
 
+from savos_model.masks import match
+from savos_model.results import read_results
+from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Box, Instance, Source
-from savos_ros.cli import app
+from savos_ros.cli.main import app
 from training.evaluate import video
 from training.evaluate.benchmark import evaluate
 from training.evaluate.kitti import Kitti, box_overlap, grown, shrunk
 from training.evaluate.video import METHODS
-from training.matching import match
-from training.online import Setup
-from training.results import read_results
 
 QUIET = Console(file=io.StringIO())
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from savos_model.masks import EMPTY, BoxedMask, box_around, from_image, look_at, tighten
 from savos_model.types import AmodalObject, Box, Source
-from training.boxed import EMPTY, BoxedMask, box_around, from_image, look_at, tighten
 from training.evaluate import metrics
 from training.evaluate.metrics import ObjectScore, Selection, score_frame, score_object, summarise
 

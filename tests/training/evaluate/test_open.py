@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from training.boxed import from_image
+from savos_model.masks import from_image
 from training.evaluate.open import OPEN, OpenScore, open_ids, open_report, score_open
 from training.evaluate.video import births
 

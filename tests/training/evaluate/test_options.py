@@ -4,9 +4,10 @@ from rich.console import Console
 from tiny_clip import write_clip
 
 from savos_model.config import BackendConfig, StreamConfig
+from savos_model.masks import BoxedMask
+from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Box, Source
 from tests.tiny_weights import save_random
-from training.boxed import BoxedMask
 from training.evaluate.options import (
     OPTIONS,
     evaluate_options,
@@ -14,7 +15,6 @@ from training.evaluate.options import (
     overlap,
     with_option,
 )
-from training.online import Setup
 
 
 @pytest.mark.parametrize("option", OPTIONS)

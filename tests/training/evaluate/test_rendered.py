@@ -5,11 +5,11 @@ import tiny_fishbowl
 from rich.console import Console
 from typer.testing import CliRunner
 
-from savos_ros.cli import app
+from savos_model.results import read_results
+from savos_model.stream.video import Setup
+from savos_ros.cli.main import app
 from training.evaluate.benchmark import evaluate
 from training.evaluate.rendered import Rendered
-from training.online import Setup
-from training.results import read_results
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 import pytest
 from rich.console import Console
 
+from savos_model.results import read_results
 from savos_model.settings import SettingError
+from savos_model.stream.video import Setup
 from training.evaluate.benchmark import evaluate
 from training.evaluate.street import Street
-from training.online import Setup
-from training.results import read_results
 
 
 @pytest.mark.slow

@@ -1,0 +1,131 @@
+"""Binary masks held as a box with the crop inside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from savos_model.types import Box, Instance
+
+SMOOTHING = 1e-6
+
+
+class BoxedMask(NamedTuple):
+    """A mask in image coordinates; unpacks like the pair (box, crop).
+
+    Attributes:
+        box: integer box where `mask` lies; nothing is set outside it.
+        mask: [box.height, box.width], non-zero inside the object.
+    """
+
+    box: Box
+    mask: np.ndarray
+
+
+EMPTY = BoxedMask(Box(0, 0, 0, 0), np.zeros((0, 0), bool))
+
+
+def by_id(instances: Iterable[Instance]) -> dict[str, BoxedMask]:
+    """Masks of instances by their id."""
+    return {item.id: BoxedMask(item.box, item.mask) for item in instances}
+
+
+def box_around(boxes: Iterable[Box]) -> Box:
+    """Smallest integer box that holds all non-empty boxes (an empty box when there are none)."""
+    kept = [box for box in boxes if box.width > 0 and box.height > 0]
+    if not kept:
+        return EMPTY.box
+    return Box(
+        math.floor(min(box.x0 for box in kept)),
+        math.floor(min(box.y0 for box in kept)),
+        math.ceil(max(box.x1 for box in kept)),
+        math.ceil(max(box.y1 for box in kept)),
+    )
+
+
+def clip_box(box: Box, shape: tuple[int, int]) -> Box:
+    """Cut a box to an image of `shape` (rows, columns); the result may be empty."""
+    height, width = shape
+    x0, x1 = (min(max(value, 0), width) for value in (box.x0, box.x1))
+    y0, y1 = (min(max(value, 0), height) for value in (box.y0, box.y1))
+    return Box(x0, y0, max(x0, x1), max(y0, y1))
+
+
+def slices(box: Box) -> tuple[slice, slice]:
+    """Rows and columns of an integer box, for indexing an image."""
+    return slice(int(box.y0), int(box.y1)), slice(int(box.x0), int(box.x1))
+
+
+def look_at(boxed: tuple[Box, np.ndarray], view: Box) -> np.ndarray:
+    """Show a boxed mask in another integer box.
+
+    Returns:
+        bool [view.height, view.width], False where `view` leaves the mask's own box.
+
+    Raises:
+        ValueError: the crop is not of its box's size.
+    """
+    box, mask = boxed
+    if mask.shape != (box.height, box.width):
+        raise ValueError(
+            f"mask must be of its box's size {(box.height, box.width)}, got {mask.shape}: "
+            "crop it first"
+        )
+    shown = np.zeros((int(view.height), int(view.width)), bool)
+    x0, y0 = max(box.x0, view.x0), max(box.y0, view.y0)
+    x1, y1 = min(box.x1, view.x1), min(box.y1, view.y1)
+    if x0 < x1 and y0 < y1:
+        part = mask[int(y0 - box.y0) : int(y1 - box.y0), int(x0 - box.x0) : int(x1 - box.x0)]
+        shown[int(y0 - view.y0) : int(y1 - view.y0), int(x0 - view.x0) : int(x1 - view.x0)] = (
+            part != 0
+        )
+    return shown
+
+
+def tighten(boxed: tuple[Box, np.ndarray]) -> BoxedMask:
+    """Shrink the box to the mask's set pixels; EMPTY when there are none."""
+    box, mask = boxed
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size == 0:
+        return EMPTY
+    y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    tight = Box(box.x0 + x0, box.y0 + y0, box.x0 + x1, box.y0 + y1)
+    return BoxedMask(tight, mask[y0:y1, x0:x1])
+
+
+def from_image(mask: np.ndarray) -> BoxedMask:
+    """Box a full-size mask [H, W]."""
+    height, width = mask.shape
+    return tighten((Box(0, 0, width, height), mask))
+
+
+MATCH_IOU = 0.5
+
+
+def match(given: Iterable[Instance], truth: Iterable[Instance]) -> dict[str, str]:
+    """Given id by truth id: the given mask of the best IoU with each true one, at least 0.5."""
+    pairs: dict[str, str] = {}
+    for target in truth:
+        best, best_iou = "", 0.0
+        for item in given:
+            view = box_around([item.box, target.box])
+            if view.width >= item.box.width + target.box.width:
+                continue  # side by side, no common pixel
+            overlap = iou(
+                look_at((item.box, item.mask), view), look_at((target.box, target.mask), view)
+            )
+            if overlap > best_iou:
+                best, best_iou = item.id, overlap
+        if best_iou >= MATCH_IOU:
+            pairs[target.id] = best
+    return pairs
+
+
+def iou(first: np.ndarray, second: np.ndarray) -> float:
+    """Smoothed IoU of two bool arrays of one shape; 1 when both are empty."""
+    both = int(np.count_nonzero(first & second))
+    either = int(np.count_nonzero(first | second))
+    return (both + SMOOTHING) / (either + SMOOTHING)

@@ -1,0 +1,275 @@
+"""The self-supervised losses of the paper in patch space: L_M (eq. 3-5) and L_C (eq. 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from savos_model.config import ModelConfig
+from savos_model.network.geometry_torch import pull_patch, warp_patch
+from savos_model.network.layers import ALPHA_SCALE, FLOW, RGB, UNKNOWN, VISIBLE
+from savos_model.network.motion_torch import amodal_motion, observed_motion
+from savos_model.network.net import Prediction
+from savos_model.network.presets import Net
+from savos_model.settings import check_settings, setting
+
+PROBABILITY_EPS = 1e-6  # squeezes probabilities before the logarithm, as in the released code
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights and options of the loss; the defaults train both the online and the offline use."""
+
+    mask: float = setting(1.0, "lambda 1, weight of L_M", minimum=0.0)
+    consistency: float = setting(0.1, "lambda 2, weight of L_C", minimum=0.0)
+    direct: float = setting(1.0, "weight of the same-frame term", minimum=0.0)
+    photometric: float = setting(0.0, "weight of the warped colours' term", minimum=0.0)
+    detach_motion: bool = setting(False, "L_C trains no motion, as in the released code")
+    both_directions: bool = setting(True, "train both directions and their merge by alpha")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+class Targets(NamedTuple):
+    """What the losses compare with, for windows of T frames of B tracks.
+
+    Flow and base motion lead to the next frame where a step estimates that one's mask, and to the
+    frame before where it estimates the mask of its own (ModelConfig.same_frame).
+
+    Attributes:
+        patches: float [B, T, 6, h, w], the network's input without the prior.
+        visible: float [B, T, h, w] in [0, 1], the true visible mask V in the patch of its frame.
+        weight: float [B, T, h, w], W of eq. 5: 0 where another object hides the truth.
+        boxes: float [B, T, 4] patch boxes [px].
+        base: float [B, T, 2] base motion [px].
+        flow_back: float [B, T, 2, h, w], flow channels of the windows reversed in time, or None.
+        base_back: float [B, T, 2] base motion of the windows reversed in time [px], or None.
+    """
+
+    patches: Tensor
+    visible: Tensor
+    weight: Tensor
+    boxes: Tensor
+    base: Tensor
+    flow_back: Tensor | None = None
+    base_back: Tensor | None = None
+
+    def reversed(self) -> Targets:
+        """The same windows backwards in time; needs `flow_back` and `base_back`."""
+        if self.flow_back is None or self.base_back is None:
+            raise ValueError("targets must have flow_back and base_back to be reversed")
+        back = torch.cat((self.patches[:, :, : FLOW.start], self.flow_back), 2)
+        flow = self.patches[:, :, FLOW]
+        parts = (back, self.visible, self.weight, self.boxes, self.base_back, flow, self.base)
+        return Targets(*(part.flip(1) for part in parts))
+
+
+class Losses(NamedTuple):
+    """Means over valid frames: L_M, L_C, same-frame term, colour term, L_M of the merge."""
+
+    mask: Tensor
+    consistency: Tensor
+    direct: Tensor
+    photometric: Tensor
+    merged: Tensor
+
+
+class Warped(NamedTuple):
+    """Predictions moved into the next frame, [B, T-1, h, w] each: M^ and alpha."""
+
+    mask: Tensor
+    alpha: Tensor
+
+
+def weighted_bce(probability: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """W * BCE (eq. 4), summed over a patch's pixels and divided by their number."""
+    p = probability.clamp(PROBABILITY_EPS, 1 - PROBABILITY_EPS)
+    return (weight * F.binary_cross_entropy(p, target, reduction="none")).mean((-2, -1))
+
+
+def diff_iou(a: Tensor, b: Tensor) -> Tensor:
+    """1 - soft IoU of masks [..., h, w] (the paper's d_C): 1 - sum(ab) / sum(a + b - ab)."""
+    both = a * b
+    return 1 - both.sum((-2, -1)) / (a + b - both).sum((-2, -1)).clamp_min(PROBABILITY_EPS)
+
+
+def warp_forward(values: Tensor, motion: Tensor, boxes: Tensor) -> Tensor:
+    """Eq. 2 on whole windows: values of frames 0..T-2 in the boxes of frames 1..T-1.
+
+    Args:
+        values: float [B, T-1, C, h, w].
+        motion: float [B, T-1, 2, h, w] [px per frame].
+        boxes: float [B, T, 4] [px].
+    """
+    source, target = boxes[:, :-1].flatten(0, 1), boxes[:, 1:].flatten(0, 1)
+    flat = warp_patch(values.flatten(0, 1), motion.flatten(0, 1), source, target)
+    return flat.unflatten(0, values.shape[:2])
+
+
+def carry_forward(
+    prediction: Prediction, targets: Targets, model: ModelConfig, *, detach: bool = False
+) -> Warped:
+    """Return M^ and alpha of frames 1..T-1, from M~ of 0..T-2 along the amodal motion (eq. 2).
+
+    `detach` lets no gradient flow into the motion.
+    """
+    values = torch.stack((prediction.mask_logits.sigmoid(), prediction.alpha), 2)[:, :-1]
+    residual = prediction.residual[:, :-1]
+    return Warped(
+        *carry(values, residual.detach() if detach else residual, targets, model).unbind(2)
+    )
+
+
+def carry(values: Tensor, residual: Tensor, targets: Targets, model: ModelConfig) -> Tensor:
+    """Move values of frames 0..T-2 into the patches of frames 1..T-1.
+
+    Args:
+        values: float [B, T-1, C, h, w].
+        residual: float [B, T-1, 2, h, w] of the same frames [patch px].
+        targets: of all T frames.
+        model: whether flow and base motion are those of the earlier or of the later frame.
+    """
+    part = slice(1, None) if model.same_frame else slice(None, -1)
+    given = targets.patches[:, part], targets.boxes[:, part], targets.base[:, part]
+    if model.same_frame:
+        motion = observed_motion(*given, model.motion_base)
+        parts = (values, motion, residual, targets.boxes[:, :-1], targets.boxes[:, 1:])
+        return pull_patch(*(p.flatten(0, 1) for p in parts)).unflatten(0, values.shape[:2])
+    motion = amodal_motion(residual, *given, model.motion_base)
+    return warp_forward(values, motion, targets.boxes)
+
+
+def estimates(prediction: Prediction, targets: Targets, model: ModelConfig) -> Tensor:
+    """Return the masks that would be published for frames 1..T-1: float [B, T-1, h, w]."""
+    if model.same_frame:
+        return prediction.mask_logits[:, 1:].sigmoid()
+    return carry_forward(prediction, targets, model).mask
+
+
+def merge(forward: Warped, backward: Warped) -> Tensor:
+    """Eq. 8: both directions' masks of the same frames, weighted by the softmax of their alphas."""
+    share = torch.sigmoid(ALPHA_SCALE * (forward.alpha - backward.alpha))
+    return share * forward.mask + (1 - share) * backward.mask
+
+
+def merge_estimates(prediction: Prediction) -> Tensor:
+    """Merge a stack of forward windows and the same windows reversed, of steps of the same frame.
+
+    Returns:
+        float [B, T, h, w], all frames.
+    """
+    parts = (prediction.mask_logits.sigmoid(), prediction.alpha)
+    forward, backward = zip(*(part.chunk(2) for part in parts), strict=True)
+    return merge(Warped(*forward), Warped(*(part.flip(1) for part in backward)))
+
+
+def merge_windows(warped: Warped) -> Tensor:
+    """Merge a stack of forward windows and the same windows reversed, [2B, T-1, h, w] each.
+
+    The forward half estimates frames 1..T-1, the other half T-2..0; both know frames 1..T-2.
+
+    Returns:
+        float [B, T-2, h, w], frames 1..T-2.
+    """
+    forward, reverse = zip(*(part.chunk(2) for part in warped), strict=True)
+    backward = (part.flip(1) for part in reverse)  # now frames 0..T-2
+    return merge(Warped(*(f[:, :-1] for f in forward)), Warped(*(b[:, 1:] for b in backward)))
+
+
+def photometric(prediction: Prediction, targets: Targets, model: ModelConfig) -> Tensor:
+    """L1 of warped colours and the next frame's, where the warped V meets the next V: [B, T-1]."""
+    patches = targets.patches
+    seen = (patches[:, :, VISIBLE] > 0.5).to(patches.dtype)
+    given = torch.cat((patches[:, :-1, RGB], seen[:, :-1]), 2)
+    warped = carry(given, prediction.residual[:, :-1], targets, model)
+    overlap = warped[:, :, 3] * seen[:, 1:, 0]
+    error = (warped[:, :, :3] - patches[:, 1:, RGB]).abs().mean(2)
+    return (error * overlap).sum((-2, -1)) / overlap.sum((-2, -1)).clamp_min(1.0)
+
+
+def savos_losses(net: Net, targets: Targets, config: LossConfig, *, bf16: bool = False) -> Losses:
+    """Run the network over windows and compare; the network in bfloat16 if asked for, losses not.
+
+    With both directions each is compared by itself too, as the forward one must stand alone online;
+    the paper compares the merge only.
+    """
+    if config.both_directions:
+        pairs = zip(targets, targets.reversed(), strict=True)
+        targets = Targets(*(torch.cat([p for p in pair if p is not None]) for pair in pairs))
+    return compare(predict(net, targets, bf16), targets, config, net.config)
+
+
+def predict(net: Net, targets: Targets, bf16: bool = False) -> Prediction:
+    """Run the network over whole windows; float32 out."""
+    if net.config.prior_mask:
+        return predict_with_prior(net, targets, bf16)
+    with torch.autocast(targets.patches.device.type, torch.bfloat16, enabled=bf16):
+        prediction, _ = net.sequence(targets.patches)
+    return Prediction(*(p.float() for p in prediction))
+
+
+def predict_with_prior(net: Net, targets: Targets, bf16: bool = False) -> Prediction:
+    """Run frame by frame, each fed with its warped prediction, through which no gradient flows."""
+    state, steps = net.initial_state(len(targets.patches)), []
+    prior = torch.full_like(targets.visible[:, :1], UNKNOWN)
+    # One context around all frames: each entry would cast all weights again.
+    with torch.autocast(targets.patches.device.type, torch.bfloat16, enabled=bf16):
+        for t in range(targets.patches.shape[1]):
+            patches = torch.cat((targets.patches[:, t : t + 1], prior[:, :, None]), 2)
+            prediction, state = net.sequence(patches, state)
+            steps.append(Prediction(*(p.float() for p in prediction)))
+            if t + 1 < targets.patches.shape[1]:
+                prior = next_prior(steps[-1], targets, slice(t, t + 2), net.config)
+    return Prediction(*(torch.cat(parts, 1) for parts in zip(*steps, strict=True)))
+
+
+@torch.no_grad()
+def next_prior(prediction: Prediction, targets: Targets, now: slice, model: ModelConfig) -> Tensor:
+    """M^ of the later of two frames from M~ of the earlier one: [B, 1, h, w]."""
+    both = Targets._make(None if part is None else part[:, now] for part in targets)
+    mask = prediction.mask_logits.sigmoid()[:, :, None]
+    return carry(mask, prediction.residual, both, model)[:, :, 0]
+
+
+def compare(
+    prediction: Prediction, targets: Targets, config: LossConfig, model: ModelConfig
+) -> Losses:
+    """L_M on the warped prediction, L_C between M~ and M^ of the same frame, and BCE of M~ itself.
+
+    The same-frame term is not in the paper: with occluders pasted over the input it trains
+    completion directly; without them it only asks for a copy of V (docs/departures.md row 32).
+    With both directions, `targets` are windows followed by the same windows reversed.
+    """
+    warped = carry_forward(prediction, targets, model)
+    completed = prediction.mask_logits.sigmoid()
+    zero = completed.new_zeros(())
+    consistent = warped.mask
+    if config.detach_motion:
+        consistent = carry_forward(prediction, targets, model, detach=True).mask
+    merged = colours = zero
+    if config.both_directions:
+        half = len(targets.visible) // 2
+        known = slice(None) if model.same_frame else slice(1, -1)
+        both = merge_estimates(prediction) if model.same_frame else merge_windows(warped)
+        visible, weight = (part[:half, known] for part in (targets.visible, targets.weight))
+        merged = weighted_bce(both, visible, weight).mean()
+    if config.photometric:
+        colours = photometric(prediction, targets, model).mean()
+    return Losses(
+        weighted_bce(warped.mask, targets.visible[:, 1:], targets.weight[:, 1:]).mean(),
+        diff_iou(completed[:, 1:], consistent).mean(),
+        weighted_bce(completed, targets.visible, targets.weight).mean(),
+        colours,
+        merged,
+    )
+
+
+def total_loss(losses: Losses, config: LossConfig) -> Tensor:
+    """Eq. 7 with our terms: lambda1 (L_M + L_M of the merge) + lambda2 L_C + the other two."""
+    parts = (config.mask, config.consistency, config.direct, config.photometric, config.mask)
+    return torch.stack(list(losses)) @ losses.mask.new_tensor(parts)

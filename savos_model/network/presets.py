@@ -1,0 +1,14 @@
+"""The choice of a network by the preset of its settings."""
+
+from __future__ import annotations
+
+from savos_model.config import ModelConfig
+from savos_model.network.net import SavosNet
+from savos_model.network.unet import RecurrentUNet
+
+Net = SavosNet | RecurrentUNet  # one interface: initial_state, step, sequence
+
+
+def make_net(config: ModelConfig) -> Net:
+    """Return a new network of these settings: RecurrentUNet online, else SavosNet."""
+    return RecurrentUNet(config) if config.preset == "online" else SavosNet(config)

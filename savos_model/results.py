@@ -1,0 +1,138 @@
+"""The JSON file that holds measured numbers together with what is needed to measure them again."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from savos_model.files import write_file
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+REQUIRED = ("command", "commit", "machine", "seed", "date", "metrics")
+
+
+class ResultsError(ValueError):
+    """A results file that cannot be used; the text says why and what to do."""
+
+
+def write_results(
+    path: str | Path, metrics: dict, *, seed: int, command: str | None = None
+) -> dict:
+    """Write a results file; it appears whole or not at all.
+
+    Args:
+        path: file to write; its folder is made when missing.
+        metrics: measured values; JSON types only, no NaN.
+        seed: of everything random.
+        command: shell line that repeats the measurement; that of this process when None.
+
+    Returns:
+        What was written: command, commit, machine, seed, date (UTC), metrics.
+
+    Raises:
+        ResultsError: metrics hold something that JSON cannot.
+    """
+    document = {
+        "command": command or this_command(),
+        "commit": commit(),
+        "machine": machine(),
+        "seed": seed,
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "metrics": metrics,
+    }
+    try:
+        text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise ResultsError(f"metrics must be plain JSON values: {error}") from error
+    write_file(Path(path), text)
+    return document
+
+
+def keep_results(
+    out: Path | None, metrics: dict, seed: int, console: Console | None = None
+) -> None:
+    """Write a results file where one is wanted, and say so on the console, if any."""
+    if out is not None:
+        write_results(out, metrics, seed=seed)
+        if console is not None:
+            console.print(f"written: {out}")
+
+
+def read_results(path: str | Path) -> dict:
+    """Read a results file.
+
+    Raises:
+        ResultsError: not JSON, or a part of it is missing.
+    """
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ResultsError(f"{path} is no JSON ({error}): write it again with --json") from error
+    missing = [name for name in REQUIRED if not isinstance(document, dict) or name not in document]
+    if missing:
+        raise ResultsError(f"{path} lacks {', '.join(missing)}: write it again with --json")
+    return document
+
+
+def this_command() -> str:
+    """Shell line of this process, the program by its name alone."""
+    program = Path(sys.argv[0]).name
+    # `python -m savos_ros.cli` is the savos command of a source tree that is not installed.
+    return shlex.join(["savos" if program == "__main__.py" else program, *sys.argv[1:]])
+
+
+def commit() -> str:
+    """Git commit of the sources, "+changes" when tracked files differ, "unknown" without git.
+
+    Results of other runs do not count: a long run rewrites its own.
+    """
+    folder = Path(__file__).resolve().parent
+    head = _git(folder, "rev-parse", "HEAD")
+    if head is None:
+        return "unknown"
+    sources = (":(top)", ":(top,exclude)docs/results")
+    return head + ("+changes" if _git(folder, "status", "--porcelain", "-uno", *sources) else "")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def machine() -> dict:
+    """CPU model, cores and versions of what computes the numbers."""
+    import cv2
+    import numpy
+
+    return {
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+        "opencv": cv2.__version__,
+    }
+
+
+def cpu_model() -> str:
+    """Name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"

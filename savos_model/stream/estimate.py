@@ -1,0 +1,250 @@
+"""What the network says of one frame's tracks: of the frame it sees, or of the one after it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from savos_model.backends.interface import Backend, StepOutput
+from savos_model.config import ModelConfig
+from savos_model.geometry import pull_patch
+from savos_model.motion import flow_scale, observed_motion
+from savos_model.network.layers import FLOW, VISIBLE
+from savos_model.stream.flow import FlowProvider, FlowRegion, TopicFlow
+from savos_model.stream.prediction import (
+    Cue,
+    Guess,
+    Seen,
+    mean_inside,
+    moving,
+    moving_whole,
+    network_inputs,
+    output_values,
+    set_priors,
+)
+from savos_model.stream.tracks import TrackState, TrackTable
+from savos_model.types import Box, Instance
+
+
+class Work(NamedTuple):
+    """A track to be estimated: its visible mask, its crop box, what is known of it (or None)."""
+
+    instance: Instance
+    box: Box
+    state: TrackState | None
+
+
+class Estimate(NamedTuple):
+    """The amodal mask that is estimated for one track of a frame.
+
+    Attributes:
+        box: crop box.
+        values: float32 [h, w, 1 or 2], fills `box`: probability and, where records are kept, alpha;
+            None where nothing is known.
+        motion: mean motion of the mask from the frame before (x, y) [px per frame].
+        kept: what the track's state keeps of this step, by attribute name.
+    """
+
+    box: Box
+    values: np.ndarray | None
+    motion: tuple[float, float]
+    kept: dict[str, object] = {}
+
+
+class Estimator(Protocol):
+    """When the network runs; see SameFrame and NextFrame."""
+
+    def advance(
+        self, seen: Seen, before: Seen | None, present: Collection[str], clock: Clock
+    ) -> None:
+        """Do what comes before the crop boxes of a frame are chosen."""
+        ...
+
+    def estimate(
+        self, seen: Seen, before: Seen | None, work: Sequence[Work], clock: Clock
+    ) -> list[Estimate]:
+        """Return an estimate for each piece of work."""
+        ...
+
+
+class Clock(Protocol):
+    """Books the time since the last stop to a stage."""
+
+    def stop(self, stage: str) -> None:
+        """Book it."""
+        ...
+
+
+def make_estimator(
+    backend: Backend, flow: FlowProvider, tracks: TrackTable, with_alpha: bool
+) -> SameFrame | NextFrame:
+    """Return the estimator of the network's preset."""
+    kind = SameFrame if backend.model.same_frame else NextFrame
+    return kind(backend, flow, tracks, with_alpha)
+
+
+class SameFrame:
+    """M~ of this frame, from V, image, backward flow and the warped M~ of the frame before.
+
+    One network call a frame, without delay; a new track is completed in its first frame.
+    """
+
+    def __init__(
+        self, backend: Backend, flow: FlowProvider, tracks: TrackTable, with_alpha: bool
+    ) -> None:
+        self.backend, self.flow, self.with_alpha = backend, flow, with_alpha
+        self.hidden = tracks.hidden
+
+    def advance(
+        self, seen: Seen, before: Seen | None, present: Collection[str], clock: Clock
+    ) -> None:
+        """Do nothing: the network runs once this frame's boxes are known."""
+
+    def estimate(
+        self, seen: Seen, before: Seen | None, work: Sequence[Work], clock: Clock
+    ) -> list[Estimate]:
+        """As Estimator.estimate."""
+        if not work:
+            return []
+        model = self.backend.model
+        shifts = [opposite(w.state.motion) if w.state else (0.0, 0.0) for w in work]
+        regions = backward_flow(self.flow, seen, before, [w.box for w in work], shifts)
+        cues = [
+            Cue(w.instance, w.box, region, region.median(w.instance) or shift)
+            for w, region, shift in zip(work, regions, shifts, strict=True)
+        ]
+        clock.stop("flow")
+        patches = network_inputs(seen, cues, model)
+        clock.stop("crop")
+        motions = [backward_motion(p, c, model) for p, c in zip(patches, cues, strict=True)]
+        priors = [prior_of(w, motion) for w, motion in zip(work, motions, strict=True)]
+        set_priors(patches, priors, model)
+        clock.stop("warp")
+        zeros = np.zeros(self.hidden, np.float32)
+        h = np.stack([w.state.h if w.state else zeros for w in work])
+        c = np.stack([w.state.c if w.state else zeros for w in work])
+        out = self.backend.step(patches, h, c)
+        values = output_values(out, self.with_alpha)
+        clock.stop("network")
+        rows = zip(cues, motions, values, strict=True)
+        return [estimate_of(cue, m, v, out, i) for i, (cue, m, v) in enumerate(rows)]
+
+
+def estimate_of(
+    cue: Cue, motion: np.ndarray, values: np.ndarray, out: StepOutput, row: int
+) -> Estimate:
+    """One track's part of a step's output; `motion` leads into the frame before."""
+    mean = opposite(mean_inside(motion, values[..., 0], cue.base))
+    kept = {
+        "h": out.h[row],
+        "c": out.c[row],
+        "residual": out.residual[row],
+        "motion": opposite(cue.base),
+        "guess": moving_whole(values, cue.box, mean),
+    }
+    return Estimate(cue.box, values, mean, kept)
+
+
+def backward_flow(
+    flow: FlowProvider,
+    here: Seen,
+    there: Seen | None,
+    boxes: list[Box],
+    shifts: list[tuple[float, float]],
+) -> list[FlowRegion]:
+    """Flow of boxes of one frame into its neighbour; none where there is no neighbour."""
+    if there is None:
+        rows, cols = here.grey.shape
+        still = FlowRegion(Box(0, 0, cols, rows), np.zeros((1, 1, 2), np.float32))
+        return [still] * len(boxes)
+    if isinstance(flow, TopicFlow):
+        flow.use(here.frame, there.frame)
+    return flow.regions(here.grey, there.grey, boxes, shifts)
+
+
+def backward_motion(patch: np.ndarray, cue: Cue, model: ModelConfig) -> np.ndarray:
+    """Dense motion of a patch's pixels into the neighbouring frame, [2, h, w] [px]."""
+    scale = flow_scale(model, cue.box)
+    return observed_motion(patch[FLOW], patch[VISIBLE][0], cue.base, scale, model.motion_base)
+
+
+def prior_of(work: Work, motion: np.ndarray) -> np.ndarray | None:
+    """Last mask of a track moved into its present box; None at its birth."""
+    state = work.state
+    if state is None or state.guess is None:
+        return None
+    if state.missing or state.residual is None or state.guess.held:
+        return state.guess.warped(work.box)  # away for frames whose flow was not looked at
+    return pull_patch(state.guess.values, motion, state.residual, state.guess.box, work.box)
+
+
+def opposite(motion: tuple[float, float]) -> tuple[float, float]:
+    """The way back (x, y)."""
+    return -motion[0], -motion[1]
+
+
+class NextFrame:
+    """The paper's M^: step n-1 of the network, warped into frame n with the flow n-1 -> n (eq. 2).
+
+    The flow is known only when frame n is, so the step runs then; nothing of frame n but its flow
+    enters the estimate.
+    """
+
+    def __init__(
+        self, backend: Backend, flow: FlowProvider, tracks: TrackTable, with_alpha: bool
+    ) -> None:
+        self.backend, self.flow, self.with_alpha = backend, flow, with_alpha
+        self.tracks = tracks
+
+    def advance(
+        self, seen: Seen, before: Seen | None, present: Collection[str], clock: Clock
+    ) -> None:
+        """Run the network on the tracks seen in the last frame; each gets a Guess for this one."""
+        items = list(self.tracks.observed_last())
+        if not items or before is None:
+            return
+        if isinstance(self.flow, TopicFlow):
+            self.flow.use(before.frame, seen.frame)
+        boxes, shifts = [s.box for _, s in items], [s.motion for _, s in items]
+        regions = self.flow.regions(before.grey, seen.grey, boxes, shifts)
+        for (track_id, state), region in zip(items, regions, strict=True):
+            if track_id in present:  # of an object that vanished, flow sees what covers it
+                state.motion = region.median(state.instance) or state.motion
+        clock.stop("flow")
+        model = self.backend.model
+        cues = [
+            Cue(state.instance, state.box, region, state.motion)
+            for (_, state), region in zip(items, regions, strict=True)
+        ]
+        patches = network_inputs(before, cues, model)
+        set_priors(patches, [s.prior for _, s in items], model)
+        h, c = (np.stack([getattr(s, name) for _, s in items]) for name in ("h", "c"))
+        clock.stop("crop")
+        out = self.backend.step(patches, h, c)
+        values = output_values(out, self.with_alpha)
+        clock.stop("network")
+        for row, (track_id, state) in enumerate(items):
+            state.h, state.c = out.h[row], out.c[row]
+            if track_id in present:
+                state.guess = moving(values[row], out.residual[row], patches[row], cues[row], model)
+            else:
+                state.guess = moving_whole(values[row], state.box, state.motion)
+        clock.stop("warp")
+
+    def estimate(
+        self, seen: Seen, before: Seen | None, work: Sequence[Work], clock: Clock
+    ) -> list[Estimate]:
+        """As Estimator.estimate; nothing is known at a track's birth."""
+        estimates = [moved(w.state.guess if w.state else None, w.box) for w in work]
+        clock.stop("warp")
+        return estimates
+
+
+def moved(guess: Guess | None, box: Box) -> Estimate:
+    """A held guess in a box of the present frame."""
+    if guess is None:
+        return Estimate(box, None, (0.0, 0.0), {"guess": None, "prior": None})
+    values = guess.warped(box)
+    return Estimate(box, values, guess.mean_motion, {"guess": None, "prior": values})

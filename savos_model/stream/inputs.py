@@ -1,0 +1,60 @@
+"""One object's network input: colours, masks and flow of its crop box."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from savos_model.config import ModelConfig
+from savos_model.geometry import crop, intersect, move, window
+from savos_model.motion import flow_scale
+from savos_model.network.layers import FLOW, RGB, VISIBLE
+from savos_model.stream.flow import FlowRegion
+from savos_model.types import Box, Frame, Instance
+
+
+def fill_patch(
+    patch: np.ndarray,
+    frame: Frame,
+    count: np.ndarray,
+    item: Instance,
+    box: Box,
+    region: FlowRegion,
+    model: ModelConfig,
+) -> None:
+    """Write colours, visible mask and flow of one object into a patch.
+
+    Args:
+        patch: float32 [6 or 7, h, w]; a prior is left as it is.
+        frame: the frame that `item` belongs to.
+        count: uint8 [H, W], visible masks over each pixel.
+        item: the object's visible mask in `frame`.
+        box: integer crop box.
+        region: flow around the box, into the frame that `model` looks to.
+        model: patch size and conventions.
+    """
+    colours = crop(frame.image, box, model.patch)
+    if colours.ndim == 2:
+        patch[RGB] = colours[None]
+    else:
+        patch[RGB] = colours.transpose(2, 0, 1)[:: -1 if frame.order == "bgr" else 1]
+    patch[RGB] /= 255
+    patch[VISIBLE] = mask_channel(count, item, box, model)
+    patch[FLOW] = region.patch(box, model.patch, flow_scale(model, box))
+    if model.blanks:
+        clear = 1 - np.clip(-patch[VISIBLE], 0, 1)
+        patch[RGB] *= clear
+        patch[FLOW] *= clear
+
+
+def mask_channel(count: np.ndarray, item: Instance, box: Box, model: ModelConfig) -> np.ndarray:
+    """V in [0, 1]; with the occluder hint, minus the other objects' visible masks: [-1, 1].
+
+    The hint is ours: it tells the network where hidden pixels may lie, which the paper leaves to
+    the image.
+    """
+    inside = intersect(box, Box(0, 0, count.shape[1], count.shape[0])) or item.box
+    own = window(item.mask, move(inside, -item.box.x0, -item.box.y0))
+    signed = own.astype(np.float32)
+    if model.occluder_hint:
+        signed -= (window(count, inside) > own) & (own == 0)
+    return crop(signed, move(box, -inside.x0, -inside.y0), model.patch)

@@ -1,0 +1,142 @@
+"""From network output to a mask that moves: the prediction for a neighbouring frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from savos_model.backends.interface import StepOutput
+from savos_model.config import ModelConfig
+from savos_model.geometry import move, warp_patch
+from savos_model.motion import amodal_motion, flow_scale, pair
+from savos_model.network.layers import FLOW, PRIOR, UNKNOWN, VISIBLE, input_channels
+from savos_model.stream.flow import FlowRegion
+from savos_model.stream.inputs import fill_patch
+from savos_model.types import Box, Frame, Instance
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What later steps need of a frame: the image, its grey form and the occupancy of its masks."""
+
+    frame: Frame
+    grey: np.ndarray
+    count: np.ndarray
+
+
+@dataclass
+class Guess:
+    """The amodal mask predicted for a neighbouring frame, before it is moved into its box there.
+
+    Attributes:
+        values: float32 [h, w, 1 or 2], fills `box`: probability and, for the bi-directional merge,
+            alpha.
+        motion: float32 [2, h, w] motion into the neighbouring frame [px].
+        mean_motion: mean of `motion` over the mask (x, y) [px per frame].
+        held: frames that passed since without a new prediction; in them all moved as the mean.
+    """
+
+    values: np.ndarray
+    motion: np.ndarray
+    box: Box
+    mean_motion: tuple[float, float]
+    held: int = 0
+
+    @property
+    def probability(self) -> np.ndarray:
+        """float32 [h, w]."""
+        return self.values[..., 0]
+
+    @property
+    def drift(self) -> tuple[float, float]:
+        """Motion while it was held (x, y) [px]."""
+        return self.held * self.mean_motion[0], self.held * self.mean_motion[1]
+
+    def warped(self, box: Box) -> np.ndarray:
+        """The values in a box of the next frame (eq. 2), sampled once however long it was held."""
+        x, y = self.drift
+        return warp_patch(self.values, self.motion, self.box, move(box, -x, -y))
+
+    def moved_on(self) -> Box:
+        """The box that it fills in the next frame, on whole pixels; what is left is not lost."""
+        return move(
+            self.box,
+            *(float(round(d + v)) for d, v in zip(self.drift, self.mean_motion, strict=True)),
+        )
+
+
+class Cue(NamedTuple):
+    """One object as the network gets it: mask, crop box, flow and base motion (x, y) [px]."""
+
+    instance: Instance
+    box: Box
+    region: FlowRegion
+    base: tuple[float, float]
+
+
+def network_inputs(seen: Seen, cues: list[Cue], model: ModelConfig) -> np.ndarray:
+    """Patches of objects of one frame, float32 [N, 6 or 7, h, w]; their priors are UNKNOWN."""
+    patches = np.empty((len(cues), input_channels(model), *model.patch), np.float32)
+    patches[:, PRIOR] = UNKNOWN
+    for patch, cue in zip(patches, cues, strict=True):
+        fill_patch(patch, seen.frame, seen.count, cue.instance, cue.box, cue.region, model)
+    return patches
+
+
+def set_priors(patches: np.ndarray, values: list[np.ndarray | None], model: ModelConfig) -> None:
+    """Write the masks predicted for the patches' frame, where the network wants them.
+
+    `values` are Guess.values warped into each patch's box; None stands for a track's birth.
+    """
+    if not model.prior_mask:
+        return
+    for patch, given in zip(patches, values, strict=True):
+        if given is not None:
+            patch[PRIOR] = given[..., 0]
+
+
+def output_values(out: StepOutput, with_alpha: bool) -> np.ndarray:
+    """Guess.values of N objects: float32 [N, h, w, 1 or 2]."""
+    chances = 1 / (1 + np.exp(-out.mask_logits))
+    return np.stack((chances, out.alpha) if with_alpha else (chances,), -1)
+
+
+def calibrated(chance: np.ndarray, temperature: float) -> np.ndarray:
+    """Sigmoid of the logit of a probability divided by the temperature; 0.5 stays 0.5.
+
+    For what is published only: a prior or a merge must see what training saw.
+    """
+    if temperature == 1.0:
+        return chance
+    power = 1 / np.float32(temperature)
+    sure, unsure = chance**power, (1 - chance) ** power
+    return sure / (sure + unsure)
+
+
+def moving(
+    values: np.ndarray, residual: np.ndarray, patch: np.ndarray, cue: Cue, model: ModelConfig
+) -> Guess:
+    """The guess of an object whose motion is known: residual [2, h, w], its network input."""
+    flow, visible = patch[FLOW], patch[VISIBLE][0]
+    scale = flow_scale(model, cue.box)
+    motion = amodal_motion(residual, flow, visible, cue.base, scale, model.motion_base)
+    return Guess(values, motion, cue.box, mean_inside(motion, values[..., 0], cue.base))
+
+
+def mean_inside(
+    motion: np.ndarray, chance: np.ndarray, otherwise: tuple[float, float]
+) -> tuple[float, float]:
+    """Mean motion (x, y) of a mask's pixels: [2, h, w], probability [h, w]; `otherwise` of none."""
+    on = (chance > 0.5).view(np.uint8)
+    if not on.any():
+        return otherwise
+    first, second = (np.ascontiguousarray(part, np.float32) for part in motion)
+    return cv2.mean(first, on)[0], cv2.mean(second, on)[0]
+
+
+def moving_whole(values: np.ndarray, box: Box, motion: tuple[float, float]) -> Guess:
+    """A guess that moves as a whole, for a track that no new observation moves."""
+    return Guess(values, np.broadcast_to(pair(motion), (2, *values.shape[:2])), box, motion)

@@ -1,0 +1,46 @@
+"""What the forward pass leaves behind for the bi-directional one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from savos_model.stream.prediction import Seen
+from savos_model.types import AmodalObject, Box, Instance
+
+
+@dataclass
+class Observed:
+    """One track in one frame.
+
+    Attributes:
+        instance: its visible mask.
+        box: its crop box.
+        forward: float32 [h, w, 2], probability and alpha predicted for this frame in `box`; None at
+            a track's birth, and until alpha was kept all along.
+        object: the object as published.
+        linked: whether the track was observed in the previous frame too.
+        age: observations since the track's birth.
+    """
+
+    instance: Instance
+    box: Box
+    forward: np.ndarray | None
+    object: AmodalObject
+    linked: bool
+    age: int
+
+    @property
+    def need(self) -> float:
+        """How much later frames may tell, 0..1: of a young track, or one with much hidden."""
+        return max(self.object.occlusion, 1 / (1 + self.age))
+
+
+@dataclass
+class Record:
+    """One frame: what was seen, what was published, and the tracks that the network completed."""
+
+    seen: Seen
+    objects: list[AmodalObject]
+    tracks: dict[str, Observed] = field(default_factory=dict)

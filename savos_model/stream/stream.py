@@ -1,0 +1,246 @@
+"""The online loop of one camera: frames in, amodal objects out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from savos_model.backends.interface import Backend
+from savos_model.config import ComposeConfig, StreamConfig
+from savos_model.geometry import enlarge, intersect, move, union
+from savos_model.instances import check_instances, occupancy
+from savos_model.stream.compose import compose, compose_coasted, copy_visible
+from savos_model.stream.estimate import Estimate, Work, make_estimator, moved
+from savos_model.stream.flow import make_flow
+from savos_model.stream.prediction import Seen, calibrated
+from savos_model.stream.record import Observed, Record
+from savos_model.stream.tracks import TrackState, TrackTable, jumped
+from savos_model.types import AmodalObject, Box, Frame, Instance
+
+STAGES = ("flow", "crop", "network", "warp", "compose")
+MEMORY_LIMIT = 3.0  # a crop box never grows beyond this multiple of the visible box
+EXTENT_MARGIN = 1.2  # growth of a remembered extent, so that a mask cut by its box can unfold
+
+
+@dataclass
+class StepReport:
+    """What happened in the last step.
+
+    Attributes:
+        timings_ms: time per stage of STAGES [ms].
+        tracks: live tracks after the step.
+        skipped: instances passed on without completion, by reason.
+        reset: why all tracks were forgotten before this frame, "" when they were not.
+    """
+
+    timings_ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    tracks: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    reset: str = ""
+
+
+class AmodalStream:
+    """SaVos forward in time for one camera, with no frame of delay.
+
+    Which step of the network estimates the mask of a frame is the preset's
+    (savos_model.stream.estimate).
+    """
+
+    def __init__(
+        self, backend: Backend, config: StreamConfig | None = None, *, records: bool = False
+    ) -> None:
+        """`records` keeps a Record of each step for a WindowRefiner; it may change between two."""
+        self.config = config or StreamConfig()
+        self.backend = backend
+        self.compose_config = self.config.compose
+        self.tracks = TrackTable(self.config.tracks, backend.model.hidden)
+        self.flow = make_flow(self.config.flow.method)
+        self.estimator = make_estimator(backend, self.flow, self.tracks, records)
+        self.previous: Seen | None = None
+        self.report = StepReport()
+        self.record: Record | None = None
+
+    @property
+    def records(self) -> bool:
+        """Whether each step leaves a Record; may change between two steps."""
+        return self.estimator.with_alpha
+
+    @records.setter
+    def records(self, kept: bool) -> None:
+        self.estimator.with_alpha = kept
+
+    def set_compose(self, config: ComposeConfig) -> None:
+        """Replace the live settings, between two steps."""
+        self.compose_config = config
+
+    def reset(self) -> None:
+        """Forget all tracks and the previous frame."""
+        self.tracks.clear()
+        self.previous = None
+
+    def step(self, frame: Frame) -> list[AmodalObject]:
+        """Complete the masks of one frame.
+
+        Returns:
+            One object per instance in the given order, then the coasted tracks.
+
+        Raises:
+            InstanceError: an instance does not fit the image; the tracks stay as they were.
+        """
+        height, width = frame.image.shape[:2]
+        check_instances(frame.instances, height, width)
+        self.report = report = StepReport(reset=self.reset_reason(frame))
+        if report.reset:
+            self.reset()
+        clock = StageClock(report.timings_ms)
+        seen = Seen(frame, to_grey(frame), occupancy(frame.instances, height, width))
+        self.record = Record(seen, []) if self.records else None
+        clock.stop("compose")
+
+        present = {item.id for item in frame.instances}
+        self.estimator.advance(seen, self.previous, present, clock)
+        chosen, report.skipped = self.tracks.choose(frame.instances)
+        for item in frame.instances:
+            self.end_if_jumped(item)
+        estimates = self.estimate(seen, [i for i in frame.instances if i.id in chosen], clock)
+        objects = [self.complete(item, seen, estimates, chosen) for item in frame.instances]
+        coasted = [
+            self.coast(i, s, seen) for i, s in self.tracks.states.items() if i not in present
+        ]
+        clock.stop("compose")
+        self.tracks.expire(chosen, present)
+        self.previous = seen
+        report.tracks = len(self.tracks)
+        objects += [item for item in coasted if item is not None]
+        if self.record is not None:
+            self.record.objects = objects
+        return objects
+
+    def reset_reason(self, frame: Frame) -> str:
+        """Why the tracks cannot go on into this frame; "" when they can."""
+        if self.previous is None:
+            return ""
+        last = self.previous.frame
+        if frame.image.shape[:2] != last.image.shape[:2]:
+            return "image size changed"
+        if frame.stamp_ns < last.stamp_ns:
+            return "time went back"
+        if frame.stamp_ns - last.stamp_ns > self.config.tracks.reset_gap_s * 1e9:
+            return "time gap"
+        return ""
+
+    def end_if_jumped(self, item: Instance) -> None:
+        """End a track whose id is now on another object."""
+        state = self.tracks.get(item.id)
+        if state is not None and jumped(state, item):
+            self.tracks.forget(item.id)
+            self.report.skipped["id jumped"] = self.report.skipped.get("id jumped", 0) + 1
+
+    def estimate(self, seen: Seen, items: list[Instance], clock: StageClock) -> dict[str, Estimate]:
+        """Estimates of the chosen instances by id."""
+        states = [self.tracks.get(item.id) for item in items]
+        work = [Work(i, self.crop_box(i, s), s) for i, s in zip(items, states, strict=True)]
+        made = self.estimator.estimate(seen, self.previous, work, clock)
+        return {item.id: one for item, one in zip(items, made, strict=True)}
+
+    def complete(
+        self,
+        item: Instance,
+        seen: Seen,
+        estimates: Mapping[str, Estimate],
+        chosen: Collection[str],
+    ) -> AmodalObject:
+        """The object of one visible mask; chosen ones are observed for the next step."""
+        state = self.tracks.get(item.id)
+        estimate = estimates.get(item.id)
+        if estimate is None and state is not None and state.guess is not None:
+            estimate = moved(state.guess, state.guess.moved_on())  # a speck shows no extent
+        if estimate is None or estimate.values is None:
+            done = copy_visible(item)
+        else:
+            chance = calibrated(estimate.values[..., 0], self.backend.weights.temperature)
+            given = item, chance, estimate.box, seen.count, estimate.motion
+            done = compose(*given, self.compose_config)
+        if item.id in chosen:
+            assert estimate is not None  # its patch was given to the network
+            if self.record is not None:
+                self.record.tracks[item.id] = observed(item, estimate, done, state)
+            self.tracks.observe(item, estimate.box, done, estimate.kept)
+        elif state is not None:
+            state.hold()
+        return done
+
+    def crop_box(self, item: Instance, state: TrackState | None) -> Box:
+        """The visible box enlarged; while part of a track is hidden, also round its last extent."""
+        box = enlarge(item.box, self.config.tracks.enlarge)
+        if state is None or state.extent is None or state.guess is None:
+            return box
+        limit = enlarge(item.box, max(MEMORY_LIMIT, self.config.tracks.enlarge))
+        moved = move(state.extent, *(float(round(v)) for v in state.guess.mean_motion))
+        moved = enlarge(moved, EXTENT_MARGIN)
+        remembered = intersect(moved, limit)
+        return box if remembered is None else union(box, remembered)
+
+    def coast(self, track_id: str, state: TrackState, seen: Seen) -> AmodalObject | None:
+        """Move a track without a mask on by its held motion."""
+        guess = state.guess
+        if guess is None or state.missing >= self.config.tracks.coast_frames:
+            return None
+        if left_image(state.instance.box, guess.mean_motion, seen.grey.shape):
+            return None
+        box = guess.moved_on()
+        warped = guess.warped(box)
+        state.hold()
+        return compose_coasted(
+            state.instance,
+            calibrated(warped[..., 0], self.backend.weights.temperature),
+            box,
+            seen.grey.shape,
+            guess.mean_motion,
+            state.missing + 1,
+            self.compose_config,
+        )
+
+
+class StageClock:
+    """Adds the time since the last stop to a stage."""
+
+    def __init__(self, timings_ms: dict[str, float]) -> None:
+        self.timings_ms, self.last = timings_ms, time.perf_counter()
+
+    def stop(self, stage: str) -> None:
+        """Book the time since the last stop."""
+        now = time.perf_counter()
+        self.timings_ms[stage] += (now - self.last) * 1e3
+        self.last = now
+
+
+def to_grey(frame: Frame) -> np.ndarray:
+    """Grey uint8 [H, W] of the image."""
+    if frame.image.ndim == 2:
+        return frame.image
+    code = cv2.COLOR_BGR2GRAY if frame.order == "bgr" else cv2.COLOR_RGB2GRAY
+    return cv2.cvtColor(frame.image, code)
+
+
+def observed(
+    item: Instance, estimate: Estimate, done: AmodalObject, state: TrackState | None
+) -> Observed:
+    """The record of a track that is about to be observed."""
+    values = estimate.values
+    if values is not None and values.shape[-1] == 1:
+        values = None  # held since before records were kept: it has no alpha
+    if state is None:
+        return Observed(item, estimate.box, values, done, linked=False, age=0)
+    return Observed(item, estimate.box, values, done, state.missing == 0, state.age + 1)
+
+
+def left_image(box: Box, motion: tuple[float, float], size: tuple[int, int]) -> bool:
+    """Whether an object was last seen at the image border (rows, columns), moving out of it."""
+    rows, cols = size
+    across = (box.x0 <= 0 and motion[0] < 0) or (box.x1 >= cols and motion[0] > 0)
+    return across or (box.y0 <= 0 and motion[1] < 0) or (box.y1 >= rows and motion[1] > 0)

@@ -1,0 +1,152 @@
+"""The tracks of one camera: outside id to recurrent state, from birth over coasting to expiry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from savos_model.config import TracksConfig
+from savos_model.geometry import intersect, mask_box, move
+from savos_model.stream.prediction import Guess
+from savos_model.types import AmodalObject, Box, Instance
+
+# Training shows no object with less of it visible; less says nothing of the shape, whose crop it
+# would draw together, so the shape seen before is moved on instead.
+LEAST_VISIBLE_SHARE = 0.12
+
+
+@dataclass
+class TrackState:
+    """Everything remembered of one track.
+
+    Attributes:
+        h, c: float32 [D], recurrent state.
+        instance: last visible mask, box: its crop box.
+        motion: last base motion (x, y) [px per frame].
+        guess: the last prediction, which moves on while the track has no new observation.
+        residual: float32 [2, h, w], predicted motion beyond the observed one of the pixels of
+            `guess` (savos_model.stream.estimate.SameFrame).
+        prior: values predicted for the last frame in `box`, None at birth
+            (savos_model.stream.estimate.NextFrame).
+        extent: box of the last amodal mask; it keeps the crop around the hidden part.
+        whole: area of that mask [px].
+        missing: frames since the last observation.
+        age: observations since birth.
+    """
+
+    h: np.ndarray
+    c: np.ndarray
+    instance: Instance
+    box: Box
+    motion: tuple[float, float] = (0.0, 0.0)
+    guess: Guess | None = None
+    residual: np.ndarray | None = None
+    prior: np.ndarray | None = None
+    extent: Box | None = None
+    whole: float = 0.0
+    missing: int = 0
+    age: int = 0
+
+    def hold(self) -> None:
+        """Move what is remembered on, after a frame without an observation."""
+        if self.guess is None or self.extent is None:
+            return
+        self.guess.held += 1
+        self.extent = move(self.extent, *self.guess.mean_motion)
+
+
+class TrackTable:
+    """Live tracks by outside id; ids are never renumbered."""
+
+    def __init__(self, config: TracksConfig, hidden: int) -> None:
+        self.config, self.hidden = config, hidden
+        self.states: dict[str, TrackState] = {}
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def get(self, track_id: str) -> TrackState | None:
+        """State of a track, None when unknown."""
+        return self.states.get(track_id)
+
+    def observed_last(self) -> Iterator[tuple[str, TrackState]]:
+        """Tracks that had a mask in the last frame, in order of birth."""
+        return ((i, s) for i, s in self.states.items() if s.missing == 0)
+
+    def observe(
+        self, instance: Instance, box: Box, done: AmodalObject, kept: Mapping[str, object]
+    ) -> None:
+        """Store this frame's mask of a track and what was published; a new id has zero state.
+
+        `kept` are attributes of the state that the estimate brings.
+        """
+        state = self.states.get(instance.id)
+        if state is None:
+            zeros = np.zeros(self.hidden, np.float32)
+            state = self.states[instance.id] = TrackState(zeros, zeros, instance, box, age=-1)
+        state.instance, state.box = instance, box
+        for name, value in kept.items():
+            setattr(state, name, value)
+        # Of the pixels inside: a crop must not depend on what is published.
+        corner = int(done.box.x0), int(done.box.y0)
+        state.extent = mask_box(done.inside, corner) or done.box
+        state.whole = area(instance) / (1 - done.occlusion)
+        state.missing = 0
+        state.age += 1
+
+    def forget(self, track_id: str) -> None:
+        """End one track."""
+        self.states.pop(track_id, None)
+
+    def clear(self) -> None:
+        """End all tracks."""
+        self.states.clear()
+
+    def choose(self, instances: list[Instance]) -> tuple[set[str], dict[str, int]]:
+        """Ids that are completed this frame, and how many are not, by reason.
+
+        Live tracks come first, then the largest; `max_tracks` bounds the work of a frame.
+        """
+        large = [i for i in instances if area(i) >= self.config.min_mask_px]
+        telling = [i for i in large if self.tells(i)]
+        skipped = {
+            "below min_mask_px": len(instances) - len(large),
+            "almost all hidden": len(large) - len(telling),
+        }
+        large = telling
+        large.sort(key=lambda i: (i.id not in self.states, -i.box.width * i.box.height))
+        skipped["over max_tracks"] = max(0, len(large) - self.config.max_tracks)
+        chosen = {i.id for i in large[: self.config.max_tracks]}
+        return chosen, {reason: n for reason, n in skipped.items() if n}
+
+    def tells(self, item: Instance) -> bool:
+        """Whether enough of a known object is visible to say something of its shape."""
+        state = self.states.get(item.id)
+        if state is None or jumped(state, item):
+            return True
+        return area(item) >= LEAST_VISIBLE_SHARE * state.whole
+
+    def expire(self, observed: set[str], present: set[str]) -> None:
+        """Age tracks without a mask in this frame; end those past `coast_frames`.
+
+        A mask too small to be observed still proves that the object is there.
+        """
+        for track_id in [i for i in self.states if i not in observed]:
+            state = self.states[track_id]
+            state.missing = max(1, state.missing) if track_id in present else state.missing + 1
+            if state.missing > self.config.coast_frames:
+                del self.states[track_id]
+
+
+def area(instance: Instance) -> int:
+    """Visible pixels."""
+    return int(np.count_nonzero(instance.mask))
+
+
+def jumped(state: TrackState, item: Instance) -> bool:
+    """Whether an id is now where its old crop box, moved on, does not touch: another object."""
+    last = move(state.guess.box, *state.guess.drift) if state.guess else state.box
+    expected = move(last, *state.motion)
+    return intersect(expected, item.box) is None

@@ -1,0 +1,95 @@
+"""Runs our method over videos: as a robot does, or with the bi-directional pass."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from savos_model.config import BackendConfig, RefineConfig, StreamConfig
+from savos_model.network.weights import Weights
+from savos_model.types import AmodalObject, Frame
+
+WHOLE = RefineConfig(window=10_000, stride=10_000)  # longer than a video: due at its end
+LAG = re.compile(r"lag:([1-9][0-9]{0,3})")
+MODES = "forward (online), bidirectional (whole video), lag:N (N frames later)"
+
+
+def refine_config(mode: str) -> RefineConfig | None:
+    """The pass of a mode of MODES, None for forward.
+
+    Raises:
+        ValueError: no such mode.
+    """
+    if mode == "forward":
+        return None
+    if mode == "bidirectional":
+        return WHOLE
+    lag = LAG.fullmatch(mode)
+    if not lag:
+        raise ValueError(f"--mode must be one of {MODES}, got {mode!r}")
+    return RefineConfig(window=int(lag[1]) + 1, stride=1)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How our method runs in an evaluation: weights and engine, stream, and one of MODES."""
+
+    backend: BackendConfig = field(default_factory=BackendConfig)
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    mode: str = "forward"
+
+    def __post_init__(self) -> None:
+        refine_config(self.mode)
+
+
+def cropped_as_learnt(stream: StreamConfig, info: Mapping[str, str]) -> StreamConfig:
+    """The stream with the crop factor that weights were trained for, where their `info` says so."""
+    if "enlarge" not in info:
+        return stream
+    tracks = dataclasses.replace(stream.tracks, enlarge=float(info["enlarge"]))
+    return dataclasses.replace(stream, tracks=tracks)
+
+
+def described(weights: Weights) -> dict:
+    """Name of weights, settings of their network and what they were trained with, for results."""
+    return {
+        "weights": weights.name,
+        "settings": dataclasses.asdict(weights.model),
+        "training": weights.info,
+    }
+
+
+class Online:
+    """Our method with loaded weights; what runs in it is in `model`, for result files."""
+
+    def __init__(self, setup: Setup) -> None:
+        # Imported here, so that rules alone are scored without a network engine.
+        from savos_model.backends.choose import make_backend
+
+        self.refine = refine_config(setup.mode)
+        self.engine = make_backend(setup.backend)
+        weights = self.engine.weights
+        self.stream = cropped_as_learnt(setup.stream, weights.info)
+        self.model = {"engine": self.engine.name, **described(weights)}
+
+    def run(self, frames: Iterable[Frame]) -> Iterator[list[AmodalObject]]:
+        """Objects of each frame of one video, in order; `frames` is read no further than needed."""
+        from savos_model.stream.refine import WindowRefiner
+        from savos_model.stream.stream import AmodalStream
+
+        stream = AmodalStream(self.engine, self.stream, records=self.refine is not None)
+        if self.refine is None:
+            for frame in frames:
+                yield stream.step(frame)
+            return
+        refiner = WindowRefiner(self.engine, self.stream, self.refine)
+        for frame in frames:
+            stream.step(frame)
+            if stream.report.reset:
+                yield from (done.objects for done in refiner.flush())
+            refiner.push(stream.record)
+            if refiner.due:
+                yield from (done.objects for done in refiner.refine())
+        yield from (done.objects for done in refiner.flush())

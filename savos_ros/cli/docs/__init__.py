@@ -1,0 +1,4 @@
+"""Generators of the reference pages, run by `savos params --write`.
+
+May import everything but commands.
+"""

@@ -1,0 +1,80 @@
+"""The generated page of commands, out of what `--help` is made of."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from typer import Typer
+from typer.main import get_command
+
+from savos_ros.messages import settings
+
+HEAD = """# Commands
+
+Every command says the same with `--help`. Status 0: done; 1: something went wrong on the way; 2: a
+wrong argument. Generated: `savos params --write`.
+"""
+TABLE = ["| argument | default | meaning |", "|---|---|---|"]
+
+
+def markdown_text(app: Typer) -> str:
+    """Return the text of docs/commands.md: a section for each command of `savos`."""
+    found = get_command(app).commands
+    order = sorted(found, key=lambda name: hasattr(found[name], "commands"))  # groups last
+    return "\n".join([HEAD, *(section(f"savos {name}", found[name]) for name in order)])
+
+
+def section(name: str, command: Any, level: int = 2) -> str:
+    """A command, or a group with the sections of its commands."""
+    lines = [f"{'#' * level} {name}", "", *paragraphs(command.help or "")]
+    rows = [row(item) for item in command.params if item.opts != ["--help"]]
+    if name == "savos train":  # its settings are read by its own parser
+        rows = training_rows()
+    if rows:
+        lines += [*TABLE, *rows, ""]
+    inner = getattr(command, "commands", {}).items()
+    return "\n".join([*lines, *(section(f"{name} {key}", sub, level + 1) for key, sub in inner)])
+
+
+def paragraphs(text: str) -> list[str]:
+    """A help text, its examples as code."""
+    lines: list[str] = []
+    for part in text.split("\n\n"):
+        one = " ".join(part.split())
+        code = one.startswith("Example: ")
+        lines += ["```", one.removeprefix("Example: "), "```", ""] if code else [escaped(one), ""]
+    return lines
+
+
+def row(item: Any) -> str:
+    """One argument or option of a command."""
+    option = item.opts[0].startswith("--")
+    names = [*item.opts, *item.secondary_opts] if option else [item.name.upper()]
+    if item.required:
+        default = "required"
+    elif item.secondary_opts:
+        default = f"`{names[0 if item.default else 1]}`"
+    else:
+        default = "" if item.default in (None, "", False) else f"`{item.default}`"
+    names = ", ".join(f"`{name}`" for name in names)
+    return f"| {names} | {default} | {escaped(item.help or '')} |"
+
+
+def training_rows() -> list[str]:
+    """The settings of `savos train`, by the group of the YAML file that they stand in."""
+    from training.learn.config import setting_fields  # needs PyTorch
+
+    rows = []
+    for name, (group, field) in setting_fields().items():
+        flag = "--data" if name == "stores" else "--" + name.replace("_", "-")
+        rule = settings.rule(field)
+        text = f"{group}: {field.metadata['text']}" + (f" ({rule})" if rule else "")
+        default = f"`{field.default}`" if field.default not in ("", ()) else ""
+        rows.append(f"| `{flag}` | {default} | {escaped(text)} |")
+    return rows
+
+
+def escaped(text: str) -> str:
+    """Text that means the same inside a Markdown table."""
+    return re.sub(r"([|<*])", r"\\\1", text)

@@ -1,0 +1,112 @@
+"""The generated files: parameters, reference pages and part of the README."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from typer import Typer
+
+from savos_model.files import write_file
+from savos_ros.cli.docs import commands, messages
+from savos_ros.cli.docs import results as result_docs
+from savos_ros.messages import settings
+
+CARD = Path("savos_model/shipped/README.md")
+
+
+def yaml_text() -> str:
+    """Return the text of config/amodal.yaml: every parameter with its default, text and rule."""
+    lines = [
+        "# Every parameter of the node with its default. Generated: `savos params --write`.",
+        "/**:",
+        "  ros__parameters:",
+    ]
+    group = ""
+    for name, field in settings.fields():
+        head, _, leaf = name.rpartition(".")
+        if head != group:
+            group = head
+            lines.append(f"    {group}:")
+        indent = "      " if head else "    "
+        if name == "autostart":  # a copy of the file must not undo --autostart or -p autostart
+            lines.append(f"{indent}# {field.metadata['text']}\n{indent}# autostart: true")
+            continue
+        notes = [settings.rule(field), "live" if field.metadata["live"] else ""]
+        note = "; ".join(part for part in notes if part)
+        lines.append(f"{indent}# {field.metadata['text']}" + (f" ({note})" if note else ""))
+        # A JSON scalar is a YAML scalar with one unmistakable type.
+        lines.append(f"{indent}{leaf}: {json.dumps(field.default)}")
+    return "\n".join(lines) + "\n"
+
+
+def markdown_text() -> str:
+    """Return the text of docs/parameters.md: a table of all parameters."""
+    lines = [
+        "# Parameters",
+        "",
+        "Live ones change while the node is active, all others after deactivate and cleanup.",
+        "Generated: `savos params --write`.",
+        "",
+    ]
+    lines += ["| parameter | default | range | live | meaning |", "|---|---|---|---|---|"]
+    for name, field in settings.fields():
+        meta = field.metadata
+        text = meta["text"].replace("|", "\\|")
+        live = "yes" if meta["live"] else ""
+        lines.append(f"| `{name}` | `{field.default}` | {settings.rule(field)} | {live} | {text} |")
+    return "\n".join(lines) + "\n"
+
+
+def pages(app: Typer) -> dict[str, str]:
+    """Return the generated pages of docs/ by name; `app` is the command line."""
+    return {
+        "parameters.md": markdown_text(),
+        "messages.md": messages.markdown_text(),
+        "commands.md": commands.markdown_text(app),
+    }
+
+
+def table_in(document: str, begin: str, end: str) -> str | None:
+    """Return what stands between two markers of a document; None without the markers."""
+    if begin not in document or end not in document:
+        return None
+    return document.split(begin, 1)[1].split(end, 1)[0].strip() + "\n"
+
+
+def filled(document: str, begin: str, end: str, text: str) -> str:
+    """Return the document with `text` between its markers; unchanged without them."""
+    if table_in(document, begin, end) is None:
+        return document
+    head, rest = document.split(begin, 1)
+    return f"{head}{begin}\n\n{text}\n{end}{rest.split(end, 1)[1]}"
+
+
+def update(root: Path, app: Typer) -> list[Path]:
+    """Rewrite config/amodal.yaml, the reference pages and, between their markers, the figures.
+
+    Args:
+        root: the source tree of the package.
+        app: the command line, for the page of its commands.
+
+    Returns:
+        The files that were changed.
+    """
+    wanted = {root / "config" / "amodal.yaml": yaml_text()}
+    if (root / "docs").is_dir():  # of a source tree
+        wanted |= {root / "docs" / name: text for name, text in pages(app).items()}
+    results = root / "docs" / "results"
+    figures = {
+        root / "README.md": result_docs.markdown_text(results),
+        root / CARD: result_docs.markdown_text(results, result_docs.OF_WEIGHTS),
+    }
+    for path, text in figures.items():
+        if path.is_file():
+            document = path.read_text(encoding="utf-8")
+            wanted[path] = filled(document, result_docs.BEGIN, result_docs.END, text)
+    changed = []
+    for path, text in wanted.items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_file(path, text)
+            changed.append(path)
+    return changed

@@ -1,0 +1,97 @@
+"""Draws amodal objects over an image: visible part filled, hidden part hatched, outline and id."""
+
+from __future__ import annotations
+
+import colorsys
+import zlib
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from savos_model.types import AmodalObject, Frame
+from savos_ros.messages.settings import OverlayConfig
+
+GOLDEN = 0.618033988749895
+HATCH_OPACITY = 0.85
+
+
+@lru_cache(maxsize=4096)
+def color_of(track: str) -> tuple[int, int, int]:
+    """Return the BGR colour of an id: the same in every run, far apart for neighbouring ids."""
+    digest = zlib.crc32(track.encode())
+    hue = (digest % 9973) * GOLDEN % 1.0
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.55 + 0.3 * (digest >> 16 & 1), 1.0)
+    return round(255 * blue), round(255 * green), round(255 * red)
+
+
+def bgr_of(frame: Frame) -> np.ndarray:
+    """The image of a frame, uint8 [H, W, 3] BGR or [H, W] grey; a view where its order differs."""
+    in_rgb = frame.order == "rgb" and frame.image.ndim == 3
+    return frame.image[..., ::-1] if in_rgb else frame.image
+
+
+def draw(image_bgr: np.ndarray, objects: list[AmodalObject], config: OverlayConfig) -> np.ndarray:
+    """Return a copy of the image with the objects drawn over it.
+
+    Args:
+        image_bgr: uint8 [H, W, 3], or [H, W] grey.
+        objects: completed objects.
+        config: how to draw.
+
+    Returns:
+        uint8 [H, W, 3], BGR, contiguous.
+    """
+    grey = image_bgr.ndim == 2
+    canvas = cv2.cvtColor(image_bgr, cv2.COLOR_GRAY2BGR) if grey else np.array(image_bgr, order="C")
+    for item in objects:
+        _blend(canvas, item, item.visible != 0, config.alpha)
+    for item in objects:  # lines after all fills: an occluder must not cover them
+        _blend(canvas, item, _hatched(item, config.hatch_px), HATCH_OPACITY)
+    for item in objects:
+        _outline(canvas, item, config.outline_px)
+    if config.labels:
+        for item in objects:
+            _label(canvas, item)
+    return canvas
+
+
+def _blend(canvas: np.ndarray, item: AmodalObject, where: np.ndarray, opacity: float) -> None:
+    """Mix the object's colour into the marked pixels of its box."""
+    x0, y0, x1, y1 = (int(edge) for edge in item.box)
+    region = canvas[y0:y1, x0:x1]
+    color = np.array(color_of(item.id), np.float32)
+    region[where] = (region[where] * (1 - opacity) + color * opacity).astype(np.uint8)
+
+
+def _hatched(item: AmodalObject, period: int) -> np.ndarray:
+    """Mark the hidden pixels on diagonal lines fixed to the image (bool, shape of the mask)."""
+    rows, columns = item.mask.shape
+    diagonal = np.add.outer(np.arange(rows), np.arange(columns))
+    diagonal += (int(item.box.x0) + int(item.box.y0)) % period
+    return item.inside & (item.visible == 0) & (diagonal % period < max(1, period // 4))
+
+
+def _outline(canvas: np.ndarray, item: AmodalObject, width: int) -> None:
+    if width == 0:
+        return
+    inside = item.inside.astype(np.uint8)
+    offset = (int(item.box.x0), int(item.box.y0))
+    contours, _ = cv2.findContours(
+        inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=offset
+    )
+    cv2.polylines(canvas, contours, True, color_of(item.id), width, cv2.LINE_AA)
+
+
+def _label(canvas: np.ndarray, item: AmodalObject) -> None:
+    """Write the id, and the hidden share when there is one, above the object."""
+    text = item.id if item.occlusion < 0.01 else f"{item.id} {100 * item.occlusion:.0f}%"
+    # At most a short text at a legible size: ids of the outside may be long.
+    text = text if len(text) <= 24 else f"{text[:21]}..."
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.4
+    (width, height), base = cv2.getTextSize(text, font, scale, 1)
+    x = min(max(int(item.box.x0), 0), max(canvas.shape[1] - width - 2, 0))
+    y = min(max(int(item.box.y0) - 2, height + 1), canvas.shape[0] - base)
+    cv2.rectangle(canvas, (x, y - height - 1), (x + width + 1, y + base - 1), (0, 0, 0), cv2.FILLED)
+    bright = tuple((part + 255) // 2 for part in color_of(item.id))  # legible in every hue
+    cv2.putText(canvas, text, (x + 1, y - 1), font, scale, bright, 1, cv2.LINE_AA)

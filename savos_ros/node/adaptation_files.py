@@ -1,0 +1,40 @@
+"""Where accepted weights are kept, and which of them is the newest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from savos_model.network.weights import WeightsError
+from savos_model.settings import SettingError, user_cache
+
+
+def node_folder(folder: str, node: str) -> Path:
+    """Folder of a node's accepted weights.
+
+    Args:
+        folder: adapt.folder; "" is in the user's cache.
+        node: full name such as /front/savos.
+
+    Raises:
+        SettingError: it begins with the home of a user who has none.
+    """
+    try:
+        base = Path(folder).expanduser() if folder else user_cache() / "adapted"
+    except RuntimeError as error:
+        raise SettingError(
+            f"adapt.folder must be a path, got {folder!r} ({error}): give it in full"
+        ) from None
+    return base / node.strip("/")
+
+
+def newest(folder: str, node: str = "") -> Path:
+    """The weights that were accepted last, by a node or, without a name, by any.
+
+    Raises:
+        WeightsError: there are none.
+    """
+    place = node_folder(folder, node)
+    files = [*place.glob("*.safetensors" if node.strip("/") else "**/*.safetensors")]
+    if not files:
+        raise WeightsError(f"{place} holds no adapted weights: no node has accepted any so far")
+    return max(files, key=lambda path: path.stat().st_mtime)

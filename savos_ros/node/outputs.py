@@ -1,0 +1,160 @@
+"""The topics that the node publishes from its configuration on."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import cv2
+import numpy as np
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from savos_model.types import AmodalObject
+from savos_ros.messages import extras, kit
+from savos_ros.messages.overlay import draw
+from savos_ros.messages.settings import OverlayConfig
+from savos_ros.msg import AmodalMaskArray
+from savos_ros.node.qos import OUTPUT_DEPTH, node_name, output_events, profile
+
+
+class Outputs:
+    """Publishers of a configured node; `publish_*` run in the worker thread.
+
+    Args:
+        node: the node that publishes.
+        overlay: how to draw; `set_overlay` changes it.
+        burst: most refined results that come at once.
+    """
+
+    def __init__(self, node: Node, overlay: OverlayConfig, burst: int) -> None:
+        self._node, self._overlay = node, overlay
+        self._burst = max(OUTPUT_DEPTH, burst)
+        self._made: list[Any] = []
+        self._refined: Any = None
+        self._info: CameraInfo | None = None
+        self._crowd = 1  # publishers of ~/masks at the last look
+        try:
+            self._create_all()
+        except Exception:
+            self.destroy()
+            raise
+
+    def _create_all(self) -> None:
+        self._kit = kit.RosKit()
+        self._vision = extras.optional("vision_msgs")
+        self._foxglove = extras.optional("foxglove_msgs")
+        self._masks = self._create(AmodalMaskArray, "~/masks")
+        self._picture = self._create(Image, "~/overlay")
+        self._jpeg = self._create(CompressedImage, "~/overlay/compressed")
+        self._calibration = self._create(CameraInfo, "~/camera_info")
+        self._detections = self._annotations = None
+        if self._vision is not None:
+            self._detections = self._create(self._vision.Detection2DArray, "~/detections")
+        if self._foxglove is not None:
+            self._annotations = self._create(self._foxglove.ImageAnnotations, "~/annotations")
+
+    def open(self) -> bool:
+        """Whether the middleware still takes messages; a signal shuts it down at once."""
+        return self._node.context.ok()
+
+    def set_overlay(self, config: OverlayConfig) -> None:
+        """Draw the next overlay in another way."""
+        self._overlay = config
+
+    def offer_refined(self, wanted: bool) -> None:
+        """Have ~/masks_refined, or no longer; for the executor's thread."""
+        if wanted and self._refined is None:
+            self._refined = self._create(AmodalMaskArray, "~/masks_refined", self._burst)
+        elif not wanted and self._refined is not None:
+            refined, self._refined = self._refined, None
+            self._made.remove(refined)
+            self._node.destroy_publisher(refined)
+
+    def set_camera_info(self, info: CameraInfo) -> None:
+        """Keep the newest calibration of the camera."""
+        self._info = info
+
+    def rivals(self) -> str:
+        """Say which nodes publish ~/masks, if there are newly several; else ""."""
+        infos = self._node.get_publishers_info_by_topic(self._masks.topic_name)
+        before, self._crowd = self._crowd, len(infos)
+        if len(infos) < 2 or len(infos) == before:
+            return ""
+        return (
+            f"{self._masks.topic_name} has {len(infos)} publishers "
+            f"({', '.join(sorted(map(node_name, infos)))}): its readers get the masks of all. Give "
+            "each node a namespace or a name of its own (namespace:=, node_name:= in launch files, "
+            "-r __ns:=, -r __node:= else)"
+        )
+
+    def publish_masks(
+        self, header: Any, shape: tuple[int, int], model: str, objects: list[AmodalObject]
+    ) -> None:
+        """Publish the masks of one image; an empty list gives an empty array: silence is failure.
+
+        Args:
+            header: the image's header, copied.
+            shape: rows and columns of the image [px].
+            model: name of the weights.
+            objects: completed objects.
+        """
+        self._masks.publish(kit.amodal_array(self._kit, header, shape, objects, model))
+
+    def publish_refined(
+        self, header: Any, shape: tuple[int, int], model: str, objects: list[AmodalObject]
+    ) -> None:
+        """Publish the refined masks of an earlier image, as `publish_masks`; for any one thread."""
+        refined = self._refined
+        if refined is not None:
+            refined.publish(kit.amodal_array(self._kit, header, shape, objects, model))
+
+    def publish_extras(
+        self, header: Any, image: np.ndarray, order: str, objects: list[AmodalObject]
+    ) -> None:
+        """Publish pictures and companion messages, each only if somebody listens.
+
+        Args:
+            header: the image's header, copied.
+            image: uint8 [H, W, 3] in `order`, or [H, W].
+            order: "bgr" or "rgb".
+            objects: completed objects.
+        """
+        if self._detections is not None and self._detections.get_subscription_count():
+            self._detections.publish(extras.detections(self._vision, header, objects))
+        if self._annotations is not None and self._annotations.get_subscription_count():
+            self._annotations.publish(extras.annotations(self._foxglove, header, objects))
+        info = self._info
+        if info is not None and self._calibration.get_subscription_count():
+            self._calibration.publish(_with_header(info, header))
+        raw, jpeg = (pub.get_subscription_count() for pub in (self._picture, self._jpeg))
+        if not raw and not jpeg:
+            return
+        config = self._overlay
+        bgr = image[..., ::-1] if order == "rgb" and image.ndim == 3 else image
+        drawn = draw(bgr, objects, config)
+        if raw:
+            self._picture.publish(kit.image(self._kit, header, drawn, "bgr8"))
+        if jpeg:
+            quality = [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality]
+            data = cv2.imencode(".jpg", drawn, quality)[1].tobytes()
+            self._jpeg.publish(kit.compressed_image(self._kit, header, data, "jpeg"))
+
+    def destroy(self) -> None:
+        """Leave all topics; the threads that publish must have stopped."""
+        for publisher in self._made:
+            self._node.destroy_publisher(publisher)
+
+    def _create(self, kind: type, topic: str, depth: int = OUTPUT_DEPTH) -> Any:
+        events = output_events(self._node, topic)
+        self._made.append(
+            self._node.create_publisher(kind, topic, profile(depth), event_callbacks=events)
+        )
+        return self._made[-1]
+
+
+def _with_header(info: CameraInfo, header: Any) -> CameraInfo:
+    """Return a calibration under the header of an image."""
+    moved = copy.copy(info)
+    moved.header = header
+    return moved

@@ -1,0 +1,331 @@
+"""The way of a joined set of messages: wait, decode, step, publish, count; free of rclpy."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol
+
+import numpy as np
+
+from savos_model.config import ComposeConfig
+from savos_model.types import AmodalObject, Frame
+from savos_ros.messages.conversions import ConversionError, assumed_text, stamp_ns
+from savos_ros.messages.frames import decode, left_out_text
+from savos_ros.messages.settings import InputConfig, NodeSettings
+from savos_ros.node.adaptation import Adaptation
+from savos_ros.node.diagnostics import Health
+from savos_ros.node.engine import Engine
+from savos_ros.node.refinement import Answered, Refinement
+from savos_ros.node.sync import Joined
+from savos_ros.node.worker import Worker
+
+
+@dataclass(frozen=True)
+class Job:
+    """One joined set: image, instances and, where used, flow."""
+
+    messages: tuple[Any, ...]
+    joined_s: float  # monotonic time [s]
+    number: int  # of the image among all that passed, answered or not
+
+
+class Log(Protocol):
+    """The levels of a ROS logger that are used here."""
+
+    def info(self, text: str) -> Any:
+        """Log what went well."""
+
+    def warning(self, text: str) -> Any:
+        """Log what a user should look at."""
+
+    def error(self, text: str) -> Any:
+        """Log what is broken."""
+
+
+class Publisher(Protocol):
+    """Where results go (savos_ros.node.outputs.Outputs)."""
+
+    def publish_masks(
+        self, header: Any, shape: tuple[int, int], model: str, objects: list[AmodalObject]
+    ) -> None:
+        """Publish the masks of one image of shape (rows, columns)."""
+
+    def publish_extras(
+        self, header: Any, image: np.ndarray, order: str, objects: list[AmodalObject]
+    ) -> None:
+        """Publish pictures and companions, as far as anybody listens."""
+
+    def open(self) -> bool:
+        """Whether messages can still be published."""
+
+    def publish_refined(
+        self, header: Any, shape: tuple[int, int], model: str, objects: list[AmodalObject]
+    ) -> None:
+        """Publish the refined masks of an earlier image."""
+
+
+class Pipeline:
+    """Answers joined sets one after the other; `Frameline.build` makes one.
+
+    Args:
+        engine: the loaded stream.
+        config: input settings.
+        publisher: where results go.
+        refinement: takes the records of answered frames while it is switched on.
+        adaptation: takes answered frames while it collects, and gives other weights.
+        health: where everything is counted.
+        log: where losses are logged, at most every few seconds per reason.
+        clock_ns: the clock of the image stamps [ns].
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        config: InputConfig,
+        publisher: Publisher,
+        refinement: Refinement,
+        adaptation: Adaptation,
+        health: Health,
+        log: Log,
+        clock_ns: Callable[[], int],
+    ) -> None:
+        self._engine, self._config, self._publisher = engine, config, publisher
+        self._refinement, self._adaptation = refinement, adaptation
+        self._health, self._log, self._clock_ns = health, log, clock_ns
+        self._changes: SimpleQueue[Callable[[], None]] = SimpleQueue()  # before the next frame
+        self._encoding = ""
+        self._fresh = True  # refinement and adaptation do not know the next frame's past
+        self._swap: Callable[[], None] | None = None  # makes other weights the active ones
+        self._last: int | None = None  # number of the last answered image
+
+    def set_compose(self, config: ComposeConfig) -> None:
+        """Use other live settings from the next frame on."""
+        self._changes.put(lambda: self._engine.stream.set_compose(config))
+        self._changes.put(lambda: self._refinement.set_compose(config))
+
+    def set_refine(self, enabled: bool) -> None:
+        """Switch the refinement on or off from the next frame on."""
+        self._changes.put(lambda: self._record(enabled))
+
+    def reset(self) -> None:
+        """Forget all tracks before the next frame."""
+        self._changes.put(self._start_again)
+
+    def work(self, job: Job) -> None:
+        """Answer one set.
+
+        Raises:
+            ConversionError: the messages cannot be used.
+        """
+        stream = self._engine.stream
+        image, instances, *flow = job.messages
+        self._between_frames()
+        begun = time.perf_counter()
+        waited_ms = (time.monotonic() - job.joined_s) * 1e3
+
+        # Messages to arrays; single unusable masks are left out and counted.
+        frame, left_out = decode(image, instances, self._config, *flow)
+        self._note_encoding(getattr(image, "encoding", ""))
+        frame = self._with_fitting_flow(frame, job.number)
+        decoded = time.perf_counter()
+
+        # The method itself.
+        objects = stream.step(frame)
+        report = stream.report
+        stepped = time.perf_counter()
+
+        # The answer goes out first; nothing else may delay it.
+        self._publisher.publish_masks(
+            image.header, frame.image.shape[:2], self._engine.weights.name, objects
+        )
+        published = time.perf_counter()
+        fresh, self._fresh = self._fresh or bool(report.reset), False
+        if stream.record is not None:
+            weights = self._engine.weights
+            self._refinement.put(
+                Answered(stream.record, image.header, job.joined_s, fresh, weights)
+            )
+        self._adaptation.put(frame, fresh)
+        age_ms = (self._clock_ns() - frame.stamp_ns) / 1e6
+        self._extras(image.header, frame, objects)
+
+        stages = {
+            "queue": waited_ms,
+            "decode": (decoded - begun) * 1e3,
+            **report.timings_ms,
+            "publish": (published - stepped) * 1e3,
+            "extras": (time.perf_counter() - published) * 1e3,
+            "total": waited_ms + (published - begun) * 1e3,
+            "stamp": age_ms,
+        }
+        self._health.skip(left_out + type(left_out)(report.skipped))
+        if left_out:
+            text = f"{left_out_text(left_out)} (frame at {frame.stamp_ns} ns)"
+            self._warn("masks_left_out", text, 0)
+        self._health.answered(time.monotonic(), stages, report.tracks, bool(report.reset))
+
+    def _note_encoding(self, encoding: str) -> None:
+        if encoding != self._encoding and (text := assumed_text(encoding)):
+            self._log.warning(text)
+        self._encoding = encoding
+
+    def settle(self) -> None:
+        """Do now what was to happen before the next frame; the other threads have ended."""
+        self._between_frames()
+
+    def failed(self, error: Exception, job: Job) -> None:
+        """Count a set that could not be answered and make sure that the next one can."""
+        if not self._publisher.open():
+            return  # the node is being ended, nothing can be published any more
+        at = f"(frame at {stamp_ns(job.messages[0].header)} ns)"
+        if isinstance(error, ConversionError):
+            self._warn(error.reason, f"{error} {at}")
+            return
+        self._start_again()  # whatever state it was left in
+        trace = "".join(traceback.format_exception(error)).rstrip()
+        line = self._health.drop(
+            "step_failed", f"{error} {at}: tracks start again\n{trace}", time.monotonic()
+        )
+        if line:
+            self._log.error(line)
+
+    def dropped(self, job: Job) -> None:
+        """Count a set that waited too long behind others."""
+        self._warn(
+            "queue_full",
+            "frames come faster than they are answered: lower the camera's rate or size, "
+            "tracks.max_tracks, or use a GPU",
+        )
+
+    def _between_frames(self) -> None:
+        with contextlib.suppress(Empty):
+            while True:
+                self._changes.get_nowait()()
+        self._swap = self._adaptation.take() or self._swap
+        if self._swap is not None and self._refinement.exchange(self._swap):
+            self._swap = None
+
+    def _record(self, enabled: bool) -> None:
+        if enabled != self._engine.stream.records:
+            self._engine.stream.records, self._fresh = enabled, True
+
+    def _with_fitting_flow(self, frame: Frame, number: int) -> Frame:
+        """Leave out a flow that does not begin at the last answered image."""
+        last, self._last = self._last, number
+        if frame.flow is None or last is None or number == last + 1:
+            return frame
+        self._warn(
+            "flow_unfitting",
+            f"{number - last - 1} images came since the last answered one, the flow begins at the "
+            "newest of them: the tracks' own motion stands in",
+        )
+        return dataclasses.replace(frame, flow=None)
+
+    def _extras(self, header: Any, frame: Frame, objects: list[AmodalObject]) -> None:
+        """Publish what goes beside the masks; they are out, so that no failure here undoes them."""
+        try:
+            self._publisher.publish_extras(header, frame.image, frame.order, objects)
+        except Exception as error:
+            if self._publisher.open():
+                self._warn("extras_failed", f"{error}: a frame's masks are out, its overlay is not")
+
+    def _start_again(self) -> None:
+        self._engine.stream.reset()
+        self._fresh = True
+
+    def _warn(self, reason: str, text: str, count: int = 1) -> None:
+        line = self._health.drop(reason, text, time.monotonic(), count)
+        if line:
+            self._log.warning(line)
+
+
+@dataclass
+class Frameline:
+    """The parts between joined sets of messages and published masks, for one activation.
+
+    Attributes:
+        pipeline: answers one set.
+        refinement: refines answered frames.
+        adaptation: adapts the weights; outlives this object where it was given.
+        health: where everything is counted.
+        idle: set while no set waits or is in work.
+        depth: sets that may wait.
+        worker: the thread in front of the pipeline; None before `start`.
+    """
+
+    pipeline: Pipeline
+    refinement: Refinement
+    adaptation: Adaptation
+    health: Health
+    idle: threading.Event
+    depth: int
+    worker: Worker[Job] | None = None
+
+    @classmethod
+    def build(
+        cls,
+        engine: Engine,
+        settings: NodeSettings,
+        publisher: Publisher,
+        log: Log,
+        *,
+        health: Health | None = None,
+        adaptation: Adaptation | None = None,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> Frameline:
+        """Connect the parts; nothing runs yet.
+
+        Args:
+            engine: the loaded stream.
+            settings: of the node.
+            publisher: where results go.
+            log: where losses are logged.
+            health: where everything is counted; None makes one.
+            adaptation: of the engine; None makes one.
+            clock_ns: the clock of the image stamps [ns].
+        """
+        idle = threading.Event()
+        health = health or Health(settings.diagnostics.window)
+        adaptation = adaptation or Adaptation(engine, settings.adapt, Path(), log)
+        refinement = Refinement(engine, settings, publisher, health, log, idle)
+        if settings.refine.enabled:
+            _ = refinement.refiner  # made before the first frame, which it would delay
+        pipeline = Pipeline(
+            engine, settings.input, publisher, refinement, adaptation, health, log, clock_ns
+        )
+        pipeline.set_refine(settings.refine.enabled)
+        return cls(pipeline, refinement, adaptation, health, idle, settings.input.queue_depth)
+
+    def start(self) -> None:
+        """Start the threads."""
+        pipeline = self.pipeline
+        self.worker = Worker(
+            pipeline.work, self.depth, pipeline.dropped, pipeline.failed, self.idle
+        )
+        self.adaptation.start()
+
+    def put(self, joined: Joined) -> None:
+        """Queue a set and return at once."""
+        self.health.joined()
+        self.worker.put(Job(joined.messages, time.monotonic(), joined.number))
+
+    def apply(self, settings: NodeSettings) -> None:
+        """Use other live settings from the next frame on."""
+        self.pipeline.set_compose(settings.compose)
+        self.pipeline.set_refine(settings.refine.enabled)
+        self.adaptation.set_enabled(settings.adapt.enabled)
+
+    def stop(self) -> bool:
+        """End the threads; False when one is still at work after 30 s."""
+        ended = all([self.worker.stop(), self.refinement.stop(), self.adaptation.stop()])
+        if ended:
+            self.pipeline.settle()  # what was promised for the next frame outlasts the pause
+        return ended

@@ -1,0 +1,1 @@
+"""Demo, benchmarks, soak test and doctor. May import everything but the command line."""

@@ -1,0 +1,261 @@
+"""Measures whole frames of one camera, stage by stage, beside the machine's limits."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from savos_model.backends.choose import candidates, start
+from savos_model.config import BackendConfig, ComposeConfig, StreamConfig, TracksConfig
+from savos_model.instances import from_label_image
+from savos_model.network.layers import step_flop
+from savos_model.network.weights import load_weights
+from savos_model.results import keep_results
+from savos_model.settings import check_settings, setting
+from savos_model.stream.stream import STAGES, AmodalStream
+from savos_model.types import Frame
+from savos_ros.messages import kit
+from savos_ros.tools.bench_messages import message_runner
+from savos_ros.tools.bench_scene import PERIOD_NS, scene
+from savos_ros.tools.bench_step import NETWORKS, BenchStepConfig, matrix_products, random_weights
+
+SMALL, LARGE = NETWORKS
+TRACKS = (1, 4, 5, 10, 20, 50, 100)
+SIZES = {"640x480": (480, 640), "1242x375": (375, 1242), "1920x1080": (1080, 1920),
+         "3840x2160": (2160, 3840)}  # fmt: skip
+USUAL, USUAL_TRACKS = "1242x375", 10
+COPY_BYTES = 1 << 28  # far above every cache
+
+
+@dataclass(frozen=True)
+class BenchStreamConfig:
+    """How whole frames are measured."""
+
+    rounds: int = setting(20, "rounds; each measures every case once", minimum=1)
+    frames: int = setting(5, "frames of a case in a round, after one to warm up", minimum=1)
+    threads: int = setting(2, "CPU threads of the network", minimum=1)
+    device: str = setting("cpu", "cpu, cuda or cuda:N")
+    precision: str = setting("fp32", "fp32; fp16 on a GPU, bf16 on a CPU")
+    seed: int = setting(0, "seed of the scenes", minimum=0)
+    backend: str = setting("auto", "engine; auto takes the first that runs here")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+class Case(NamedTuple):
+    """What is measured.
+
+    network: of NETWORKS; image: of SIZES; messages: from messages in to messages out through the
+    node's pipeline, not the stream alone.
+    """
+
+    network: str
+    image: str
+    tracks: int
+    messages: bool = False
+
+
+def cases() -> list[Case]:
+    """Numbers of tracks on both networks, image sizes on the default one, messages on both."""
+    both = (SMALL, LARGE)
+    found = [Case(network, USUAL, tracks) for network in both for tracks in TRACKS]
+    found += [Case(SMALL, size, USUAL_TRACKS) for size in SIZES if size != USUAL]
+    return found + [Case(network, USUAL, USUAL_TRACKS, True) for network in both]
+
+
+def bench_stream(config: BenchStreamConfig, out: Path | None = None) -> dict:
+    """Measure all cases and the released design, interleaved in rounds.
+
+    Args:
+        config: how to measure.
+        out: results file (savos_model/results.py); None writes none.
+
+    Returns:
+        settings, engine, limit_gflops and copy_gb_s (best over rounds), rows by case (see
+        `figures`), per_track_ms by network (what one more track costs between two numbers of
+        tracks), released (see `against_released`) and absent: what could not be measured, with the
+        reason.
+    """
+    absent: dict[str, str] = {}
+    runs = {case: runner(case, config) for case in prepared(absent)}
+    try:
+        from savos_ros.tools.bench_released import released_pass
+
+        peer = released_pass(SIZES[USUAL], config.threads, config.device, config.seed)
+    except ImportError as error:
+        peer, absent["released"] = None, f"{error.name} is not installed"
+    products = matrix_products(
+        BenchStepConfig(threads=config.threads, device=config.device, precision=config.precision)
+    )
+    source, target = np.ones((2, COPY_BYTES // 8))
+    times: dict[Case, list[dict[str, float]]] = {case: [] for case in runs}
+    limits, copies, rounds = [], [], []
+    for _ in track(range(config.rounds), "measuring", transient=True):
+        limits += [flop / seconds(product) / 1e9 for flop, product in products]
+        copies.append(2 * source.nbytes / seconds(lambda: np.copyto(target, source)) / 1e9)
+        for case, run in runs.items():
+            run()
+            times[case] += [run() for _ in range(config.frames)]
+        if peer is not None:
+            rounds.append(peer())
+    rows = [figures(case, found, max(limits)) for case, found in times.items()]
+    report = {
+        "settings": dataclasses.asdict(config),
+        "engine": engine(config)[1],
+        "limit_gflops": max(limits),
+        "copy_gb_s": max(copies),
+        "rows": rows,
+        "per_track_ms": {name: slopes(rows, name) for name in (SMALL, LARGE)},
+        "released": against_released(rows, rounds),
+        "absent": absent,
+    }
+    keep_results(out, report, config.seed)
+    return report
+
+
+def prepared(absent: dict[str, str]) -> list[Case]:
+    """The cases that can run here."""
+    try:
+        kit.RosKit()
+    except ImportError as error:
+        absent["messages"] = f"{error.name} is not there: source a ROS 2 installation"
+        return [case for case in cases() if not case.messages]
+    return cases()
+
+
+def engine(config: BenchStreamConfig) -> tuple[BackendConfig, str]:
+    """Settings and name of the engine that is measured.
+
+    Raises:
+        BackendError: it is not installed.
+    """
+    wanted = BackendConfig(
+        backend=config.backend, threads=config.threads, device=config.device,
+        precision=config.precision,
+    )  # fmt: skip
+    return wanted, candidates(wanted)[0][0]
+
+
+def runner(case: Case, config: BenchStreamConfig) -> Callable[[], dict[str, float]]:
+    """What answers the case's next frame and returns the time of each stage [ms]."""
+    wanted, name = engine(config)
+    tracks = TracksConfig(max_tracks=case.tracks)
+    if case.network == SMALL:
+        weights, settings = load_weights(wanted.weights), StreamConfig(tracks)
+    else:
+        # Random masks would grow until their objects count as all but hidden, and are left out.
+        nothing = ComposeConfig(threshold=0.99)
+        weights, settings = random_weights(NETWORKS[LARGE]), StreamConfig(tracks, nothing)
+    stream = AmodalStream(start(name, weights, wanted, ""), settings)
+    clip = scene(SIZES[case.image], case.tracks, config.seed)
+    if case.messages:
+        return message_runner(stream, clip)
+    frames = [Frame(0, image, from_label_image(labels)) for image, labels in clip]
+    count = 0
+
+    def run() -> dict[str, float]:
+        nonlocal count
+        frame = replace(frames[count % len(frames)], stamp_ns=count * PERIOD_NS)
+        count += 1
+        began = time.perf_counter()
+        stream.step(frame)
+        return {**stream.report.timings_ms, "total": 1e3 * (time.perf_counter() - began)}
+
+    return run
+
+
+def figures(case: Case, times: list[dict[str, float]], limit_gflops: float) -> dict:
+    """One case's numbers.
+
+    Returns:
+        The case, hz, other_share (median share of a frame that is not the network), limit_ms (the
+        network's arithmetic at the limit) and ms by stage: median p50, and p99.
+    """
+    values = {stage: np.array([row[stage] for row in times]) for stage in times[0]}
+    ms = {
+        stage: dict(zip(("p50", "p99"), map(float, np.percentile(column, (50, 99))), strict=True))
+        for stage, column in values.items()
+    }
+    return {
+        **case._asdict(),
+        "hz": 1e3 / ms["total"]["p50"],
+        "other_share": float(np.median(1 - values["network"] / values["total"])),
+        "limit_ms": case.tracks * step_flop(NETWORKS[case.network]) / limit_gflops / 1e6,
+        "ms": ms,
+    }
+
+
+def slopes(rows: list[dict], network: str) -> dict[str, float]:
+    """What one more track costs [ms] between each two neighbouring numbers of tracks."""
+    points = [
+        (row["tracks"], row["ms"]["total"]["p50"])
+        for row in rows
+        if row["network"] == network and row["image"] == USUAL and not row["messages"]
+    ]
+    return {f"{a}-{b}": (y - x) / (b - a) for (a, x), (b, y) in pairwise(points)}
+
+
+def against_released(rows: list[dict], rounds: list[dict[str, float]]) -> dict:
+    """Object-frames per second of the released design and how many times as many ours answers.
+
+    Returns:
+        By pass of bench_released.released_pass: object_frames_per_s, and times by network at 10
+        tracks; empty where it was not measured.
+    """
+    usual = (USUAL, USUAL_TRACKS, False)
+    ours = {
+        row["network"]: row["tracks"] * row["hz"]
+        for row in rows
+        if (row["image"], row["tracks"], row["messages"]) == usual
+    }
+    found = {}
+    for name in rounds[0] if rounds else ():
+        rate = 1 / float(np.median([times[name] for times in rounds]))
+        more = {network: mine / rate for network, mine in ours.items()}
+        found[name] = {"object_frames_per_s": rate, "times": more}
+    return found
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Time of one call."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def print_bench(report: dict, console: Console) -> None:
+    """Print the result of bench_stream."""
+    title = (
+        f"Whole frames, {report['engine']}, {report['settings']['threads']} threads; limits: "
+        f"{report['limit_gflops']:.0f} GFLOP/s, {report['copy_gb_s']:.1f} GB/s copied"
+    )
+    table = Table(title=title, title_justify="left")
+    stages = ("total", "overhead", *STAGES)
+    for name in ("network", "image", "tracks", "Hz", "not network", "limit", *stages, "p99"):
+        table.add_column(name, justify="left" if name == "network" else "right")
+    for row in report["rows"]:
+        ms = (row["ms"].get(stage) for stage in stages)
+        table.add_row(
+            row["network"], row["image"], str(row["tracks"]), f"{row['hz']:.1f}",
+            f"{row['other_share']:.0%}", f"{row['limit_ms']:.1f}",
+            *("" if cell is None else f"{cell['p50']:.1f}" for cell in ms),
+            f"{row['ms']['total']['p99']:.1f}",
+        )  # fmt: skip
+    console.print(table)
+    for name, peer in report["released"].items():
+        more = ", ".join(f"{n}: {times:.0f} times" for n, times in peer["times"].items())
+        rate = f"{peer['object_frames_per_s']:.2f} object-frames per second"
+        console.print(f"released design, {name}: {rate}; ours, {more}", highlight=False)
+    for name, why in report["absent"].items():
+        console.print(f"{name}: {why}", highlight=False)

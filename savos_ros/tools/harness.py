@@ -1,0 +1,251 @@
+"""One run of the node as its own process: starts it, plays a bag, collects what comes out."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from savos_ros.bags import recording
+from savos_ros.bags.play import Played, PlayOptions, play
+from savos_ros.bags.restamp import header_stamp, moved_stamp
+from savos_ros.node.ros_start import RosStartError, ros_node
+from savos_ros.paths import share_dir
+from savos_ros.tools.domain import own_domain
+
+NODE = "/savos"
+START_LIMIT_S = 60.0
+QUIET_S = 3.0
+STOP_LIMIT_S = 20.0
+READER_DEPTH = 100
+
+
+class DemoError(RuntimeError):
+    """The demo cannot go on; the text says what happened and where to look."""
+
+
+@dataclass
+class Session:
+    """What came out of one run.
+
+    Attributes:
+        sent: frames published.
+        results: serialized AmodalMaskArray by stamp of the bag [ns].
+        values: last diagnostics of the node, by key.
+    """
+
+    sent: int = 0
+    results: dict[int, bytes] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)
+
+
+def environment(place: int = 0) -> dict[str, str]:
+    """Return what keeps a command's traffic to itself and on this machine, with room for images.
+
+    Args:
+        place: nodes of another place do not hear each other.
+
+    Raises:
+        DemoError: other commands have taken all domains.
+    """
+    try:
+        number = own_domain(place)
+    except OSError as error:
+        raise DemoError(str(error)) from error
+    return {
+        "ROS_DOMAIN_ID": str(number),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "FASTRTPS_DEFAULT_PROFILES_FILE": str(share_dir() / "config" / "fastdds.xml"),
+    }
+
+
+def latencies(values: dict[str, str]) -> dict[str, dict[str, float]]:
+    """Percentiles by stage [ms], out of the node's diagnostics."""
+    found: dict[str, dict[str, float]] = {}
+    for key, value in values.items():
+        if key.startswith("latency_ms."):
+            _, stage, part = key.split(".")
+            found.setdefault(stage, {})[part] = float(value)
+    return found
+
+
+def run_session(bag: Path, log: Path, parameters: dict[str, str]) -> Session:
+    """Play a bag at its pace to a fresh node and return what it published.
+
+    Args:
+        bag: with the topics of this package's bags.
+        log: file for the output of the node.
+        parameters: ROS parameters of the node.
+
+    Raises:
+        DemoError: the node did not start, died, answered nothing, or did not end cleanly.
+    """
+    with log.open("w") as output, NodeProcess(parameters, output, log) as node:
+        with Recorder() as recorder:
+            recorder.wait_for_node(node.check)
+            options = PlayOptions(
+                topics=(recording.IMAGE_TOPIC, recording.LABELS_TOPIC),
+                wait_s=START_LIMIT_S,
+                restamp=True,
+            )
+            played = play(bag, options)
+            _check_played(played)
+            recorder.wait_until_quiet(played.counts[recording.IMAGE_TOPIC], node.check)
+            node.check()
+            messages, values = recorder.messages, recorder.values
+        node.stop()
+    back = {}
+    for data in messages:
+        moved = moved_stamp(data, -played.offset_ns)
+        back[header_stamp(moved)] = moved
+    if not back:
+        raise DemoError(f"the node answered no frame: {log} says why")
+    return Session(played.counts[recording.IMAGE_TOPIC], back, values)
+
+
+def _check_played(played: Played) -> None:
+    if played.stopped:
+        raise KeyboardInterrupt
+    if played.damage or played.skipped or played.silent:
+        what = played.damage or played.skipped or f"nobody listens to {played.silent}"
+        raise DemoError(f"the bag could not be played: {what}")
+
+
+class NodeProcess:
+    """The node in a process of its own; use it in a with block, which never leaves it behind."""
+
+    def __init__(
+        self, parameters: dict[str, str], output: IO[str], log: Path, namespace: str = ""
+    ) -> None:
+        remaps = {"image": recording.IMAGE_TOPIC, "instances": recording.LABELS_TOPIC}
+        self._command = [sys.executable, "-m", "savos_ros.node.main", "--autostart", "--ros-args"]
+        if namespace:
+            self._command += ["-r", f"__ns:={namespace}"]
+        for name, topic in remaps.items():
+            self._command += ["-r", f"{name}:={topic}"]
+        for name, value in parameters.items():
+            self._command += ["-p", f"{name}:={value}"]
+        self._output, self._log = output, log
+
+    def __enter__(self) -> NodeProcess:
+        """Start it."""
+        self._process = subprocess.Popen(
+            self._command, stdout=self._output, stderr=subprocess.STDOUT
+        )
+        return self
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def check(self) -> None:
+        """Raise DemoError when it has ended."""
+        status = self._process.poll()
+        if status is not None:
+            raise DemoError(f"the node ended with status {status}:\n{self._tail()}")
+
+    def stop(self) -> None:
+        """End it as Ctrl-C does; DemoError when that is not clean."""
+        self._process.send_signal(signal.SIGINT)
+        try:
+            status = self._process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            raise DemoError(
+                f"the node did not end in {STOP_LIMIT_S:.0f} s: see {self._log}"
+            ) from None
+        if status != 0:
+            raise DemoError(f"the node ended with status {status}:\n{self._tail()}")
+
+    def __exit__(self, *_: object) -> None:
+        """Leave no process behind."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def _tail(self) -> str:
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
+
+
+class Recorder:
+    """Collects the masks as the bytes that came in, and the diagnostics, in a thread."""
+
+    def __init__(self, node: str = NODE) -> None:
+        self._name = node
+        self.messages: list[bytes] = []
+        self.values: dict[str, str] = {}
+        self._last_s = time.monotonic()
+        self._matched = 0
+
+    def __enter__(self) -> Recorder:
+        """Connect and start to listen."""
+        from diagnostic_msgs.msg import DiagnosticArray
+        from rclpy.event_handler import SubscriptionEventCallbacks
+        from rclpy.executors import SingleThreadedExecutor
+
+        self._opened = ros_node("savos_demo", enable_rosout=False)
+        try:
+            self._node = self._opened.__enter__()
+        except RosStartError as error:
+            raise DemoError(str(error)) from None
+        events = SubscriptionEventCallbacks(matched=self._count_match)
+        self.subscribe("masks", self._on_masks, events)
+        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self._executor = SingleThreadedExecutor(context=self._node.context)
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._executor.spin, name="savos_recorder")
+        self._thread.start()
+        return self
+
+    def subscribe(self, topic: str, callback: Callable[[bytes], None], events: Any = None) -> None:
+        """Hand a topic of masks of the node over as the bytes that come in."""
+        from savos_ros.msg import AmodalMaskArray
+        from savos_ros.node.qos import profile
+
+        name, qos = f"{self._name}/{topic}", profile(READER_DEPTH)
+        self._node.create_subscription(
+            AmodalMaskArray, name, callback, qos, event_callbacks=events, raw=True
+        )
+
+    def wait_for_node(self, check: Callable[[], None]) -> None:
+        """Wait until the node is active and connected; `check` raises when it has died."""
+        begun = time.monotonic()
+        while not (self._matched and self.values.get("state") == "active"):
+            check()
+            if time.monotonic() - begun > START_LIMIT_S:
+                raise DemoError(f"the node was not active after {START_LIMIT_S:.0f} s")
+            time.sleep(0.05)
+
+    def wait_until_quiet(self, wanted: int, check: Callable[[], None]) -> None:
+        """Wait for `wanted` results, or until none has come for a while; then for diagnostics."""
+        self._last_s = time.monotonic()
+        while len(self.messages) < wanted and time.monotonic() - self._last_s < QUIET_S:
+            check()
+            time.sleep(0.05)
+        begun, self.values = time.monotonic(), {}
+        while not self.values and time.monotonic() - begun < QUIET_S:
+            time.sleep(0.05)
+
+    def __exit__(self, *_: object) -> None:
+        """Stop to listen."""
+        self._executor.shutdown()
+        self._thread.join()
+        self._opened.__exit__(None, None, None)
+
+    def _on_masks(self, data: bytes) -> None:
+        self.messages.append(data)
+        self._last_s = time.monotonic()
+
+    def _on_diagnostics(self, message: Any) -> None:
+        for status in message.status:
+            if status.name.startswith(f"{self._name}:"):
+                self.values = {item.key: item.value for item in status.values}
+
+    def _count_match(self, info: Any) -> None:
+        self._matched = info.current_count

@@ -1,0 +1,228 @@
+"""One soak under way: sends, takes, scores and samples."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import psutil
+
+from savos_model.types import Box
+from savos_ros.bags.recording import START_NS
+from savos_ros.tools.bench import MEASURED, cpu_s, figures
+from savos_ros.tools.harness import DemoError
+from savos_ros.tools.soak_feed import MASKS, Feeder
+from savos_ros.tools.soak_scene import (
+    PERIOD_NS,
+    SCORES,
+    Mask,
+    SoakFrame,
+    renumbering,
+    score,
+    shares,
+)
+from savos_ros.tools.soak_verdict import verdict
+
+SCORED = 10  # of so many frames one is scored, in time each of the loop
+ADAPTER = "training.adapt.worker"
+
+
+class Run:
+    """Loops frames through a node and measures it.
+
+    Args:
+        frames: the loop.
+        base: scores of each frame by the base weights.
+        feeder: connected to the node.
+        process: of the node.
+        warm_up_h: by the stamps, before the verdict compares anything.
+    """
+
+    def __init__(
+        self,
+        frames: list[SoakFrame],
+        base: list[np.ndarray],
+        feeder: Feeder,
+        process: psutil.Process,
+        warm_up_h: float,
+    ) -> None:
+        self._frames, self._base, self._feeder, self._process = frames, base, feeder, process
+        self._numbers: dict[int, dict[int, int]] = {}  # by round of the loop: new label -> old
+        self._begun_s, self._cpu_s, self._sent, self._model = time.monotonic(), 0.0, 0, ""
+        self._samples: list[dict] = []
+        self._warm_up_h = warm_up_h
+        self._clear()
+
+    def go(
+        self, frames: int, samples: int, keep: Callable[[dict], None], say: Callable[[str], None]
+    ) -> dict:
+        """Send so many frames; keep what is known after each sample, and at the end.
+
+        Returns:
+            See savos_ros.tools.soak.soak; of fewer frames after Ctrl-C or the end of the node.
+        """
+        every, ended = max(1, frames // samples), "complete"
+        try:
+            while self._sent < frames:
+                while self._feeder.full():
+                    self._take()
+                self._send()
+                if self._sent % every == 0:
+                    self._sample()
+                    say(line(self._samples[-1]))
+                    keep(self._report("under way"))
+            while self._feeder.waiting:
+                self._take()
+            self._feeder.wait_until_quiet(0, lambda: None)
+        except KeyboardInterrupt:
+            ended = "interrupted"
+        except (DemoError, psutil.Error) as error:
+            ended = f"failed: {error}"
+        report = self._report(ended)
+        keep(report)
+        return report
+
+    def answer(self) -> float:
+        """Send one frame more and wait for its answer; the latency [s], NaN when it is lost."""
+        self._latency_s.clear()
+        self._send()
+        while self._feeder.out(MASKS):
+            self._take()
+        return self._latency_s[-1] if self._latency_s else np.nan
+
+    def finish_loop(self) -> None:
+        """Go on to the end of a round of the loop, and one round more."""
+        for _ in range(2 * self.loop_frames - self._sent % self.loop_frames):
+            self.answer()
+
+    @property
+    def loop_frames(self) -> int:
+        """Length of the loop."""
+        return len(self._frames)
+
+    def _send(self) -> None:
+        loop, index = divmod(self._sent, len(self._frames))
+        if index == 0:
+            new = renumbering(self._frames, loop)
+            self._table = np.zeros(1 + max(new, default=0), np.uint16)
+            self._table[list(new)] = list(new.values())
+            self._numbers[loop] = {label: old for old, label in new.items()}
+            self._numbers.pop(loop - 2, None)
+        frame = self._frames[index]
+        self._feeder.send(START_NS + self._sent * PERIOD_NS, frame, self._table[frame.labels])
+        self._sent += 1
+
+    def _take(self) -> None:
+        answer = self._feeder.take()
+        if answer is None:
+            return
+        stamp, latency_s, data = answer
+        self._latency_s.append(latency_s)
+        loop, index = divmod((stamp - START_NS) // PERIOD_NS, len(self._frames))
+        if (loop + index) % SCORED == 0:
+            masks, self._model = read(data, self._numbers[loop])
+            self._scores += score(self._frames[index], masks)
+            self._base_scores += self._base[index]
+
+    def _clear(self) -> None:
+        self._latency_s: list[float] = []
+        self._scores, self._base_scores = np.zeros(SCORES), np.zeros(SCORES)
+
+    def _sample(self) -> None:
+        used_s, before = cpu_s(self._process), self._samples[-1:]
+        frames = self._sent - (before[0]["sent"] if before else 0)
+        latency = (
+            np.percentile(self._latency_s, (50, 99)).tolist() if self._latency_s else [None] * 2
+        )
+        self._samples.append(
+            {
+                "hours": hours(self._sent),
+                "seconds": time.monotonic() - self._begun_s,
+                "sent": self._sent,
+                "answered": self._feeder.answered[MASKS],
+                "cpu_ms": 1e3 * (used_s - self._cpu_s) / frames,
+                "latency_p50_ms": 1e3 * latency[0] if self._latency_s else None,
+                "latency_p99_ms": 1e3 * latency[1] if self._latency_s else None,
+                "scores": shares(self._scores),
+                "base": shares(self._base_scores),
+                "model": self._model,
+                **size(self._process),
+                **adapter(self._process),
+            }
+        )
+        self._cpu_s = used_s
+        self._clear()
+
+    def _report(self, ended: str) -> dict:
+        feeder = self._feeder
+        return {
+            "ended": ended,
+            "hours": hours(self._sent),
+            "seconds": time.monotonic() - self._begun_s,
+            "sent": self._sent,
+            "answered": dict(feeder.answered),
+            "lost": dict(feeder.lost),
+            "unmatched": feeder.unmatched,
+            "node": figures(feeder.values) if MEASURED in feeder.values else {},
+            "verdict": verdict(self._samples, self._warm_up_h),
+            "samples": self._samples,
+        }
+
+
+def hours(frames: int) -> float:
+    """Time that frames take at their stamps' rate [h]."""
+    return frames * PERIOD_NS / 3600e9
+
+
+def line(sample: dict) -> str:
+    """A sample in short."""
+    latency, recall = sample["latency_p50_ms"], sample["scores"]["visible_recall"]
+    return (
+        f"{sample['hours']:7.2f} h in {sample['seconds']:6.0f} s: {sample['rss_mb']:.1f} MB, "
+        f"{sample['threads']} threads, {sample['handles']} handles, "
+        f"p50 {f'{latency:.1f} ms' if latency else '-'}, recall {recall}, {sample['model']}"
+    )
+
+
+def read(data: bytes, numbers: dict[int, int]) -> tuple[dict[int, Mask], str]:
+    """Masks of a serialized AmodalMaskArray by the loop's first labels, and the weights' name.
+
+    Masks that another round of the loop left behind are not among them.
+    """
+    from rclpy.serialization import deserialize_message
+
+    from savos_ros.msg import AmodalMaskArray
+
+    message: Any = deserialize_message(data, AmodalMaskArray)
+    masks = {}
+    for item in message.masks:
+        old = numbers.get(int(item.id))
+        if old is not None:
+            roi = item.roi
+            x0, y0 = roi.x_offset, roi.y_offset
+            crop = np.frombuffer(item.mask.data, np.uint8).reshape(roi.height, roi.width)
+            masks[old] = Box(x0, y0, x0 + roi.width, y0 + roi.height), crop
+    return masks, message.model
+
+
+def size(process: psutil.Process) -> dict[str, float]:
+    """Memory [MB], threads and open files of a process."""
+    with process.oneshot():
+        return {
+            "rss_mb": process.memory_info().rss / 1e6,
+            "threads": process.num_threads(),
+            "handles": process.num_fds(),
+        }
+
+
+def adapter(node: psutil.Process) -> dict[str, float]:
+    """The same of the process that adapts for a node; nothing while there is none."""
+    for child in node.children():
+        try:
+            if ADAPTER in child.cmdline():
+                return {f"adapter_{name}": value for name, value in size(child).items()}
+        except psutil.Error:  # it has just ended
+            continue
+    return {}

@@ -1,0 +1,129 @@
+"""A short street that is looped for hours under ever new ids, with the truth to score answers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from savos_model.types import Box
+from savos_ros.messages.frames import decode
+from savos_ros.messages.kit import RosKit, header, image
+from savos_ros.messages.settings import build
+from savos_ros.node.engine import load_engine
+from training.street.config import StreetConfig, StreetObject
+from training.street.generate import CLASS_DIVISOR, generate, label_image
+
+PERIOD_NS = 100_000_000
+TRACKS = CLASS_DIVISOR - 1  # numbers of a class, 1..999
+HIDDEN = 0.1  # objects of which at least this share is hidden are scored against their whole truth
+# What is summed over frames: hits and pixels of given masks, of withheld masks; IoU and objects.
+SCORES = 6
+
+Mask = tuple[Box, np.ndarray]  # integer box inside the image, uint8 crop
+
+
+@dataclass(frozen=True)
+class SoakFrame:
+    """One frame of the loop: image uint8 [H, W, 3] BGR, labels uint16 [H, W] for the node.
+
+    Attributes:
+        withheld: by label, the visible part of objects that the tracker has lost for now.
+        whole: by label, the whole of objects that the node is given and that are partly hidden.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    withheld: dict[int, Mask]
+    whole: dict[int, Mask]
+
+
+def soak_frames(config: StreetConfig, tracks: int) -> list[SoakFrame]:
+    """Render the loop; the tracker reports at most `tracks` objects of a frame, the largest."""
+    frames, before = [], set()
+    for frame in generate(config):
+        seen = [item for item in frame.objects if item.tracked is not None]
+        seen.sort(key=lambda item: -int(item.tracked[1].sum()))
+        kept = dataclasses.replace(frame, objects=seen[:tracks])
+        lost = [i for i in frame.objects if i.tracked is None and i.id in before and i.visible]
+        hidden = [item for item in kept.objects if item.occlusion >= HIDDEN]
+        frames.append(SoakFrame(frame.image, label_image(kept), parts(lost, "visible"),
+                                parts(hidden, "full")))  # fmt: skip
+        before = {item.id for item in (*kept.objects, *lost)}
+    return frames
+
+
+def parts(objects: list[StreetObject], name: str) -> dict[int, Mask]:
+    """One mask of each object, by its label."""
+    return {item.id: getattr(item, name) for item in objects}
+
+
+def renumbering(frames: list[SoakFrame], loop: int) -> dict[int, int]:
+    """New label of each label in this round of the loop: none of the round before, in time again.
+
+    Raises:
+        ValueError: the clip has so many objects that two rounds would share one.
+    """
+    old = sorted({int(label) for frame in frames for label in np.unique(frame.labels) if label})
+    step = max((label % CLASS_DIVISOR for label in old), default=0)
+    if 2 * step > TRACKS:
+        raise ValueError(
+            f"a loop may have {TRACKS // 2} objects of a class, got {step}: less density"
+        )
+    return {
+        label: label // CLASS_DIVISOR * CLASS_DIVISOR
+        + 1 + (label % CLASS_DIVISOR - 1 + loop * step) % TRACKS
+        for label in old
+    }  # fmt: skip
+
+
+def score(frame: SoakFrame, answer: dict[int, Mask]) -> np.ndarray:
+    """Score the masks that were answered, by the labels of the loop's first round; [SCORES]."""
+    shape = frame.labels.shape
+    masks = {label: filled(shape, mask) for label, mask in answer.items()}
+    empty = np.zeros(shape, bool)
+    sums = np.zeros(SCORES)
+    given = {int(label): frame.labels == label for label in np.unique(frame.labels) if label}
+    withheld = {label: filled(shape, mask) for label, mask in frame.withheld.items()}
+    for at, wanted in ((0, given), (2, withheld)):
+        for label, truth in wanted.items():
+            sums[at] += np.count_nonzero(truth & masks.get(label, empty))
+            sums[at + 1] += np.count_nonzero(truth)
+    for label, mask in frame.whole.items():
+        truth, mine = filled(shape, mask), masks.get(label, empty)
+        sums[4] += np.count_nonzero(truth & mine) / np.count_nonzero(truth | mine)
+        sums[5] += 1
+    return sums
+
+
+def filled(shape: tuple[int, int], mask: Mask) -> np.ndarray:
+    """A crop as bool [H, W]."""
+    whole = np.zeros(shape, bool)
+    (x0, y0, x1, y1), crop = mask
+    whole[int(y0) : int(y1), int(x0) : int(x1)] = crop != 0
+    return whole
+
+
+def shares(sums: np.ndarray) -> dict[str, float | None]:
+    """Recall of given and of withheld visible pixels, mean IoU of partly hidden objects; 0..1."""
+    names = ("visible_recall", "withheld_recall", "iou")
+    pairs = zip(names, sums[::2], sums[1::2], strict=True)
+    return {name: float(part / whole) if whole else None for name, part, whole in pairs}
+
+
+def base_scores(frames: Iterable[SoakFrame], parameters: dict[str, str]) -> list[np.ndarray]:
+    """Score of each frame when the base weights answer it without a node; [SCORES] each.
+
+    Raises:
+        SettingError, WeightsError, BackendError: the text says what to do.
+    """
+    settings, kit, scores = build(parameters), RosKit(), []
+    stream = load_engine(settings).stream
+    for index, frame in enumerate(frames):
+        head = header(kit, index * PERIOD_NS, "camera")
+        pair = (image(kit, head, frame.image, "bgr8"), image(kit, head, frame.labels, "16UC1"))
+        objects = stream.step(decode(*pair, settings.input)[0])
+        scores.append(score(frame, {int(item.id): (item.box, item.mask) for item in objects}))
+    return scores

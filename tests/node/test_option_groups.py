@@ -1,0 +1,92 @@
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from savos_model.settings import check_settings, setting
+from savos_ros.node.option_groups import Options, command
+
+
+@dataclass(frozen=True)
+class Data:
+    data: Path = dataclasses.field(metadata={"help": "folder"})
+    kinds: tuple[str, ...] = dataclasses.field(default=("a", "b"), metadata={"help": "with commas"})
+    inner: str = "not an option"
+
+
+@dataclass(frozen=True)
+class Work:
+    most_steps: int = setting(5, "steps [px]", minimum=1, maximum=9)
+    quick: bool = setting(False, "skip checks")
+    seed: int = setting(0, "seed")
+    even: int = setting(2, "even number", choices=(2, 4))
+
+    def __post_init__(self):
+        check_settings(self)
+
+
+@dataclass(frozen=True)
+class Draw:
+    seed: int = setting(0, "seed of all draws")
+
+
+@pytest.fixture
+def called():
+    """What the command `work` was called with, and a call of it."""
+    app, found = typer.Typer(), []
+    app.callback()(lambda: None)
+    groups = (Options(Data), Options(Work, names={"most_steps": "steps"}), Options(Draw))
+
+    @command(app, "work", *groups)
+    def work(data, how, draw):
+        """Work on data."""
+        found.append((data, how, draw))
+
+    @command(app, "part", Options(Work, only=("quick",)))
+    def part(how):
+        """Work with one option."""
+        found.append(how)
+
+    def call(*arguments):
+        found.clear()
+        result = CliRunner().invoke(app, arguments, terminal_width=100)
+        return result, (found[0] if found else None)
+
+    return call
+
+
+def test_defaults_are_those_of_the_fields(called):
+    result, (data, how, draw) = called("work", "--data", "here")
+    assert result.exit_code == 0
+    assert (data, how, draw) == (Data(Path("here")), Work(), Draw())
+
+
+def test_options_reach_their_fields_and_shared_ones_both(called):
+    given = ["--data", "x", "--kinds", "c, d", "--steps", "7", "--quick", "--seed", "3"]
+    _, (data, how, draw) = called("work", *given)
+    assert data == Data(Path("x"), ("c", "d"))
+    assert how == Work(most_steps=7, quick=True, seed=3) and draw == Draw(3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["work"], "Missing option '--data'"),
+        (["work", "--data", "x", "--steps", "10"], "'--steps'"),
+        (["work", "--data", "x", "--even", "3"], "error: even must be one of 2, 4, got 3"),
+        (["part", "--steps", "2"], "No such option"),
+    ],
+)
+def test_wrong_options_are_refused(called, arguments, message):
+    result, found = called(*arguments)
+    assert result.exit_code == 2 and found is None
+    assert message in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_help_names_options_as_given(called):
+    text = called("work", "--help")[0].output
+    assert "Work on data." in text and "--steps" in text and "steps (px)" in text
+    assert "--most-steps" not in text and "--inner" not in text and "--no-quick" not in text

@@ -1,0 +1,35 @@
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed")
+import tiny_scene as scene
+
+from savos_model.settings import SettingError
+from savos_ros.bags.recording import RecordOptions, record
+from savos_ros.tools.bench_cameras import CamerasOptions, added, run
+
+
+def of(cpu, rss, pss):
+    return {"cpu_s_per_frame": cpu, "rss_mb": rss, "pss_mb": pss}
+
+
+def test_growth_is_that_of_the_sums_over_all_cameras():
+    one, two = {"nodes": [of(0.04, 250.0, 200.0)]}, {"nodes": []}
+    three = {"nodes": [of(0.05, 260.0, 180.0)] * 3}
+    grown = added([one, two, three])
+    assert grown == pytest.approx(of(0.055, 265.0, 170.0))
+    assert added([one]) is None
+
+
+def test_options_out_of_range_are_refused():
+    with pytest.raises(SettingError, match="cameras must"):
+        CamerasOptions(cameras=0)
+
+
+def test_each_node_answers_the_frames_of_all(tmp_path):
+    record(scene.frames(20), 20, tmp_path / "bag", RecordOptions("label_image"))
+    found = run(tmp_path / "bag", tmp_path, 2, 1.0)
+    assert found["cameras"] == len(found["nodes"]) == 2
+    for node in found["nodes"]:
+        assert node["frames_in"] >= node["frames_out"] > 0
+        assert node["cpu_s_per_frame"] > 0 and 0 < node["pss_mb"] <= node["rss_mb"]
+        assert 0 < node["latency_ms"]["total"]["p50"] <= node["latency_ms"]["total"]["p99"]

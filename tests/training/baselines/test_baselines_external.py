@@ -1,0 +1,248 @@
+import gzip
+import io
+import json
+
+import cv2
+import numpy as np
+import pytest
+import tiny_fishbowl
+import tiny_kitti
+from rich.console import Console
+
+from savos_model.masks import look_at
+from savos_model.results import read_results
+from savos_model.stream.video import Setup
+from savos_model.types import Box
+from training.baselines.external import ExternalClip, ExternalError
+from training.data.chewing_gum import ChewingGumConfig, videos
+from training.evaluate import methods
+from training.evaluate.benchmark import evaluate
+from training.evaluate.chewing_gum import ChewingGum
+from training.evaluate.fishbowl import Fishbowl
+from training.evaluate.kitti import Kitti
+
+QUIET = Console(file=io.StringIO())
+SHAPE = (tiny_fishbowl.HEIGHT, tiny_fishbowl.WIDTH)
+WHOLE = Box(0, 0, SHAPE[1], SHAPE[0])
+
+
+def write_json(path, frames):
+    text = json.dumps({"frames": frames})
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+
+
+def write_png(path, mask):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), mask)
+
+
+@pytest.mark.parametrize("name", ["clip.json", "clip.json.gz"])
+def test_run_lengths_are_read(tmp_path, name):
+    mask = tiny_fishbowl.square(5, 7)
+    write_json(tmp_path / name, {"3": {"car": tiny_fishbowl.runs(mask)}})
+    clip = ExternalClip(tmp_path, "clip")
+    assert np.array_equal(look_at(clip.mask(3, "car", SHAPE), WHOLE), mask > 0)
+    assert clip.mask(3, "bus", SHAPE) is None
+    assert clip.mask(4, "car", SHAPE) is None
+
+
+def test_pictures_are_read(tmp_path):
+    mask = tiny_fishbowl.square(5, 7) * np.uint8(255)
+    write_png(tmp_path / "clip" / "car" / "000003.png", mask)
+    write_png(tmp_path / "clip" / "car" / "000004.png", mask * 0)
+    clip = ExternalClip(tmp_path, "clip")
+    assert np.array_equal(look_at(clip.mask(3, "car", SHAPE), WHOLE), mask > 0)
+    assert clip.mask(4, "car", SHAPE).mask.size == 0  # an answer: nothing
+    assert clip.mask(5, "car", SHAPE) is None
+
+
+RUNS = tiny_fishbowl.runs(tiny_fishbowl.square(5, 7))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"no gzip", "c.json.gz cannot be read"),
+        (gzip.compress(b"x" * 40)[:20], "c.json.gz cannot be read"),
+        (gzip.compress(b"[1"), 'c.json.gz is not JSON with the key "frames"'),
+        (gzip.compress(b"[]"), 'c.json.gz is not JSON with the key "frames"'),
+        (gzip.compress(b"{}"), 'c.json.gz is not JSON with the key "frames"'),
+        (gzip.compress(b'{"frames": [1]}'), "must map frame numbers"),
+        (gzip.compress(b'{"frames": {"007": {}}}'), "'007' must be written as 0, 1"),
+        (gzip.compress(b'{"frames": {"-1": {}}}'), "'-1' must be written as 0, 1"),
+    ],
+)
+def test_damaged_files_are_refused_by_name(tmp_path, content, message):
+    (tmp_path / "c.json.gz").write_bytes(content)
+    with pytest.raises(ExternalError, match=message):
+        ExternalClip(tmp_path, "c")
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        ({"size": [10, 10], "counts": RUNS["counts"]}, r"size \[10, 10\] is not the image's"),
+        ({"size": list(SHAPE), "counts": RUNS["counts"][:-1]}, "run lengths"),
+        ({"size": list(SHAPE), "counts": [1, 2]}, ""),
+        ({"size": list(SHAPE)}, "lacks 'counts'"),
+        ("text", ""),
+    ],
+)
+def test_damaged_masks_are_refused_by_name(tmp_path, runs, message):
+    write_json(tmp_path / "c.json", {"2": {"7": runs}})
+    with pytest.raises(ExternalError, match=f"c.json: frame 2, object 7: .*{message}"):
+        ExternalClip(tmp_path, "c").mask(2, "7", SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.zeros((10, 10), np.uint8), "must be a PNG of 64x48, got 10x10"),
+        (np.zeros((*SHAPE, 3), np.uint8), "8-bit grey"),
+        (np.zeros(SHAPE, np.uint16), "8-bit grey"),
+        (np.ones(SHAPE, np.uint8), r"0 and 255 alone, got \[1\]"),
+    ],
+)
+def test_other_pictures_are_refused_by_name(tmp_path, mask, message):
+    write_png(tmp_path / "c" / "7" / "000002.png", mask)
+    with pytest.raises(ExternalError, match=f"000002.png.*{message}"):
+        ExternalClip(tmp_path, "c").mask(2, "7", SHAPE)
+
+
+def test_damaged_picture_is_refused(tmp_path):
+    path = tmp_path / "c" / "7" / "000002.png"
+    write_png(path, tiny_fishbowl.square(5, 7))
+    path.write_bytes(path.read_bytes()[:30])
+    with pytest.raises(ExternalError, match=r"000002.png must be an undamaged"):
+        ExternalClip(tmp_path, "c").mask(2, "7", SHAPE)
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", ""])
+def test_names_cannot_leave_the_folder(tmp_path, name):
+    with pytest.raises(ExternalError, match="is no file name"):
+        ExternalClip(tmp_path, name)
+    (tmp_path / "c").mkdir()
+    with pytest.raises(ExternalError, match="is no file name"):
+        ExternalClip(tmp_path, "c").mask(0, name, SHAPE)
+
+
+def test_clip_without_results_is_named(tmp_path):
+    with pytest.raises(ExternalError, match=r"no results of clip c9: c9.json.gz"):
+        ExternalClip(tmp_path, "c9")
+
+
+@pytest.fixture
+def fishbowl(tmp_path, monkeypatch):
+    """A folder with one clip in which fish 7 is scored in frame 1 alone."""
+    square = tiny_fishbowl.square
+    monkeypatch.setattr(tiny_fishbowl, "square", lambda x, y: square(x, y, 24))
+    folder = tmp_path / "val"
+    folder.mkdir()
+    tiny_fishbowl.write_clip(folder)
+    return folder
+
+
+def score(folder, method, out=None):
+    names = ["visible", method]
+    return evaluate(Fishbowl(folder), names, Setup(), out, console=QUIET)
+
+
+def test_external_results_are_scored(fishbowl, tmp_path):
+    front, back, seen = tiny_fishbowl.scene(1)
+    results = tmp_path / "other_method"
+    results.mkdir()
+    write_json(results / "tiny.json.gz", {"1": {"7": tiny_fishbowl.runs(back)}})
+    metrics = score(fishbowl, f"external:{results}", tmp_path / "out.json")
+    assert read_results(tmp_path / "out.json")["metrics"] == metrics
+    report = metrics["methods"]["external:other_method"]
+    means = [report[part]["mean"] for part in ("full", "occluded")]
+    assert (report["n"], means) == (1, [1.0, 1.0])
+    assert metrics["files"]["external:other_method"] == {"folder": "other_method", "missing": 10}
+    # What is claimed outside the other object's visible area changes neither score.
+    junk = (1 - front) | (back & front)
+    write_json(results / "tiny.json.gz", {"1": {"7": tiny_fishbowl.runs(junk)}})
+    same = score(fishbowl, f"external:{results}")["methods"]["external:other_method"]
+    assert [same[part]["mean"] for part in ("full", "occluded")] == [1.0, 1.0]
+    assert same["open_full"]["mean"] < report["open_full"]["mean"]  # there nothing is replaced
+
+
+def test_missing_results_count_as_the_visible_mask(fishbowl, tmp_path):
+    (tmp_path / "none" / "tiny").mkdir(parents=True)
+    metrics = score(fishbowl, f"external:{tmp_path / 'none'}")
+    assert metrics["files"]["external:none"]["missing"] == 11  # one by the paper's protocol
+    assert metrics["methods"]["external:none"] == metrics["methods"]["visible"]
+
+
+def test_unet_methods_are_scored(fishbowl, tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    from training.baselines.unet import UNet, UNetConfig, save_unet
+
+    net = UNet(UNetConfig("deocclusion", 0.125))
+    torch.nn.init.zeros_(net.leave.weight)
+    torch.nn.init.constant_(net.leave.bias, 9.0)  # claims all that it may
+    save_unet(tmp_path / "u.safetensors", net, {"step": "1"})
+    monkeypatch.setattr(methods, "TTA_ITERATIONS", 2)
+    metrics = evaluate(
+        Fishbowl(fishbowl),
+        [f"deocclusion:{tmp_path}/u.safetensors", f"deocclusion+tta:{tmp_path}/u.safetensors"],
+        Setup(),
+        None,
+        console=QUIET,
+    )
+    front, back, seen = (mask > 0 for mask in tiny_fishbowl.scene(1))
+    hidden = front & back
+    expected = hidden.sum() / front.sum()  # the front fish lies inside the patch as a whole
+    for name in ("deocclusion", "deocclusion+tta"):
+        assert metrics["methods"][name]["occluded"]["mean"] == pytest.approx(expected)
+    described = metrics["files"]["deocclusion+tta"]
+    assert described["settings"]["task"] == "deocclusion" and described["training"]["step"] == "1"
+    assert described["adaptation"]["iterations"] == 2
+    with pytest.raises(ValueError, match="was trained for deocclusion"):
+        score(fishbowl, f"oracle:{tmp_path}/u.safetensors")
+
+
+def test_chewing_gum_takes_external_results(tmp_path):
+    made = list(videos(ChewingGumConfig(seed=11), count=2))
+    for video in made:
+        frames = {
+            str(t): {str(k): tiny_fishbowl.runs(m.astype(np.uint8)) for k, m in enumerate(full)}
+            for t, full in enumerate(video.full)
+        }
+        write_json(tmp_path / f"{video.name}.json", frames)
+    method = f"external:{tmp_path}"
+    made = ChewingGum(videos=2, video_seed=11)
+    metrics = evaluate(made, [method, "visible"], Setup(), console=QUIET)
+    report = metrics["methods"][methods.label(method)]["lower_object"]
+    assert report["n"] == 2 * 38
+    assert (report["full"], report["occluded"]) == (pytest.approx(1), pytest.approx(1))
+    assert metrics["files"][methods.label(method)]["missing"] == 0
+
+
+def test_kitti_boxes_take_external_results(tmp_path):
+    root = tiny_kitti.write_tracking(tmp_path)
+    whole = np.zeros(tiny_kitti.SHAPE, np.uint8)
+    whole[15:36, 30:61] = 255  # the whole label box of the far car
+    for frame in tiny_kitti.FRAMES:
+        path = tmp_path / "results" / tiny_kitti.SEQUENCE / "1017" / f"{frame:06d}.png"
+        write_png(path, whole)
+    names = ["visible", f"external:{tmp_path / 'results'}"]
+    metrics = evaluate(Kitti(root, [tiny_kitti.SEQUENCE]), names, Setup(), console=QUIET)
+    level = metrics["levels"]["2"]["methods"]
+    assert level["external:results"]["iou_mean"] == pytest.approx(1.0)
+    assert level["visible"]["iou_mean"] < 1.0
+    assert metrics["files"]["external:results"]["missing"] > 0  # the near car has no results
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["oracle:a.safetensors", "oracle:b.safetensors"], "oracle comes twice"),
+        (["external:nowhere"], "nowhere must be a folder of results"),
+        (["oracle:absent.safetensors"], "absent.safetensors is no file"),
+        (["oracle"], "oracle:FILE"),
+        (["savos:x"], "oracle:FILE"),
+    ],
+)
+def test_methods_are_checked_before_anything_runs(fishbowl, names, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(Fishbowl(fishbowl), names, Setup(), console=QUIET)

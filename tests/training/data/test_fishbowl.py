@@ -1,0 +1,148 @@
+import gzip
+
+import numpy as np
+import pytest
+from tiny_fishbowl import FRAMES, HEIGHT, WIDTH, record, scene, write_clip, write_masks, write_video
+
+from savos_model.masks import look_at
+from savos_model.types import Box
+from training.data.fishbowl import FishbowlClip, FishbowlError, clip_names
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_clip(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny.mp4", "tiny.json.gz"])
+def test_clip_opens_by_any_of_its_names(folder, name):
+    clip = FishbowlClip(folder / name)
+    assert (clip.name, clip.width, clip.height, clip.num_frames, clip.fps) == (
+        "tiny",
+        64,
+        48,
+        6,
+        30.0,
+    )
+
+
+def test_masks_come_back_exactly(folder):
+    clip = FishbowlClip(folder / "tiny")
+    whole = Box(0, 0, WIDTH, HEIGHT)
+    for frame in range(FRAMES):
+        front, back, seen = scene(frame)
+        full = {item.id: look_at((item.box, item.mask), whole) for item in clip.truth(frame)}
+        visible = {item.id: look_at((item.box, item.mask), whole) for item in clip.instances(frame)}
+        assert np.array_equal(full["0"], front)
+        assert np.array_equal(full["7"], back)
+        assert np.array_equal(visible["7"], seen)
+        assert [item.class_id for item in clip.truth(frame)] == ["BigFishA", "SmallFishA"]
+
+
+def test_hidden_object_keeps_its_truth(folder):
+    data = record()
+    data["objects"][1]["visible"][2] = None
+    write_masks(folder, data)
+    clip = FishbowlClip(folder / "tiny")
+    assert [item.id for item in clip.instances(2)] == ["0"]
+    assert [item.id for item in clip.truth(2)] == ["0", "7"]
+
+
+def test_frames_are_decoded_in_order(folder):
+    frames = list(FishbowlClip(folder / "tiny").frames())
+    assert len(frames) == FRAMES
+    assert all(frame.shape == (HEIGHT, WIDTH, 3) and frame.dtype == np.uint8 for frame in frames)
+    assert np.allclose([frame.mean() for frame in frames], 30 * np.arange(FRAMES), atol=4)
+
+
+def test_stamps_follow_the_rate(folder):
+    clip = FishbowlClip(folder / "tiny")
+    assert [clip.stamp_ns(frame) for frame in range(4)] == [0, 33333333, 66666667, 100000000]
+
+
+@pytest.mark.parametrize(
+    ("gone", "there"), [("tiny.mp4", "tiny.json.gz"), ("tiny.json.gz", "tiny.mp4")]
+)
+def test_missing_half_is_named(folder, gone, there):
+    (folder / gone).unlink()
+    with pytest.raises(FishbowlError, match=f"{gone} does not exist; {there} is there"):
+        FishbowlClip(folder / "tiny")
+    assert clip_names(folder) == [folder / "tiny"]
+
+
+def test_wrong_frame_count_of_the_video(folder):
+    write_video(folder / "tiny.mp4", frames=FRAMES - 2)
+    with pytest.raises(FishbowlError, match="has 4 frames.*says 6"):
+        FishbowlClip(folder / "tiny")
+
+
+def test_other_size_of_the_video(folder):
+    write_video(folder / "tiny.mp4", size=(96, 48))
+    with pytest.raises(FishbowlError, match="is 96x48.*says 64x48"):
+        FishbowlClip(folder / "tiny")
+
+
+def test_cut_video(folder):
+    data = (folder / "tiny.mp4").read_bytes()
+    (folder / "tiny.mp4").write_bytes(data[: len(data) // 2])
+    with pytest.raises(FishbowlError, match="cannot be decoded"):
+        FishbowlClip(folder / "tiny")
+
+
+def test_cut_gzip(folder):
+    data = (folder / "tiny.json.gz").read_bytes()
+    (folder / "tiny.json.gz").write_bytes(data[:-40])
+    with pytest.raises(FishbowlError, match="cannot be unpacked"):
+        FishbowlClip(folder / "tiny")
+
+
+def test_broken_json(folder):
+    (folder / "tiny.json.gz").write_bytes(gzip.compress(b'{"width": 64,'))
+    with pytest.raises(FishbowlError, match="is not JSON"):
+        FishbowlClip(folder / "tiny")
+
+
+def test_missing_key(folder):
+    data = record()
+    del data["fps"]
+    write_masks(folder, data)
+    with pytest.raises(FishbowlError, match="lacks the key 'fps'"):
+        FishbowlClip(folder / "tiny")
+
+
+def test_short_list_of_an_object(folder):
+    data = record()
+    data["objects"][1]["full"].pop()
+    write_masks(folder, data)
+    with pytest.raises(FishbowlError, match="object 7 has 5 entries of full.*6 frames"):
+        FishbowlClip(folder / "tiny")
+
+
+def test_broken_mask_names_object_and_frame(folder):
+    data = record()
+    data["objects"][1]["full"][3]["counts"] = "zz"
+    write_masks(folder, data)
+    clip = FishbowlClip(folder / "tiny")
+    with pytest.raises(FishbowlError, match="object 7, full mask of frame 3"):
+        clip.truth(3)
+    assert len(clip.truth(2)) == 2
+
+
+def test_mask_of_another_size(folder):
+    data = record()
+    data["objects"][0]["visible"][0]["size"] = [48, 65]
+    write_masks(folder, data)
+    with pytest.raises(FishbowlError, match=r"size \[48, 65\] is not the clip's \[48, 64\]"):
+        FishbowlClip(folder / "tiny").instances(0)
+
+
+def test_real_clip(shared_data):
+    clip = FishbowlClip(clip_names(shared_data / "fishbowl" / "val")[0])
+    assert (clip.width, clip.height, clip.num_frames) == (480, 320, 128)
+    whole = Box(0, 0, 480, 320)
+    for frame in (0, 60, 127):
+        full = {item.id: look_at((item.box, item.mask), whole) for item in clip.truth(frame)}
+        for item in clip.instances(frame):
+            assert not (look_at((item.box, item.mask), whole) & ~full[item.id]).any()
+    assert sum(1 for _ in clip.frames()) == 128

@@ -1,0 +1,76 @@
+# ruff: noqa: E402  (nothing below imports where torch is absent)
+import dataclasses
+import threading
+import time
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from tiny_store import tiny_run, write_store
+
+from training.learn.data import open_data
+from training.learn.distributed import Ranks
+from training.learn.windows import ahead
+from training.train import make_batch
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return tiny_run(write_store(tmp_path_factory.mktemp("store")))
+
+
+def test_the_parts_of_all_processes_are_the_batch_of_one(run):
+    data = open_data(run, CPU)
+    whole = make_batch(3, run, data, Ranks(0, 1, CPU))
+    parts = [make_batch(3, run, data, Ranks(i, 2, CPU)) for i in range(2)]
+    assert len(whole.patches) == run.train.batch
+    for field, value in whole._asdict().items():
+        assert torch.equal(value, torch.cat([getattr(part, field) for part in parts])), field
+    assert not torch.equal(parts[0].patches, parts[1].patches)
+    assert not torch.equal(whole.patches, make_batch(4, run, data, Ranks(0, 1, CPU)).patches)
+
+
+@pytest.mark.parametrize("source", ["stored", "chewing_gum"])
+def test_validation_windows_are_the_same_in_every_run(run, source):
+    run = dataclasses.replace(run, data=dataclasses.replace(run.data, source=source))
+    other = dataclasses.replace(run, train=dataclasses.replace(run.train, seed=9))
+    one, two = open_data(run, CPU), open_data(other, CPU)
+    assert one.held_groups == two.held_groups == 2
+    for number in range(2):
+        for a, b in zip(one.held(number), two.held(number), strict=True):
+            assert (a is None and b is None) or torch.equal(a, b)
+    assert not torch.equal(one.held(0).rgb, one.held(1).rgb)
+    drawn = one.sources[run.train.length].draw(2, np.random.default_rng(1))
+    assert drawn.rgb.shape == one.held(0).rgb.shape
+
+
+def test_what_is_made_ahead_comes_in_order_and_not_too_far_ahead():
+    made = []
+
+    def make(step):
+        time.sleep(0.002 * (step % 3))
+        made.append(step)
+        return step
+
+    results = ahead(make, range(5, 25), workers=3)
+    assert next(results) == 5
+    time.sleep(0.1)
+    assert len(made) < 12
+    assert list(results) == list(range(6, 25))
+    assert not [t for t in threading.enumerate() if t.name.startswith("batches")]
+
+
+def test_an_error_while_making_comes_out():
+    def make(step):
+        if step == 2:
+            raise OSError("the disk is gone")
+        return step
+
+    results = ahead(make, range(4))
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(OSError, match="disk"):
+        next(results)

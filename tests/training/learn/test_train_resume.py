@@ -1,0 +1,150 @@
+# ruff: noqa: E402  (nothing below imports where torch is absent)
+import dataclasses
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from safetensors.torch import load_file, save_file
+from tiny_store import tiny_run, write_store
+
+import training.train
+from training.learn.checkpoint import CheckpointError
+from training.train import BEST, CHECKPOINT, train
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return write_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def straight(store, tmp_path_factory):
+    """A run that nothing interrupted."""
+    out = tmp_path_factory.mktemp("straight")
+    train(tiny_run(store, bf16=True), out)
+    return out
+
+
+def interrupt(monkeypatch, run, out, step):
+    """Train until the checkpoint of a step is written, then stop as Ctrl-C does."""
+    save = training.train.save_checkpoint
+
+    def save_then_stop(path, learner, reached, settings):
+        save(path, learner, reached, settings)
+        if reached.step == step:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.train, "save_checkpoint", save_then_stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(run, out)
+
+
+def assert_equal_files(a, b):
+    first, second = load_file(a), load_file(b)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_a_resumed_run_ends_bit_by_bit_as_a_straight_one(
+    store, straight, tmp_path, monkeypatch, step
+):
+    run, out = tiny_run(store, bf16=True), tmp_path / "run"
+    interrupt(monkeypatch, run, out, step)
+    before = load_file(out / CHECKPOINT)
+    train(run, out, resume=True)
+    assert_equal_files(straight / CHECKPOINT, out / CHECKPOINT)  # weights, average, moments of Adam
+    assert_equal_files(straight / BEST, out / BEST)
+    after = load_file(out / CHECKPOINT)
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_steps_that_are_run_again_are_logged_once(store, straight, tmp_path, monkeypatch):
+    run, out = tiny_run(store, bf16=True), tmp_path / "run"
+    interrupt(monkeypatch, run, out, 2)
+    (out / "log.jsonl").write_text('{"step": 1, "val": 0}\n{"step": 3, "val": 0}\n')
+    train(run, out, resume=True)
+
+    def losses(folder):
+        lines = (folder / "log.jsonl").read_text().splitlines()
+        return [(entry["step"], entry["val"]) for entry in map(json.loads, lines)]
+
+    assert losses(out) == [(1, 0), *losses(straight)]
+    assert [step for step, _ in losses(straight)] == [3, 6]
+
+
+def test_other_settings_are_refused_by_name(store, straight):
+    def refused(run, *words):
+        with pytest.raises(CheckpointError) as error:
+            train(run, straight, resume=True)
+        assert all(word in str(error.value) for word in words), error.value
+
+    run = tiny_run(store, bf16=True)
+    refused(tiny_run(store, bf16=True, steps=7), "train.steps", "6", "7")
+    loss = dataclasses.replace(run.loss, consistency=0.5)
+    refused(dataclasses.replace(run, loss=loss), "loss.consistency", "0.1", "0.5")
+    data = dataclasses.replace(run.data, min_px=51)
+    refused(dataclasses.replace(run, data=data), "data.min_px")
+
+
+def test_a_store_that_grew_is_refused(tmp_path, monkeypatch):
+    store = write_store(tmp_path / "store", clips=3)
+    run = tiny_run(store)
+    interrupt(monkeypatch, run, tmp_path / "run", 2)
+    write_store(store, clips=4)
+    with pytest.raises(CheckpointError, match=r"data\.windows"):
+        train(run, tmp_path / "run", resume=True)
+
+
+def test_machine_settings_may_change(store, straight):
+    run = tiny_run(store, bf16=True)
+    other = dataclasses.replace(run.machine, workers=2, checkpoint_every=100)
+    before = metadata(straight)
+    assert train(dataclasses.replace(run, machine=other), straight, resume=True) == straight / BEST
+    assert metadata(straight) == before, "the run was at its end"
+
+
+def test_a_run_stays_on_its_kind_of_device(store, straight, tmp_path):
+    begun = metadata(straight)
+    settings = json.loads(begun["settings"])
+    assert settings["machine"] == {"device": "cpu"}
+    begun["settings"] = json.dumps(settings | {"machine": {"device": "cuda"}})
+    (tmp_path / "run").mkdir()
+    save_file(load_file(straight / CHECKPOINT), tmp_path / "run" / CHECKPOINT, metadata=begun)
+    with pytest.raises(CheckpointError, match=r"machine\.device was 'cuda' .* is 'cpu' now"):
+        train(tiny_run(store, bf16=True), tmp_path / "run", resume=True)
+
+
+def test_a_run_is_not_overwritten_by_mistake(store, straight):
+    with pytest.raises(ValueError, match="--resume"):
+        train(tiny_run(store, bf16=True), straight)
+
+
+@pytest.mark.parametrize("fault", ["cut", "shape", "missing", "foreign"])
+def test_a_bad_checkpoint_is_refused(store, straight, tmp_path, fault):
+    path = tmp_path / "run" / CHECKPOINT
+    path.parent.mkdir()
+    content = (straight / CHECKPOINT).read_bytes()
+    if fault == "cut":
+        path.write_bytes(content[:-8])
+    else:
+        tensors = load_file(straight / CHECKPOINT)
+        name = "net/lstm.bias_ih_l0"
+        tensors[name] = tensors[name][:-1].clone() if fault == "shape" else tensors[name]
+        if fault == "missing":
+            del tensors[name]
+        save_file(tensors, path, metadata=None if fault == "foreign" else metadata(straight))
+    words = {"cut": "cannot go on", "foreign": "cannot go on"}.get(fault, "lstm.bias_ih_l0")
+    with pytest.raises(CheckpointError, match=words):
+        train(tiny_run(store, bf16=True), tmp_path / "run", resume=True)
+
+
+def metadata(folder):
+    from safetensors import safe_open
+
+    with safe_open(folder / CHECKPOINT, framework="pt") as file:
+        return file.metadata()

@@ -1,0 +1,1 @@
+"""Speed of training on this machine. May import the training loop."""

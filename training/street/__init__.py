@@ -1,0 +1,1 @@
+"""The generated street with exact truth. May import savos_model."""

@@ -1,0 +1,209 @@
+"""Drawing of street objects: shading, filling of their polygons, anti-aliased compositing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from savos_model.types import Box
+from training.street.camera import NEAR_M, Camera, clip_near, pose_matrix
+from training.street.meshes import Mesh
+
+SHIFT = 4  # sub-pixel bits of OpenCV's polygon filling
+LAYER = 1.0e5
+TILE = 256  # side of a surface texture [px]
+
+
+@dataclass(frozen=True)
+class Light:
+    """Illumination of a scene; colours are BGR, 1.0 = white under mean exposure."""
+
+    sun: np.ndarray
+    sun_colour: np.ndarray
+    sky: np.ndarray
+    ground: np.ndarray
+    haze: np.ndarray
+    haze_m: float
+
+
+@dataclass
+class Drawing:
+    """Polygons of one object in painter's order: pixels [n, 2], BGR, nearest depth [m]."""
+
+    polygons: list[np.ndarray] = field(default_factory=list)
+    colours: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
+    depth: float = np.inf
+
+
+def shade(
+    albedo: np.ndarray,
+    normals: np.ndarray,
+    to_eye: np.ndarray,
+    gloss: np.ndarray,
+    light: Light,
+    lit: float,
+):
+    """Colour faces.
+
+    Args:
+        albedo: [F, 3] BGR 0..255.
+        normals: unit [F, 3] in the world.
+        to_eye: unit [F, 3] towards the camera.
+        gloss: [F] 0..1.
+        light: of the scene.
+        lit: share of the sun that reaches the object, 0..1.
+
+    Returns:
+        float [F, 3] BGR, unclipped.
+    """
+    up = 0.5 + 0.5 * normals[:, 2:3]
+    diffuse = up * light.sky + (1 - up) * light.ground
+    diffuse = diffuse + np.maximum(normals @ light.sun, 0)[:, None] * light.sun_colour * lit
+    facing = np.clip((normals * to_eye).sum(axis=1), 0, 1)
+    mirrored = 2 * facing * normals[:, 2] - to_eye[:, 2]
+    sky_share = 1 / (1 + np.exp(-14 * (mirrored - 0.06)))[:, None]
+    mirror = (sky_share * light.sky + (1 - sky_share) * light.ground * 0.6) * 200
+    fresnel = (gloss * (0.25 + 0.75 * (1 - facing) ** 3))[:, None]
+    return albedo * diffuse * (1 - fresnel) + mirror * fresnel
+
+
+def hazed(colours: np.ndarray, depth: float, light: Light) -> np.ndarray:
+    """Mix distance haze into colours [N, 3]."""
+    share = 1 - np.exp(-max(depth, 0) / light.haze_m)
+    return colours * (1 - share) + light.haze * 255 * share
+
+
+def draw_mesh(
+    mesh: Mesh, position: np.ndarray, heading: float, camera: Camera, light: Light, lit: float
+) -> Drawing:
+    """Project a mesh that stands at `position` [3] with `heading` [rad]."""
+    turn = pose_matrix(heading)
+    eye = (camera.position - position) @ turn
+    to_eye = eye - mesh.centres
+    distance = np.linalg.norm(to_eye, axis=1)
+    seen = (to_eye * mesh.normals).sum(axis=1) > 1e-6
+    points = camera.to_camera(mesh.vertices @ turn.T + position)
+    depths = points[:, 2][mesh.quads]
+    seen &= depths.max(axis=1) > NEAR_M
+    faces = np.flatnonzero(seen)
+    if not len(faces):
+        return Drawing()
+    half = np.abs(mesh.vertices[:, 1]).max() - 0.15
+    outside = mesh.side * eye[1] > half
+    order_key = np.where(outside, mesh.near_layer, mesh.layer) * LAYER - distance
+    faces = faces[np.argsort(order_key[faces], kind="stable")]
+    view = (to_eye[faces] / distance[faces, None]) @ turn.T
+    colours = shade(
+        mesh.albedo[faces], mesh.normals[faces] @ turn.T, view, mesh.gloss[faces], light, lit
+    )
+    nearest = max(float(points[:, 2].min()), NEAR_M)
+    corners = points[mesh.quads[faces]]
+    polygons = list(camera.project(np.maximum(corners, [-np.inf, -np.inf, NEAR_M])))
+    for i in np.flatnonzero(depths[faces].min(axis=1) < NEAR_M):
+        polygons[i] = camera.project(clip_near(corners[i]))
+    return Drawing(polygons, hazed(colours, nearest, light), nearest)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """An object rendered alone.
+
+    Attributes:
+        box: integer, inside the image; the arrays have its size.
+        colour: uint8 [h, w, 3] BGR, already multiplied by alpha.
+        alpha: uint8 [h, w], 0..255.
+        mask: uint8 [h, w], 0 or 1: the full mask.
+    """
+
+    box: Box
+    colour: np.ndarray
+    alpha: np.ndarray
+    mask: np.ndarray
+
+
+def _crop_box(drawing: Drawing, camera: Camera) -> Box | None:
+    points = np.concatenate(drawing.polygons)
+    low = np.floor(points.min(axis=0)) - 1
+    high = np.ceil(points.max(axis=0)) + 1
+    x0, y0 = max(int(low[0]), 0), max(int(low[1]), 0)
+    x1, y1 = min(int(high[0]), camera.width), min(int(high[1]), camera.height)
+    return Box(x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
+
+
+def rasterise(
+    drawing: Drawing, camera: Camera, tile: list[np.ndarray] | None = None, grain: tuple = (0, 0, 1)
+) -> Layer | None:
+    """Fill the polygons of one object, finer than the image where the object is small.
+
+    Args:
+        drawing: of one object.
+        camera: gives the size of the image.
+        tile: surface texture uint8 [TILE, TILE], 128 = unchanged, and its halvings; or None.
+        grain: (x, y, scale): image point of the texture's origin, texture pixels per image pixel.
+
+    Returns:
+        the object alone, clipped to the image; None when nothing is inside.
+    """
+    if not drawing.polygons:
+        return None
+    box = _crop_box(drawing, camera)
+    if box is None:
+        return None
+    size = max(box.width, box.height)
+    scale = 4 if size < 64 else 2 if size < 300 else 1
+    canvas = np.zeros((box.height * scale, box.width * scale, 4), dtype=np.uint8)
+    colours = np.clip(drawing.colours, 1, 255).astype(int).tolist()
+    factor, offset = scale * (1 << SHIFT), np.array(box[:2]) * scale + 0.5
+    points = np.concatenate(drawing.polygons) * factor - offset * (1 << SHIFT)
+    points = np.rint(points).astype(np.int32)
+    ends = np.cumsum([len(polygon) for polygon in drawing.polygons]).tolist()
+    start = 0
+    for end, (b, g, r) in zip(ends, colours, strict=True):
+        if end - start > 2:
+            cv2.fillConvexPoly(canvas, points[start:end], (b, g, r, 255), cv2.LINE_8, SHIFT)
+        start = end
+    canvas = _trim(canvas)
+    first = cv2.extractChannel(canvas, 3)[::scale, ::scale]
+    if scale > 1:
+        canvas = cv2.resize(canvas, None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_AREA)
+    colour, alpha = cv2.cvtColor(canvas, cv2.COLOR_BGRA2BGR), cv2.extractChannel(canvas, 3)
+    # A pixel belongs to the mask when at least half covered; of exact halves, one rim gets them,
+    # the opposite rim does not, else every shape would grow.
+    covered = cv2.addWeighted(alpha, 1, first, 2 / 255, -1)
+    mask = cv2.threshold(covered, 127, 1, cv2.THRESH_BINARY)[1]
+    if tile is not None and size >= 16:
+        texture = cv2.cvtColor(_texture(tile, grain, box), cv2.COLOR_GRAY2BGR)
+        colour = cv2.multiply(colour, texture, scale=1 / 128)
+    return Layer(box, colour, alpha, mask)
+
+
+def _trim(canvas: np.ndarray) -> np.ndarray:
+    """Cut one pixel off the right and lower rim of the drawn shape.
+
+    OpenCV fills the pixels of the outline too, so every shape is one pixel too wide and too high.
+    The crop's own border stays: what touches it goes on beyond the image.
+    """
+    alpha = cv2.erode(cv2.extractChannel(canvas, 3), np.ones((2, 2), np.uint8), anchor=(0, 0))
+    return cv2.bitwise_and(canvas, canvas, mask=alpha)
+
+
+def _texture(tile: list[np.ndarray], grain: tuple, box: Box) -> np.ndarray:
+    x, y, scale = grain
+    level = min(int(np.log2(max(scale, 1.0)) + 0.5), len(tile) - 1)
+    scale, tile = scale / 2**level, tile[level]
+    back = np.array([[scale, 0, (box.x0 - x) * scale], [0, scale, (box.y0 - y) * scale]])
+    size = (int(box.width), int(box.height))
+    return cv2.warpAffine(
+        tile, back, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_WRAP
+    )
+
+
+def composite(image: np.ndarray, owner: np.ndarray, layer: Layer, index: int) -> None:
+    """Lay an object over `image` uint8 [H, W, 3]; `owner` int16 [H, W] = `index` in its mask."""
+    rows, cols = slice(layer.box.y0, layer.box.y1), slice(layer.box.x0, layer.box.x1)
+    keep = cv2.cvtColor(255 - layer.alpha, cv2.COLOR_GRAY2BGR)
+    under = cv2.multiply(image[rows, cols], keep, scale=1 / 255)
+    image[rows, cols] = cv2.add(under, layer.colour)
+    owner[rows, cols][layer.mask > 0] = index
