@@ -1,7 +1,8 @@
-"""Finds the messages, settings and launch files that come with the package."""
+"""Find the messages, settings, launch files and the offline code that come with the package."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 
@@ -29,3 +30,18 @@ def share_dir() -> Path:
 def message_files() -> list[Path]:
     """The .msg files of the package, for readers and writers of bags."""
     return sorted((share_dir() / "msg").glob("*.msg"))
+
+
+def private_path() -> list[str]:
+    """Return the folder with `training` in an install by colcon, as entries of sys.path.
+
+    There it lies in lib/savos_ros, out of reach of other packages of the workspace; in a source
+    tree or after `pip install` it can be imported as it is, and the list is empty.
+    """
+    folders = (prefix / "lib" / "savos_ros" for prefix in Path(__file__).absolute().parents)
+    return [str(folder) for folder in folders if (folder / "training" / "__init__.py").is_file()]
+
+
+def use_private_path() -> None:
+    """Let this process import `training`; called by the packages that need it."""
+    sys.path[:0] = [folder for folder in private_path() if folder not in sys.path]

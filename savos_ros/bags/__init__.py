@@ -2,3 +2,7 @@
 
 May import messages, training and savos_model.
 """
+
+from savos_ros.paths import use_private_path
+
+use_private_path()

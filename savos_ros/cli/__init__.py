@@ -2,3 +2,7 @@
 
 May import everything; nothing imports it.
 """
+
+from savos_ros.paths import use_private_path
+
+use_private_path()

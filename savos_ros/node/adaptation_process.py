@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from savos_model import adaptation_link
 from savos_model.adaptation_link import SiteError
+from savos_ros.paths import private_path
 
 HANG_S = 600  # it has the lowest priority: on a busy machine five iterations can take minutes
 END_S = 10.0
@@ -34,12 +35,13 @@ class SiteProcess:
             ours.setsockopt(socket.SOL_SOCKET, way, struct.pack("@ll", HANG_S, 0))
         self._connection = Connection(ours.detach())
         # The node's own path: a folder of the same name where the node was started is not meant.
-        path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONSAFEPATH": "1"}
+        path = os.pathsep.join(filter(None, [*private_path(), *sys.path]))
         descriptor = theirs.fileno()
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", WORKER, str(descriptor)],
-                env=os.environ | path | {"OMP_NUM_THREADS": "1"},
+                env=os.environ
+                | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"},
                 pass_fds=[descriptor],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C in a terminal is for the node

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,3 +57,24 @@ def test_the_online_path_imports_without_torch(module):
 
 def test_the_command_starts_without_torch_ros_and_opencv():
     assert imported_without(f"torch,cv2,onnxruntime,{ROS_MODULES}", "savos_ros.cli.main") == 1
+
+
+def test_a_workspace_sees_no_package_called_training(tmp_path):
+    """In an install by colcon it lies in lib/savos_ros, for the command and the node alone."""
+    cmake = (ROOT / "CMakeLists.txt").read_text()
+    assert "install(DIRECTORY training/ DESTINATION lib/${PROJECT_NAME}/training" in cmake
+    site, private = tmp_path / "lib" / "python" / "site-packages", tmp_path / "lib" / "savos_ros"
+    site.mkdir(parents=True)
+    private.mkdir()
+    for name, folder in (("savos_ros", site), ("savos_model", site), ("training", private)):
+        (folder / name).symlink_to(ROOT / name)
+    lines = (
+        "import savos_ros.paths",
+        "print(savos_ros.paths.private_path())",
+        "import savos_ros.cli.main, training",
+        "print(training.__file__)",
+    )
+    environment = os.environ | {"PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-c", "\n".join(lines)]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.splitlines() == [str([str(private)]), str(private / "training/__init__.py")]
