@@ -2,7 +2,7 @@
 # make test    lint, then every test
 # make quick   the tests that need neither DDS nor PyTorch, in a minute
 # make docs    the documentation as a site, into build/site
-# make lint    ruff alone
+# make lint    ruff, then who imports whom
 # make format  let ruff rewrite the sources
 # make clean   remove the environment and everything that was built
 
@@ -38,6 +38,7 @@ build/docs-env/made: requirements/lock-docs.txt | setup-demo
 lint: setup-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 format: setup-test
 	$(BIN)/ruff check --fix .
