@@ -112,6 +112,18 @@ def test_messages_announced_and_not_there_are_damage(bag):
     assert f"announces {COUNT + 3} messages" in report.damage
 
 
+@pytest.mark.parametrize(("count", "damaged"), [("many", True), (None, True), (-4, False)])
+def test_counts_that_cannot_be_do_not_matter(bag, count, damaged):
+    def change(information):
+        for topic in information["topics_with_message_count"]:
+            topic["message_count"] = count
+
+    change_metadata(bag, change)
+    got, report = read(bag)
+    assert got == STAMPS
+    assert bool(report.damage) == damaged
+
+
 def test_a_missing_part_is_damage_and_the_others_are_read(bag):
     change_metadata(bag, lambda found: found["relative_file_paths"].append("bag_1.mcap"))
     got, report = read(bag)
