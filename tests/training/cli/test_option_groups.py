@@ -7,7 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from savos_model.settings import check_settings, setting
-from savos_ros.node.option_groups import Options, command
+from training.cli.option_groups import Options, command
 
 
 @dataclass(frozen=True)
