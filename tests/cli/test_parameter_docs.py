@@ -35,6 +35,7 @@ def test_parameter_file_holds_every_default_with_its_type():
     assert settings.build(flat) == settings.NodeSettings()
 
 
+@pytest.mark.torch
 def test_the_generated_documents_are_up_to_date():
     for name, text in parameters.pages(app).items():
         there = (ROOT / "docs" / name).read_text(encoding="utf-8")

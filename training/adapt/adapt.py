@@ -33,7 +33,7 @@ PLAIN = plain()
 
 @dataclass(frozen=True)
 class AdaptResult:
-    """What an adaptation led to.
+    """Result of an adaptation.
 
     Attributes:
         weights: the adapted ones; those given when the video has no window.
@@ -48,7 +48,7 @@ class AdaptResult:
 
     @property
     def iterations(self) -> int:
-        """Iterations made."""
+        """Return the number of iterations made."""
         return int(self.history[-1]["iteration"]) if self.history else 0
 
 
@@ -58,7 +58,7 @@ Watch = Callable[[int, Net], None]
 def visible_clip(
     name: str, frames: Iterable[ClipFrame], model: ModelConfig, min_px: int = 64
 ) -> Clip:
-    """Rows of a video in memory, without the amodal truth that its frames may bring."""
+    """Return rows of a video in memory, without the amodal truth that its frames may bring."""
     blind = (dataclasses.replace(frame, full=None) for frame in frames)
     return Clip(name, stack_rows(collect_rows(blind, model.patch, min_px)))
 
@@ -80,7 +80,7 @@ def adapt(
         clip: rows of the video; only what can be seen is read.
         config: the adaptation.
         loss: that of the training; the one stored with the weights when None.
-        augment: likewise.
+        augment: that of the training, in the same way.
         held: rows that measure the visible IoU instead of `clip`, to check on unused frames.
         watch: called with the iteration and the averaged network at every measurement, also
             before the first iteration; it must leave the network as it is.
@@ -88,7 +88,7 @@ def adapt(
     Raises:
         WeightsError: the settings stored with the weights cannot be read.
     """
-    stored = learnt_with(weights)
+    stored = trained_with(weights)
     loss, augment = loss or stored[0], augment or stored[1]
     places = list_places([clip], config.length, config.min_px)
     if not places:
@@ -128,7 +128,7 @@ def drawn(
     augment: AugmentConfig,
     iteration: int,
 ) -> Targets:
-    """The batch of an iteration, which seed and iteration decide."""
+    """Return the batch of an iteration, which seed and iteration decide."""
     window = source.draw(config.batch, np.random.default_rng((config.seed, iteration)))
     generator = seeded(config.seed * 1_000_003 + iteration, config.device)
     return make_input(window, model, augment, generator)
@@ -137,7 +137,7 @@ def drawn(
 def learn(
     net: Net, optimiser: torch.optim.Optimizer, targets: Targets, loss: LossConfig, bf16: bool
 ) -> dict[str, float]:
-    """One step down the gradient, clipped as in training; the loss and its terms before it."""
+    """Take one clipped step down the gradient; return the loss and its terms before it."""
     losses = savos_losses(net, targets, loss, bf16=bf16)
     total = total_loss(losses, loss)
     optimiser.zero_grad(set_to_none=True)
@@ -148,12 +148,12 @@ def learn(
 
 
 def means(parts: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Mean of every figure over some iterations."""
+    """Return the mean of every figure over some iterations."""
     return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
 
 
 def finished(history: Sequence[dict[str, float]], config: AdaptConfig) -> bool:
-    """Whether the visible IoU gained less than stop_gain over the last stop_window iterations.
+    """Return whether visible IoU gained less than stop_gain over the last stop_window iterations.
 
     Those of the warm-up do not count: there Adam, which knows no gradient yet, rather loses.
     """
@@ -168,7 +168,7 @@ def finished(history: Sequence[dict[str, float]], config: AdaptConfig) -> bool:
 def check_batches(
     clip: Clip, model: ModelConfig, config: AdaptConfig, enlarge: float
 ) -> list[Targets]:
-    """Fixed windows without augmentation, spread evenly over a video."""
+    """Return fixed windows without augmentation, spread evenly over a video."""
     places = list_places([clip], config.length, config.min_px)
     count = min(config.checked, len(places))
     chosen = [places[i] for i in np.linspace(0, len(places) - 1, count).round().astype(int)]
@@ -183,7 +183,7 @@ def check_batches(
 
 @torch.no_grad()
 def visible_iou(net: Net, batches: Sequence[Targets], bf16: bool) -> float:
-    """Mean IoU of M^ with V inside W over all frames but the first of each window, 0..1."""
+    """Return the mean IoU of M^ with V inside W, 0..1; first frames of windows do not count."""
     found = []
     for targets in batches:
         prediction = predict(net, targets, bf16)
@@ -196,7 +196,7 @@ def visible_iou(net: Net, batches: Sequence[Targets], bf16: bool) -> float:
 
 
 def network(weights: Weights, device: str) -> Net:
-    """A network of its own with these weights."""
+    """Return a separate network with these weights."""
     net = make_net(weights.model)
     net.load_state_dict({name: torch.from_numpy(a) for name, a in weights.arrays.items()})
     return net.to(device, memory_format=torch.channels_last)
@@ -209,7 +209,7 @@ def taken(
     config: AdaptConfig,
     history: Sequence[dict[str, float]],
 ) -> Weights:
-    """The network's parameters as weights that say what they were adapted to."""
+    """Return the network's parameters as weights that record what they were adapted to."""
     arrays = {k: v.detach().cpu().contiguous().numpy() for k, v in net.state_dict().items()}
     info = {
         **weights.info,
@@ -222,15 +222,15 @@ def taken(
 
 
 def seeded(seed: int, device: str) -> torch.Generator:
-    """A generator of its own on a device."""
+    """Return a separate generator on a device."""
     return torch.Generator(device).manual_seed(seed)
 
 
-def learnt_with(weights: Weights) -> tuple[LossConfig, AugmentConfig]:
-    """Loss and augmentation that weights were trained with; defaults for what they do not say.
+def trained_with(weights: Weights) -> tuple[LossConfig, AugmentConfig]:
+    """Return loss and augmentation that weights were trained with, defaults if none is stored.
 
     Raises:
-        WeightsError: what they say cannot be read.
+        WeightsError: what is stored cannot be read.
     """
     info = weights.info
     try:

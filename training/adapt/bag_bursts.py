@@ -48,12 +48,12 @@ def adapt_to_bursts(
     torch.set_num_threads(backend.threads)
     clips = [clip_of(frames, weights.model) for frames in bursts]
     config = AdaptConfig(max_iterations=iterations, device=backend.device)
-    learnt = [clip for place, clip in enumerate(clips) if place % HELD != HELD - 1]
+    taught = [clip for place, clip in enumerate(clips) if place % HELD != HELD - 1]
     held = clips[HELD - 1 :: HELD]
-    if not _places(learnt, config) or not _places(held, config):
+    if not _places(taught, config) or not _places(held, config):
         tick(config.max_iterations)
         return weights, f"skipped: no track is seen for {config.length} frames"
-    result = adapt(weights, joined(learnt), config, watch=ticking(tick))
+    result = adapt(weights, joined(taught), config, watch=ticking(tick))
     tick(config.max_iterations - result.iterations)
     before, after = (score(w, joined(held), config) for w in (weights, result.weights))
     if reason := first_better(after, {"the base": before}):

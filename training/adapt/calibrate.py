@@ -18,7 +18,7 @@ from savos_model.network.presets import Net, make_net
 from savos_model.network.weights import Weights, load_weights, save_weights
 from savos_model.results import keep_results
 from savos_model.stream.video import described
-from training.adapt.adapt import learnt_with
+from training.adapt.adapt import trained_with
 from training.data.store import Clip
 from training.evaluate.metrics import PAPER
 from training.learn.augment import make_input
@@ -80,7 +80,7 @@ def hidden_pixels(
 
 
 def fit_temperature(hidden: Hidden) -> float:
-    """Temperature that minimises the cross entropy of sigmoid(logits / T), between 0.2 and 5."""
+    """Return the T of 0.2 to 5 that minimises the cross entropy of sigmoid(logits / T)."""
     sign = np.where(hidden.truth, 1.0, -1.0)
 
     def cross_entropy(log_t: float) -> float:
@@ -99,7 +99,7 @@ class Bin(NamedTuple):
 
 
 def reliability(hidden: Hidden, temperature: float, bins: int = 15) -> list[Bin]:
-    """Probability against truth, over equal-width bins of the calibrated probability."""
+    """Compare probability with truth in equal-width bins of the calibrated probability."""
     chance = expit(hidden.logits / temperature)
     which = np.minimum((chance * bins).astype(int), bins - 1)
     parts = (which == k for k in range(bins))
@@ -111,12 +111,12 @@ def reliability(hidden: Hidden, temperature: float, bins: int = 15) -> list[Bin]
 
 
 def expected_calibration_error(bins: Iterable[Bin]) -> float:
-    """Mean gap between probability and share true, weighted with the pixels of each bin."""
+    """Return the mean gap of probability and true share, weighted with the pixels of each bin."""
     return sum(part.share * abs(part.chance - part.true) for part in bins)
 
 
 def best_threshold(hidden: Hidden, temperature: float) -> tuple[float, float]:
-    """Probability from which on a pixel should be published, and the IoU that this gives.
+    """Return the probability from which on to publish a pixel, and the IoU that this gives.
 
     The IoU is that of the whole object, averaged over object-frames hidden as much as those that
     the paper scores. It is highest below 0.5: of IoU, a missing pixel costs more than a surplus
@@ -139,7 +139,7 @@ def best_threshold(hidden: Hidden, temperature: float) -> tuple[float, float]:
 
 
 def validated_every(weights: Weights) -> int:
-    """Every n-th clip validated while weights were trained; the default where they do not say."""
+    """Return n where every n-th clip validated the training; the default where none is stored."""
     groups = json.loads(weights.info.get("settings", "{}"))
     return groups.get("data", {}).get("held_out", DataConfig().held_out)
 
@@ -154,7 +154,7 @@ def calibrate(
 ) -> Weights:
     """Fit the temperature on the held-out clips and save the weights with it (float16).
 
-    Clips are held out, and objects cropped, as the settings stored with the weights say. What
+    Clips are held out, and objects cropped, by the settings stored with the weights. What
     threshold would be best there is kept with them, as a record: compose.threshold is set by the
     user.
 
@@ -172,7 +172,7 @@ def calibrate(
     given = load_weights(weights)
     net = make_net(given.model).eval()
     net.load_state_dict({k: torch.from_numpy(v) for k, v in given.arrays.items()})
-    augment = AugmentConfig(behind=0.0, paste=1.0, enlarge=learnt_with(given)[1].enlarge)
+    augment = AugmentConfig(behind=0.0, paste=1.0, enlarge=trained_with(given)[1].enlarge)
     _, held = split_clips(stores, validated_every(given))
     places = list_places(held, length, DataConfig().min_px)
     chosen = [places[i] for i in np.random.default_rng(11).permutation(len(places))[:256]]

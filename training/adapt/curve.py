@@ -31,7 +31,7 @@ def adapt_curve(
     seed: int = 0,
     console: Console | None = None,
 ) -> dict:
-    """Learning curve on one clip, without early stopping, as figure 5 a of the paper.
+    """Draw the learning curve on one clip, without early stopping, as figure 5 a of the paper.
 
     Args:
         clip: FISHBOWL clip, as clip_paths gives it.
@@ -84,7 +84,7 @@ def adapt_curve(
 
 
 def curves(history: Sequence[dict[str, float]], scores: Sequence[dict]) -> dict[str, list]:
-    """Figures by measurement: its iteration, what the adaptation sees, and the scores."""
+    """Return figures by measurement: its iteration, what the adaptation sees, and the scores."""
     return {
         "iterations": [int(entry["iteration"]) for entry in history],
         **{name: [entry[name] for entry in history] for name in ("loss", "visible_iou")},
@@ -93,6 +93,6 @@ def curves(history: Sequence[dict[str, float]], scores: Sequence[dict]) -> dict[
 
 
 def stop(history: Sequence[dict[str, float]], config: AdaptConfig) -> int | None:
-    """Iteration at which the rule of section 4.3 ends an adaptation, None when it never does."""
+    """Return the iteration at which the rule of section 4.3 ends an adaptation, None for never."""
     parts = (history[:n] for n in range(1, len(history) + 1))
     return next((int(part[-1]["iteration"]) for part in parts if finished(part, config)), None)

@@ -56,8 +56,8 @@ class Adapted:
 @contextlib.contextmanager
 def saved(weights: Weights, out: Path | None, name: str) -> Iterator[str]:
     """Yield the path of weights as OUT/NAME.safetensors; without OUT they are gone at the end."""
-    with tempfile.TemporaryDirectory() as aside:
-        path = (out or Path(aside)) / f"{name}.safetensors"
+    with tempfile.TemporaryDirectory() as temporary:
+        path = (out or Path(temporary)) / f"{name}.safetensors"
         save_weights(path, weights, "float32")  # what is kept is what is scored
         yield str(path)
 
@@ -102,7 +102,7 @@ def adapt_video(job: AdaptJob, tick: Tick) -> Adapted:
 
 
 def bound(weights: Weights, licence: str) -> Weights:
-    """Return weights that say under which licence the data put them, if any."""
+    """Return weights that name the licence the data put them under, if any."""
     if not licence:
         return weights
     return dataclasses.replace(weights, info={**weights.info, "licence": licence})
@@ -133,7 +133,7 @@ def adapt_benchmark(
         console: where tables and progress go; standard output when None.
 
     Returns:
-        The metrics: as evaluate's with "adapted" beside our method, and adapt, half, gain (adapted
+        The metrics: as evaluate's with "adapted" next to our method, and adapt, half, gain (adapted
         minus given weights, as the benchmark's `gain` has it) and the adaptation of each video.
 
     Raises:

@@ -47,7 +47,7 @@ class AdaptConfig:
                 )
 
     def rate(self, iteration: int) -> float:
-        """Learning rate of an iteration, counted from 1."""
+        """Return the learning rate of an iteration, counted from 1."""
         return self.learning_rate * min(1.0, iteration / max(1, self.warmup))
 
 

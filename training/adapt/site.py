@@ -20,9 +20,9 @@ from savos_model.types import Frame
 from training.adapt.adapt import (
     adapt,
     check_batches,
-    learnt_with,
     network,
     seeded,
+    trained_with,
     visible_clip,
     visible_iou,
 )
@@ -32,7 +32,7 @@ from training.learn.augment import make_input
 from training.learn.windows import StoredWindows, list_places
 
 HELD = 3  # one in so many frames of a burst, the last ones, is held out
-BURSTS = 4  # the last ones, whose learnt frames are gone through again
+BURSTS = 4  # the last ones, whose training frames are used again
 MOST_TRACKS = 16  # of a frame, the largest ones: rows of so many stay in memory
 DRAWS = 4  # batches that measure the loss
 SLACK = 0.02  # visible IoU that may be lost where the loss falls
@@ -51,7 +51,7 @@ class Score(NamedTuple):
     visible_iou: float
 
     def worse_than(self, other: Score) -> bool:
-        """Whether the loss is higher, or visible IoU lower by more than SLACK; nan is worse."""
+        """Return whether loss is higher or visible IoU lower by more than SLACK; nan is worse."""
         fine = self.loss <= other.loss and self.visible_iou >= other.visible_iou - SLACK
         return not fine
 
@@ -60,8 +60,8 @@ class Site:
     """The memory of the process: the weights in use, and the last bursts.
 
     Args:
-        start: what the node said first.
-        say: tells the node some of adaptation_link.FACTS.
+        start: first message of the node.
+        say: reports some of adaptation_link.FACTS to the node.
     """
 
     def __init__(self, start: Start, say: Say) -> None:
@@ -77,15 +77,15 @@ class Site:
         self.bursts: deque[Clip] = deque(maxlen=BURSTS)
 
     def learn(self, frames: Sequence[Frame]) -> None:
-        """Adapt to consecutive frames, decide on the last of them, and say so.
+        """Adapt to consecutive frames, decide on the last of them, and report it.
 
         Adapted weights are accepted when they do no worse on the frames held out than the weights
         in use and the base. Weights in use that do worse there than the base give way to it.
         """
         base, config = self.start.base, self.config
-        learnt = clip_of(frames[: -self.held], base.model)
+        taught = clip_of(frames[: -self.held], base.model)
         held = clip_of(frames[-self.held :], base.model)
-        if not all(list_places([c], config.length, config.min_px) for c in (learnt, held)):
+        if not all(list_places([c], config.length, config.min_px) for c in (taught, held)):
             reason = f"no track is seen for {config.length} frames"
             self.say(decision="skipped", reason=reason)
             return
@@ -97,7 +97,7 @@ class Site:
                 self.say(decision="rolled_back", reason=reason)
                 self.current = base
                 del scores["those in use"]
-        self.bursts.append(learnt)
+        self.bursts.append(taught)
         self.say(state="adapting", iterations=0)
         config = dataclasses.replace(config, seed=self.version)
         clip = joined(self.bursts)
@@ -128,7 +128,7 @@ class Site:
 @torch.no_grad()
 def score(weights: Weights, held: Clip, config: AdaptConfig) -> Score:
     """Score weights on held-out frames; the same windows and occluders for all weights."""
-    loss, augment = learnt_with(weights)
+    loss, augment = trained_with(weights)
     net = network(weights, config.device)
     places = list_places([held], config.length, config.min_px)
     source = StoredWindows([held], places, config.length, config.device)
@@ -143,7 +143,7 @@ def score(weights: Weights, held: Clip, config: AdaptConfig) -> Score:
 
 
 def first_better(score: Score, others: dict[str, Score]) -> str:
-    """Which of others the score is worse than, in words; empty when none."""
+    """Return which of others the score is worse than, in words; empty when none."""
     for name, other in others.items():
         if score.worse_than(other):
             return (
@@ -155,7 +155,7 @@ def first_better(score: Score, others: dict[str, Score]) -> str:
 
 
 def clip_of(frames: Sequence[Frame], model: ModelConfig) -> Clip:
-    """Rows of the largest tracks of consecutive frames."""
+    """Return rows of the largest tracks of consecutive frames."""
 
     def made(frame: Frame) -> ClipFrame:
         image = frame.image
@@ -172,7 +172,7 @@ def clip_of(frames: Sequence[Frame], model: ModelConfig) -> Clip:
 
 
 def joined(clips: Sequence[Clip]) -> Clip:
-    """Rows of several clips as one; a clip's last row is linked to nothing."""
+    """Return rows of several clips as one; a clip's last row is linked to nothing."""
     # Arrays of a clip without rows have no shape that others could be joined to.
     filled = [clip for clip in clips if len(clip.arrays["linked"])] or clips[:1]
     arrays = {

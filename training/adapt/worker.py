@@ -55,7 +55,7 @@ def stand_back() -> None:
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
     with contextlib.suppress(AttributeError, OSError):
-        # Gives way at once; the nicest process still gets its turn while a frame waits.
+        # Gives way immediately; the nicest process still gets its turn while a frame waits.
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")

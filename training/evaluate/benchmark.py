@@ -31,7 +31,7 @@ class Benchmark:
         name: of the data set in result files.
         flow: whether methods that follow optical flow can be scored.
         half: whether the second half of each video alone is scored; see training.adapt.scored.
-        compared: name that our method has beside the adapted weights, and what is scored with it.
+        compared: methods scored when weights are adapted, and their names next to "adapted".
         licence: that adapted weights fall under; "" for that of the weights themselves.
         courses: key of result files under which adaptations are described.
     """
@@ -47,7 +47,7 @@ class Benchmark:
         """Refuse a setup that does not fit the data.
 
         Raises:
-            ValueError: says what does not fit.
+            ValueError: names what does not fit.
         """
 
     def entries(self) -> Sequence[tuple[Any, int]]:
@@ -132,8 +132,8 @@ def evaluate(
         console: where tables and progress go; standard output when None.
 
     Returns:
-        The metrics: what the benchmark says about itself, model, files (of methods read from
-        files), and what it makes of the scores.
+        The metrics: protocol and data of the benchmark, model, files (of methods read from files),
+        and the summaries of the scores.
 
     Raises:
         ValueError: bad arguments, or files that are missing or broken.

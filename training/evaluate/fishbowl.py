@@ -137,7 +137,7 @@ def masks_video(
     kept: Callable[[int], Collection[str]] | None = None,
     **more: object,
 ) -> Video:
-    """Return a video with whole masks, scored as `benchmark` says.
+    """Return a video with whole masks, scored by `benchmark`.
 
     Args:
         benchmark: gives the scores.

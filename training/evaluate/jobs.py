@@ -25,7 +25,7 @@ def run_jobs(
         jobs: picklable arguments, one call each.
         processes: 1 runs them here, more share them out to fresh processes.
         steps: steps of all jobs together.
-        text: what the progress bar says.
+        text: label of the progress bar.
         console: where it is drawn.
 
     Returns:

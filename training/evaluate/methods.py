@@ -34,18 +34,18 @@ class Scene:
 
 
 def from_files(method: str) -> bool:
-    """Whether a method is one of HELP."""
+    """Return whether a method is one of HELP."""
     return method.partition(":")[0] in KINDS and ":" in method
 
 
 def label(method: str) -> str:
-    """Name in tables and result files: that of the kind; of external ones with their folder."""
+    """Return the name in result files: that of the kind, with the folder of external ones."""
     kind, _, path = method.partition(":")
     return f"external:{Path(path).name}" if kind == "external" else kind
 
 
 def describe_methods(methods: Sequence[str]) -> dict[str, dict]:
-    """What the methods of HELP among `methods` are, by label, for result files.
+    """Describe the methods of HELP among `methods` by label, for result files.
 
     Raises:
         ValueError: a file or folder is not there or not fit, or two methods have one label.
@@ -75,7 +75,7 @@ def _describe(method: str) -> dict:
 def with_missing(
     described: dict[str, dict], methods: Sequence[str], counts: Iterable[Mapping[str, int]]
 ) -> dict[str, dict]:
-    """Descriptions, those of external methods with the objects that kept their visible mask."""
+    """Add to external methods' descriptions the objects that kept their visible mask."""
     total: Counter[str] = sum(map(Counter, counts), Counter())
     external = {label(m): total[m] for m in methods if m.startswith("external:")}
     return described | {
@@ -100,7 +100,7 @@ def masks_from_files(
     missing: Counter[str],
     wanted: Iterable[Collection[str] | None] = repeat(None),
 ) -> Iterator[Masks | list[AmodalObject]]:
-    """Masks by one method of HELP, frame by frame.
+    """Yield the masks by one method of HELP, frame by frame.
 
     Args:
         method: kind and path.

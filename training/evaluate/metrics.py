@@ -68,7 +68,7 @@ class Selection:
     min_border_px: float = 0.0
 
     def keeps(self, score: ObjectScore) -> bool:
-        """Whether a scored object-frame counts."""
+        """Return whether a scored object-frame counts."""
         return (
             self.min_occlusion < score.occlusion < self.max_occlusion
             and score.full_px > self.min_full_px
@@ -81,7 +81,7 @@ PAPER = Selection()
 
 
 def boundary_f(first: np.ndarray, second: np.ndarray, tolerance: int = BOUNDARY_PX) -> float:
-    """F score of two outlines.
+    """Return the F score of two outlines.
 
     Args:
         first: bool [H, W].
@@ -109,7 +109,7 @@ def _outline(mask: np.ndarray, margin: int) -> np.ndarray:
 
 
 def published_masks(objects: Iterable[AmodalObject] | Masks) -> Masks:
-    """Published objects as bool crops by id; masks by id stay as they are."""
+    """Return published objects as bool crops by id; masks by id stay as they are."""
     if isinstance(objects, Mapping):
         return objects
     return {item.id: (item.box, item.inside) for item in objects}
@@ -147,8 +147,8 @@ def score_frame(
         ids: objects to score; all that have both masks when None.
         substitute: replace the prediction outside the hidden region by the visible mask, as the
             paper does; False scores the mask as published (`occluded` is the same either way).
-        clip: handed through to the scores.
-        frame: handed through to the scores.
+        clip: passed through to the scores.
+        frame: passed through to the scores.
     """
     masks, covered = published_masks(objects), coverage(visible, shape)
     wanted = truth_full.keys() & visible.keys() if ids is None else ids
@@ -207,7 +207,7 @@ def coverage(visible: Masks, shape: tuple[int, int]) -> np.ndarray:
 
 
 def frame_means(scores: Iterable[ObjectScore], field: str) -> dict[tuple[str, int], float]:
-    """Mean of a field over the objects of each (clip, frame)."""
+    """Return the mean of a field over the objects of each (clip, frame)."""
     groups: dict[tuple[str, int], list[float]] = defaultdict(list)
     for score in scores:
         groups[score.clip, score.frame].append(getattr(score, field))
@@ -246,6 +246,6 @@ def summarise(
 
 
 def mean(values: Iterable[float]) -> float | None:
-    """Arithmetic mean, None of nothing."""
+    """Return the arithmetic mean, None of nothing."""
     collected = list(values)
     return float(np.mean(collected)) if collected else None

@@ -17,7 +17,7 @@ RESAMPLES = 2000
 
 
 def method_report(scores: Iterable[ObjectScore], seed: int = 0) -> dict:
-    """Everything reported about one method.
+    """Summarise one method.
 
     Args:
         scores: of all clips.
@@ -47,7 +47,7 @@ def method_report(scores: Iterable[ObjectScore], seed: int = 0) -> dict:
 
 
 def by_occlusion(scores: Iterable[ObjectScore]) -> dict[str, dict]:
-    """Summaries by occlusion rate, keyed by BIN_NAMES (percent; upper bounds not included)."""
+    """Return summaries by occlusion rate, keyed by BIN_NAMES (percent, upper bounds excluded)."""
     groups: dict[str, list[ObjectScore]] = {name: [] for name in BIN_NAMES}
     for score in scores:
         for name, (low, high) in zip(groups, BINS, strict=True):
@@ -59,7 +59,7 @@ def by_occlusion(scores: Iterable[ObjectScore]) -> dict[str, dict]:
 def bootstrap(
     scores: Iterable[ObjectScore], field: str, seed: int = 0, samples: int = RESAMPLES
 ) -> list[float] | None:
-    """95 % confidence interval of a frame-level mean when the clips are drawn again.
+    """Return the 95 % interval of a frame-level mean when the clips are drawn again.
 
     Frames of one clip are alike, so clips are the units that are resampled.
 
@@ -81,7 +81,7 @@ def bootstrap(
 def paired_gain(
     before: Iterable[ObjectScore], after: Iterable[ObjectScore], field: str, seed: int = 0
 ) -> dict:
-    """Gain of a frame-level mean on the same object-frames, its clips drawn again for the interval.
+    """Return the gain of a frame-level mean on the same object-frames and its interval over clips.
 
     Returns:
         mean and ci95 ([low, high], None with fewer than two clips); mean None of nothing.
@@ -99,7 +99,7 @@ def paired_gain(
 
 
 def proven(gain: Mapping) -> bool:
-    """Whether the whole 95 % interval of a gain, as paired_gain gives it, lies above 0."""
+    """Return whether the whole 95 % interval of a gain, as paired_gain gives it, lies above 0."""
     return gain["ci95"] is not None and gain["ci95"][0] > 0
 
 
@@ -110,7 +110,7 @@ def estimate(groups: Mapping[str, Sequence[float]], seed: int = 0) -> dict:
 
 
 def figure_of(stored: float | Mapping | None) -> float | None:
-    """Return a figure of a results file, stored as a number or with its interval beside `mean`."""
+    """Return a figure of a results file, stored as a number or as mean and ci95."""
     return stored["mean"] if isinstance(stored, Mapping) else stored
 
 
@@ -123,7 +123,7 @@ def interval_of(report: Mapping, field: str) -> list[float] | None:
 def cluster_interval(
     groups: Mapping[str, Sequence[float]], seed: int = 0, samples: int = RESAMPLES
 ) -> list[float] | None:
-    """95 % confidence interval of the mean of all values when whole groups are drawn again.
+    """Return the 95 % interval of the mean of all values when whole groups are drawn again.
 
     Returns:
         [low, high], or None with fewer than two groups.
@@ -138,7 +138,7 @@ def cluster_interval(
 
 
 def first_run(eligible: Iterable[bool]) -> range:
-    """Indices of the first contiguous run of True without its two ends.
+    """Return the indices of the first contiguous run of True without its two ends.
 
     The released evaluation warps frame t to t + 1 and back, so that a run of T frames has results
     for frames 1..T-2 only.
@@ -150,5 +150,5 @@ def first_run(eligible: Iterable[bool]) -> range:
 
 
 def describe(selection: Selection = PAPER) -> dict:
-    """Say the rules of a selection in plain values, for result files."""
+    """Return the rules of a selection as plain values, for result files."""
     return dataclasses.asdict(selection)

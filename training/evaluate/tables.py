@@ -19,7 +19,7 @@ def percent(value: float | None) -> str:
 
 
 def columned(title: str, *columns: str, names: int = 1) -> Table:
-    """An empty table: the first `names` columns to the left, figures to the right."""
+    """Return an empty table: the first `names` columns to the left, figures to the right."""
     table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < names else "right", no_wrap=True)
@@ -54,7 +54,7 @@ def fishbowl_tables(metrics: dict, console: Console) -> None:
 
 
 def _short(clip: str) -> str:
-    """A clip without what all of its set have; drives as 09_26 0009."""
+    """Return a clip's name without what all of its set have; drives as 09_26 0009."""
     drive = clip.removeprefix("2011_").removesuffix("_sync").replace("_drive_", " ")
     return drive.removeprefix("fishbowl_").removeprefix("rendered_")
 

@@ -20,7 +20,7 @@ from savos_model.stream.video import described
 from savos_ros.cli.main import app
 from tests.model.scenes import crossing
 from tests.planted import planted_weights
-from training.adapt.adapt import adapt, finished, learnt_with, visible_clip, visible_iou
+from training.adapt.adapt import adapt, finished, trained_with, visible_clip, visible_iou
 from training.adapt.settings import AdaptConfig
 from training.data.store import ClipFrame
 from training.learn.augment_config import AugmentConfig
@@ -151,13 +151,13 @@ def test_settings_are_checked():
 def test_loss_and_crop_are_those_of_the_training():
     loss, augment = {"consistency": 0.7, "both_directions": False}, {"paste": 0.5, "enlarge": 1.5}
     expected = LossConfig(**loss), AugmentConfig(**augment)
-    assert learnt_with(fresh(settings=json.dumps({"loss": loss, "augment": augment}))) == expected
-    first = learnt_with(fresh(loss=json.dumps(loss), enlarge="1.5"))
+    assert trained_with(fresh(settings=json.dumps({"loss": loss, "augment": augment}))) == expected
+    first = trained_with(fresh(loss=json.dumps(loss), enlarge="1.5"))
     assert first == (expected[0], AugmentConfig(enlarge=1.5))
-    assert learnt_with(fresh()) == (LossConfig(), AugmentConfig())
+    assert trained_with(fresh()) == (LossConfig(), AugmentConfig())
     for wrong in ('{"loss": {"magic": 1}}', "[]", "{"):
         with pytest.raises(WeightsError, match="the stored settings cannot be read"):
-            learnt_with(fresh(settings=wrong))
+            trained_with(fresh(settings=wrong))
 
 
 class Known:
