@@ -176,6 +176,9 @@ def bench_step(
     engine: Annotated[
         list[str] | None, typer.Option(help="onnx, openvino, torch, tensorrt; all.")
     ] = None,
+    network: Annotated[
+        list[str] | None, typer.Option(help="By its name in the table; all.")
+    ] = None,
 ) -> None:
     """Step of the network on every engine, against what a matrix product reaches here."""
     from rich.console import Console
@@ -186,6 +189,7 @@ def bench_step(
         config = bench.BenchStepConfig(
             rounds, seconds, threads, device, precision,
             tuple(tracks or bench.TRACKS), tuple(engine or bench.ENGINES),
+            tuple(network or ()),
         )  # fmt: skip
         bench.print_bench(bench.bench_step(config, json), Console())
 

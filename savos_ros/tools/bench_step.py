@@ -24,6 +24,7 @@ from savos_model.hints import installed
 from savos_model.network.layers import parameter_shapes, step_flop
 from savos_model.network.weights import Weights
 from savos_model.results import keep_results
+from savos_model.settings import SettingError
 
 ENGINES = ("onnx", "openvino", "torch", "tensorrt")
 TRACKS = (1, 4, 10, 20, 50)
@@ -48,6 +49,13 @@ class BenchStepConfig:
     precision: str = "fp32"
     tracks: tuple[int, ...] = TRACKS
     engines: tuple[str, ...] = ENGINES
+    networks: tuple[str, ...] = ()  # all
+
+    def __post_init__(self) -> None:
+        for name in self.networks:
+            if name not in NETWORKS:
+                known = ", ".join(NETWORKS)
+                raise SettingError(f"network must be one of {known}, got {name!r}: choose one")
 
 
 class Measured(NamedTuple):
@@ -93,7 +101,8 @@ def bench_step(config: BenchStepConfig, out: Path | None = None) -> dict:
             {**key._asdict(), "gflop": gflop, "ms": 1e3 * clock, "cpu_ms": 1e3 * cpu}
             | {"rounds_ms": [1e3 * t for t, _ in measured], "times_limit": clock * limit / gflop}
         )
-    settings = asdict(config) | {"tracks": list(config.tracks), "engines": list(config.engines)}
+    several = ("tracks", "engines", "networks")
+    settings = asdict(config) | {name: list(getattr(config, name)) for name in several}
     report = {"settings": settings, "limit_gflops": limit, "absent": absent, "rows": rows}
     keep_results(out, report, 0)
     return report
@@ -104,7 +113,9 @@ def prepared(
 ) -> tuple[dict[Measured, Callable[[], object]], dict[str, str]]:
     """A step to call for all that is measured, warmed up; why other engines are absent."""
     runs, absent = {}, {}
-    weights = {network: random_weights(model) for network, model in NETWORKS.items()}
+    weights = {
+        network: random_weights(NETWORKS[network]) for network in config.networks or NETWORKS
+    }
     for name, precision in itertools.product(
         config.engines, dict.fromkeys(("fp32", config.precision))
     ):

@@ -4,6 +4,7 @@ from savos_model.backends.interface import BackendError
 from savos_model.config import ModelConfig
 from savos_model.network.layers import step_flop
 from savos_model.results import read_results
+from savos_model.settings import SettingError
 from savos_ros.tools import bench_step
 from savos_ros.tools.bench_step import BenchStepConfig
 
@@ -47,3 +48,8 @@ def test_bf16_is_measured_next_to_fp32(monkeypatch):
     assert "onnx bf16" in report["absent"]
     assert (("openvino", "bf16") in measured) == engine.has_bf16(engine.openvino.Core())
     assert all(row["cpu_ms"] > 0 for row in report["rows"])
+
+
+def test_an_unknown_network_is_named():
+    with pytest.raises(SettingError, match="network must be one of online.*got 'small'"):
+        BenchStepConfig(networks=("small",))
