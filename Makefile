@@ -2,7 +2,11 @@
 # make test    lint, then every test
 # make quick   the tests that need neither DDS nor PyTorch, in a minute
 # make docs    the documentation as a site, into build/site
+<<<<<<< HEAD
 # make lint    ruff, then who imports whom
+=======
+# make lint    ruff and mypy alone
+>>>>>>> 38b6508 (Check types of savos_ros with mypy too)
 # make format  let ruff rewrite the sources
 # make clean   remove the environment and everything that was built
 
@@ -38,7 +42,11 @@ build/docs-env/made: requirements/lock-docs.txt | setup-demo
 lint: setup-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+<<<<<<< HEAD
 	$(BIN)/lint-imports
+=======
+	$(BIN)/mypy
+>>>>>>> 38b6508 (Check types of savos_ros with mypy too)
 
 format: setup-test
 	$(BIN)/ruff check --fix .
@@ -51,5 +59,5 @@ setup-test:
 	@$(SETUP) test
 
 clean:
-	rm -rf .venv build install log demo *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build install log demo *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

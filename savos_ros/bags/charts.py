@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,7 +11,8 @@ HEIGHT = 100  # units of a chart that is stretched to the width of its place
 MOST_POINTS = 400
 
 
-class Bar(NamedTuple):
+@dataclass(frozen=True)
+class Bar:
     """A bar of a histogram: its place, its height (0..HEIGHT), values it covers, their count."""
 
     index: int

@@ -7,9 +7,10 @@ import heapq
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 from mcap.reader import NonSeekingReader, SeekingReader
@@ -26,7 +27,8 @@ REORDERED, REORDERED_BYTES = 128, 64 << 20
 LOGS = ("-wal", "-journal")  # what SQLite keeps next to a database that was not closed
 
 
-class Recorded(NamedTuple):
+@dataclass(frozen=True, order=True)
+class Recorded:
     """Messages of one publisher in a data file.
 
     Attributes:
@@ -75,13 +77,11 @@ class McapFile:
 
     def _read_index(self) -> None:
         summary = self._reader.get_summary()
-        known = summary is not None and summary.statistics is not None
-        if known and summary.statistics.channel_count <= len(summary.channels):
+        known = summary.statistics if summary is not None else None
+        counts: Mapping[int, int]
+        if summary and known and known.channel_count <= len(summary.channels):
             schemas, channels = summary.schemas, summary.channels
-            counts, self.start_ns = (
-                summary.statistics.channel_message_counts,
-                summary.statistics.message_start_time,
-            )
+            counts, self.start_ns = known.channel_message_counts, known.message_start_time
             self._indexed = bool(summary.chunk_indexes)
         else:
             schemas, channels, counts = self._scan()
@@ -108,7 +108,9 @@ class McapFile:
         """Read the whole file to count its messages."""
         self._stream.seek(0)
         self.start_ns = 2**63
-        schemas, channels, counts = {}, {}, Counter()
+        schemas: dict[int, Schema] = {}
+        channels: dict[int, McapChannel] = {}
+        counts: Counter[int] = Counter()
         for record in StreamReader(self._stream).records:
             if isinstance(record, Schema):
                 schemas[record.id] = record
@@ -258,4 +260,4 @@ def _bytes(value: Any) -> bytes:
     return value
 
 
-FILES = {".mcap": McapFile, ".db3": SqliteFile}
+FILES: dict[str, type[McapFile] | type[SqliteFile]] = {".mcap": McapFile, ".db3": SqliteFile}

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from savos_ros.bags.restamp import header_stamp
@@ -87,13 +88,13 @@ class Followers:
             node.create_subscription(
                 Bool,
                 f"{name}/active",
-                lambda message, name=name: self._active.update({name: message.data}),
+                partial(self._on_active, name),
                 profile(1, latched=True),
             )
             node.create_subscription(
                 AmodalMaskArray,
                 f"{name}/masks",
-                lambda data, name=name: self._on_masks(name, data),
+                partial(self._on_masks, name),
                 profile(READER_DEPTH),
                 raw=True,
             )
@@ -172,6 +173,9 @@ class Followers:
 
     def _unanswered(self) -> int:
         return sum(map(len, self._open.values()))
+
+    def _on_active(self, name: str, message: Any) -> None:
+        self._active[name] = message.data
 
     def _on_masks(self, name: str, data: bytes) -> None:
         if name in self._open:

@@ -40,4 +40,5 @@ def _instances(frame: StreetFrame, kind: str) -> Iterator[Instance]:
     for item in reversed(frame.objects):  # from far to near: in a label image near ones cover
         boxed = getattr(item, kind)
         if boxed is not None:
-            yield Instance(str(item.id), *boxed, str(item.class_id))
+            box, mask = boxed
+            yield Instance(str(item.id), box, mask, str(item.class_id))

@@ -131,7 +131,7 @@ def record(
 
 def _check(frame: SourceFrame, number: int) -> None:
     """Check what every reader of the bag would refuse."""
-    for name, masks in (("masks", frame.instances), ("truth", frame.truth or ())):
+    for name, masks in (("masks", frame.instances), ("truth", frame.truth or [])):
         try:
             check_instances(masks, *frame.image.shape[:2])
         except InstanceError as error:
@@ -143,7 +143,9 @@ def _write(bag: BagWriter, frame: SourceFrame, options: RecordOptions) -> int:
     head = message_kit.header(kit, frame.stamp_ns, FRAME_ID)
     shape = frame.image.shape[:2]
     if options.compressed:
-        data = frame.jpeg if _shows(frame.jpeg, frame.image) else _encode(frame.image)
+        data = frame.jpeg
+        if data is None or not _shows(data, frame.image):
+            data = _encode(frame.image)
         bag.write(
             COMPRESSED_TOPIC, frame.stamp_ns, message_kit.compressed_image(kit, head, data, "jpeg")
         )
@@ -207,12 +209,11 @@ def _label_of(name: str) -> int:
     return int(name)
 
 
-def _shows(jpeg: bytes | None, image: np.ndarray) -> bool:
+def _shows(jpeg: bytes, image: np.ndarray) -> bool:
     """Whether a JPEG has the pixels of an image before any turn that its EXIF asks for."""
-    if jpeg is None:
-        return False
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    return np.array_equal(cv2.imdecode(np.frombuffer(jpeg, np.uint8), flags), image)
+    shown = cv2.imdecode(np.frombuffer(jpeg, np.uint8), flags)
+    return shown is not None and np.array_equal(shown, image)
 
 
 def _encode(image: np.ndarray) -> bytes:

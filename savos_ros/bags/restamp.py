@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from typing import Literal
 
 from rosbags.typesys.store import Typestore
 
@@ -26,7 +27,7 @@ def header_stamp(data: bytes) -> int | None:
     return sec * 1_000_000_000 + int.from_bytes(data[_NANOSEC], order)
 
 
-def _byte_order(data: bytes) -> str:
+def _byte_order(data: bytes) -> Literal["little", "big"]:
     return "little" if data[1] & 1 else "big"
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from savos_model.masks import by_id
 from savos_model.types import AmodalObject, Instance
 from training.baselines.convex_hull import convex_hull
-from training.evaluate.metrics import ObjectScore, score_frame, summarise
+from training.evaluate.metrics import Masks, ObjectScore, score_frame, summarise
 
 METHODS = ("ours", "visible", "convex")
 
@@ -32,7 +32,8 @@ class BagScores:
         visible, full = by_id(instances), by_id(truth)
         scored = visible.keys() & full.keys()
         hulls = {name: convex_hull(visible[name]) for name in scored}
-        for name, masks in zip(METHODS, (objects, visible, hulls), strict=True):
+        found: tuple[Sequence[AmodalObject] | Masks, ...] = (objects, visible, hulls)
+        for name, masks in zip(METHODS, found, strict=True):
             self._scores[name] += score_frame(masks, full, visible, shape, frame=self.frames)
         self.frames += 1
 

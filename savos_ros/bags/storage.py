@@ -245,6 +245,7 @@ def _natural(file: Path) -> list[tuple[int, str]]:
 
 
 def _opened(file: Path, stack: ExitStack) -> McapFile | SqliteFile:
+    data: McapFile | SqliteFile
     try:
         if file.suffix == PACKED:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="savos_bag_")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,7 +29,7 @@ class VideoWriter:
         """Prepare; the with block opens the file, which replaces one that is there."""
         self.path = Path(path)
         self.frames = 0
-        self._stream = None
+        self._stream: Any = None
         self._clock = 0
         self._stamp: int | None = None
 

@@ -163,7 +163,7 @@ def run(
             force=force,
         )
         page = RunReport() if report else None
-        summary = run_bag(bag, out, options, watch=page and page.watch)
+        summary = run_bag(bag, out, options, watch=page.watch if page else None)
         if page:
             page.write(out / REPORT, summary)
     _print_run(summary, out)

@@ -81,7 +81,8 @@ def build_engine(
             gpu, capability = describe(gpu_index(device))
         graph = tensorrt_build.graph_bytes(loaded, precision)
         key = tensorrt_build.engine_key(loaded, graph, gpu, capability, precision)
-        folder, took = engine_folder(engine_dir), {}
+        folder = engine_folder(engine_dir)
+        took: dict[str, float] = {}
 
         def build() -> bytes:
             wall, cpu = time.perf_counter(), time.process_time()
@@ -119,7 +120,7 @@ def check_precision(precision: str) -> None:
     BackendConfig(device="cuda", precision=precision)
 
 
-def street_inputs(weights: str) -> list[tuple[np.ndarray, ...]]:
+def street_inputs(weights: str) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Patches and states that the network meets on a short generated street."""
     from savos_model.backends.choose import make_backend
     from savos_model.backends.interface import StepOutput
@@ -132,11 +133,11 @@ def street_inputs(weights: str) -> list[tuple[np.ndarray, ...]]:
     backend = make_backend(BackendConfig(weights=weights, threads=1))
     taken, step = [], backend.step
 
-    def recorded(*inputs: np.ndarray) -> StepOutput:
-        taken.append(inputs)
-        return step(*inputs)
+    def recorded(patches: np.ndarray, h: np.ndarray, c: np.ndarray) -> StepOutput:
+        taken.append((patches, h, c))
+        return step(patches, h, c)
 
-    backend.step = recorded  # of this one object, which ends with this function
+    vars(backend)["step"] = recorded  # of this one object, which ends with this function
     stream = AmodalStream(backend)
     for frame in generate(StreetConfig(frames=4, width=620, height=188, min_full_px=60)):
         masks = from_label_image(label_image(frame))

@@ -252,7 +252,8 @@ def _view(message: Any, layout: Layout, max_pixels: int) -> np.ndarray:
             "image_data",
             f"{what} with step {step} needs {step * (height - 1) + row} bytes, got {data.size}",
         )
-    shape, strides = (height, width), (step, channels * item.itemsize)
+    shape: tuple[int, ...] = (height, width)
+    strides: tuple[int, ...] = (step, channels * item.itemsize)
     if channels > 1:
         shape, strides = (*shape, channels), (*strides, item.itemsize)
     array = np.ndarray(shape, item, buffer=data, strides=strides)

@@ -57,7 +57,7 @@ def amodal_box(item: AmodalObject) -> tuple[int, int, int, int]:
     return int(item.box.x0) + x, int(item.box.y0) + y, width, height
 
 
-def annotations(foxglove: Any, header: Any, objects: list[AmodalObject]) -> Any:
+def image_annotations(foxglove: Any, header: Any, objects: list[AmodalObject]) -> Any:
     """Build a foxglove_msgs/ImageAnnotations: filled outlines and ids over the image.
 
     Args:
@@ -91,7 +91,7 @@ def annotations(foxglove: Any, header: Any, objects: list[AmodalObject]) -> Any:
     return array
 
 
-def _point(foxglove: Any, x: int, y: int) -> Any:
+def _point(foxglove: Any, x: float, y: float) -> Any:
     point = foxglove.Point2()
     point.x, point.y = float(x), float(y)
     return point

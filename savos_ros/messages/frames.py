@@ -86,7 +86,9 @@ def masks_to_instances(message: Any, height: int, width: int) -> tuple[list[Inst
         ConversionError: the array was made for an image of another size.
     """
     _check_same_size("InstanceMaskArray", int(message.height), int(message.width), height, width)
-    instances, skipped, seen = [], Counter(), set()
+    instances: list[Instance] = []
+    skipped: Counter[str] = Counter()
+    seen: set[str] = set()
     for entry in message.masks:
         try:
             mask, x, y = _mask_of(entry, height, width)
@@ -105,7 +107,9 @@ def detections_to_instances(
 
     A contour cannot hold holes or split parts; use InstanceMaskArray where these matter.
     """
-    instances, skipped, seen = [], Counter(), set()
+    instances: list[Instance] = []
+    skipped: Counter[str] = Counter()
+    seen: set[str] = set()
     for entry in message.detections:
         try:
             mask, x, y = _filled_contour(entry.mask, height, width)

@@ -152,8 +152,13 @@ def fields() -> Iterator[tuple[str, dataclasses.Field]]:
         if "text" in field.metadata:
             yield field.name, field
             continue
-        for inner in dataclasses.fields(field.default_factory):
+        for inner in dataclasses.fields(_group(field)):
             yield f"{field.name}.{inner.name}", inner
+
+
+def _group(field: dataclasses.Field) -> Any:
+    """Return the dataclass of a field that holds a group of settings."""
+    return field.default_factory
 
 
 def values(settings: NodeSettings) -> dict[str, Any]:
@@ -184,7 +189,7 @@ def build(flat: Mapping[str, Any]) -> NodeSettings:
     for field in dataclasses.fields(NodeSettings):
         if field.name in groups:
             with named_by(field.name):
-                top[field.name] = field.default_factory(**groups[field.name])
+                top[field.name] = _group(field)(**groups[field.name])
     return NodeSettings(**top)
 
 

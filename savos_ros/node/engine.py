@@ -70,7 +70,7 @@ def background(backend: Backend, weights: Weights) -> Backend:
     """
     if backend.name not in ("onnx", "openvino"):
         return backend
-    config = BackendConfig(threads=1, precision=backend.precision)
+    config = BackendConfig(threads=1, precision=getattr(backend, "precision", "fp32"))
     return start(backend.name, weights, config, backend.reason)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rclpy.node import Node
@@ -111,7 +112,7 @@ class Inputs:
                     kind,
                     self._topic(name),
                     self._receiver(name),
-                    lambda count, name=name: self._lost(f"{name}_lost_on_the_way", count),
+                    partial(self._lost, f"{name}_lost_on_the_way"),
                 )
             self._camera_info = node.create_subscription(
                 CameraInfo,

@@ -126,6 +126,7 @@ class AmodalNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the worker and take what comes in."""
+        assert self._engine and self._outputs and self._inputs, "configured"
         try:
             line = Frameline.build(
                 self._engine,
@@ -198,37 +199,40 @@ class AmodalNode(LifecycleNode):
         line, self._line = self._line, None
         if self.context.ok():
             self._announcer.publish(Bool(data=False))
-        self._inputs.end()
+        if self._inputs is not None:
+            self._inputs.end()
         if not line.stop():
             self.get_logger().error("a frame is still in work after 30 s: restart the node")
 
     def _free(self) -> None:
         self._halt()
-        for topics in filter(None, (self._inputs, self._outputs)):
-            topics.destroy()
+        if self._inputs is not None:
+            self._inputs.destroy()
+        if self._outputs is not None:
+            self._outputs.destroy()
         self._engine = self._adaptation = self._inputs = self._outputs = None
         self._declared.locked = False
 
     def _settings_changed(self, settings: NodeSettings) -> None:
         if self._outputs is not None:
             self._outputs.set_overlay(settings.overlay)
-            self._offer_refined(settings)
+            self._offer_refined(self._outputs, settings)
         if self._line is not None:
             self._line.apply(settings)
-        elif self._adaptation is not None:
+        elif self._adaptation is not None and self._engine is not None:
             self._engine.stream.set_compose(settings.compose)
             self._adaptation.set_enabled(settings.adapt.enabled)
 
-    def _offer_refined(self, settings: NodeSettings) -> None:
+    def _offer_refined(self, outputs: Outputs, settings: NodeSettings) -> None:
         """Have ~/masks_refined while it is switched on, and until its last frame is out."""
         busy = self._line is not None and self._line.refinement.busy
-        self._outputs.offer_refined(settings.refine.enabled or busy)
+        outputs.offer_refined(settings.refine.enabled or busy)
 
     def _watch(self) -> None:
-        if self._inputs is None:
+        if self._inputs is None or self._outputs is None:
             return
         self._inputs.watch()
-        self._offer_refined(self.settings)
+        self._offer_refined(self._outputs, self.settings)
         if rivals := self._outputs.rivals():
             self.get_logger().warning(rivals)
 
@@ -243,10 +247,11 @@ class AmodalNode(LifecycleNode):
     def _trigger(
         self, response: Trigger.Response, act: Callable[[Frameline], None], done: str
     ) -> Trigger.Response:
-        response.success = self._line is not None
+        line = self._line
+        response.success = line is not None
         response.message = done if response.success else "nothing is done: the node is not active"
-        if response.success:
-            act(self._line)
+        if line is not None:
+            act(line)
         return response
 
     def _on_adapt(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
@@ -257,11 +262,11 @@ class AmodalNode(LifecycleNode):
 
     def _report(self) -> None:
         """Publish one message on /diagnostics."""
-        joiner = self._inputs.joiner if self._inputs else None
-        level, message, values = self._health.report(
-            time.monotonic(), joiner.losses if joiner else {}, bool(joiner and self._inputs.idle)
-        )
-        queue = self._line.worker.waiting if self._line else 0
+        inputs, worker = self._inputs, self._line.worker if self._line else None
+        joiner = inputs.joiner if inputs else None
+        losses, idle = joiner.losses if joiner else {}, bool(inputs and joiner and inputs.idle)
+        level, message, values = self._health.report(time.monotonic(), losses, idle)
+        queue = worker.waiting if worker else 0
         refine = "on" if self.settings.refine.enabled else "off"
         facts = {"state": self.state, "queue": str(queue), "refine": refine}
         if joiner is not None:

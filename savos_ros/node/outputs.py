@@ -48,7 +48,8 @@ class Outputs:
         self._picture = self._create(Image, "~/overlay")
         self._jpeg = self._create(CompressedImage, "~/overlay/compressed")
         self._calibration = self._create(CameraInfo, "~/camera_info")
-        self._detections = self._annotations = None
+        self._detections: Any = None
+        self._annotations: Any = None
         if self._vision is not None:
             self._detections = self._create(self._vision.Detection2DArray, "~/detections")
         if self._foxglove is not None:
@@ -123,7 +124,7 @@ class Outputs:
         if self._detections is not None and self._detections.get_subscription_count():
             self._detections.publish(extras.detections(self._vision, header, objects))
         if self._annotations is not None and self._annotations.get_subscription_count():
-            self._annotations.publish(extras.annotations(self._foxglove, header, objects))
+            self._annotations.publish(extras.image_annotations(self._foxglove, header, objects))
         info = self._info
         if info is not None and self._calibration.get_subscription_count():
             self._calibration.publish(_with_header(info, header))

@@ -160,8 +160,8 @@ def descriptor(field: dataclasses.Field) -> ParameterDescriptor:
         low, high = -top if low is None else low, top if high is None else high
         result.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]
     else:
-        top = sys.float_info.max
-        low, high = -top if low is None else low, top if high is None else high
+        most = sys.float_info.max
+        low, high = -most if low is None else low, most if high is None else high
         result.floating_point_range = [
             FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)
         ]

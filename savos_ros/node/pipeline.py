@@ -314,6 +314,7 @@ class Frameline:
 
     def put(self, joined: Joined) -> None:
         """Queue a set and return at once."""
+        assert self.worker is not None, "started"
         self.health.joined()
         self.worker.put(Job(joined.messages, time.monotonic(), joined.number))
 
@@ -325,6 +326,7 @@ class Frameline:
 
     def stop(self) -> bool:
         """End the threads; False when one is still at work after 30 s."""
+        assert self.worker is not None, "started"
         ended = all([self.worker.stop(), self.refinement.stop(), self.adaptation.stop()])
         if ended:
             self.pipeline.settle()  # what was promised for the next frame outlasts the pause

@@ -148,10 +148,13 @@ class FollowingSubscription:
                 self._matched = info.current_count
             self._guard.trigger()
 
+        def lost(info: Any) -> None:
+            self._on_lost(info.total_count_change)
+
         events = SubscriptionEventCallbacks(
             incompatible_qos=self._incompatible,
             matched=matched,
-            message_lost=lambda info: self._on_lost(info.total_count_change),
+            message_lost=lost,
         )
         made.append(
             self._node.create_subscription(

@@ -206,7 +206,7 @@ class StampJoiner:
         """Remove a set from the buffers, together with everything older."""
         self._late_in_a_row = 0
         self._handed_out += 1
-        messages = []
+        messages: list[Any] = []
         for name in self.channels:
             if name not in stamps:
                 messages.append(None)

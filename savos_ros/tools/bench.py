@@ -69,11 +69,12 @@ def frames_with(tracks: int, seed: int) -> Iterator[SourceFrame]:
     """A crowded street whose tracker reports the `tracks` largest masks of each frame."""
     config = StreetConfig(seed=seed, frames=CLIP_FRAMES, density=2.0, lost_share=0.0, jitter_px=0.0)
     for frame in generate(config):
-        seen = [item for item in frame.objects if item.tracked is not None]
-        seen.sort(key=lambda item: -int(item.tracked[1].sum()))
+        seen = [(item, item.tracked) for item in frame.objects if item.tracked is not None]
+        seen.sort(key=lambda pair: -int(pair[1][1].sum()))
         # From far to near: in a label image near ones cover.
-        kept = [item for item in reversed(frame.objects) if item in seen[:tracks]]
-        masks = [Instance(str(i.id), *i.tracked, str(i.class_id)) for i in kept]
+        largest = {item.id: boxed for item, boxed in seen[:tracks]}
+        kept = [item for item in reversed(frame.objects) if item.id in largest]
+        masks = [Instance(str(i.id), *largest[i.id], class_id=str(i.class_id)) for i in kept]
         yield SourceFrame(START_NS + frame.stamp_ns, frame.image, masks)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -112,7 +113,7 @@ def pass_time(
         time.sleep(0.2)
 
 
-def camera(found: dict, took_s: float, memory: tuple) -> dict:
+def camera(found: dict, took_s: float, memory: Any) -> dict:
     """The figures of one node."""
     latency = {
         stage: {part: found["latency_ms"][stage][part] for part in ("p50", "p99")}

@@ -65,7 +65,7 @@ def message_runner(
         took[0] = 1e3 * (time.perf_counter() - began)
         return objects
 
-    stream.step = timed  # of this one object
+    vars(stream)["step"] = timed  # of this one object
 
     def run() -> dict[str, float]:
         nonlocal count

@@ -112,7 +112,7 @@ def bench_start(options: StartOptions, out: Path | None) -> dict:
             os.environ["PYTHONPYCACHEPREFIX"] = str(caches / "python")
             for rows in times.values():
                 rows.append(start(pictures, Path(name) / "node.log", parameters))
-    report = {kind: summary(rows) for kind, rows in times.items()}
+    report: dict[str, Any] = {kind: summary(rows) for kind, rows in times.items()}
     report |= {"rounds": options.rounds, "tracks": TRACKS, "image": f"{SIZE[1]}x{SIZE[0]}"}
     keep_results(out, report, options.seed)
     return report

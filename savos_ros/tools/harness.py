@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -65,7 +65,7 @@ def environment(place: int = 0) -> dict[str, str]:
     }
 
 
-def latencies(values: dict[str, str]) -> dict[str, dict[str, float]]:
+def latencies(values: Mapping[str, str]) -> dict[str, dict[str, float]]:
     """Percentiles by stage [ms], out of the node's diagnostics."""
     found: dict[str, dict[str, float]] = {}
     for key, value in values.items():
@@ -103,7 +103,9 @@ def run_session(bag: Path, log: Path, parameters: dict[str, str]) -> Session:
     back = {}
     for data in messages:
         moved = moved_stamp(data, -played.offset_ns)
-        back[header_stamp(moved)] = moved
+        stamp = header_stamp(moved)
+        if stamp is not None:
+            back[stamp] = moved
     if not back:
         raise DemoError(f"the node answered no frame: {log} says why")
     return Session(played.counts[recording.IMAGE_TOPIC], back, values)

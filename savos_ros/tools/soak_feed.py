@@ -115,8 +115,8 @@ class Feeder(Recorder):
             return None
         self._silent = 0
         stamp = header_stamp(data)
-        sent_s = self._out[topic].pop(stamp, None)
-        if sent_s is None:
+        sent_s = self._out[topic].pop(stamp, None) if stamp is not None else None
+        if stamp is None or sent_s is None:
             self.unmatched += 1
             return None
         self.answered[topic] += 1

@@ -25,7 +25,7 @@ def against_fresh(old: Run, fresh: Run, rounds: int) -> dict:
     runs = (old, fresh)
     for run in runs:
         run.finish_loop()
-    latency = np.array([_round(runs, first) for first in np.arange(rounds) % 2])
+    latency = np.array([_round(runs, index % 2) for index in range(rounds)])
     ratios = latency[..., 0] / latency[..., 1]
     drawn = np.random.default_rng(0).integers(rounds, size=(1000, rounds))
     medians = [np.nanmedian(ratios[some]) for some in drawn]

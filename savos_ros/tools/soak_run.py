@@ -133,9 +133,9 @@ class Run:
     def _sample(self) -> None:
         used_s, before = cpu_s(self._process), self._samples[-1:]
         frames = self._sent - (before[0]["sent"] if before else 0)
-        latency = (
-            np.percentile(self._latency_s, (50, 99)).tolist() if self._latency_s else [None] * 2
-        )
+        latency_ms: list[float | None] = [None, None]
+        if self._latency_s:
+            latency_ms = (1e3 * np.percentile(self._latency_s, (50, 99))).tolist()
         self._samples.append(
             {
                 "hours": hours(self._sent),
@@ -143,8 +143,8 @@ class Run:
                 "sent": self._sent,
                 "answered": self._feeder.answered[MASKS],
                 "cpu_ms": 1e3 * (used_s - self._cpu_s) / frames,
-                "latency_p50_ms": 1e3 * latency[0] if self._latency_s else None,
-                "latency_p99_ms": 1e3 * latency[1] if self._latency_s else None,
+                "latency_p50_ms": latency_ms[0],
+                "latency_p99_ms": latency_ms[1],
                 "scores": shares(self._scores),
                 "base": shares(self._base_scores),
                 "model": self._model,

@@ -44,9 +44,9 @@ def soak_frames(config: StreetConfig, tracks: int) -> list[SoakFrame]:
     """Render the loop; the tracker reports at most `tracks` objects of a frame, the largest."""
     frames, before = [], set()
     for frame in generate(config):
-        seen = [item for item in frame.objects if item.tracked is not None]
-        seen.sort(key=lambda item: -int(item.tracked[1].sum()))
-        kept = dataclasses.replace(frame, objects=seen[:tracks])
+        seen = [(item, item.tracked) for item in frame.objects if item.tracked is not None]
+        seen.sort(key=lambda pair: -int(pair[1][1].sum()))
+        kept = dataclasses.replace(frame, objects=[item for item, _ in seen[:tracks]])
         lost = [i for i in frame.objects if i.tracked is None and i.id in before and i.visible]
         hidden = [item for item in kept.objects if item.occlusion >= HIDDEN]
         frames.append(SoakFrame(frame.image, label_image(kept), parts(lost, "visible"),

@@ -45,7 +45,7 @@ def test_detections_are_the_boxes_of_the_pixels_under_the_same_ids():
 
 
 def test_annotations_follow_the_outline():
-    array = extras.annotations(PACKAGE, HEAD, [thing()])
+    array = extras.image_annotations(PACKAGE, HEAD, [thing()])
     (line,), (text,) = array.points, array.texts
     assert line.type == 2 and line.timestamp == "the stamp" and line.fill_color.a == 0.3
     corners = {(point.x, point.y) for point in line.points}
@@ -59,7 +59,10 @@ def test_probabilities_are_cut_where_the_object_was():
     )
     assert extras.amodal_box(faint) == extras.amodal_box(thing()) == (14, 25, 20, 10)
     corners = [
-        [(point.x, point.y) for point in extras.annotations(PACKAGE, HEAD, [item]).points[0].points]
+        [
+            (point.x, point.y)
+            for point in extras.image_annotations(PACKAGE, HEAD, [item]).points[0].points
+        ]
         for item in (faint, thing())
     ]
     assert corners[0] == corners[1]
@@ -79,7 +82,7 @@ def test_installed_packages_take_what_is_built(package, fields):
         pytest.skip(f"{package} is not installed")
     from std_msgs.msg import Header
 
-    build = extras.detections if package == "vision_msgs" else extras.annotations
+    build = extras.detections if package == "vision_msgs" else extras.image_annotations
     array = build(messages, Header(), [thing()])
     first = array.detections[0] if package == "vision_msgs" else array
     assert fields <= set(first.get_fields_and_field_types())

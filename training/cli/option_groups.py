@@ -70,7 +70,7 @@ def command(app: typer.Typer, name: str, *groups: Options) -> Callable[[Callable
                 function(*(group.make(values) for group in groups))
 
         run.__doc__ = function.__doc__
-        run.__signature__ = inspect.Signature(options.values())
+        vars(run)["__signature__"] = inspect.Signature(list(options.values()))
         run.__annotations__ = {key: item.annotation for key, item in options.items()}
         app.command(name)(run)
         return function
@@ -83,7 +83,7 @@ def _parameter(field: dataclasses.Field, hint: Any, name: str) -> inspect.Parame
     if _is_list(hint):
         hint = str
         default = ",".join(default) if isinstance(default, tuple) else default
-    limits = {end: field.metadata.get(f"{end}imum") for end in ("min", "max")}
+    limits: dict[str, Any] = {end: field.metadata.get(f"{end}imum") for end in ("min", "max")}
     option = typer.Option(
         f"--{name.replace('_', '-')}",  # a flag gets no --no- form
         help=re.sub(r"\[(\w+)\]", r"(\1)", _text(field)),  # Rich takes [px] as markup

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -237,7 +237,7 @@ def prepare_kins_video_car(
     def make(model: ModelConfig) -> list[Job]:
         truth = None if kins is mapping is None else truth_source(kins, mapping)
         if takes_released(raw, masks, released):
-            return released_jobs(released, split, out, model, truth)
-        return built_jobs(raw, masks, out, model, truth)
+            return released_jobs(cast(Path, released), split, out, model, truth)
+        return built_jobs(cast(Path, raw), cast(Path, masks), out, model, truth)
 
     _run(make, out, patch, processes, flow)

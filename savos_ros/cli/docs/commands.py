@@ -20,7 +20,7 @@ TABLE = ["| argument | default | meaning |", "|---|---|---|"]
 
 def markdown_text(app: Typer) -> str:
     """Return the text of docs/commands.md: a section for each command of `savos`."""
-    found = get_command(app).commands
+    found = getattr(get_command(app), "commands", {})
     order = sorted(found, key=lambda name: hasattr(found[name], "commands"))  # groups last
     return "\n".join([HEAD, *(section(f"savos {name}", found[name]) for name in order)])
 
@@ -57,8 +57,8 @@ def row(item: Any) -> str:
         default = f"`{names[0 if item.default else 1]}`"
     else:
         default = "" if item.default in (None, "", False) else f"`{item.default}`"
-    names = ", ".join(f"`{name}`" for name in names)
-    return f"| {names} | {default} | {escaped(item.help or '')} |"
+    written = ", ".join(f"`{name}`" for name in names)
+    return f"| {written} | {default} | {escaped(item.help or '')} |"
 
 
 def training_rows() -> list[str]:

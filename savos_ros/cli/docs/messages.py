@@ -21,7 +21,8 @@ def markdown_text() -> str:
 def section(path: Path) -> str:
     """One message: its first comment, then tables of its constants and fields."""
     about, *lines = path.read_text(encoding="utf-8").splitlines()
-    fields, constants = [], []
+    fields: list[str] = []
+    constants: list[str] = []
     for line in filter(str.strip, lines):
         declared, _, meaning = (part.strip() for part in line.partition("#"))
         kind, rest = declared.split(maxsplit=1)
