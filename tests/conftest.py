@@ -61,10 +61,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def keeps_to_its_mark(request):
-    """A fast test loads neither DDS nor PyTorch; seen where nothing else did before."""
+    """With `-m fast`, where nothing else loads them: no test loads DDS or PyTorch."""
     absent = {name: mark for name, mark in MARKS.items() if name not in sys.modules}
     yield
-    if request.node.get_closest_marker("fast"):
+    if request.config.option.markexpr == "fast":
         loaded = sorted(mark for name, mark in absent.items() if name in sys.modules)
         assert not loaded, f"not fast: give it the mark {loaded[0]}"
 
