@@ -2,11 +2,7 @@
 # make test    lint, then every test
 # make quick   the tests that need neither DDS nor PyTorch, in a minute
 # make docs    the documentation as a site, into build/site
-<<<<<<< HEAD
-# make lint    ruff, then who imports whom
-=======
-# make lint    ruff and mypy alone
->>>>>>> 38b6508 (Check types of savos_ros with mypy too)
+# make lint    ruff, then who imports whom, then mypy
 # make format  let ruff rewrite the sources
 # make clean   remove the environment and everything that was built
 
@@ -42,11 +38,8 @@ build/docs-env/made: requirements/lock-docs.txt | setup-demo
 lint: setup-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-<<<<<<< HEAD
 	$(BIN)/lint-imports
-=======
 	$(BIN)/mypy
->>>>>>> 38b6508 (Check types of savos_ros with mypy too)
 
 format: setup-test
 	$(BIN)/ruff check --fix .

@@ -89,7 +89,8 @@ class Online:
             stream.step(frame)
             if stream.report.reset:
                 yield from (done.objects for done in refiner.flush())
-            refiner.push(stream.record)
+            if stream.record is not None:
+                refiner.push(stream.record)
             if refiner.due:
                 yield from (done.objects for done in refiner.refine())
         yield from (done.objects for done in refiner.flush())
