@@ -48,7 +48,8 @@ class FlowMethods(Methods):
     """Which methods are scored where optical flow can be followed, too."""
 
     methods: tuple[str, ...] = option(
-        f"with commas: ours, visible, convex, flowK[_forward|_backward][_any], {FILES}",
+        f"with commas: ours, visible, convex, flowK, flowK_forward, flowK_backward "
+        f"(each also with _any), {FILES}",
         ("ours", "visible", "convex", "flow3", "flow5"),
     )
 
