@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from savos_ros.bags.follow import Followers
-from savos_ros.bags.pace import Pace
 from savos_ros.bags.progress import progress_bar
 from savos_ros.bags.restamp import Restamp, begins_with_header
 from savos_ros.bags.storage import Bag, open_bag, topics_text
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from rclpy.node import Node
 
 CLOCK = "/clock"
+CLOCK_PERIOD_S = 0.025  # /clock at 40 Hz, as `ros2 bag play --clock` does
 QUEUE_DEPTH = 10
 ACKNOWLEDGE_S = 5.0
 FOLLOWED_S = 1.0  # a subscriber that follows its publishers takes less
@@ -96,6 +96,46 @@ class Played:
     stopped: bool = False
     unanswered: int = 0
     offset_ns: int = 0
+
+
+class Pace:
+    """Maps bag time to the wall; the first message sets the start.
+
+    Args:
+        rate: bag seconds per wall second.
+        stop: ends a wait when set.
+        tick: called with the bag time [ns] at every message and at least at 40 Hz, or None.
+    """
+
+    def __init__(
+        self, rate: float, stop: threading.Event, tick: Callable[[int], None] | None = None
+    ) -> None:
+        self._rate, self._stop, self._tick = rate, stop, tick
+        self._start: tuple[int, float] | None = None
+
+    def delay(self, seconds: float) -> None:
+        """Move all that is still to come by so much time of the wall [s]."""
+        if self._start is not None:
+            self._start = self._start[0], self._start[1] + seconds
+
+    def wait_until(self, stamp_ns: int) -> bool:
+        """Wait for the time of a message [ns]; False when stopped."""
+        if self._start is None:
+            self._start = stamp_ns, time.monotonic()
+        first, begun = self._start
+        due = begun + (stamp_ns - first) / 1e9 / self._rate
+        while not self._stop.is_set():
+            now = time.monotonic()
+            if now >= due:
+                if self._tick is not None:
+                    self._tick(stamp_ns)
+                return True
+            rest = due - now
+            if self._tick is not None and rest > CLOCK_PERIOD_S:
+                self._tick(first + int((now - begun) * self._rate * 1e9))
+                rest = CLOCK_PERIOD_S
+            self._stop.wait(rest)
+        return False
 
 
 def play(path: str | Path, options: PlayOptions, stop: threading.Event | None = None) -> Played:

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import tiny_scene as scene
 
-from savos_ros.bags.pace import Pace
-from savos_ros.bags.play import PlayOptions, parse_remaps
+from savos_ros.bags.play import Pace, PlayOptions, parse_remaps
 from savos_ros.bags.recording import RecordOptions, record
 from savos_ros.bags.types import BagError, BagKit
 from savos_ros.bags.writer import BagWriter
