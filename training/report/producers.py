@@ -86,6 +86,7 @@ def commands() -> dict[str, str]:
         "fishbowl_lag.json": f"savos evaluate lag {VAL}",
         "fishbowl_options.json": f"savos evaluate options {VAL}",
         "street_val.json": "savos evaluate street",
+        "rendered.json": "savos evaluate rendered --data ../shared/data/rendered/val",
         "street_bidirectional.json": "savos evaluate street --mode bidirectional",
         **{
             lag_file(lag): f"savos evaluate street --mode lag:{lag} --methods ours"

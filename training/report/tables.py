@@ -139,9 +139,15 @@ KITTI = "kitti_boxes.json"
 LEVELS = {"1": "partly occluded", "2": "largely occluded"}
 
 
+KITTI_COLUMNS = (*LEVELS.values(), "growth of unhidden objects")
+
+
 def boxes(file: str, method: str) -> tuple[Cell, ...]:
-    """Mean box IoU at each level of occlusion."""
-    return tuple(Source(file, f"levels.{level}.methods.{method}.iou_mean") for level in LEVELS)
+    """Mean box IoU at each level of occlusion, and growth where nothing is hidden."""
+    figures = [f"levels.{level}.methods.{method}.iou_mean" for level in LEVELS]
+    return tuple(
+        Source(file, path) for path in (*figures, f"levels.0.methods.{method}.growth_mean")
+    )
 
 
 KITTI_ROWS: Rows = {
@@ -164,6 +170,27 @@ STREET_ROWS: Rows = {
     "SaVos, forward only": street(STREET),
     **{f"SaVos, {lag} frames later": street(lag_file(lag)) for lag in STREET_LAGS},
     "SaVos, bi-directional": street(STREET_BOTH),
+}
+RENDERED = "rendered.json"
+OPEN_COLUMNS = ("whole", "hidden part", "false area of unhidden objects")
+OPEN_SETS = {
+    "rendered streets": (RENDERED, "kinds.street."),
+    "rendered table-tops": (RENDERED, "kinds.table."),
+    "FISHBOWL": ("fishbowl_val.json", ""),
+}
+
+
+def opened(file: str, path: str) -> tuple[Cell, ...]:
+    """Figures of one method by the open protocol."""
+    return tuple(
+        Source(file, f"{path}.{name}") for name in ("open_full", "open_hidden", "false_area")
+    )
+
+
+OPEN_ROWS: Rows = {
+    f"{text}: {name}": opened(file, f"{group}methods.{method}")
+    for text, (file, group) in OPEN_SETS.items()
+    for method, name in {"convex": "convex hull", "ours": "SaVos, forward only"}.items()
 }
 ADAPT_COLUMNS = ("largely occluded", "adapted", "change", "change, all occluded")
 
