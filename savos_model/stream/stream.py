@@ -35,12 +35,14 @@ class StepReport:
         tracks: live tracks after the step.
         skipped: instances passed on without completion, by reason.
         reset: why all tracks were forgotten before this frame, "" when they were not.
+        period_s: time since the frame before, in which the objects' motion begins [s]; 0 for none.
     """
 
     timings_ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     tracks: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     reset: str = ""
+    period_s: float = 0.0
 
 
 class AmodalStream:
@@ -96,6 +98,8 @@ class AmodalStream:
         self.report = report = StepReport(reset=self.reset_reason(frame))
         if report.reset:
             self.reset()
+        if self.previous is not None:
+            report.period_s = (frame.stamp_ns - self.previous.frame.stamp_ns) / 1e9
         clock = StageClock(report.timings_ms)
         seen = Seen(frame, to_grey(frame), occupancy(frame.instances, height, width))
         self.record = Record(seen, []) if self.records else None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle
 
-from savos_model.types import AmodalObject, Box
+from savos_model.types import AmodalObject, Box, Source
 from savos_ros.bags.reader import BagFrame
 from savos_ros.messages.extras import amodal_box
 
@@ -56,7 +56,9 @@ class CocoLabels:
                     "bbox": list(amodal_box(found)),
                     "visible_segmentation": _encode(found.visible != 0, found.box, (height, width)),
                     "iscrowd": 0,
-                    "occlusion": round(float(found.occlusion), 4),
+                    "occlusion": (
+                        None if found.source == Source.COASTED else round(float(found.occlusion), 4)
+                    ),
                     "confidence": round(float(found.confidence), 4),
                     "score": round(float(found.score), 4),
                     "source": found.source.name.lower(),

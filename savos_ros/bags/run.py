@@ -130,11 +130,12 @@ def run_bag(
         shown = bar(islice(bag, options.max_frames or None), f"running {bag.path.name}", total)
         for item, objects, times in _answers(shown, bag, stream):
             _count(tally, item, objects, stream.report, times)
-            _store(result, MASKS_TOPIC, item, objects, backend.weights.name)
+            period_s = stream.report.period_s
+            _store(result, MASKS_TOPIC, item, objects, backend.weights.name, period_s)
             if watch is not None:
                 watch(MASKS_TOPIC, item, objects, times)
             if stream.record is not None:
-                smoother.take(item, stream.record, bool(stream.report.reset))
+                smoother.take(item, stream.record, bool(stream.report.reset), period_s)
             if video is not None:
                 video.write(item.frame.stamp_ns, draw(bgr_of(item.frame), objects, options.overlay))
         smoother.finish()
@@ -201,11 +202,11 @@ class _Smoother:
     result: BagWriter
     tally: _Tally
     watch: Watch | None
-    held: deque[BagFrame] = field(default_factory=deque)
+    held: deque[tuple[BagFrame, float]] = field(default_factory=deque)
 
-    def take(self, item: BagFrame, record: Record, fresh: bool) -> None:
-        """Take the next frame; `fresh` when its tracks started anew."""
-        self.held.append(item)
+    def take(self, item: BagFrame, record: Record, fresh: bool, period_s: float) -> None:
+        """Take the next frame, so long after the one before; `fresh` when its tracks are new."""
+        self.held.append((item, period_s))
         self.write(self.refiner.feed(record, fresh))
 
     def finish(self) -> None:
@@ -216,19 +217,25 @@ class _Smoother:
         """Write and score frames, which come in the order they were taken in."""
         model = self.refiner.backend.weights.name
         for done in refined:
-            item = self.held.popleft()
-            _store(self.result, REFINED_TOPIC, item, done.objects, model)
+            item, period_s = self.held.popleft()
+            _store(self.result, REFINED_TOPIC, item, done.objects, model, period_s)
             _score(self.tally.refined, item, done.objects)
             if self.watch is not None:
                 self.watch(REFINED_TOPIC, item, done.objects, {})
 
 
 def _store(
-    result: BagWriter, topic: str, item: BagFrame, objects: list[AmodalObject], model: str
+    result: BagWriter,
+    topic: str,
+    item: BagFrame,
+    objects: list[AmodalObject],
+    model: str,
+    period_s: float,
 ) -> None:
     kit, frame = BagKit(), item.frame
     head = message_kit.header(kit, frame.stamp_ns, item.frame_id)
-    message = message_kit.amodal_array(kit, head, frame.image.shape[:2], objects, model)
+    shape = frame.image.shape[:2]
+    message = message_kit.amodal_array(kit, head, shape, objects, model, period_s)
     # In the bag, time cannot fall back: not in a recording that starts again, and refined masks
     # come with the frame that completed their window.
     now = max(frame.stamp_ns, result.next_stamp(MASKS_TOPIC) - 1)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import array
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from savos_model.types import AmodalObject, Box, Instance
+from savos_model.types import AmodalObject, Box, Instance, Source
 
 NANOSECONDS = 1_000_000_000
+VISIBLE_PIXEL, HIDDEN_PIXEL = np.uint8(255), np.uint8(254)  # as in msg/AmodalMask.msg
+OCCLUDER_SHARE = 0.05  # of the hidden part
 
 
 class MessageKit(Protocol):
@@ -119,7 +122,12 @@ def instance_array(
 
 
 def amodal_array(
-    kit: MessageKit, head: Any, shape: tuple[int, int], objects: Iterable[AmodalObject], model: str
+    kit: MessageKit,
+    head: Any,
+    shape: tuple[int, int],
+    objects: Sequence[AmodalObject],
+    model: str,
+    period_s: float = 0.0,
 ) -> Any:
     """Build a savos_ros/AmodalMaskArray.
 
@@ -129,7 +137,9 @@ def amodal_array(
         shape: rows and columns of the image.
         objects: what the stream answered, in its order.
         model: name of the weights.
+        period_s: time since the frame in which the objects' motion begins [s]; 0 for none.
     """
+    rate_hz = 1 / period_s if period_s > 0 else 0.0
     masks = [
         kit.make(
             "savos_ros/AmodalMask",
@@ -137,14 +147,15 @@ def amodal_array(
             class_id=item.class_id,
             score=float(item.score),
             source=int(item.source),
-            occlusion=float(item.occlusion),
+            occlusion=math.nan if item.source == Source.COASTED else float(item.occlusion),
             confidence=float(item.confidence),
-            motion_x=float(item.motion[0]),
-            motion_y=float(item.motion[1]),
+            occluder_ids=hiders,
+            velocity_x=float(item.motion[0]) * rate_hz,
+            velocity_y=float(item.motion[1]) * rate_hz,
             roi=region(kit, item.box),
-            mask=image(kit, head, item.mask, "mono8"),
+            mask=image(kit, head, pixels_of(item), "mono8"),
         )
-        for item in objects
+        for item, hiders in zip(objects, occluders(objects), strict=True)
     ]
     height, width = shape
     return kit.make(
@@ -155,3 +166,45 @@ def amodal_array(
         model=model,
         masks=masks,
     )
+
+
+def pixels_of(item: AmodalObject) -> np.ndarray:
+    """Return the pixels of an AmodalMask: VISIBLE_PIXEL if seen, else at most HIDDEN_PIXEL.
+
+    Returns:
+        uint8 of the shape of the object's mask.
+    """
+    return np.where(item.visible != 0, VISIBLE_PIXEL, np.minimum(item.mask, HIDDEN_PIXEL))
+
+
+def occluders(objects: Sequence[AmodalObject]) -> list[list[str]]:
+    """Return for each object the ids of those that cover its hidden part, the largest cover first.
+
+    Those that cover less than OCCLUDER_SHARE of it are left out: rims of masks overlap everywhere.
+    """
+    if not objects:
+        return []
+    boxes = np.array([item.box for item in objects])
+    corner = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    other_corner = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    meets = (corner < other_corner).all(axis=2)
+    found = []
+    for index, item in enumerate(objects):
+        hidden = item.inside & (item.visible == 0)
+        least = OCCLUDER_SHARE * np.count_nonzero(hidden)
+        covers: dict[str, int] = {}
+        for other in np.flatnonzero(meets[index]).tolist() if least else ():
+            if other != index:
+                box = Box(*corner[index, other].tolist(), *other_corner[index, other].tolist())
+                seen = part(objects[other].visible, objects[other].box, box)
+                count = np.count_nonzero(part(hidden, item.box, box) & (seen != 0))
+                covers[objects[other].id] = count
+        ids = sorted(covers, key=lambda name: -covers[name])
+        found.append([name for name in ids if covers[name] >= max(least, 1)])
+    return found
+
+
+def part(pixels: np.ndarray, box: Box, inner: Box) -> np.ndarray:
+    """Return the part of a crop at `box` that lies in a box inside it."""
+    x, y = int(inner.x0 - box.x0), int(inner.y0 - box.y0)
+    return pixels[y : y + int(inner.height), x : x + int(inner.width)]

@@ -9,7 +9,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from savos_model.types import AmodalObject, Frame
+from savos_model.types import AmodalObject, Frame, Source
 from savos_ros.messages.settings import OverlayConfig
 
 GOLDEN = 0.618033988749895
@@ -84,8 +84,9 @@ def _outline(canvas: np.ndarray, item: AmodalObject, width: int) -> None:
 
 
 def _label(canvas: np.ndarray, item: AmodalObject) -> None:
-    """Write the id, and the hidden share when there is one, above the object."""
+    """Write the id above the object, and the hidden share or that the tracker gave no mask."""
     text = item.id if item.occlusion < 0.01 else f"{item.id} {100 * item.occlusion:.0f}%"
+    text = f"{item.id} coasted" if item.source == Source.COASTED else text
     # At most a short text at a legible size: ids of the outside may be long.
     text = text if len(text) <= 24 else f"{text[:21]}..."
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.4

@@ -8,24 +8,21 @@ from typing import Any
 import numpy as np
 
 from savos_model.types import AmodalObject, Box, Instance, Source
+from savos_ros.messages.kit import HIDDEN_PIXEL, VISIBLE_PIXEL
 
 
-def amodal_objects(message: Any, instances: Iterable[Instance]) -> list[AmodalObject]:
+def amodal_objects(message: Any) -> list[AmodalObject]:
     """Turn an AmodalMaskArray, of rclpy or rosbags, into objects.
 
-    Args:
-        message: the published array.
-        instances: the visible masks of the same image; they are not part of the message.
+    Their occlusion is 1.0 while they coast, as in the stream; their motion per frame is not part
+    of the message and stays 0.
     """
-    given = {item.id: item for item in instances}
     objects = []
     for entry in message.masks:
         roi = entry.roi
         box = Box(roi.x_offset, roi.y_offset, roi.x_offset + roi.width, roi.y_offset + roi.height)
-        mask = np.frombuffer(entry.mask.data, np.uint8).reshape(roi.height, roi.width)
-        visible = np.zeros_like(mask)
-        if entry.id in given and entry.source != Source.COASTED:
-            _paint(visible, box, given[entry.id])
+        pixels = np.frombuffer(entry.mask.data, np.uint8).reshape(roi.height, roi.width)
+        coasted = entry.source == Source.COASTED
         objects.append(
             AmodalObject(
                 entry.id,
@@ -33,11 +30,11 @@ def amodal_objects(message: Any, instances: Iterable[Instance]) -> list[AmodalOb
                 float(entry.score),
                 Source(entry.source),
                 box,
-                mask,
-                visible,
-                float(entry.occlusion),
+                np.where(pixels == HIDDEN_PIXEL, VISIBLE_PIXEL, pixels),
+                (pixels == VISIBLE_PIXEL).astype(np.uint8),
+                1.0 if coasted else float(entry.occlusion),
                 float(entry.confidence),
-                (float(entry.motion_x), float(entry.motion_y)),
+                (0.0, 0.0),
             )
         )
     return objects

@@ -90,7 +90,12 @@ class Outputs:
         )
 
     def publish_masks(
-        self, header: Any, shape: tuple[int, int], model: str, objects: list[AmodalObject]
+        self,
+        header: Any,
+        shape: tuple[int, int],
+        model: str,
+        objects: list[AmodalObject],
+        period_s: float,
     ) -> None:
         """Publish the masks of one image; an empty list gives an empty array: silence is failure.
 
@@ -99,16 +104,23 @@ class Outputs:
             shape: rows and columns of the image [px].
             model: name of the weights.
             objects: completed objects.
+            period_s: time since the frame in which their motion begins [s]; 0 for none.
         """
-        self._masks.publish(kit.amodal_array(self._kit, header, shape, objects, model))
+        message = kit.amodal_array(self._kit, header, shape, objects, model, period_s)
+        self._masks.publish(message)
 
     def publish_refined(
-        self, header: Any, shape: tuple[int, int], model: str, objects: list[AmodalObject]
+        self,
+        header: Any,
+        shape: tuple[int, int],
+        model: str,
+        objects: list[AmodalObject],
+        period_s: float,
     ) -> None:
         """Publish the refined masks of an earlier image, as `publish_masks`; for any one thread."""
         refined = self._refined
         if refined is not None:
-            refined.publish(kit.amodal_array(self._kit, header, shape, objects, model))
+            refined.publish(kit.amodal_array(self._kit, header, shape, objects, model, period_s))
 
     def publish_extras(
         self, header: Any, image: np.ndarray, order: str, objects: list[AmodalObject]

@@ -54,7 +54,12 @@ class Publisher(Protocol):
     """Where results go (savos_ros.node.outputs.Outputs)."""
 
     def publish_masks(
-        self, header: Any, shape: tuple[int, int], model: str, objects: list[AmodalObject]
+        self,
+        header: Any,
+        shape: tuple[int, int],
+        model: str,
+        objects: list[AmodalObject],
+        period_s: float,
     ) -> None:
         """Publish the masks of one image of shape (rows, columns)."""
 
@@ -67,7 +72,12 @@ class Publisher(Protocol):
         """Whether messages can still be published."""
 
     def publish_refined(
-        self, header: Any, shape: tuple[int, int], model: str, objects: list[AmodalObject]
+        self,
+        header: Any,
+        shape: tuple[int, int],
+        model: str,
+        objects: list[AmodalObject],
+        period_s: float,
     ) -> None:
         """Publish the refined masks of an earlier image."""
 
@@ -143,15 +153,13 @@ class Pipeline:
         stepped = time.perf_counter()
 
         # The answer goes out first; nothing else may delay it.
-        self._publisher.publish_masks(
-            image.header, frame.image.shape[:2], self._engine.weights.name, objects
-        )
+        shape, weights = frame.image.shape[:2], self._engine.weights
+        self._publisher.publish_masks(image.header, shape, weights.name, objects, report.period_s)
         published = time.perf_counter()
         fresh, self._fresh = self._fresh or bool(report.reset), False
         if stream.record is not None:
-            weights = self._engine.weights
             self._refinement.put(
-                Answered(stream.record, image.header, job.joined_s, fresh, weights)
+                Answered(stream.record, image.header, job.joined_s, fresh, weights, report.period_s)
             )
         self._adaptation.put(frame, fresh)
         age_ms = (self._clock_ns() - frame.stamp_ns) / 1e6

@@ -43,7 +43,12 @@ class Publisher(Protocol):
     """Where refined results go (savos_ros.node.outputs.Outputs)."""
 
     def publish_refined(
-        self, header: Any, shape: tuple[int, int], model: str, objects: list[AmodalObject]
+        self,
+        header: Any,
+        shape: tuple[int, int],
+        model: str,
+        objects: list[AmodalObject],
+        period_s: float,
     ) -> None:
         """Publish the refined masks of one image of shape (rows, columns)."""
 
@@ -59,7 +64,8 @@ class LateError(Exception):
 class Answered:
     """A frame after its forward result: record, header, time of its joining [s, monotonic].
 
-    `fresh` says that the frame before it is not in the record's past, `weights` what answered it.
+    `fresh` says that the frame before it is not in the record's past, `weights` what answered it,
+    `period_s` how long that frame is ago by the stamps, 0 for none.
     """
 
     record: Record
@@ -67,6 +73,7 @@ class Answered:
     joined_s: float
     fresh: bool
     weights: Weights
+    period_s: float
 
 
 class Refinement:
@@ -253,7 +260,9 @@ class Refinement:
             self._idle.wait(POLL_S)
             frame = self._held.popleft()
             shape = frame.record.seen.grey.shape
-            self._publisher.publish_refined(frame.header, shape, frame.weights.name, item.objects)
+            self._publisher.publish_refined(
+                frame.header, shape, frame.weights.name, item.objects, frame.period_s
+            )
             self._health.count_refine(frames_out=1)
             self._health.timed({"refine_lag": (time.monotonic() - frame.joined_s) * 1e3})
 

@@ -25,10 +25,15 @@ class Taker:
         self.kit = kit.RosKit()
 
     def publish_masks(
-        self, header: Any, shape: tuple[int, int], model: str, objects: list[AmodalObject]
+        self,
+        header: Any,
+        shape: tuple[int, int],
+        model: str,
+        objects: list[AmodalObject],
+        period_s: float,
     ) -> None:
         """Build the masks' message."""
-        kit.amodal_array(self.kit, header, shape, objects, model)
+        kit.amodal_array(self.kit, header, shape, objects, model, period_s)
 
     def publish_extras(
         self, header: Any, image: np.ndarray, order: str, objects: list[AmodalObject]
@@ -36,7 +41,12 @@ class Taker:
         """Nobody listens."""
 
     def publish_refined(
-        self, header: Any, shape: tuple[int, int], model: str, objects: list[AmodalObject]
+        self,
+        header: Any,
+        shape: tuple[int, int],
+        model: str,
+        objects: list[AmodalObject],
+        period_s: float,
     ) -> None:
         """Refinement is off."""
 

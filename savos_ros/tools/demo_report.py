@@ -85,7 +85,7 @@ def _answered(
             data = results.get(item.frame.stamp_ns)
             if data is not None:
                 message = typestore().deserialize_cdr(data, MASKS_TYPE)
-                yield item, amodal_objects(message, item.frame.instances)
+                yield item, amodal_objects(message)
 
 
 def _truth_hidden_px(item: BagFrame) -> int:

@@ -97,7 +97,7 @@ def test_every_field_of_the_result_survives(tmp_path):
     kit = BagKit()
     objects = [amodal(), amodal("x-7", source=Source.COASTED, visible=np.zeros((5, 7), np.uint8))]
     head = message_kit.header(kit, 7_000_000_123, "cam0")
-    message = message_kit.amodal_array(kit, head, (20, 30), objects, "small+2")
+    message = message_kit.amodal_array(kit, head, (20, 30), objects, "small+2", 0.5)
     with BagWriter(tmp_path / "bag") as bag:
         bag.add_topic("/savos/masks", "savos_ros/AmodalMaskArray")
         bag.write("/savos/masks", 7_000_000_123, message)
@@ -113,10 +113,12 @@ def test_every_field_of_the_result_survives(tmp_path):
         roi = item.roi
         assert (roi.x_offset, roi.y_offset, roi.width, roi.height) == (3, 4, 7, 5)
         assert (item.id, item.class_id, item.source) == (mine.id, "1", int(mine.source))
-        assert (item.score, item.occlusion, item.confidence) == (0.5, 0.25, 0.75)
-        assert (item.motion_x, item.motion_y) == (1.5, -2.0)
+        assert (item.score, item.confidence) == (0.5, 0.75)
+        assert item.occlusion == 0.25 or (np.isnan(item.occlusion) and item.id == "x-7")
+        assert (item.velocity_x, item.velocity_y) == (3.0, -4.0)
+        assert item.occluder_ids == (["1001"] if item.id == "x-7" else [])
         assert (item.mask.encoding, item.mask.step, item.mask.height) == ("mono8", 7, 5)
-        assert item.mask.data.tobytes() == mine.mask.tobytes()
+        assert (item.mask.data == (255 if mine.visible.all() else 254)).all()
         assert item.mask.header.stamp.nanosec == 123
 
 

@@ -342,7 +342,7 @@ def test_built_messages_equal_their_sources():
     for path in message_files():
         types |= get_types_from_msg(path.read_text(), f"savos_ros/msg/{path.stem}")
     store.register(types)
-    amodal = AmodalMask(id="car", source=AmodalMask.COASTED, occlusion=0.25, motion_y=-3.0)
+    amodal = AmodalMask(id="car", source=AmodalMask.COASTED, occlusion=0.25, velocity_y=-3.0)
     built = [
         AmodalMaskArray(height=375, width=1242, model="small", masks=[amodal]),
         InstanceMaskArray(height=375, width=1242, masks=[InstanceMask(id="7", score=0.5)]),

@@ -67,7 +67,7 @@ def test_every_setting_has_a_text_and_the_table_a_row_for_it():
 def test_pages_name_every_field_of_the_messages_and_every_option_of_a_command():
     pages = parameters.pages(app)
     assert (
-        "| `occlusion` | `float32` | hidden share of the amodal area, 0..1 |"
+        "| `occlusion` | `float32` | hidden share of the amodal area, 0..1; NaN with COASTED"
         in pages["messages.md"]
     )
     assert "| `COASTED` | 3 |" in pages["messages.md"]

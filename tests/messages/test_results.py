@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -9,51 +11,72 @@ from savos_ros.messages.results import amodal_objects, whole_objects
 
 kit = BagKit()
 HEAD = message_kit.header(kit, 1, "camera")
+BOX = Box(40, 50, 70, 70)
 
 
-def thing(source=Source.FORWARD):
+def thing(source=Source.FORWARD, name="7", box=BOX):
     rng = np.random.default_rng(3)
-    mask = rng.integers(0, 256, (20, 30), np.uint8)
+    mask = rng.integers(0, 253, (20, 30), np.uint8)
     visible = np.zeros_like(mask)
-    visible[5:10, 5:20] = rng.integers(0, 2, (5, 15), np.uint8)
-    box = Box(40, 50, 70, 70)
-    return AmodalObject("7", "car", 0.5, source, box, mask, visible, 0.25, 0.75, (1.5, -2.0))
+    if source != Source.COASTED:
+        visible[5:10, 5:20] = rng.integers(0, 2, (5, 15), np.uint8)
+    mask[visible != 0] = 255
+    return AmodalObject(name, "car", 0.5, source, box, mask, visible, 0.25, 0.75, (1.5, -2.0))
 
 
-def instance(item, grow=0):
-    """The visible part as the tracker gave it, in a box of its own."""
-    x, y = int(item.box.x0), int(item.box.y0)
-    mask = np.pad(item.visible[5:10, 5:20], grow, constant_values=1)
-    return Instance(
-        item.id, Box(x + 5 - grow, y + 5 - grow, x + 20 + grow, y + 10 + grow), mask, "car"
-    )
+def published(*items, period_s=0.1):
+    return message_kit.amodal_array(kit, HEAD, (100, 120), items, "name", period_s)
 
 
-def test_a_published_object_comes_back_equal():
+def test_a_published_object_comes_back_with_its_visible_part():
     item = thing()
-    message = message_kit.amodal_array(kit, HEAD, (100, 120), [item], "name")
-    (back,) = amodal_objects(message, [instance(item)])
+    (back,) = amodal_objects(published(item))
     assert np.array_equal(back.mask, item.mask) and np.array_equal(back.visible, item.visible)
-    for name in ("id", "class_id", "score", "source", "box", "occlusion", "confidence", "motion"):
+    for name in ("id", "class_id", "score", "source", "box", "occlusion", "confidence"):
         assert getattr(back, name) == getattr(item, name)
 
 
-def test_coasted_objects_and_unknown_ids_have_no_visible_part():
-    for item, given in ((thing(Source.COASTED), [instance(thing())]), (thing(), [])):
-        message = message_kit.amodal_array(kit, HEAD, (100, 120), [item], "name")
-        (back,) = amodal_objects(message, given)
-        assert not back.visible.any()
-
-
-def test_a_visible_mask_that_leaves_the_box_is_cut():
+def test_binary_hidden_pixels_differ_from_visible_ones_alone():
     item = thing()
-    message = message_kit.amodal_array(kit, HEAD, (100, 120), [item], "name")
-    (back,) = amodal_objects(message, [instance(item, grow=12)])
-    assert back.visible.shape == item.mask.shape
-    assert back.visible[0].all()
-    assert np.array_equal(back.visible[5:10, 5:20], item.visible[5:10, 5:20])
-    far = Instance("7", Box(0, 0, 5, 5), np.ones((5, 5), np.uint8))
-    assert not amodal_objects(message, [far])[0].visible.any()
+    binary = dataclasses.replace(item, mask=np.where(item.mask > 100, 255, 0).astype(np.uint8))
+    message = published(binary)
+    values = np.frombuffer(message.masks[0].mask.data, np.uint8).reshape(20, 30)
+    assert set(np.unique(values)) == {0, 254, 255}
+    assert np.array_equal(values == 255, item.visible != 0)
+    (back,) = amodal_objects(message)
+    assert np.array_equal(back.mask, binary.mask)
+
+
+def test_velocity_is_in_pixels_per_second():
+    (mask,) = published(thing(), period_s=0.1).masks
+    assert (mask.velocity_x, mask.velocity_y) == pytest.approx((15.0, -20.0))
+    (mask,) = published(thing(), period_s=0.0).masks
+    assert (mask.velocity_x, mask.velocity_y) == (0.0, 0.0)
+
+
+def test_a_coasted_mask_does_not_claim_what_is_hidden():
+    message = published(thing(Source.COASTED))
+    assert np.isnan(message.masks[0].occlusion)
+    (back,) = amodal_objects(message)
+    assert not back.visible.any() and back.occlusion == 1.0
+
+
+def test_occluders_are_named_by_what_they_cover():
+    def flat(name, box, seen):
+        shape = (int(box.height), int(box.width))
+        mask, visible = np.full(shape, 255, np.uint8), np.zeros(shape, np.uint8)
+        visible[:, seen] = 1
+        return AmodalObject(name, "", 1.0, Source.FORWARD, box, mask, visible, 0.5, 1.0, (0, 0))
+
+    back = flat("back", Box(0, 0, 40, 20), slice(0, 10))  # hidden from 10 to 40
+    small = flat("small", Box(10, 0, 18, 20), slice(None))
+    large = flat("large", Box(18, 0, 39, 20), slice(None))
+    rim = flat("rim", Box(39, 0, 60, 20), slice(None))  # covers one of thirty columns
+    away = flat("away", Box(0, 50, 40, 70), slice(None))
+    found = message_kit.occluders([back, small, large, rim, away])
+    assert found == [["large", "small"], [], [], [], []]
+    assert message_kit.occluders([]) == []
+    assert published(back, large).masks[0].occluder_ids == ["large"]
 
 
 def test_whole_objects_know_their_hidden_share():

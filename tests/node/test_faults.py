@@ -40,7 +40,7 @@ class Plant:
         self.line.start()
         self.health, self.idle = self.line.health, self.line.idle
 
-    def publish_masks(self, head, shape, model, objects):
+    def publish_masks(self, head, shape, model, objects, period_s):
         if self.closed:
             raise RuntimeError("publisher's context is invalid")
         self.answers[(stamp_ns(head) - START_NS) // PERIOD_NS] = (shape, objects)
@@ -48,7 +48,7 @@ class Plant:
     def publish_extras(self, head, pixels, order, objects):
         self.extras()
 
-    def publish_refined(self, head, shape, model, objects):
+    def publish_refined(self, head, shape, model, objects, period_s):
         raise AssertionError("refinement is off")
 
     def open(self):

@@ -68,7 +68,7 @@ def test_header_size_ids_and_masks_of_the_answer(rig):
     assert mask.mask.header == message.header and mask.mask.encoding == "mono8"
     assert (mask.mask.height, mask.mask.width) == (mask.roi.height, mask.roi.width)
     pixels = np.frombuffer(mask.mask.data, np.uint8).reshape(mask.mask.height, mask.mask.width)
-    assert set(np.unique(pixels)) <= {0, 255}
+    assert set(np.unique(pixels)) <= {0, 254, 255}
     whole = np.zeros((HEIGHT, WIDTH), bool)
     x, y = mask.roi.x_offset, mask.roi.y_offset
     whole[y : y + mask.roi.height, x : x + mask.roi.width] = pixels > 0
@@ -262,7 +262,7 @@ def test_flow_from_a_topic_joins_as_third():
             rig.send(index)
             rig.answered(index)
         (mask,) = rig.masks[-1].masks
-        assert (mask.motion_x, mask.motion_y) == pytest.approx((1.0, 0.0), abs=0.05)
+        assert (mask.velocity_x, mask.velocity_y) == pytest.approx((10.0, 0.0), abs=0.5)
         rig.send(3)  # without its flow
         rig.publisher(Image, "flow").publish(
             kit.image(rig.kit, rig.head(4), np.zeros((2, 2, 2), np.float32), "32FC2")

@@ -150,6 +150,7 @@ def test_a_window_over_all_frames_equals_the_offline_evaluation(rigs, tmp_path):
             assert (mask.roi.x_offset, mask.roi.y_offset) == wanted.box[:2]
             values = np.frombuffer(mask.mask.data, np.uint8).reshape(wanted.mask.shape)
             assert np.abs(values.astype(int) - wanted.mask).max() <= 1  # of 255, by rounding
+            assert mask.source != Source.COASTED
             assert mask.occlusion == pytest.approx(wanted.occlusion, abs=1e-5)
             assert mask.confidence == pytest.approx(wanted.confidence, abs=1e-5)
             changed += mask.mask.data != old.mask.data

@@ -57,7 +57,7 @@ class Bench:
         self.period_s = period_s
         self.refinement = Refinement(engine, self.settings, self, self.health, self, self.idle)
 
-    def publish_refined(self, header, shape, model, objects):
+    def publish_refined(self, header, shape, model, objects, period_s):
         assert shape == (96, 160)
         self.gate.wait()
         self.models.append(model)
@@ -78,7 +78,9 @@ class Bench:
             self.stream.step(Frame(stamp_ns, item.image, item.instances))
             joined = index * self.period_s if self.period_s else time.monotonic()
             weights = self.backend.weights
-            answered.append(Answered(self.stream.record, index, joined, index in fresh, weights))
+            answered.append(
+                Answered(self.stream.record, index, joined, index in fresh, weights, 0.1)
+            )
         for frame in answered:
             self.refinement.put(frame)
         return self
