@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 
@@ -25,6 +26,11 @@ def share_dir() -> Path:
         f"share/savos_ros is in no folder above {here.parent}: "
         "install the package again with pip or colcon"
     )
+
+
+def version() -> str:
+    """Version of the package, as its package.xml says."""
+    return ElementTree.parse(share_dir() / "package.xml").getroot().findtext("version", "")
 
 
 def message_files() -> list[Path]:

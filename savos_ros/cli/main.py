@@ -40,8 +40,22 @@ app.add_typer(evaluate.app, name="evaluate")
 app.command("soak")(soak.soak)
 
 
+def print_version(wanted: bool) -> None:
+    """Print the version of the package and end."""
+    if wanted:
+        from savos_ros.paths import version
+
+        typer.echo(f"savos_ros {version()}")
+        raise typer.Exit
+
+
 @app.callback()
-def savos() -> None:
+def savos(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
     """Amodal instance masks from camera images and tracked instance masks."""
 
 

@@ -283,6 +283,16 @@ def test_hints_name_the_packages_of_the_extras_and_never_ours_from_an_index():
     assert not [path for path in files if ours in path.read_text(encoding="utf-8")]
 
 
+def test_the_command_says_the_version_of_the_package():
+    from typer.testing import CliRunner
+
+    from savos_ros.cli.main import app
+
+    result = CliRunner().invoke(app, ["--version"])
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert (result.exit_code, result.output) == (0, f"savos_ros {wanted}\n")
+
+
 def test_ros2_run_finds_the_node_and_the_command():
     text = (ROOT / "CMakeLists.txt").read_text()
     (built,) = re.findall(
