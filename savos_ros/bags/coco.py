@@ -66,7 +66,7 @@ class CocoLabels:
             )
 
     def document(self, info: dict[str, Any]) -> dict:
-        """The whole document, with the numbers of `category_ids`."""
+        """Return the whole document, with the numbers of `category_ids`."""
         numbers = category_ids({entry["category"] for entry in self.annotations})
         annotations = [
             {key: value for key, value in entry.items() if key != "category"}
@@ -83,7 +83,7 @@ class CocoLabels:
 
 
 def category_ids(names: Collection[str]) -> dict[str, int]:
-    """Number of each class: the name where that is a number, else one that follows from it alone.
+    """Return the number of each class: its name where that is a number, else one made of it.
 
     So bags that were labelled apart have one number for one name. Two names of one number, which
     happens to one pair in a thousand million, would have to differ: then the later one by alphabet
@@ -102,7 +102,7 @@ def category_ids(names: Collection[str]) -> dict[str, int]:
 
 
 def _encode(inside: np.ndarray, box: Box, shape: tuple[int, int]) -> dict:
-    """Compressed RLE of a boxed mask in an image of `shape`, ready for JSON."""
+    """Return the compressed RLE of a boxed mask in an image of `shape`, ready for JSON."""
     full = np.zeros(shape, np.uint8, order="F")
     x0, y0, x1, y1 = (int(edge) for edge in box)
     full[y0:y1, x0:x1] = inside

@@ -65,7 +65,7 @@ def _jobs(bags: Sequence[Path], out: Path, options: LabelOptions) -> list[LabelJ
 
 
 def _placed(options: LabelOptions) -> LabelOptions:
-    """The options with whole paths: workers of a cluster have another working directory."""
+    """Return the options with whole paths: workers of a cluster have another working directory."""
     backend = options.backend
     weights, engines = backend.weights, backend.engine_dir
     if weights not in shipped_weights():
@@ -110,7 +110,7 @@ def _here(jobs: list[LabelJob], processes: int, steps: dict[LabelJob, int]) -> l
 
 
 def _on_ray(jobs: list[LabelJob], address: str, steps: dict[LabelJob, int]) -> list[Labelled]:
-    """One task per bag; a machine that fails costs its bags alone, after Ray's own retries."""
+    """Run one task per bag; a machine that fails costs its bags alone, after Ray's own retries."""
     try:
         import ray
     except ModuleNotFoundError:

@@ -68,7 +68,7 @@ def open_kitti(
 
 
 def sequences(root: Path) -> list[str]:
-    """Sequences of the tracking layout that have images."""
+    """List the sequences of the tracking layout that have images."""
     base = root / "training" if (root / "training").is_dir() else root
     return sorted(folder.name for folder in base.glob("image_02/*") if folder.is_dir())
 

@@ -1,4 +1,4 @@
-"""Makes bags from a folder of images beside the tracked masks that another program wrote."""
+"""Make bags from a folder of images and the tracked masks that another program wrote."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _image_files(folder: Path) -> list[Path]:
 
 
 def _order(file: Path) -> list[tuple[int, str]]:
-    """Names in order, numbers in them by value: frame 9 comes before frame 10."""
+    """Return a key that orders names, numbers in them by value: frame 9 comes before frame 10."""
     parts = re.split(r"(\d+)", file.stem)
     return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
 

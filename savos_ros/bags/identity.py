@@ -14,7 +14,7 @@ SAMPLE_BYTES = 1 << 20
 
 
 def bag_identity(path: Path) -> dict[str, Any]:
-    """What tells a bag from others: names, sizes and samples of its data files, and counts.
+    """Return what distinguishes a bag: names, sizes and samples of its data files, and counts.
 
     Args:
         path: folder of the bag, or its .mcap or .db3 file; where it lies does not count.
@@ -34,7 +34,7 @@ def bag_identity(path: Path) -> dict[str, Any]:
 
 
 def weights_identity(name_or_path: str) -> str:
-    """SHA-256 of the file of weights.
+    """Return the SHA-256 of the file of weights.
 
     Raises:
         WeightsError: there is none.
@@ -47,7 +47,7 @@ def weights_identity(name_or_path: str) -> str:
 
 
 def _sampled(path: Path) -> str:
-    """SHA-256 of a file, of evenly spread parts where it is large."""
+    """Return the SHA-256 of a file, of evenly spread parts where it is large."""
     digest, size = hashlib.sha256(), path.stat().st_size
     step = max(SAMPLE_BYTES, (size - SAMPLE_BYTES) // (SAMPLES - 1))
     with path.open("rb") as file:

@@ -74,7 +74,7 @@ class LabelJob:
 
 @dataclass(frozen=True)
 class Labelled:
-    """What came of a bag.
+    """The result of labelling a bag.
 
     Attributes:
         name: of its folder.
@@ -96,7 +96,7 @@ class Labelled:
 
 
 def finished(job: LabelJob) -> Labelled | None:
-    """What an earlier run left of a bag; None when it is still to be done.
+    """Return what an earlier run left of a bag; None when it is still to be done.
 
     Labels are kept where bag, weights and settings are the same, wherever the files lie now, and
     their windows at least as long as `memory_mb` allows now.
@@ -134,7 +134,7 @@ def finished(job: LabelJob) -> Labelled | None:
 
 
 def made_of(job: LabelJob) -> dict[str, Any]:
-    """What decides the labels of a bag, by the keys of WORDS, as JSON has it.
+    """Return what decides the labels of a bag, by the keys of WORDS, as JSON has it.
 
     The number of threads changes how sums are rounded, no more, and does not count.
 
@@ -156,7 +156,7 @@ def label_bag(job: LabelJob, tick: Tick) -> Labelled:
     """Label a bag; ticks after each frame read, each frame labelled and each iteration.
 
     Leaves result/ and summary.json in its folder as `savos run --refine` does, and labels.json. The
-    folder appears when it is complete. What goes wrong is said in the result, not raised: one bad
+    folder appears when it is complete. Errors are part of the result, not raised: one bad
     bag must not end the work on the others.
     """
     started, aside = time.perf_counter(), job.folder.with_name(f".{job.folder.name}.part")
@@ -236,7 +236,7 @@ def _adapted(job: LabelJob, expected: int, tick: Tick) -> tuple[Backend, str]:
 
 
 def refine_over(shape: tuple[int, int], expected: int, memory_mb: int) -> RefineConfig:
-    """The pass over a whole bag, or over windows as long as the memory allows.
+    """Return the pass over a whole bag, or over windows as long as the memory allows.
 
     Args:
         shape: rows and columns of an image.
@@ -256,12 +256,12 @@ def ticking(items: Iterable[BagFrame], tick: Tick) -> Iterator[BagFrame]:
 
 
 def bag_frames(job: LabelJob) -> BagFrames:
-    """The frames of a job's bag, to be opened by a with block."""
+    """Return the frames of a job's bag, to be opened by a with block."""
     return BagFrames(job.bag, job.options.topics, job.options.input)
 
 
 def _first_frame(job: LabelJob) -> tuple[tuple[int, int], int]:
-    """Rows and columns of the first usable image, and the number of images."""
+    """Return rows and columns of the first usable image, and the number of images."""
     with bag_frames(job) as bag:
         first: Frame | None = next((item.frame for item in bag), None)
         if first is None:
@@ -271,7 +271,7 @@ def _first_frame(job: LabelJob) -> tuple[tuple[int, int], int]:
 
 
 def _lost(summary: dict) -> str:
-    """Why frames have no labels; "" when all have."""
+    """Say why frames have no labels; "" when all have."""
     if summary["frames_out"] >= summary["frames_in"]:
         return ""
     why = "; ".join(summary["examples"].values()) or "they could not be read"

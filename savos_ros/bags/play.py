@@ -75,7 +75,7 @@ class PlayOptions:
 
 @dataclass
 class Played:
-    """What came of it.
+    """The result of playing a bag.
 
     Attributes:
         counts: messages published by (remapped) topic.
@@ -226,7 +226,7 @@ def _play_once(
 
 
 def _headed(bag: Bag, topics: Iterable[str]) -> set[str]:
-    """Topics whose messages begin with a header."""
+    """Return the topics whose messages begin with a header."""
     kinds = {topic: bag.topics[topic].msgtype for topic in topics}
     return {topic for topic, kind in kinds.items() if begins_with_header(bag.store(topic), kind)}
 
@@ -268,7 +268,7 @@ def _publishers(
 
 
 def _message_class(kind: str | None) -> Any:
-    """Class of `package/msg/Type`, None when it is not installed."""
+    """Return the class of `package/msg/Type`, None when it is not installed."""
     parts = (kind or "").split("/")
     if len(parts) != 3 or not all(part.isidentifier() for part in parts):
         return None
@@ -279,7 +279,7 @@ def _message_class(kind: str | None) -> Any:
 
 
 def _qos(bag: Bag, topic: str) -> Any:
-    """Reliable for all; latched where the recorded publisher was, as its readers insist on it."""
+    """Return a reliable profile; latched where the recorded publisher was latched."""
     from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
     latched = bag.topics[topic].latched

@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 def progress_bar() -> Progress:
-    """A bar with text, count and time left."""
+    """Return a bar with text, count and time left."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -81,7 +81,7 @@ class ReadReport:
     """What happened while reading.
 
     Attributes:
-        frames: frames handed out.
+        frames: frames yielded.
         messages: by topic, how many messages are in the "index", were "read", "joined" into frames,
             and "lost" (read in vain, or not read).
         refused: frames or messages that could not be used, counted by reason.

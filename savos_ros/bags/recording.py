@@ -77,7 +77,7 @@ class RecordOptions:
 
     @property
     def topics(self) -> dict[str, str]:
-        """Types by topic, in the order in which messages of one stamp are written."""
+        """Return types by topic, in the order in which messages of one stamp are written."""
         topics = {IMAGE_TOPIC: "sensor_msgs/Image"}
         if self.compressed:
             topics = {COMPRESSED_TOPIC: "sensor_msgs/CompressedImage"}

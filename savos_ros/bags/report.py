@@ -79,7 +79,7 @@ def _strip(row: Row, seconds: float) -> Strip:
 
 
 def _uri(image: np.ndarray) -> str:
-    """A picture as the address of itself."""
+    """Return an image as a data address."""
     scale = min(1.0, STRIP_PX / image.shape[1])
     if scale < 1:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

@@ -19,7 +19,7 @@ def begins_with_header(store: Typestore, kind: str) -> bool:
 
 
 def header_stamp(data: bytes) -> int | None:
-    """Stamp [ns] of a serialized message that begins with a std_msgs/Header; None if too short."""
+    """Return the stamp [ns] of a serialized message with a header; None if too short."""
     if len(data) < _NANOSEC.stop:
         return None
     order = _byte_order(data)

@@ -49,7 +49,7 @@ class RunOptions:
 
     Attributes:
         backend, stream, refine, input, overlay: settings of the parts; crops are as large as the
-            weights learnt them, where these say so.
+            weights were trained with, where they say so.
         topics: topics to read.
         max_frames: stop after so many frames; 0 for all.
         video: whether the overlay video is written.
@@ -147,7 +147,7 @@ def run_bag(
 def _answers(
     frames: Iterable[BagFrame], bag: BagFrames, stream: AmodalStream
 ) -> Iterator[tuple[BagFrame, list[AmodalObject], dict[str, float]]]:
-    """Frames with their objects and stage times [ms]; one that cannot be used is counted."""
+    """Yield frames with their objects and stage times [ms]; one that cannot be used is counted."""
     for item in frames:
         started = time.perf_counter()
         try:
@@ -248,7 +248,7 @@ def _score(scores: BagScores, item: BagFrame, objects: list[AmodalObject]) -> No
 
 
 def _summary(bag: BagFrames, tally: _Tally, backend: Any, total: int) -> dict:
-    """What summary.json holds.
+    """Return what summary.json holds.
 
     bag, topics, messages (by topic, as ReadReport has them), model, backend, frames_in, frames_out,
     masks_in, objects_out (by source), refused, masks_skipped, not_completed, resets (counts by

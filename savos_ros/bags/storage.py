@@ -181,7 +181,7 @@ def say(error: BaseException) -> str:
 
 
 def _metadata(bag: Bag) -> dict[str, Any]:
-    """What metadata.yaml says; empty without one, or where it cannot be read."""
+    """Return what metadata.yaml says; empty without one, or where it cannot be read."""
     file = bag.path / "metadata.yaml"
     if not file.is_file():
         return {}
@@ -196,7 +196,7 @@ def _metadata(bag: Bag) -> dict[str, Any]:
 
 
 def _data_files(bag: Bag, metadata: dict[str, Any]) -> list[Path]:
-    """Data files of a bag: those that metadata.yaml names, else those of the folder."""
+    """Return the data files of a bag: those that metadata.yaml names, else those of the folder."""
     path = bag.path
     if not path.exists():
         text = f"{path} does not exist: give the folder of a bag, or its .mcap or .db3 file"
@@ -239,7 +239,7 @@ def _is_data(file: Path) -> bool:
 
 
 def _natural(file: Path) -> list[tuple[int, str]]:
-    """Key that puts part 10 of a recording behind part 9."""
+    """Return a key that puts part 10 of a recording behind part 9."""
     parts = re.split(r"(\d+)", file.name)
     return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
 
@@ -284,7 +284,7 @@ def _compare_counts(bag: Bag, metadata: dict[str, Any]) -> None:
 
 
 def _types_of(info: Topic) -> Typestore | None:
-    """Types from the definition in a bag; None where it is absent or cannot be parsed."""
+    """Return the types of the definition in a bag; None where it is absent or cannot be parsed."""
     language, text = info.definition
     try:
         if language == "ros2msg":

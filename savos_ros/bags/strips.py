@@ -1,4 +1,4 @@
-"""Chooses the frames of a run that show most, and draws them beside what went in."""
+"""Choose the frames of a run that show most, and draw them next to their input."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
 
 def hidden_px(objects: Sequence[AmodalObject]) -> int:
-    """Pixels of whole objects that their visible masks do not show."""
+    """Count pixels of whole objects that their visible masks do not show."""
     return sum(int(np.count_nonzero(o.inside & (o.visible == 0))) for o in objects)
 
 
@@ -42,7 +42,7 @@ def keep_best(rows: list[Row], row: Row, most: int) -> None:
 
 
 def pictures(row: Row) -> list[np.ndarray]:
-    """Camera, visible masks, result and truth (without one: whatever was given), BGR."""
+    """Draw camera, visible masks, result and truth (without one: whatever was given), BGR."""
     frame, config = row.item.frame, OverlayConfig()
     bare = OverlayConfig(labels=False)
     image = bgr_of(frame)

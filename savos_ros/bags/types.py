@@ -19,7 +19,7 @@ class BagError(FileError):
 
 @functools.cache
 def typestore() -> Typestore:
-    """Types of ROS 2 Jazzy together with the messages of this package, read from its msg folder."""
+    """Return the types of ROS 2 Jazzy and of this package, which are read from its msg folder."""
     store = get_typestore(Stores.ROS2_JAZZY)
     types = {}
     for path in message_files():

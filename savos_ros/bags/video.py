@@ -34,7 +34,7 @@ class VideoWriter:
         self._stamp: int | None = None
 
     def __enter__(self) -> VideoWriter:
-        """Open a hidden file beside the place."""
+        """Open a hidden file in the same folder."""
         import av
 
         self._av = av

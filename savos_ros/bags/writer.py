@@ -39,7 +39,7 @@ _QOS = Qos(
 
 
 class BagWriter:
-    """A new bag, written beside its place and moved there when the block ends without an error.
+    """A new bag, written next to its place and moved there when the block ends without an error.
 
     Attributes:
         counts: messages written by topic.
@@ -74,7 +74,7 @@ class BagWriter:
         self._stamps: dict[str, int] = {}
 
     def __enter__(self) -> BagWriter:
-        """Open a hidden folder beside the place; the bag in it has its final name already."""
+        """Open a hidden folder next to the place; the bag in it has its final name already."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         hidden = tempfile.mkdtemp(prefix=f".{self.path.name}.part-", dir=self.path.parent)
         self._folder = Path(hidden)
@@ -92,7 +92,7 @@ class BagWriter:
         )
 
     def next_stamp(self, topic: str) -> int:
-        """Smallest stamp that `write` takes on a topic [ns]."""
+        """Return the smallest stamp that `write` takes on a topic [ns]."""
         return self._stamps.get(topic, -1) + 1
 
     def write(self, topic: str, stamp_ns: int, message: Any) -> None:

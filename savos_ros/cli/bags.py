@@ -174,7 +174,7 @@ def run(
     if summary["damage"]:
         _fail(summary["damage"])
     if not summary["frames_out"]:
-        _fail("no frame was answered: mend what is said above, or name other topics of the bag")
+        _fail("no frames were processed: fix the errors above, or select other topics of the bag")
 
 
 def messages_text(counts: dict[str, int]) -> str:
@@ -202,7 +202,7 @@ def _print_run(summary: dict, out: Path) -> None:
 
     console = Console()
     console.print(
-        f"{summary['frames_out']} of {summary['frames_in']} frames answered, "
+        f"{summary['frames_out']} of {summary['frames_in']} frames processed, "
         f"{summary['masks_in']} masks in, out: {words_of(summary['objects_out'])}"
     )
     for topic, counts in summary["messages"].items():

@@ -68,7 +68,7 @@ def kitti_to_bag(
 
 
 def fishbowl_to_bag(
-    clip: Annotated[Path, typer.Argument(help="A clip: NAME.mp4 beside NAME.json.gz.")],
+    clip: Annotated[Path, typer.Argument(help="A clip: NAME.mp4 next to NAME.json.gz.")],
     out: BagOut,
     compressed: Compressed = False,
     storage: Storage = "mcap",

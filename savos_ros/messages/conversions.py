@@ -88,7 +88,7 @@ def stamp_ns(header: Any) -> int:
 
 
 def payload_bytes(message: Any) -> int:
-    """Bytes of pixels, outlines and text in an input message; all else of it is small."""
+    """Count the bytes of pixels, outlines and text in an input message; all else of it is small."""
     if hasattr(message, "data"):
         return len(message.data)
     if hasattr(message, "masks"):

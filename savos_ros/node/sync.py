@@ -129,7 +129,7 @@ class StampJoiner:
         self._late_in_a_row = 0
 
     def nearest_gap_ns(self) -> int | None:
-        """Smallest difference of waiting stamps of two channels [ns]; None without both."""
+        """Return the smallest difference of waiting stamps of two channels [ns], or None."""
         first, second = (self._waiting[name] for name in self.channels[:2])
         return min((abs(a - b) for a in first for b in second), default=None)
 
@@ -175,7 +175,7 @@ class StampJoiner:
         return None
 
     def _partners(self, lead: int) -> dict[str, int]:
-        """Stamps of the set of a leading stamp as far as it is there."""
+        """Return stamps of the set of a leading stamp as far as it is there."""
         stamps = {self.channels[0]: lead}
         for name in self.channels[1:]:
             if near := self._near(name, lead):

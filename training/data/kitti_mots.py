@@ -79,7 +79,7 @@ class KittiClip:
 
     @property
     def frames(self) -> list[int]:
-        """Official frame numbers, ascending."""
+        """Return official frame numbers, ascending."""
         return list(self.images)
 
     def image(self, frame: int) -> np.ndarray:
@@ -87,11 +87,11 @@ class KittiClip:
         return read_picture(self.images[frame], KittiError)
 
     def stamp_ns(self, frame: int) -> int:
-        """Time of a frame [ns]: that of timestamps.txt, else 10 Hz counted from frame 0."""
+        """Return the time of a frame [ns]: of timestamps.txt, else 10 Hz counted from frame 0."""
         return self.stamps[frame] if self.stamps else regular_stamp(frame)
 
     def instances(self, frame: int, shape: tuple[int, int]) -> list[Instance]:
-        """Tracked masks of a frame, without ignore regions; predicted ones may overlap.
+        """Return tracked masks of a frame, without ignore regions; predicted ones may overlap.
 
         Args:
             frame: official number.
@@ -103,7 +103,7 @@ class KittiClip:
         return [item for item in self._masks(frame, shape) if item.id != IGNORE_ID]
 
     def ignored(self, frame: int, shape: tuple[int, int]) -> list[Instance]:
-        """Regions of a frame in which nothing is annotated (id 10000)."""
+        """Return regions of a frame in which nothing is annotated (id 10000)."""
         return [item for item in self._masks(frame, shape) if item.id == IGNORE_ID]
 
     def _masks(self, frame: int, shape: tuple[int, int]) -> list[Instance]:
@@ -265,7 +265,7 @@ def _find_masks(root: Path, base: Path, sequence: str, masks: str) -> Path:
 
 
 def _numbered(folder: Path, endings: Iterable[str]) -> dict[int, Path]:
-    """Files of a folder by the number that is their name, ascending."""
+    """Return files of a folder by the number that is their name, ascending."""
     if not folder.is_dir():
         raise KittiError(f"{folder} does not exist: check the root folder, also the sequence")
     paths = (path for path in folder.iterdir() if path.suffix in endings)

@@ -57,7 +57,7 @@ def read_bytes(path: str | Path, error: type[ValueError]) -> bytes:
 
 
 def read_lines(path: Path, error: type[ValueError]) -> list[str]:
-    """Lines of an ASCII file; `error` as read_bytes, or where it holds something else."""
+    """Return the lines of an ASCII file; raises `error` as read_bytes, or for other text."""
     try:
         return read_bytes(path, error).decode("ascii").splitlines()
     except UnicodeDecodeError as cause:

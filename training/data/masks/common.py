@@ -16,7 +16,7 @@ class MaskFolderError(FileError):
 
 
 def by_name(files: Iterable[Path], names: Sequence[str], where: Path) -> dict[str, Path]:
-    """Files by the image that they have the name of.
+    """Return files by the image whose name they have.
 
     Raises:
         MaskFolderError: there is none, or one has no image.

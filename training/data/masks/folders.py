@@ -31,7 +31,7 @@ class MaskFolder:
     _read: Read = lambda name, shape: []
 
     def instances(self, name: str, shape: tuple[int, int]) -> list[Instance]:
-        """Masks of one image, overlaps kept, ids as the files have them.
+        """Return the masks of one image, overlaps kept, ids as the files have them.
 
         Args:
             name: file name of the image without ending.

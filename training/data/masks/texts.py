@@ -28,7 +28,7 @@ NUMBERED = re.compile(r"(.*)_([1-9][0-9]*)")  # VIDEO_1.txt, VIDEO_2.txt: frames
 
 
 def coco_masks(path: Path, names: Sequence[str], skipped: Counter[str]) -> Read:
-    """Masks of COCO results or annotations, or of YouTube-VIS results; arguments of open_masks."""
+    """Read COCO results or annotations, or YouTube-VIS results; arguments of open_masks."""
     files = [path] if path.is_file() else shown(path.glob("*.json"))
     if len(files) != 1:
         text = f"{path} holds {len(files)} JSON files: give the one to read"
@@ -90,7 +90,7 @@ def track_name(value: Any) -> str | None:
 
 
 def _track_of(entry: dict, keys: Sequence[str]) -> str | None:
-    """The first id of an entry, or of its `attributes`, where CVAT writes it."""
+    """Return the first id of an entry, or of its `attributes`, where CVAT writes it."""
     more = entry.get("attributes")
     places = [entry, more] if isinstance(more, dict) else [entry]
     names = (track_name(place.get(key)) for key in keys for place in places)
@@ -98,7 +98,7 @@ def _track_of(entry: dict, keys: Sequence[str]) -> str | None:
 
 
 def _image_names(table: Any, names: Sequence[str]) -> Callable[[Any], str]:
-    """A function from image_id to the name of an image."""
+    """Return a function from image_id to the name of an image."""
     known = set(names)
     if table is not None:
         files = {row["id"]: Path(row["file_name"]).stem for row in table}
@@ -186,7 +186,7 @@ def _instance(
 
 
 def _mask(found: Any, shape: tuple[int, int]) -> BoxedMask:
-    """Mask of a COCO segmentation: RLE as text or numbers, or polygons; empty where none is set."""
+    """Return the mask of a COCO segmentation: RLE as text or numbers, or polygons."""
     if isinstance(found, list):
         return _filled(found, shape)
     if not isinstance(found, dict) or "counts" not in found:
@@ -203,7 +203,7 @@ def _mask(found: Any, shape: tuple[int, int]) -> BoxedMask:
 
 
 def _filled(polygons: list, shape: tuple[int, int]) -> BoxedMask:
-    """Union of polygons `[x1, y1, x2, y2, ...]` [px]; parts of less than three points are empty."""
+    """Return the union of polygons `[x1, y1, x2, y2, ...]` [px]; tiny parts are left out."""
     full = np.zeros(shape, np.uint8)
     for polygon in polygons:
         points = np.array(polygon, np.float64)
@@ -217,7 +217,7 @@ def _filled(polygons: list, shape: tuple[int, int]) -> BoxedMask:
 
 
 def ultralytics_masks(path: Path, names: Sequence[str], skipped: Counter[str]) -> Read:
-    """Masks that `yolo track` writes with save_txt; arguments of open_masks.
+    """Read masks that `yolo track` writes with save_txt; arguments of open_masks.
 
     A line is `class x1 y1 x2 y2 ... [confidence] [id]`, x and y over the image size. A line that
     the tracker gave no id has none, so which of the two a file's last numbers are follows from all.
@@ -269,7 +269,7 @@ def _text_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
 
 
 def _numbers(path: Path) -> list[list[str]]:
-    """Words of each line, all of them numbers."""
+    """Return the words of each line, all of them numbers."""
     if path.stat().st_size > MAX_BYTES:
         text = f"{path} is larger than {MAX_BYTES >> 20} MiB: no text of one frame"
         raise MaskFolderError(text, "size")
