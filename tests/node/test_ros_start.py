@@ -53,10 +53,10 @@ def test_the_remedy_helps(no_home, tmp_path, monkeypatch, name):
     assert (tmp_path / "é" / "logs").is_dir()
 
 
-@pytest.mark.parametrize("command", ["savos_ros.node.main", "savos_ros.cli"])
+@pytest.mark.parametrize("command", ["savos_ros.node.main", "savos_ros.cli.main"])
 def test_commands_end_with_one_line_that_names_the_remedy(no_home, tmp_path, command):
     pytest.importorskip("rclpy", reason="rclpy is not installed")
-    words = ["play", str(tmp_path / "bag")] if command == "savos_ros.cli" else []
+    words = ["play", str(tmp_path / "bag")] if command == "savos_ros.cli.main" else []
     if words:
         import tiny_scene as scene
 

@@ -139,7 +139,10 @@ def test_what_never_comes_is_lost_but_not_while_the_node_is_stopped(monkeypatch)
 @pytest.fixture
 def command(tmp_path):
     save_random(tmp_path / "w.safetensors")
-    program = "from savos_ros.cli import main as cli, soak; soak.LOOP_FRAMES = 12; cli.main()"
+    program = (
+        "from savos_ros.cli import main; from savos_ros.tools import soak; "
+        "soak.LOOP_FRAMES = 12; main.main()"
+    )
     arguments = ["soak", "--size", "128x64", "--samples", "20", "--json", str(tmp_path / "s.json")]
     arguments += ["--weights", str(tmp_path / "w.safetensors")]
 
