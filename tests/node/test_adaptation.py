@@ -256,7 +256,7 @@ def test_frames_that_cannot_be_handed_over_are_dropped_and_break_the_burst(bench
     begun = time.perf_counter()
     for frame in it.scene:
         it.adaptation.put(frame, False)
-    assert time.perf_counter() - begun < 0.02
+    assert time.perf_counter() - begun < 5, "the process is deaf: to wait for it would take minutes"
     assert it.adaptation._broken
 
 
