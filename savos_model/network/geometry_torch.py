@@ -9,23 +9,6 @@ from torch.nn import functional as F  # noqa: N812
 from savos_model.geometry import WARP_ITERATIONS
 
 
-def patch_centres(boxes: Tensor, patch: tuple[int, int]) -> Tensor:
-    """Image coordinates of patch pixel centres: boxes [..., 4] -> [..., h, w, 2] (x, y) [px]."""
-    rows, cols = patch
-    x = (torch.arange(cols, device=boxes.device) + 0.5) / cols
-    y = (torch.arange(rows, device=boxes.device) + 0.5) / rows
-    x0, y0, x1, y1 = boxes[..., None, None].unbind(-3)
-    at_x = (x0 + (x1 - x0) * x).expand(*boxes.shape[:-1], rows, cols)
-    at_y = (y0 + (y1 - y0) * y[:, None]).expand(*boxes.shape[:-1], rows, cols)
-    return torch.stack((at_x, at_y), -1)
-
-
-def normalise(points: Tensor, boxes: Tensor) -> Tensor:
-    """Image points [N, h, w, 2] to grid_sample's [-1, 1] (align_corners=False) of boxes [N, 4]."""
-    corner, size = boxes[:, None, None, :2], (boxes[:, 2:] - boxes[:, :2])[:, None, None]
-    return 2 * (points - corner) / size - 1
-
-
 def resample(values: Tensor, source: Tensor, target: Tensor, patch: tuple[int, int]) -> Tensor:
     """Values [N, C, H, W] filling boxes `source` [N, 4], seen in `target`: [N, C, h, w]; else 0."""
     return F.grid_sample(values, box_grid(source, target, patch), align_corners=False)
@@ -54,7 +37,7 @@ def warp_patch(values: Tensor, motion: Tensor, source: Tensor, target: Tensor) -
     """
     # All in the coordinates of grid_sample: one subtraction a step.
     rows, cols = values.shape[-2:]
-    base = normalise(patch_centres(target, (rows, cols)), source)
+    base = box_grid(source, target, (rows, cols))
     motion = motion * (2 / (source[:, 2:] - source[:, :2]))[..., None, None]
     grid = base
     for _ in range(WARP_ITERATIONS):
@@ -77,7 +60,7 @@ def pull_patch(
     """
     rows, cols = values.shape[-2:]
     size = (source[:, 2:] - source[:, :2])[..., None, None]
-    grid = normalise(patch_centres(target, (rows, cols)), source)
+    grid = box_grid(source, target, (rows, cols))
     grid = grid + (motion * (2 / size)).permute(0, 2, 3, 1)
     own = residual * residual.new_tensor((2 / cols, 2 / rows))[:, None, None]
     moved = F.grid_sample(own, grid, padding_mode="border", align_corners=False)

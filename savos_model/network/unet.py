@@ -101,13 +101,15 @@ class RecurrentUNet(nn.Module):
             up = F.interpolate(self.up[str(i)](x), scale_factor=2.0, mode="nearest")
             x = self.join[str(i)](up + skips[i])
         out = F.pixel_shuffle(self.leave(x), STEM).float()
-        mask_logits = out[:, 0]
+        # Split at one go: each slice of its own would cost a whole gradient of zeros.
+        mask_logits, alpha, residual = out.split((1, 1, 2), 1)
+        mask_logits = mask_logits.squeeze(1)
         if self.config.prior_mask:
             mask_logits = mask_logits + evidence(flat, self.evidence_gain, self.config)
         prediction = Prediction(
             mask_logits.unflatten(0, split),
-            out[:, 1].unflatten(0, split),
-            out[:, 2:].unflatten(0, split),
+            alpha.squeeze(1).unflatten(0, split),
+            residual.unflatten(0, split),
             h,
         )
         return prediction, StepState(*(part[0].float() for part in last))

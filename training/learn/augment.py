@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from savos_model.config import ModelConfig
 from savos_model.geometry import MIN_BOX_PX
@@ -17,7 +16,7 @@ from training.learn.augment_config import AugmentConfig
 from training.learn.draws import draw, uniform
 from training.learn.hindsight import extent_so_far, with_hindsight
 from training.learn.image_noise import vary_colours
-from training.learn.mask_noise import broken, inexact
+from training.learn.mask_noise import broken, inexact, spread
 from training.learn.occluders import draw_layers, lay_over, move_covers, to_unit, total
 
 
@@ -167,4 +166,4 @@ def half(values: Tensor) -> float:
 
 def rim(others: Tensor) -> Tensor:
     """What covers objects [B, T, h, w], grown by a patch pixel: W leaves gaps at its edges out."""
-    return F.max_pool2d(others, 3, 1, 1)
+    return spread(spread(others, 1, -1), 1, -2)
