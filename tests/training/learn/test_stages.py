@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from safetensors.torch import load_file
-from tests.tiny_store import tiny_run, write_store
+from tiny_store import tiny_run, write_store
 
 import training.train
 from savos_model.network.losses import LossConfig
