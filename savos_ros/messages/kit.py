@@ -197,7 +197,7 @@ def occluders(objects: Sequence[AmodalObject]) -> list[list[str]]:
             if other != index:
                 box = Box(*corner[index, other].tolist(), *other_corner[index, other].tolist())
                 seen = part(objects[other].visible, objects[other].box, box)
-                count = np.count_nonzero(part(hidden, item.box, box) & (seen != 0))
+                count = int(np.count_nonzero(part(hidden, item.box, box) & (seen != 0)))
                 covers[objects[other].id] = count
         ids = sorted(covers, key=lambda name: -covers[name])
         found.append([name for name in ids if covers[name] >= max(least, 1)])
