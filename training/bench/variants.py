@@ -22,14 +22,17 @@ from savos_model.network.net import SavosNet
 from savos_model.network.released.keys import OFFICIAL_MODEL
 from savos_model.settings import check_settings, setting
 from training.bench.released_design import Batch, read_batch, released_loss
-from training.data.store import open_clip
+from training.data.store import Clip, open_clip
 from training.learn.augment import make_input
 from training.learn.augment_config import AugmentConfig
 from training.learn.averages import average_into
 from training.learn.checkpoint import Learner
 from training.learn.config import RunConfig, TrainConfig
-from training.learn.windows import gather, list_places
+from training.learn.data import RunData
+from training.learn.distributed import Ranks
+from training.learn.windows import StoredWindows, gather, list_places
 from training.train import Objective, new_learner
+from training.train import make_batch as training_step_batch
 
 # The released network has no prior mask; ours costs frames one after the other.
 PAPER = ModelConfig(preset="paper", width=1.0, prior_mask=False)
@@ -65,13 +68,21 @@ class Variant(NamedTuple):
     """One training design in one setting.
 
     text: for the table; model: of its network; image: scene of a released step, None for ours,
-    which knows no whole images; bf16: convolutions in bfloat16.
+    which knows no whole images; bf16: convolutions in bfloat16; windows: how many of how many
+    frames, None for each object of the scene in all its frames; both: both directions.
     """
 
     text: str
     model: ModelConfig
     image: str | None = None
     bf16: bool = False
+    windows: tuple[int, int] | None = None
+    both: bool = True
+
+    def object_frames(self, config: BenchTrainConfig) -> int:
+        """Windows times frames of a batch."""
+        count, frames = self.windows or (config.tracks, config.frames)
+        return count * frames
 
 
 VARIANTS = {
@@ -81,6 +92,12 @@ VARIANTS = {
     "paper_bf16": Variant("ours 64x128, bf16", PAPER, bf16=True),
     "small_bf16": Variant("ours 32x64, bf16", SMALL, bf16=True),
     "default": Variant("ours default", ModelConfig(), bf16=True),
+    # The stages of config/training/online.yaml, and batches as the encoder-decoder had them.
+    "long": Variant("default, 16 windows of 8", ModelConfig(), bf16=True, windows=(16, 8)),
+    "short": Variant("default, 128 of 2", ModelConfig(), bf16=True, windows=(128, 2)),
+    "forward": Variant(
+        "default, 128 of 2, forward", ModelConfig(), bf16=True, windows=(128, 2), both=False
+    ),
 }
 
 
@@ -132,11 +149,23 @@ def make_batch(name: str, folder: Path, config: BenchTrainConfig) -> Batch | Tar
     if variant.image is not None:
         return read_batch(folder / variant.image / "raw").to(config.device)
     clip = open_clip(folder / "fishbowl" / store_name(variant.model))
+    if variant.windows is not None:
+        return training_batch(clip, variant, config)
     places = list_places([clip], config.frames, 1)
     reverse = np.zeros(len(places), bool)
     window = gather([clip], places, config.frames, reverse, config.device)
     generator = torch.Generator(config.device).manual_seed(config.seed)
     return make_input(window, variant.model, AugmentConfig(), generator)
+
+
+def training_batch(clip: Clip, variant: Variant, config: BenchTrainConfig) -> Targets:
+    """One batch as training makes it: windows of the clip, drawn and augmented in groups."""
+    count, frames = variant.windows
+    train = TrainConfig(batch=count, length=frames, seed=config.seed)
+    source = StoredWindows([clip], list_places([clip], frames, 1), frames, config.device)
+    data = RunData({frames: source}, held=source.draw, held_groups=0, windows=0, text="")
+    run = RunConfig(model=variant.model, train=train)
+    return training_step_batch(0, run, data, Ranks(0, 1, torch.device(config.device)))
 
 
 def make_step(name: str, folder: Path, config: BenchTrainConfig) -> Callable[[], Tensor]:
@@ -146,7 +175,7 @@ def make_step(name: str, folder: Path, config: BenchTrainConfig) -> Callable[[],
         net = SavosNet(variant.model).to(config.device)
         return released_step(net, batch, colours=variant.image == "fishbowl")
     train = TrainConfig(bf16=variant.bf16, seed=config.seed)
-    run = RunConfig(model=variant.model, train=train, loss=LossConfig(both_directions=True))
+    run = RunConfig(model=variant.model, train=train, loss=LossConfig(both_directions=variant.both))
     return our_step(new_learner(run, torch.device(config.device)), batch, run)
 
 

@@ -61,10 +61,10 @@ class TrainConfig:
     """What the optimiser does."""
 
     steps: int = setting(20000, "optimiser steps", minimum=1)
-    batch: int = setting(16, "windows per step, of all processes together", minimum=2)
+    batch: int = setting(64, "windows per step, of all processes together", minimum=2)
     group: int = setting(8, "windows drawn together; processes share out the groups", minimum=2)
     length: int = setting(
-        8, "frames per window; where there are stages, of those that validate", minimum=2
+        4, "frames per window; where there are stages, of those that validate", minimum=2
     )
     stages: tuple = setting(
         (),

@@ -130,6 +130,17 @@ def test_measures_time_and_memory_of_a_step(folder):
     assert min(result["wall_s"], result["cpu_s"], result["data_s"]) > 0
 
 
+def test_batches_of_windows_are_made_as_training_does(folder):
+    variant = VARIANTS["short"]
+    batch = make_batch("short", folder, CONFIG)
+    assert batch.patches.shape[:2] == variant.windows == (128, 2)
+    assert variant.object_frames(CONFIG) == 256
+    assert VARIANTS["default"].object_frames(CONFIG) == CONFIG.tracks * CONFIG.frames
+    again = make_batch("forward", folder, CONFIG)
+    assert torch.equal(batch.patches, again.patches)
+    assert len(torch.unique(batch.boxes[:, 0, 0])) > 16  # different crops of few objects
+
+
 def test_peak_remembers_memory_that_was_given_back():
     before = memory_now("cpu")
     taken = torch.ones(256 * MIB // 4)
@@ -167,6 +178,8 @@ def test_report_gives_medians_and_ratios_within_rounds(tmp_path, monkeypatch):
     assert ours["object_frames_per_s_with_data"] == pytest.approx(6 / 1.6)
     assert ours["share_of_limit"] == pytest.approx(12 / 0.8 / 100)
     ratio = metrics["ratios"]["paper_fp32"]["released_kitti"]
+    windows = metrics["ratios"]["short"]["released_kitti"]  # 256 object-frames in the time of six
+    assert windows["step"] == pytest.approx(12 * 256 / 6) and windows["memory"] == pytest.approx(9)
     assert ratio == pytest.approx({"step": 12, "with_data": 12, "cpu": 12, "memory": 9})
     assert read_results(tmp_path / "out.json")["metrics"] == metrics
     console = Console(width=100, record=True, file=io.StringIO())

@@ -28,6 +28,30 @@ ABLATIONS = {
     "prior_mask": {"model.prior_mask": True},
     "uniform_motion": {"model.motion_base": "uniform"},
 }
+# And of the online network, online/full.yaml.
+ONLINE = {
+    "always_hidden": {"augment.paste": 1.0, "augment.behind": 0.0},
+    "clean_colours": {
+        "augment.low_resolution": 0.0,
+        "augment.motion_blur": 0.0,
+        "augment.compression": 0.0,
+    },
+    "equal_windows": {"data.shares": ()},
+    "exact_masks": {"augment.mask_noise": 0.0, "augment.holes": 0.0, "augment.split": 0.0},
+    "forward_only": {
+        "loss.both_directions": False,
+        "train.stages": ("2x128:0.6", "4x64:0.2", "8x32:0.2"),
+    },
+    "full": {},
+    "long_windows": {"train.stages": ("8x32:1:both",)},
+    "no_memory": {"train.without": "memory"},
+    "no_prior": {"model.prior_mask": False},
+    "no_untold": {"augment.untold": 0.0},
+    "objects_only": {"augment.poles": 0.0, "augment.rectangles": 0.0},
+    "one_occluder": {"augment.several": 0.0},
+    "short_windows": {"train.stages": ("2x128:1:both",)},
+    "shown_others": {"model.blank_others": False},
+}
 
 
 def flat(run):
@@ -53,18 +77,36 @@ def test_no_setting_stands_in_two_groups():
     assert len(setting_fields()) == sum(len(dataclasses.fields(kind)) for kind in GROUPS.values())
 
 
-def test_every_shipped_ablation_changes_what_it_says_and_nothing_else():
-    base = make_run(FILES / "ablations" / "full.yaml")
-    assert difference(base, make_run(FILES / "fishbowl.yaml")) == {"model.prior_mask": False}
-    found = {path.stem: path for path in (FILES / "ablations").glob("*.yaml")}
-    assert found.keys() == ABLATIONS.keys()
+@pytest.mark.parametrize(("folder", "changes"), [(".", ABLATIONS), ("online", ONLINE)])
+def test_every_shipped_ablation_changes_what_it_says_and_nothing_else(folder, changes):
+    files = FILES / "ablations" / folder
+    base = make_run(files / "full.yaml")
+    found = {path.stem: path for path in files.glob("*.yaml")}
+    assert found.keys() == changes.keys()
     for name, path in found.items():
-        assert difference(make_run(path), base) == ABLATIONS[name], name
+        assert difference(make_run(path), base) == changes[name], name
+
+
+def test_ablations_begin_from_the_shipped_runs():
+    full = {
+        name: make_run(FILES / "ablations" / name) for name in ("full.yaml", "online/full.yaml")
+    }
+    assert full["online/full.yaml"] == make_run(FILES / "online.yaml")
+    paper = {"preset": "paper", "patch_height": 32, "patch_width": 64, "prior_mask": False}
+    changed = difference(full["full.yaml"], make_run(FILES / "fishbowl.yaml"))
+    assert changed == {f"model.{name}": value for name, value in paper.items()}
 
 
 def test_shipped_runs():
     assert make_run(FILES / "fishbowl.yaml").data.stores == ("data/fishbowl",)
     assert len(make_run(FILES / "street_and_fishbowl.yaml").data.stores) == 2
+    online = make_run(FILES / "online.yaml")
+    assert [(s.length, s.batch, s.both) for s in online.train.plan] == [
+        (2, 128, False),
+        (4, 64, True),
+        (8, 32, True),
+    ]
+    assert sum(online.data.store_shares) == pytest.approx(1) and len(online.data.stores) == 3
     gum, paper = (make_run(FILES / f"{name}.yaml") for name in ("chewing_gum", "chewing_gum_paper"))
     assert gum.data.source == paper.data.source == "chewing_gum"
     assert (paper.model.width, paper.model.patch, paper.train.length) == (1.0, (64, 128), 40)
