@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import queue
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,6 +38,36 @@ class Log(Protocol):
         """Log what a user should look at."""
 
 
+class State(enum.Enum):
+    """What the adaptation does; the values stand in /diagnostics.
+
+    OFF -> STARTING -> COLLECTING -> ADAPTING -> CHECKING -> COLLECTING and so on; an error leads
+    from each of them to DOWN, which leads to STARTING again; switched off, each leads to OFF.
+    """
+
+    OFF = "off"  # not enabled, or the node is not active
+    STARTING = "starting"  # a process comes up
+    COLLECTING = "collecting"  # it takes frames of a burst, the only state that does
+    ADAPTING = "adapting"  # it learns from a burst
+    CHECKING = "checking"  # it compares old and new weights on frames held out
+    DOWN = "down"  # it failed; the next one starts after a pause
+
+
+class Order(enum.Enum):
+    """What other threads ask of the one that talks to the process."""
+
+    ROLL_BACK = "go back to the base weights"
+    STOP = "end"
+
+
+@dataclass
+class Burst:
+    """The frames that were handed over since the process last asked for some."""
+
+    sent: int = 0
+    broken: bool = False  # a frame was dropped: the next one does not follow the one before
+
+
 class Adaptation:
     """Keeps a process at work that adapts the weights in use, and offers what it accepted.
 
@@ -55,22 +88,21 @@ class Adaptation:
         self._base = self._weights = self._backend.weights
         self._version = self._last_version = 0  # of self._weights; the last one given out
         self._enabled = config.enabled
-        self._state, self._problem = "off", ""
+        self._state, self._problem = State.OFF, ""
         self._facts: dict[str, Any] = {}
         self._counts = Counter(dict.fromkeys(COUNTS, 0))
         self._lock = threading.Lock()
         self._ready: Callable[[], None] | None = None  # puts other weights in force
         self._frames: queue.Queue[tuple[Frame, bool]] = queue.Queue(WAITING)
-        self._wanted, self._broken, self._sent = False, False, 0
+        self._burst = Burst()
         self._pause_s = FIRST_PAUSE_S
-        self._wake = threading.Event()  # enabled, roll-back or stop have changed
-        self._roll_back = self._stopping = False
+        self._wake = threading.Event()  # there is an order, or `_enabled` has changed
+        self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
         self._process: SiteProcess | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to work, as far as it is enabled."""
-        self._stopping = False
         self._thread = threading.Thread(target=self._run, name="savos_adapt")
         self._thread.start()
 
@@ -78,7 +110,7 @@ class Adaptation:
         """End process and thread; weights in use stay. False when the thread does not end."""
         if self._thread is None:
             return True
-        self._stopping = True
+        self._orders.put(Order.STOP)
         self._interrupt()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -91,21 +123,27 @@ class Adaptation:
 
     def roll_back(self) -> None:
         """Go back to the base weights; later bursts start from there."""
-        self._roll_back = True
+        self._orders.put(Order.ROLL_BACK)
         self._interrupt()
+
+    @property
+    def collecting(self) -> bool:
+        """Whether it takes frames."""
+        return self._state is State.COLLECTING
 
     def put(self, frame: Frame, fresh: bool) -> None:
         """Take an answered frame where one is wanted; for the worker thread.
 
         `fresh` says that the frame does not follow the one before.
         """
-        if not self._wanted:
+        if not self.collecting:
             return
+        burst = self._burst
         try:
-            self._frames.put_nowait((frame, fresh or self._broken))
-            self._broken = False
+            self._frames.put_nowait((frame, fresh or burst.broken))
+            burst.broken = False
         except queue.Full:
-            self._broken = True
+            burst.broken = True
             self._counts["frames_dropped"] += 1
 
     def take(self) -> Callable[[], None] | None:
@@ -120,7 +158,9 @@ class Adaptation:
             facts, counts = dict(self._facts), dict(self._counts)
         shown = {k: f"{v:.4f}" if isinstance(v, float) else str(v) for k, v in facts.items()}
         values = shown | {"version": str(self._version)} | {k: str(v) for k, v in counts.items()}
-        return self._problem, {"adapt": self._state} | {f"adapt.{k}": v for k, v in values.items()}
+        return self._problem, {"adapt": self._state.value} | {
+            f"adapt.{k}": v for k, v in values.items()
+        }
 
     def _interrupt(self) -> None:
         self._wake.set()
@@ -132,25 +172,32 @@ class Adaptation:
         lower_priority()
         while True:
             self._wake.clear()  # before a look at what it announces
-            if self._stopping:
-                break
             try:
-                if self._roll_back:
-                    self._roll_back = False
-                    self._use(self._base, 0)
+                if self._obey() is Order.STOP:
+                    break
                 if self._enabled:
                     self._session()
                 else:
-                    self._state, self._problem = "off", ""
+                    self._state, self._problem = State.OFF, ""
                     self._wake.wait()
             except Exception as error:  # whatever it is, the node goes on with the weights in use
                 if not self._wake.is_set():
                     self._down(error)
-        self._state, self._problem = "off", ""
+        self._state, self._problem = State.OFF, ""
+
+    def _obey(self) -> Order | None:
+        """Carry the orders out; returns STOP when that is one of them."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                order = self._orders.get_nowait()
+                if order is Order.STOP:
+                    return order
+                self._use(self._base, 0)
+        return None
 
     def _session(self) -> None:
         """One life of the process, until it fails (an error) or something else is wanted."""
-        self._state = "starting"
+        self._state = State.STARTING
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
             with SiteProcess() as process:
@@ -161,9 +208,9 @@ class Adaptation:
                 process.send(Start(*parts))
                 heard_s = time.monotonic()
                 while not self._wake.is_set():
-                    if process.waits(0 if self._wanted else POLL_S):
+                    if process.waits(0 if self.collecting else POLL_S):
                         self._hear(process.hear())
-                    elif self._wanted:
+                    elif self.collecting:
                         self._feed(process)
                     elif time.monotonic() - heard_s > HANG_S:
                         raise SiteError(f"it gave no sign of life for {HANG_S} s")
@@ -171,7 +218,7 @@ class Adaptation:
                         continue
                     heard_s = time.monotonic()
         finally:
-            self._process, self._wanted = None, False
+            self._process, self._state = None, State.STARTING
 
     def _feed(self, process: SiteProcess) -> None:
         """Hand one frame over, of a burst of consecutive ones."""
@@ -179,13 +226,14 @@ class Adaptation:
             frame, fresh = self._frames.get(timeout=POLL_S)
         except queue.Empty:
             return
-        if fresh and self._sent:
+        burst = self._burst
+        if fresh and burst.sent:
             process.send(None)
-            self._sent = 0
+            burst.sent = 0
         process.send(frame)
-        self._sent += 1
-        self._wanted = self._sent < self._config.min_frames
-        if not self._wanted:  # weights accepted before this burst are in force by now
+        burst.sent += 1
+        if burst.sent >= self._config.min_frames:
+            self._state = State.ADAPTING  # weights accepted before this burst are active by now
             give_back_memory()  # of the engines before them, and of the frames
 
     def _hear(self, facts: dict[str, Any]) -> None:
@@ -198,12 +246,13 @@ class Adaptation:
             self._log.info(f"adaptation: {facts['decision']}: {facts.get('reason', '')}")
         with self._lock:
             self._facts |= {k: v for k, v in facts.items() if k not in ("state", "version")}
-        self._state = facts.get("state", self._state)
         if facts.get("state") == "collecting":
             self._problem = ""
             while not self._frames.empty():  # of a burst before
                 self._frames.get_nowait()
-            self._sent, self._broken, self._wanted = 0, False, True
+            self._burst = Burst()
+        if "state" in facts:
+            self._state = State(facts["state"])
 
     def _decided(self, decision: str, version: int) -> None:
         if decision == "accepted":
@@ -237,7 +286,7 @@ class Adaptation:
     def _down(self, error: Exception) -> None:
         """Say what happened, and wait before the next start."""
         pause, self._pause_s = self._pause_s, min(2 * self._pause_s, LONGEST_PAUSE_S)
-        self._state = "down"
+        self._state = State.DOWN
         self._problem = f"adaptation is down: {error}; it starts again {pause:.0f} s later"
         self._log.warning(self._problem)
         with self._lock:

@@ -60,7 +60,7 @@ class Bench:
         self.adaptation.put(self.scene[next(self.at) % len(self.scene)], fresh)
         time.sleep(0.01)
         inner = self.adaptation
-        while self.patient and inner._wanted and inner._frames.full():  # a busy machine
+        while self.patient and inner.collecting and inner._frames.full():  # a busy machine
             time.sleep(0.01)
 
     def until(self, condition):
@@ -239,7 +239,7 @@ def test_roll_back_by_service_and_by_the_process(bench):
 
 def test_a_burst_is_of_consecutive_frames(bench):
     it = bench("all")
-    it.until(lambda: it.adaptation._sent >= 3)
+    it.until(lambda: it.adaptation._burst.sent >= 3)
     it.send(fresh=True)
     it.until(lambda: (it.folder / "stamps").exists() and it.name == "fresh+1")
     stamps = [int(part) for part in (it.folder / "stamps").read_text().split()]
@@ -257,7 +257,7 @@ def test_frames_that_cannot_be_handed_over_are_dropped_and_break_the_burst(bench
     for frame in it.scene:
         it.adaptation.put(frame, False)
     assert time.perf_counter() - begun < 5, "the process is deaf: to wait for it would take minutes"
-    assert it.adaptation._broken
+    assert it.adaptation._burst.broken
 
 
 def test_off_costs_nothing_and_it_switches_at_any_time(bench):

@@ -75,7 +75,7 @@ def play_until(rig, condition, first=0):
         rig.answered(first)
         first += 1
         inner = rig.node._adaptation
-        wait_for(lambda: not (inner._wanted and inner._frames.full()), LIMIT_S)  # noqa: B023
+        wait_for(lambda: not (inner.collecting and inner._frames.full()), LIMIT_S)  # noqa: B023
         if refined.enabled:  # it would drop what comes faster than it works
             wait_for(lambda: len(rig.refined) > first - refined.window, LIMIT_S)  # noqa: B023
     return first
