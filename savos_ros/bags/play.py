@@ -150,6 +150,7 @@ def play(path: str | Path, options: PlayOptions, stop: threading.Event | None = 
 
     Raises:
         BagError: the bag is unreadable, or has nothing that can be played.
+        RosStartError: ROS 2 is missing, or cannot start.
     """
     stop = stop or threading.Event()
     with open_bag(path) as bag:
