@@ -1,50 +1,59 @@
-"""Commands of `savos bench` that start nodes of their own."""
+"""Commands of `savos bench` that start nodes or run the whole method."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
-from training.cli.options import JsonOption, SeedOption
+from savos_model.backends.interface import BackendError
+from savos_ros.tools.settings import (
+    BenchOptions,
+    BenchStreamConfig,
+    CamerasOptions,
+    DemoError,
+    ResultsFile,
+    StartOptions,
+)
+from training.cli.option_groups import Options, command
+
+app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
+RESULTS = Options(ResultsFile)
 
 
-def cameras(
-    cameras: Annotated[int, typer.Option(help="Most cameras at once.")] = 3,
-    seconds: Annotated[float, typer.Option(help="For each number of cameras [s].")] = 30.0,
-    tracks: Annotated[int, typer.Option(help="Masks per frame.")] = 10,
-    seed: SeedOption = 3,
-    json: JsonOption = None,
-) -> None:
+@command(app, "cameras", Options(CamerasOptions), RESULTS, failures=(DemoError,))
+def cameras(options: CamerasOptions, results: ResultsFile) -> None:
     """CPU, memory and latency of one node, then two, ... all fed at the same moment at 10 Hz."""
     from rich import print_json
 
-    from savos_ros.tools import bench_cameras as bench
-    from savos_ros.tools.harness import DemoError
+    from savos_ros.tools.bench_cameras import bench_cameras
 
-    try:
-        report = bench.bench_cameras(bench.CamerasOptions(cameras, seconds, tracks, seed), json)
-    except (DemoError, ValueError) as error:
-        typer.echo(f"savos bench cameras: {error}", err=True)
-        raise typer.Exit(1) from error
-    print_json(data=report)
+    print_json(data=bench_cameras(options, results.json))
 
 
-def start(
-    rounds: Annotated[int, typer.Option(help="Rounds of a cold and a warm start.")] = 5,
-    backend: Annotated[str, typer.Option(help="Engine of the node; empty: its default.")] = "",
-    seed: SeedOption = 3,
-    json: JsonOption = None,
-) -> None:
+@command(app, "start", Options(StartOptions), RESULTS, failures=(DemoError,))
+def start(options: StartOptions, results: ResultsFile) -> None:
     """From the start of the node's process to its first answer, with caches empty and full."""
     from rich import print_json
 
-    from savos_ros.tools import bench_start as bench
-    from savos_ros.tools.harness import DemoError
+    from savos_ros.tools.bench_start import bench_start
 
-    try:
-        report = bench.bench_start(bench.StartOptions(rounds, backend, seed), json)
-    except (DemoError, ValueError) as error:
-        typer.echo(f"savos bench start: {error}", err=True)
-        raise typer.Exit(1) from error
-    print_json(data=report)
+    print_json(data=bench_start(options, results.json))
+
+
+@command(app, "node", Options(BenchOptions), RESULTS, failures=(DemoError,))
+def node(options: BenchOptions, results: ResultsFile) -> None:
+    """Latency, drops and memory of the node on a street played over DDS at 10 Hz."""
+    from rich import print_json
+
+    from savos_ros.tools.bench import bench_node
+
+    print_json(data=bench_node(options, results.json))
+
+
+@command(app, "stream", Options(BenchStreamConfig), RESULTS, failures=(BackendError,))
+def stream(options: BenchStreamConfig, results: ResultsFile) -> None:
+    """Whole frames by stage, tracks and image size, compared with the released design's."""
+    from rich.console import Console
+
+    from savos_ros.tools.bench_stream import bench_stream, print_bench
+
+    print_bench(bench_stream(options, results.json), Console(width=160))

@@ -12,11 +12,13 @@ import typer
 from savos_ros.cli import bags as bag_commands
 from savos_ros.cli import bench as bench_commands
 from savos_ros.cli import convert, engines, label, soak
+from savos_ros.tools.settings import DemoFolder, DemoOptions
 from training.cli import adapt as adapt_commands
 from training.cli import evaluate, prepare
 from training.cli import report as report_commands
 from training.cli.arguments import names_of, one_line_errors
-from training.cli.options import JsonOption, SeedOption
+from training.cli.option_groups import Options, command
+from training.cli.options import JsonOption
 
 BenchPrecisionOption = Annotated[
     str, typer.Option("--precision", help="fp32; fp16 on a GPU, bf16 on a CPU.")
@@ -127,55 +129,16 @@ def weights_calibrate(
         calibrate(weights, stores, out, name, json)
 
 
-@app.command()
-def demo(
-    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("demo"),
-    frames: Annotated[int, typer.Option(help="Frames of the scene, at 10 Hz.")] = 150,
-    seed: Annotated[int, typer.Option(help="Number that fixes the scene.")] = 5,
-    weights: Annotated[str, typer.Option(help="Weights of the node; empty: its default.")] = "",
-    backend: Annotated[str, typer.Option(help="Engine of the node; empty: its default.")] = "",
-) -> None:
+@command(app, "demo", Options(DemoFolder), Options(DemoOptions))
+def demo(folder: DemoFolder, options: DemoOptions) -> None:
     """Play a generated street to the node over DDS; leaves pictures, a bag and numbers."""
-    from savos_model.settings import SettingError
-    from savos_ros.tools.demo import DemoOptions, demo_command
+    from savos_ros.tools.demo import demo_command
 
-    try:
-        options = DemoOptions(frames, seed, weights, backend)
-    except SettingError as error:
-        typer.echo(f"savos demo: {error}", err=True)
-        raise typer.Exit(2) from error
-    raise typer.Exit(demo_command(out, options))
+    raise typer.Exit(demo_command(folder.out, options))
 
 
-bench = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
+bench = bench_commands.app
 app.add_typer(bench, name="bench")
-bench.command("cameras")(bench_commands.cameras)
-bench.command("start")(bench_commands.start)
-
-
-@bench.command("node")
-def bench_node(
-    seconds: Annotated[float, typer.Option(help="Length of the run [s].")] = 600.0,
-    tracks: Annotated[int, typer.Option(help="Masks per frame.")] = 10,
-    seed: SeedOption = 3,
-    weights: Annotated[str, typer.Option(help="Weights of the node; empty: its default.")] = "",
-    refine: Annotated[bool, typer.Option("--refine", help="With refined masks.")] = False,
-    adapt: Annotated[bool, typer.Option("--adapt", help="While it adapts.")] = False,
-    json: JsonOption = None,
-) -> None:
-    """Latency, drops and memory of the node on a street played over DDS at 10 Hz."""
-    from rich import print_json
-
-    from savos_model.settings import SettingError
-    from savos_ros.tools.bench import BenchOptions, bench_node
-    from savos_ros.tools.harness import DemoError
-
-    try:
-        report = bench_node(BenchOptions(seconds, tracks, seed, weights, refine, adapt), json)
-    except (DemoError, SettingError) as error:
-        typer.echo(f"savos bench node: {error}", err=True)
-        raise typer.Exit(1) from error
-    print_json(data=report)
 
 
 @bench.command("step")
@@ -206,27 +169,6 @@ def bench_step(
             tuple(network or ()),
         )  # fmt: skip
         bench.print_bench(bench.bench_step(config, json), Console())
-
-
-@bench.command("stream")
-def bench_stream(
-    json: JsonOption = None,
-    rounds: Annotated[int, typer.Option(help="Rounds; each measures every case once.")] = 20,
-    frames: Annotated[int, typer.Option(help="Frames of a case in a round.")] = 5,
-    threads: Annotated[int, typer.Option(help="CPU threads of the network.")] = 2,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
-    precision: BenchPrecisionOption = "fp32",
-    seed: SeedOption = 0,
-    backend: Annotated[str, typer.Option(help="Engine; auto: the first that runs here.")] = "auto",
-) -> None:
-    """Whole frames by stage, tracks and image size, beside the released design's inference."""
-    from rich.console import Console
-
-    from savos_ros.tools import bench_stream as bench
-
-    with engines.errors_as_lines("savos bench stream"):
-        config = bench.BenchStreamConfig(rounds, frames, threads, device, precision, seed, backend)
-        bench.print_bench(bench.bench_stream(config, json), Console(width=160))
 
 
 @bench.command("label")

@@ -37,7 +37,7 @@ def soak(
     """
     from savos_model.settings import SettingError
     from savos_ros.tools import soak as soaking
-    from savos_ros.tools.harness import DemoError
+    from savos_ros.tools.settings import DemoError
 
     # Whoever ends it, and however it was started: a run of hours must not lose what it has.
     for number in (signal.SIGINT, signal.SIGTERM):

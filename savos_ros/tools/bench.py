@@ -10,18 +10,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from savos_model.results import keep_results
-from savos_model.settings import check_settings, setting
 from savos_model.stream.stream import STAGES
 from savos_model.types import Instance
 from savos_ros.bags.recording import START_NS, RecordOptions, SourceFrame, record
 from savos_ros.node.adaptation import COUNTS
-from savos_ros.tools.harness import DemoError, NodeProcess, Recorder, environment, latencies
+from savos_ros.tools.harness import NodeProcess, Recorder, environment, latencies
+from savos_ros.tools.settings import BenchOptions, DemoError
 from training.street.config import StreetConfig
 from training.street.generate import generate
 
@@ -29,21 +28,6 @@ WARM_UP_S = 60.0  # memory is compared with that after one minute; before it cac
 CLIP_FRAMES = 100
 MEASURED = "latency_ms.network.p50"  # the node has diagnosed its first frames
 WORK_STAGES = ("decode", *STAGES, "publish")
-
-
-@dataclass(frozen=True)
-class BenchOptions:
-    """What is measured."""
-
-    seconds: float = setting(600.0, "length of the run [s]", minimum=5.0, maximum=1e6)
-    tracks: int = setting(10, "masks per frame", minimum=1, maximum=40)
-    seed: int = setting(3, "number that fixes the scene", minimum=0, maximum=2**31 - 1)
-    weights: str = setting("", "weights of the node; empty for its default")
-    refine: bool = setting(False, "with refined masks, which a subscriber takes")
-    adapt: bool = setting(False, "with adaptation, in a process of its own")
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 class CountingRecorder(Recorder):

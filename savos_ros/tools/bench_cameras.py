@@ -8,14 +8,12 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from savos_model.results import keep_results
-from savos_model.settings import check_settings, setting
 from savos_ros.bags.recording import RecordOptions, record
 from savos_ros.tools.bench import (  # fmt: skip
     CLIP_FRAMES,
@@ -27,22 +25,10 @@ from savos_ros.tools.bench import (  # fmt: skip
     playing,
 )
 from savos_ros.tools.harness import NODE, NodeProcess, environment
+from savos_ros.tools.settings import CamerasOptions
 
 BEGIN_S = 30.0  # a node's first frames may take this long to be diagnosed
 PARAMETERS = {"diagnostics.window": "100000"}
-
-
-@dataclass(frozen=True)
-class CamerasOptions:
-    """What is measured."""
-
-    cameras: int = setting(3, "most cameras at once", minimum=1, maximum=16)
-    seconds: float = setting(30.0, "length of each run [s]", minimum=5.0, maximum=1e5)
-    tracks: int = setting(10, "masks per frame", minimum=1, maximum=40)
-    seed: int = setting(3, "number that fixes the scene", minimum=0, maximum=2**31 - 1)
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 def bench_cameras(options: CamerasOptions, out: Path | None) -> dict:

@@ -5,40 +5,20 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from savos_model.results import keep_results
-from savos_model.settings import check_settings, setting
 from savos_ros.bags import recording
 from savos_ros.messages import kit
 from savos_ros.node.qos import profile
 from savos_ros.tools.bench_scene import scene
-from savos_ros.tools.harness import (
-    NODE,
-    START_LIMIT_S,
-    DemoError,
-    NodeProcess,
-    Recorder,
-    environment,
-)
+from savos_ros.tools.harness import NODE, START_LIMIT_S, NodeProcess, Recorder, environment
+from savos_ros.tools.settings import DemoError, StartOptions
 
 SIZE, TRACKS, PERIOD_S = (375, 1242), 10, 0.1
-
-
-@dataclass(frozen=True)
-class StartOptions:
-    """What is measured."""
-
-    rounds: int = setting(5, "rounds, each of a cold and a warm start", minimum=1)
-    backend: str = setting("", "engine of the node; empty for its default")
-    seed: int = setting(3, "number that fixes the scene", minimum=0, maximum=2**31 - 1)
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 class Camera(Recorder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -21,13 +21,13 @@ from savos_model.instances import from_label_image
 from savos_model.network.layers import step_flop
 from savos_model.network.weights import load_weights
 from savos_model.results import keep_results
-from savos_model.settings import check_settings, setting
 from savos_model.stream.stream import STAGES, AmodalStream
 from savos_model.types import Frame
 from savos_ros.messages import kit
 from savos_ros.tools.bench_messages import message_runner
 from savos_ros.tools.bench_scene import PERIOD_NS, scene
 from savos_ros.tools.bench_step import NETWORKS, BenchStepConfig, matrix_products, random_weights
+from savos_ros.tools.settings import BenchStreamConfig
 
 SMALL, LARGE = NETWORKS
 TRACKS = (1, 4, 5, 10, 20, 50, 100)
@@ -35,22 +35,6 @@ SIZES = {"640x480": (480, 640), "1242x375": (375, 1242), "1920x1080": (1080, 192
          "3840x2160": (2160, 3840)}  # fmt: skip
 USUAL, USUAL_TRACKS = "1242x375", 10
 COPY_BYTES = 1 << 28  # far above every cache
-
-
-@dataclass(frozen=True)
-class BenchStreamConfig:
-    """How whole frames are measured."""
-
-    rounds: int = setting(20, "rounds; each measures every case once", minimum=1)
-    frames: int = setting(5, "frames of a case in a round, after one to warm up", minimum=1)
-    threads: int = setting(2, "CPU threads of the network", minimum=1)
-    device: str = setting("cpu", "cpu, cuda or cuda:N")
-    precision: str = setting("fp32", "fp32; fp16 on a GPU, bf16 on a CPU")
-    seed: int = setting(0, "seed of the scenes", minimum=0)
-    backend: str = setting("auto", "engine; auto takes the first that runs here")
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 class Case(NamedTuple):

@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
-from savos_model.settings import SettingError, check_settings, setting
+from savos_model.settings import SettingError
 from savos_ros.bags.from_street import street_to_bag
 from savos_ros.bags.recording import RecordOptions
 from savos_ros.bags.run import write_json
 from savos_ros.bags.types import BagError
 from savos_ros.tools.demo_report import record_results, report_table, review, summary
-from savos_ros.tools.harness import DemoError, environment, run_session
+from savos_ros.tools.harness import environment, run_session
+from savos_ros.tools.settings import DemoError, DemoOptions
 from training.street.config import StreetConfig
 
 STREET_BAG, RESULT_BAG = "street", "result"
 OVERLAY, SHEET = "overlay.mp4", "contact_sheet.png"
 TABLE, SUMMARY, LOG = "table.txt", "summary.json", "node.log"
-
-
-@dataclass(frozen=True)
-class DemoOptions:
-    """What the demo shows."""
-
-    frames: int = setting(150, "frames of the street scene, at 10 Hz", minimum=2, maximum=10_000)
-    seed: int = setting(StreetConfig.seed, "number of the scene", minimum=0, maximum=2**31 - 1)
-    weights: str = setting("", "weights of the node; empty for its default")
-    backend: str = setting("", "engine of the node; empty for its default")
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-
-    @property
-    def parameters(self) -> dict[str, str]:
-        """ROS parameters of the node that differ from its defaults."""
-        given = {"model.weights": self.weights, "model.backend": self.backend}
-        return {name: value for name, value in given.items() if value}
 
 
 def run_demo(out: Path, options: DemoOptions) -> dict:

@@ -18,16 +18,13 @@ from savos_ros.bags.restamp import header_stamp, moved_stamp
 from savos_ros.node.ros_start import RosStartError, ros_node
 from savos_ros.paths import share_dir
 from savos_ros.tools.domain import own_domain
+from savos_ros.tools.settings import DemoError
 
 NODE = "/savos"
 START_LIMIT_S = 60.0
 QUIET_S = 3.0
 STOP_LIMIT_S = 20.0
 READER_DEPTH = 100
-
-
-class DemoError(RuntimeError):
-    """The demo cannot go on; the text says what happened and where to look."""
 
 
 @dataclass

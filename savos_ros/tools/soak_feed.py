@@ -12,7 +12,8 @@ import psutil
 from savos_ros.bags.recording import IMAGE_TOPIC, LABELS_TOPIC
 from savos_ros.bags.restamp import header_stamp
 from savos_ros.messages import kit
-from savos_ros.tools.harness import READER_DEPTH, DemoError, Recorder
+from savos_ros.tools.harness import READER_DEPTH, Recorder
+from savos_ros.tools.settings import DemoError
 from savos_ros.tools.soak_scene import SoakFrame
 
 POLL_S = 1.0

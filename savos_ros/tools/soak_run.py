@@ -12,7 +12,7 @@ import psutil
 from savos_model.types import Box
 from savos_ros.bags.recording import START_NS
 from savos_ros.tools.bench import MEASURED, cpu_s, figures
-from savos_ros.tools.harness import DemoError
+from savos_ros.tools.settings import DemoError
 from savos_ros.tools.soak_feed import MASKS, Feeder
 from savos_ros.tools.soak_scene import (
     PERIOD_NS,

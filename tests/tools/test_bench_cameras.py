@@ -5,7 +5,8 @@ import tiny_scene as scene
 
 from savos_model.settings import SettingError
 from savos_ros.bags.recording import RecordOptions, record
-from savos_ros.tools.bench_cameras import CamerasOptions, added, run
+from savos_ros.tools.bench_cameras import added, run
+from savos_ros.tools.settings import CamerasOptions
 
 
 def of(cpu, rss, pss):

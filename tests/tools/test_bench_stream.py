@@ -6,7 +6,8 @@ from savos_model.results import read_results
 from savos_ros.tools import bench_stream as bench
 from savos_ros.tools.bench_messages import message_runner
 from savos_ros.tools.bench_scene import scene
-from savos_ros.tools.bench_stream import BenchStreamConfig, Case
+from savos_ros.tools.bench_stream import Case
+from savos_ros.tools.settings import BenchStreamConfig
 
 
 def test_scene_has_as_many_objects_as_asked_for_in_touching_pairs():

@@ -17,8 +17,9 @@ from savos_ros.bags import strips
 from savos_ros.bags.reader import BagFrame
 from savos_ros.bags.storage import open_bag
 from savos_ros.tools import demo_report
-from savos_ros.tools.demo import DemoOptions, demo_command
+from savos_ros.tools.demo import demo_command
 from savos_ros.tools.demo_report import Findings, summary
+from savos_ros.tools.settings import DemoOptions
 from tests.tiny_scene import frame
 
 FRAMES = 12

@@ -15,7 +15,7 @@ from savos_model.results import read_results
 from savos_model.types import Box
 from savos_ros.cli.main import app
 from savos_ros.tools import soak, soak_feed
-from savos_ros.tools.harness import DemoError
+from savos_ros.tools.settings import DemoError
 from savos_ros.tools.soak_feed import MASKS, REFINED, Feeder
 from savos_ros.tools.soak_fresh import against_fresh
 from savos_ros.tools.soak_scene import SoakFrame, renumbering, score, shares

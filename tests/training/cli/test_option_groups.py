@@ -90,3 +90,15 @@ def test_help_names_options_as_given(called):
     text = called("work", "--help")[0].output
     assert "Work on data." in text and "--steps" in text and "steps (px)" in text
     assert "--most-steps" not in text and "--inner" not in text and "--no-quick" not in text
+
+
+def test_a_failure_on_the_way_is_one_line_and_status_1():
+    app = typer.Typer()
+
+    @command(app, "run", Options(Draw), failures=(ArithmeticError,))
+    def run(draw):
+        """Fail."""
+        raise ZeroDivisionError("the node died: see node.log")
+
+    result = CliRunner().invoke(app, [])
+    assert (result.exit_code, result.output) == (1, "error: the node died: see node.log\n")
