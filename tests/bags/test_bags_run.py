@@ -305,6 +305,7 @@ def test_empty_or_failed_video_leaves_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_names_that_are_no_utf_8_go_through_every_command(tmp_path):
     bag, out = (tmp_path / os.fsdecode(name) for name in (b"bag\xff", b"out\xfe"))
     record(scene.frames(3), 3, bag, RecordOptions())

@@ -64,6 +64,7 @@ def test_every_setting_has_a_text_and_the_table_a_row_for_it():
         assert table.count(f"| `{name}` |") == 1
 
 
+@pytest.mark.torch  # which some options of training need
 def test_pages_name_every_field_of_the_messages_and_every_option_of_a_command():
     pages = parameters.pages(app)
     assert (
@@ -81,6 +82,7 @@ def test_pages_name_every_field_of_the_messages_and_every_option_of_a_command():
     assert "| `--max-frames` | `0` | Stop after so many" in commands, "a default of 0 is a default"
 
 
+@pytest.mark.torch  # which some options of training need
 def test_update_writes_file_and_table_once(tmp_path):
     (tmp_path / "config").mkdir()
     (tmp_path / "docs").mkdir()
