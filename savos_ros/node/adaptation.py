@@ -78,7 +78,7 @@ class Adaptation:
         engine: whose weights are adapted.
         config: of the adaptation.
         folder: where accepted weights are kept.
-        log: where decisions and failures are told.
+        log: where decisions and failures are logged.
     """
 
     def __init__(self, engine: Engine, config: SiteConfig, folder: Path, log: Log) -> None:
@@ -180,7 +180,7 @@ class Adaptation:
                 else:
                     self._state, self._problem = State.OFF, ""
                     self._wake.wait()
-            except Exception as error:  # whatever it is, the node goes on with the weights in use
+            except Exception as error:  # whatever it is, the node keeps the weights in use
                 if not self._wake.is_set():
                     self._down(error)
         self._state, self._problem = State.OFF, ""

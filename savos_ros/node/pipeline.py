@@ -233,7 +233,7 @@ class Pipeline:
         self._warn(
             "flow_unfitting",
             f"{number - last - 1} images came since the last answered one, the flow begins at the "
-            "newest of them: the tracks' own motion stands in",
+            "newest of them: the tracks' own motion is used",
         )
         return dataclasses.replace(frame, flow=None)
 

@@ -89,7 +89,7 @@ class Refinement:
         settings: of the node.
         publisher: where results go.
         health: where everything is counted.
-        log: where losses are told.
+        log: where losses are logged.
         idle: set while no frame waits or is in work.
     """
 
@@ -289,7 +289,7 @@ class Refinement:
         except Exception:
             self._health.count_refine(dropped=len(self._held))
             self._held.clear()
-            self.__dict__.pop("refiner", None)  # made anew for the next frame
+            self.__dict__.pop("refiner", None)  # made again for the next frame
 
     def _lost(self, reason: str, text: str, frames: int) -> None:
         self._health.count_refine(dropped=frames)

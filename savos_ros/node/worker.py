@@ -17,7 +17,7 @@ class Worker(Generic[T]):
         work: called in the thread with each entry.
         depth: entries that may wait; one more drops the oldest, so that the newest is never late.
         on_drop: called with each dropped entry, in the thread of `put`.
-        on_error: called in the thread with the error and its entry; the thread goes on.
+        on_error: called in the thread with the error and its entry; the thread continues.
         idle: set by the worker while no entry waits or is in work.
     """
 
