@@ -12,9 +12,9 @@ from training.learn.draws import choose, draw, smooth_noise, uniform
 
 REACH = 8  # most cells that a mask is shrunk or grown by
 STEADY = 0.75  # share of that amount that all frames of a window have in common
-# How an amount of 0..8 cells is made of steps of 1, 1, 2 and 4 that leave no gaps; 5 is made as 6.
+# An amount of 0..8 cells is made of these steps, as its bits say, so that no gaps are left; 5 as 6.
 STEPS = (1, 1, 2, 4)
-USED = ((1, 2, 3, 4, 5, 6, 7, 8), (2, 4, 5, 6, 8), (3, 4, 7, 8), (5, 6, 7, 8))
+BITS = (0b0000, 0b0001, 0b0011, 0b0101, 0b0111, 0b1011, 0b1011, 0b1101, 0b1111)
 BLOB = 8  # cells over which holes and ragged outlines vary
 HOLE = 0.75  # noise above this is a hole
 
@@ -57,15 +57,14 @@ def draw_amount(scale: Tensor, most_px: float, generator: torch.Generator) -> Te
 
 def shift_outline(mask: Tensor, amount: Tensor) -> Tensor:
     """Grow masks, uint8 [K, T, h, w], by int64 [K, T, 2] pixels (x, y); shrink them below 0."""
+    bits = torch.tensor(BITS, dtype=torch.uint8, device=mask.device)[amount.abs()]
+    flips = (amount < 0).to(torch.uint8) * 255
     for axis, dim in ((0, -1), (1, -2)):
-        cells = amount[..., axis, None, None]
-        flip = (cells < 0).to(torch.uint8) * 255
-        mask = mask ^ flip  # to shrink a mask is to grow what is not of it
-        for step, counts in zip(STEPS, USED, strict=True):
-            now = torch.isin(cells.abs(), torch.tensor(counts, device=mask.device))
-            changed = (spread(mask, step, dim) ^ mask) & (now.to(torch.uint8) * 255)
-            mask = mask ^ changed  # as `where`, but by bytes
-        mask = mask ^ flip
+        mask = mask ^ flips[..., axis, None, None]  # to shrink a mask is to grow what is not of it
+        for place, step in enumerate(STEPS):
+            now = (bits[..., axis, None, None] >> place & 1) * 255
+            mask = mask ^ ((spread(mask, step, dim) ^ mask) & now)  # as `where`, but by bytes
+        mask = mask ^ flips[..., axis, None, None]
     return mask
 
 
