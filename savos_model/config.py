@@ -256,9 +256,43 @@ class SiteConfig:
 
 
 @dataclass(frozen=True)
+class AssociationConfig:
+    """How masks without ids get those of tracks (ROS group `track`)."""
+
+    masks: str = setting(
+        "amodal",
+        "what a mask is compared with: predicted whole objects, or last visible masks alone",
+        choices=("amodal", "visible"),
+    )
+    max_age: int = setting(
+        30, "frames for which an id without a mask is remembered", minimum=0, maximum=10_000
+    )
+    sure: float = setting(
+        0.5, "overlap (IoU) from which a mask takes an id first", minimum=0.0, maximum=1.0
+    )
+    least: float = setting(0.2, "score below which a mask gets a new id", minimum=0.0, maximum=1.0)
+    inside_weight: float = setting(
+        0.6,
+        "score of a mask that lies inside the expected whole object",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    reach: float = setting(
+        1.0,
+        "farthest that a mask may be from where its object is expected, in diagonals of that",
+        minimum=0.0,
+        maximum=100.0,
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
 class StreamConfig:
-    """All settings of the online loop of one camera."""
+    """All settings of the online loop of one camera; without `associate`, masks bring ids."""
 
     tracks: TracksConfig = dataclasses.field(default_factory=TracksConfig)
     compose: ComposeConfig = dataclasses.field(default_factory=ComposeConfig)
     flow: FlowConfig = dataclasses.field(default_factory=FlowConfig)
+    associate: AssociationConfig | None = None

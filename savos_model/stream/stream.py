@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from savos_model.backends.interface import Backend
 from savos_model.config import ComposeConfig, StreamConfig
 from savos_model.geometry import enlarge, intersect, move, union
 from savos_model.instances import check_instances, occupancy
+from savos_model.stream.associate import Associator
 from savos_model.stream.compose import compose, compose_coasted, copy_visible
 from savos_model.stream.estimate import Estimate, Work, make_estimator, moved
 from savos_model.stream.flow import make_flow
@@ -21,7 +23,7 @@ from savos_model.stream.record import Observed, Record
 from savos_model.stream.tracks import TrackState, TrackTable, jumped
 from savos_model.types import AmodalObject, Box, Frame, Instance
 
-STAGES = ("flow", "crop", "network", "warp", "compose")
+STAGES = ("associate", "flow", "crop", "network", "warp", "compose")
 MEMORY_LIMIT = 3.0  # a crop box never grows beyond this multiple of the visible box
 EXTENT_MARGIN = 1.2  # growth of a remembered extent, so that a mask cut by its box can unfold
 
@@ -62,6 +64,8 @@ class AmodalStream:
         self.tracks = TrackTable(self.config.tracks, backend.model.hidden)
         self.flow = make_flow(self.config.flow.method)
         self.estimator = make_estimator(backend, self.flow, self.tracks, records)
+        associate = self.config.associate
+        self.associator = None if associate is None else Associator(associate)
         self.previous: Seen | None = None
         self.report = StepReport()
         self.record: Record | None = None
@@ -83,6 +87,8 @@ class AmodalStream:
         """Forget all tracks and the previous frame."""
         self.tracks.clear()
         self.previous = None
+        if self.associator is not None:
+            self.associator.reset()
 
     def step(self, frame: Frame) -> list[AmodalObject]:
         """Complete the masks of one frame.
@@ -101,6 +107,8 @@ class AmodalStream:
         if self.previous is not None:
             report.period_s = (frame.stamp_ns - self.previous.frame.stamp_ns) / 1e9
         clock = StageClock(report.timings_ms)
+        frame = self.with_ids(frame)
+        clock.stop("associate")
         seen = Seen(frame, to_grey(frame), occupancy(frame.instances, height, width))
         self.record = Record(seen, []) if self.records else None
         clock.stop("compose")
@@ -123,6 +131,14 @@ class AmodalStream:
         if self.record is not None:
             self.record.objects = objects
         return objects
+
+    def with_ids(self, frame: Frame) -> Frame:
+        """Return the frame with ids by association, where that is on."""
+        if self.associator is None:
+            return frame
+        shape = frame.image.shape[:2]
+        named = self.associator.assign(frame.instances, self.tracks.states, shape)
+        return dataclasses.replace(frame, instances=named)
 
     def reset_reason(self, frame: Frame) -> str:
         """Why the tracks cannot go on into this frame; "" when they can."""
