@@ -270,15 +270,15 @@ class AssociationConfig:
     sure: float = setting(
         0.5, "overlap (IoU) from which a mask takes an id first", minimum=0.0, maximum=1.0
     )
-    least: float = setting(0.2, "score below which a mask gets a new id", minimum=0.0, maximum=1.0)
+    least: float = setting(0.05, "score below which a mask gets a new id", minimum=0.0, maximum=1.0)
     inside_weight: float = setting(
-        0.6,
+        0.9,
         "score of a mask that lies inside the expected whole object",
         minimum=0.0,
         maximum=1.0,
     )
     reach: float = setting(
-        1.0,
+        2.0,
         "farthest that a mask may be from where its object is expected, in diagonals of that",
         minimum=0.0,
         maximum=100.0,

@@ -17,6 +17,7 @@ from savos_model.types import Box, Instance
 
 INSIDE = 0.5  # probability from which a pixel belongs to an expected whole object
 NEAREST = 8  # tracks that a mask is compared with, which bounds the work in a crowded frame
+NEAR_WEIGHT = 0.3  # of a mask that does not overlap what is expected: small objects move farther
 NEVER = -1.0  # score of a pair that cannot be
 
 
@@ -98,6 +99,18 @@ class Region:
         parts = [window(r.mask, move(view, -r.box.x0, -r.box.y0)) for r in (self, other)]
         return int(np.count_nonzero(parts[0] & parts[1]))
 
+    def closeness(self, other: Region, reach: float) -> float:
+        """Return 1 for an object of the same place and area, 0 for one `reach` diagonals away."""
+        here, there = centre(self.box), centre(other.box)
+        far = math.dist(here, there) / math.hypot(other.box.width, other.box.height)
+        alike = min(self.area, other.area) / max(self.area, other.area)
+        return max(0.0, 1 - far / reach) * alike if reach else 0.0
+
+
+def iou(a: Region, b: Region, common: int) -> float:
+    """Return the IoU of two regions with `common` pixels in common."""
+    return common / max(1, a.area + b.area - common)
+
 
 class Associator:
     """Gives ids to the masks of one camera, frame by frame.
@@ -150,8 +163,8 @@ class Associator:
         """Compare every mask with the tracks near it.
 
         Returns:
-            Two arrays float [instances, tracks], 0..1 or NEVER: IoU, and that or, where it is
-            more, the share of the mask that lies inside the expected object.
+            Two arrays float [instances, tracks], 0..1 or NEVER: IoU, and the score that also
+            counts a mask inside the expected object, and one that is near it.
         """
         sure = np.full((len(instances), len(tracks)), NEVER)
         likely = sure.copy()
@@ -165,11 +178,12 @@ class Associator:
             own = Region(item.box, item.mask, area(item))
             for column in near[row]:
                 last, whole = seen[column], wholes[column]
-                common = own.common(whole), own.common(last)
-                ious = [c / max(1, own.area + r.area - c) for c, r in zip(common, (whole, last))]
-                sure[row, column] = max(ious)
-                inside = self.config.inside_weight * common[0] / max(1, own.area)
-                likely[row, column] = max(*ious, inside)
+                common = own.common(whole)
+                sure[row, column] = max(iou(own, whole, common), iou(own, last, own.common(last)))
+                inside = self.config.inside_weight * common / max(1, own.area)
+                fresh = tracks[column].missing <= 1
+                close = NEAR_WEIGHT * own.closeness(last, self.config.reach) if fresh else 0.0
+                likely[row, column] = max(sure[row, column], inside, close)
         return sure, likely
 
     def near(

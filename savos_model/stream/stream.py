@@ -79,6 +79,12 @@ class AmodalStream:
     def records(self, kept: bool) -> None:
         self.estimator.with_alpha = kept
 
+    @property
+    def frame(self) -> Frame:
+        """The last frame, its masks under the ids that they were completed with."""
+        assert self.previous is not None  # asked for after a step
+        return self.previous.frame
+
     def set_compose(self, config: ComposeConfig) -> None:
         """Replace the live settings, between two steps."""
         self.compose_config = config

@@ -23,7 +23,8 @@ from savos_ros.messages.settings import InputConfig
 
 # What to do about masks that are left out, by the reason under which they are counted.
 REMEDIES = {
-    "mask_without_id": "give each mask its track id (yolo_ros: remap to its `tracking` topic)",
+    "mask_without_id": "give each mask its track id (yolo_ros: remap to its `tracking` topic), or "
+    "set input.track: true",
     "mask_duplicate_id": "give an id to one mask of a frame only",
     "mask_absent": "use a segmentation model: a detection without a mask is only a box",
     "mask_encoding": "send masks as mono8",
@@ -65,10 +66,10 @@ def decode(
         found = _from_labels(instances, height, width, config)
     elif config.mask_source == "instance_masks":
         _check_count(len(instances.masks), config)
-        found, skipped = masks_to_instances(instances, height, width)
+        found, skipped = masks_to_instances(instances, height, width, not config.track)
     else:
         _check_count(len(instances.detections), config)
-        found, skipped = detections_to_instances(instances, height, width)
+        found, skipped = detections_to_instances(instances, height, width, not config.track)
     motion = None
     if flow is not None:
         motion = flow_array(flow, config.max_pixels)
@@ -76,8 +77,12 @@ def decode(
     return Frame(stamp_ns(image.header), pixels, found, order, motion), skipped
 
 
-def masks_to_instances(message: Any, height: int, width: int) -> tuple[list[Instance], Counter]:
+def masks_to_instances(
+    message: Any, height: int, width: int, with_ids: bool = True
+) -> tuple[list[Instance], Counter]:
     """Read an InstanceMaskArray that belongs to an image of height x width [px].
+
+    Without `with_ids` the ids mean nothing: those that are missing or occur twice are replaced.
 
     Returns:
         The usable masks in their order, and the others counted by reason.
@@ -92,19 +97,20 @@ def masks_to_instances(message: Any, height: int, width: int) -> tuple[list[Inst
     for entry in message.masks:
         try:
             mask, x, y = _mask_of(entry, height, width)
-            _claim_id(entry.id, seen)
+            track = _claim_id(entry.id, seen, with_ids)
         except ConversionError as error:
             skipped[error.reason] += 1
             continue
-        instances.append(_instance(entry.id, mask, x, y, entry.class_id, entry.score))
+        instances.append(_instance(track, mask, x, y, entry.class_id, entry.score))
     return instances, skipped
 
 
 def detections_to_instances(
-    message: Any, height: int, width: int
+    message: Any, height: int, width: int, with_ids: bool = True
 ) -> tuple[list[Instance], Counter]:
     """Read a yolo_msgs/DetectionArray: contours are filled, entries without a track id are skipped.
 
+    Without `with_ids` the ids mean nothing: those that are missing or occur twice are replaced.
     A contour cannot hold holes or split parts; use InstanceMaskArray where these matter.
     """
     instances: list[Instance] = []
@@ -113,12 +119,12 @@ def detections_to_instances(
     for entry in message.detections:
         try:
             mask, x, y = _filled_contour(entry.mask, height, width)
-            _claim_id(entry.id, seen)
+            track = _claim_id(entry.id, seen, with_ids)
         except ConversionError as error:
             skipped[error.reason] += 1
             continue
         class_id = entry.class_name or str(entry.class_id)
-        instances.append(_instance(entry.id, mask, x, y, class_id, entry.score))
+        instances.append(_instance(track, mask, x, y, class_id, entry.score))
     return instances, skipped
 
 
@@ -155,12 +161,16 @@ def _check_count(count: int, config: InputConfig) -> None:
         )
 
 
-def _claim_id(track: str, seen: set[str]) -> None:
+def _claim_id(track: str, seen: set[str], with_ids: bool) -> str:
+    number = len(seen)
+    while not with_ids and (not track or track in seen):
+        track, number = f"mask {number}", number + 1
     if not track:
         raise ConversionError("mask_without_id", "a mask without a track id cannot be followed")
     if track in seen:
         raise ConversionError("mask_duplicate_id", f"id {track} occurs twice in one frame")
     seen.add(track)
+    return track
 
 
 def _mask_of(entry: Any, height: int, width: int) -> tuple[np.ndarray, int, int]:

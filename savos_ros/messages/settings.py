@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from savos_model.config import (
+    AssociationConfig,
     BackendConfig,
     ComposeConfig,
     FlowConfig,
@@ -38,6 +39,9 @@ class InputConfig:
         "class of a label pixel = label // divisor, as in KITTI MOTS; 0 for no classes",
         minimum=0,
         maximum=2**31 - 1,
+    )
+    track: bool = setting(
+        False, "give ids here (group `track`): those of the masks, if any, mean nothing"
     )
     ignore_label: int = setting(
         65535, "label pixels of this value are no object", minimum=0, maximum=2**31 - 1
@@ -133,6 +137,7 @@ class NodeSettings:
     input: InputConfig = dataclasses.field(default_factory=InputConfig)
     model: BackendConfig = dataclasses.field(default_factory=BackendConfig)
     tracks: TracksConfig = dataclasses.field(default_factory=TracksConfig)
+    track: AssociationConfig = dataclasses.field(default_factory=AssociationConfig)
     compose: ComposeConfig = dataclasses.field(default_factory=ComposeConfig)
     flow: FlowConfig = dataclasses.field(default_factory=FlowConfig)
     refine: RefineConfig = dataclasses.field(default_factory=RefineConfig)
@@ -143,7 +148,8 @@ class NodeSettings:
     @property
     def stream(self) -> StreamConfig:
         """The part that the online loop takes."""
-        return StreamConfig(tracks=self.tracks, compose=self.compose, flow=self.flow)
+        associate = self.track if self.input.track else None
+        return StreamConfig(self.tracks, self.compose, self.flow, associate)
 
 
 def fields() -> Iterator[tuple[str, dataclasses.Field]]:

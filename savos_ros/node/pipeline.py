@@ -161,7 +161,7 @@ class Pipeline:
             self._refinement.put(
                 Answered(stream.record, image.header, job.joined_s, fresh, weights, report.period_s)
             )
-        self._adaptation.put(frame, fresh)
+        self._adaptation.put(stream.frame, fresh)
         age_ms = (self._clock_ns() - frame.stamp_ns) / 1e6
         self._extras(image.header, frame, objects)
 
