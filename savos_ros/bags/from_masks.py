@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
+from itertools import tee
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from savos_model.backends.interface import Backend
 from savos_model.image_size import encoded_size
+from savos_model.types import Frame
+from savos_ros.bags.ids import with_ids
 from savos_ros.bags.recording import START_NS, Recorded, RecordOptions, SourceFrame, record
 from savos_ros.bags.types import BagError
 from savos_ros.messages.settings import InputConfig
@@ -19,6 +24,7 @@ from training.data.outside import read_bytes, shown
 
 JPEG = (".jpg", ".jpeg")
 ENDINGS = (*JPEG, ".png")
+STEP_NS = 100_000_000  # between frames that association follows: a gap would forget the tracks
 
 
 def masks_to_bag(
@@ -28,6 +34,7 @@ def masks_to_bag(
     options: RecordOptions,
     form: str = "auto",
     rate_hz: float = 10.0,
+    backend: Backend | None = None,
 ) -> tuple[Recorded, MaskFolder]:
     """Write the images of a folder and their masks as a bag.
 
@@ -38,6 +45,8 @@ def masks_to_bag(
         options: how to record.
         form: form of the masks, one of training.data.masks.folders.FORMS, or auto.
         rate_hz: images per second; they carry no time of their own.
+        backend: network whose predicted whole objects the masks get ids by; None keeps the ids that
+            they have.
 
     Returns:
         What was written, and the folder of masks, which says what it left out.
@@ -51,8 +60,10 @@ def masks_to_bag(
         )
     files = _image_files(images)
     try:
-        source = open_masks(masks, [file.stem for file in files], form)
+        source = open_masks(masks, [file.stem for file in files], form, backend is None)
         frames = _frames(files, source, rate_hz)
+        if backend is not None:
+            frames = _tracked(frames, backend)
         return record(frames, len(files), path, options), source
     except MaskFolderError as error:
         raise BagError(str(error), error.kind) from None
@@ -86,6 +97,14 @@ def _frames(files: list[Path], source: MaskFolder, rate_hz: float) -> Iterator[S
         stamp = START_NS + round(index * 1e9 / rate_hz)
         jpeg = data if file.suffix.lower() in JPEG else None
         yield SourceFrame(stamp, image, instances, jpeg=jpeg)
+
+
+def _tracked(frames: Iterator[SourceFrame], backend: Backend) -> Iterator[SourceFrame]:
+    """Yield the frames with ids by association, a frame after the other whatever their rate."""
+    kept, given = tee(frames)
+    plain = (Frame(n * STEP_NS, one.image, one.instances) for n, one in enumerate(given))
+    for one, named in zip(kept, with_ids(plain, backend), strict=True):
+        yield dataclasses.replace(one, instances=named.instances)
 
 
 def _decode(file: Path, data: bytes) -> np.ndarray:

@@ -20,6 +20,7 @@ from savos_model.settings import SettingError
 from savos_model.types import Frame
 from savos_ros.bags.coco import CocoLabels
 from savos_ros.bags.identity import bag_identity, weights_identity
+from savos_ros.bags.ids import with_ids
 from savos_ros.bags.reader import BagFrame, BagFrames, Topics
 from savos_ros.bags.run import REFINED_TOPIC, SUMMARY, RunOptions, run_bag, write_json
 from savos_ros.bags.types import BagError
@@ -222,12 +223,15 @@ def _label(job: LabelJob, aside: Path, tick: Tick) -> dict:
 
 def _adapted(job: LabelJob, expected: int, tick: Tick) -> tuple[Backend, str]:
     """Return an engine with weights adapted to the bag, or with the given ones, and the reason."""
+    from savos_model.backends.choose import make_backend
     from training.adapt.bag_bursts import adapt_to_bursts, bursts_of, engine_of
 
     options = job.options
     weights = load_weights(options.backend.weights)
     with bag_frames(job) as bag:
-        frames = (item.frame for item in ticking(bag, tick))
+        frames: Iterable[Frame] = (item.frame for item in ticking(bag, tick))
+        if options.input.track:
+            frames = with_ids(frames, make_backend(options.backend), options.stream)
         bursts = bursts_of(frames, expected, options.stream.tracks.reset_gap_s)
         weights, decision = adapt_to_bursts(
             bursts, weights, options.backend, options.iterations, job.folder.name, tick

@@ -22,6 +22,7 @@ from savos_model.stream.refine import Refined, WindowRefiner
 from savos_model.stream.stream import AmodalStream
 from savos_model.stream.video import cropped_as_learnt
 from savos_model.types import AmodalObject
+from savos_ros.bags.ids import associating, renamed
 from savos_ros.bags.progress import progress
 from savos_ros.bags.reader import BagFrame, BagFrames, Topics
 from savos_ros.bags.scoring import BagScores
@@ -116,7 +117,8 @@ def run_bag(
     _check_free(out, options.force)
     with BagFrames(path, options.topics, options.input) as bag, ExitStack() as stack:
         backend = backend or make_backend(options.backend)
-        config = cropped_as_learnt(options.stream, backend.weights.info)
+        stream = associating(options.stream) if options.input.track else options.stream
+        config = cropped_as_learnt(stream, backend.weights.info)
         stream, tally = AmodalStream(backend, config), _Tally()
         out.mkdir(parents=True, exist_ok=True)
         result = stack.enter_context(BagWriter(out / RESULT_BAG, force=options.force))
@@ -156,7 +158,7 @@ def _answers(
             bag.refuse("instances", str(error))
             continue
         times = {**stream.report.timings_ms, "step": 1000 * (time.perf_counter() - started)}
-        yield item, objects, times
+        yield renamed(item, stream.frame), objects, times
 
 
 def _check_free(out: Path, force: bool) -> None:

@@ -22,6 +22,10 @@ SyncSlop = Annotated[
     float, typer.Option(help="Largest difference of image and mask stamps that are paired [s].")
 ]
 
+Track = Annotated[
+    bool, typer.Option("--track", help="Give ids to masks by association: they need none.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
@@ -142,6 +146,7 @@ def run(
     instances: Annotated[str, typer.Option(help="Topic of the masks, if not a usual one.")] = "",
     truth: Annotated[str, typer.Option(help="Topic of whole objects, if not a usual one.")] = "",
     sync_slop: SyncSlop = 0.0,
+    track: Track = False,
     force: Force = False,
 ) -> None:
     """Complete the masks of a bag without ROS: result bag, overlay video, scores, summary."""
@@ -156,7 +161,7 @@ def run(
         options = RunOptions(
             BackendConfig(**engine),
             refine=RefineConfig(refine, **given(window=window, stride=stride)),
-            input=InputConfig(sync_slop_s=sync_slop),
+            input=InputConfig(sync_slop_s=sync_slop, track=track),
             topics=Topics(image, instances, truth),
             max_frames=max_frames,
             video=video,

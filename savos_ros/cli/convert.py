@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from savos_ros.cli.bags import Force, clear_errors, print_counts, words_of
+from savos_ros.cli.bags import Force, Track, clear_errors, print_counts, words_of
 from training.cli.arguments import given
+from training.cli.options import WeightsOption
 
 BagOut = Annotated[Path, typer.Argument(help="Folder of the new bag.")]
 Compressed = Annotated[bool, typer.Option("--compressed", help="JPEG instead of raw images.")]
@@ -92,6 +93,8 @@ def masks_to_bag(
     ] = "auto",
     rate: Annotated[float, typer.Option(help="Images per second.")] = 10.0,
     form: Form = "instance_masks",
+    track: Track = False,
+    weights: WeightsOption = None,
     compressed: Compressed = False,
     storage: Storage = "mcap",
     force: Force = False,
@@ -99,14 +102,18 @@ def masks_to_bag(
     """Make a bag from images and the tracked masks of another program, as docs/labelling.md says.
 
     labels: a PNG of ids per image. objects: a folder of PNG files per object (SAM 2). coco: RLE
-    with track ids in a JSON file. ultralytics: what `yolo track` writes with save_txt.
+    with track ids in a JSON file. ultralytics: what `yolo track` writes with save_txt. With --track
+    masks need no ids (also what `yolo predict` writes); --weights predict what they are matched by.
     """
     with clear_errors():
+        from savos_model.backends.choose import make_backend
+        from savos_model.config import BackendConfig
         from savos_ros.bags.from_masks import masks_to_bag as convert
         from savos_ros.bags.recording import RecordOptions
 
         options = RecordOptions(form, compressed=compressed, storage=storage, force=force)
-        recorded, source = convert(images, masks, out, options, mask_format, rate)
+        backend = make_backend(BackendConfig(**given(weights=weights))) if track else None
+        recorded, source = convert(images, masks, out, options, mask_format, rate, backend)
         _print_recorded(recorded)
         typer.echo(f"masks read as {source.form}")
         if any(source.skipped.values()):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from savos_ros.cli.bags import SyncSlop, clear_errors
+from savos_ros.cli.bags import SyncSlop, Track, clear_errors
 from training.cli.arguments import given
 from training.cli.options import ProcessesOption, WeightsOption
 
@@ -33,6 +33,7 @@ def label(
     instances: Annotated[str, typer.Option(help="Topic of the masks, if not a usual one.")] = "",
     truth: Annotated[str, typer.Option(help="Topic of whole objects, if not a usual one.")] = "",
     sync_slop: SyncSlop = 0.0,
+    track: Track = False,
 ) -> None:
     """Label bags with whole objects at the best offline quality; finished bags are kept.
 
@@ -49,7 +50,7 @@ def label(
         engine = given(weights=weights, backend=backend, device=device, threads=threads)
         options = LabelOptions(
             BackendConfig(**engine),
-            input=InputConfig(sync_slop_s=sync_slop),
+            input=InputConfig(sync_slop_s=sync_slop, track=track),
             topics=Topics(image, instances, truth),
             iterations=SiteConfig().max_iterations if adapt else 0,
             **given(memory_mb=memory_mb),

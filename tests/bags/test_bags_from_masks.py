@@ -99,3 +99,27 @@ def test_what_cannot_be_used_leaves_no_bag(folders, tmp_path):
     with fails(BagError, "unreadable"):
         masks_to_bag(images, masks, tmp_path / "bag", RecordOptions("instance_masks"))
     assert not (tmp_path / "bag").exists()
+
+
+@pytest.mark.parametrize("rate_hz", [10, 0.5])
+def test_masks_without_ids_get_ids_by_association(folders, tmp_path, rate_hz):
+    """Label images whose numbers change from frame to frame, at any rate."""
+    images, _ = folders
+    masks = tmp_path / "labels"
+    masks.mkdir()
+    for number in (8, 9, 10):
+        labels = np.zeros(scene.SHAPE, np.uint8)
+        for place, item in enumerate(scene.frame(number).instances[:: 1 if number % 2 else -1]):
+            x0, y0, x1, y1 = item.box
+            labels[y0:y1, x0:x1][item.mask > 0] = number + place
+        cv2.imwrite(str(masks / f"f{number}.png"), labels)
+    given = images, masks, tmp_path / "bag", RecordOptions("label_image")
+    masks_to_bag(*given, rate_hz=rate_hz, backend=scene.EchoBackend())
+    with BagFrames(tmp_path / "bag") as bag:
+        frames = [item.frame for item in bag]
+    assert [len(frame.instances) for frame in frames] == [2, 2, 2]
+    assert frames[1].stamp_ns - frames[0].stamp_ns == round(1e9 / rate_hz)
+    for number, frame in zip((8, 9, 10), frames, strict=True):
+        found = {item.id: item.box for item in frame.instances}
+        near, far = (item.box for item in scene.frame(number).instances)
+        assert found == {"2": near, "1": far}

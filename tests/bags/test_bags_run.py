@@ -15,10 +15,13 @@ from tiny_weights import save_random
 from savos_model.config import BackendConfig, ComposeConfig, RefineConfig, StreamConfig
 from savos_model.stream.video import Online, Setup
 from savos_model.types import Frame, Source
+from savos_ros.bags.ids import renamed
+from savos_ros.bags.reader import BagFrame
 from savos_ros.bags.recording import RecordOptions, SourceFrame, record
 from savos_ros.bags.run import RunOptions, run_bag
 from savos_ros.bags.types import BagError
 from savos_ros.bags.video import VideoWriter
+from savos_ros.messages.settings import InputConfig
 from tests.failing import fails
 
 WHOLE_RUN = RefineConfig(enabled=True, window=100, stride=4)
@@ -324,3 +327,39 @@ def test_names_that_are_no_utf_8_go_through_every_command(tmp_path):
     assert b"\\udcfe" in done.stdout
     assert json.loads((out / "summary.json").read_text())["frames_out"] == 3
     assert (out / "report.html").is_file() and (out / "overlay.mp4").is_file()
+
+
+def test_masks_may_come_without_ids(tmp_path):
+    """The ids of every frame mean nothing: those given instead stay, and the truth follows them."""
+    given = scene.frames(12)
+    for number, one in enumerate(given):
+        names = {item.id: str(100 * number + int(item.id) % 999) for item in one.instances}
+        change = {
+            key: [replace(item, id=names.get(item.id, item.id)) for item in getattr(one, key)]
+            for key in ("instances", "truth")
+        }
+        given[number] = replace(one, **change)
+    record(given, 12, tmp_path / "bag", RecordOptions("instance_masks", truth=True))
+    options = RunOptions(input=InputConfig(track=True), refine=WHOLE_RUN, video=False)
+    summary = run_bag(tmp_path / "bag", tmp_path / "out", options, scene.EchoBackend())
+    plain = run_bag(
+        make(tmp_path / "known"),
+        tmp_path / "with",
+        RunOptions(refine=WHOLE_RUN, video=False),
+        scene.EchoBackend(),
+    )
+    for topic in ("/savos/masks", "/savos/masks_refined"):
+        for message in results(tmp_path / "out", topic):
+            assert {m.id: m.class_id for m in message.masks} == {"1": "1", "2": "2"}
+    assert summary["objects_out"] == plain["objects_out"] and not summary["masks_skipped"]
+    assert summary["miou"] == plain["miou"] and plain["miou"]["ours"]["n"] > 0
+
+
+def test_whole_objects_without_a_mask_keep_no_id_of_another():
+    seen = scene.frame(3)
+    masks = [replace(seen.instances[0], id="2")]
+    item = BagFrame(
+        Frame(0, seen.image, masks), "camera", [replace(t, id="1") for t in seen.truth[:1]] + masks
+    )
+    named = renamed(item, replace(item.frame, instances=[replace(masks[0], id="1")]))
+    assert [t.id for t in named.truth] == ["unseen 1", "1"]

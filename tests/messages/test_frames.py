@@ -203,3 +203,18 @@ def test_yolo_contours_are_filled():
     assert "`tracking` topic" in left_out_text(skipped)
     frame, again = decode(image(), message, InputConfig(mask_source="yolo"))
     assert len(frame.instances) == 2 and again == skipped
+
+
+def test_masks_need_no_ids_where_the_node_gives_them():
+    mask = np.ones((4, 4), np.uint8)
+    names = ("", "7", "7", "mask 3", "")
+    message = array_of(*(instance(name, 5 * k, 0, mask) for k, name in enumerate(names)))
+    config = InputConfig(mask_source="instance_masks", track=True)
+    frame, skipped = decode(image(), message, config)
+    found = [item.id for item in frame.instances]
+    assert not skipped and len(set(found)) == 5 and found[1] == "7"
+    assert [int(item.box.x0) for item in frame.instances] == [0, 5, 10, 15, 20]
+    assert decode(image(), message, InputConfig(mask_source="instance_masks"))[1] == {
+        "mask_without_id": 2,
+        "mask_duplicate_id": 1,
+    }

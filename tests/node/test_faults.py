@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from savos_model.stream.stream import AmodalStream
-from savos_model.types import Source
+from savos_model.types import Box, Instance, Source
 from savos_ros.bags.types import BagKit
 from savos_ros.messages import settings
 from savos_ros.messages.conversions import stamp_ns
-from savos_ros.messages.kit import header, image
+from savos_ros.messages.kit import header, image, instance_array
 from savos_ros.node.engine import Engine
 from savos_ros.node.pipeline import Frameline
 from savos_ros.node.sync import StampJoiner
@@ -60,10 +60,17 @@ class Plant:
     error = info = warning
 
     def put(self, channel, index, pixels, encoding):
-        """One message comes in; an answer that it allows is waited for."""
+        """One image comes in; an answer that it allows is waited for."""
+        self.send(channel, index, lambda head: image(KIT, head, pixels, encoding))
+
+    def masks(self, index, instances):
+        """An InstanceMaskArray comes in."""
+        self.send("instances", index, lambda head: instance_array(KIT, head, SHAPE, instances))
+
+    def send(self, channel, index, make):
         self.sent += 1
         head = header(KIT, START_NS + index * PERIOD_NS, "camera")
-        joined = self.joiner.add(channel, stamp_ns(head), image(KIT, head, pixels, encoding))
+        joined = self.joiner.add(channel, stamp_ns(head), make(head))
         if joined is not None:
             self.line.put(joined)
             assert self.idle.wait(30)
@@ -244,3 +251,44 @@ def test_a_tracker_later_than_the_buffer_is_counted_and_recovers(plant):
     for index in range(20, 30):
         it.frame(index)
     assert list(it.answers) == list(range(20, 30))
+
+
+def block(left, name="", width=40):
+    """A visible mask of 40 rows."""
+    box = Box(left, 30, left + width, 70)
+    return Instance(name, box, np.ones((40, width), np.uint8), "car", 0.9)
+
+
+def test_masks_without_ids_get_ids_where_the_node_tracks(plant):
+    it = plant(**{"input.mask_source": "instance_masks", "input.track": True})
+    for index in range(6):
+        it.image(index)
+        # Both ends of what a post covers come under one empty id each, in changing order.
+        masks = [block(10 + 2 * index), block(100 - 2 * index, width=30)]
+        it.masks(index, masks[:: 1 if index % 2 else -1])
+    for index in range(6):
+        shape, objects = it.answers[index]
+        widths = {item.id: int(item.box.width) for item in objects}
+        assert widths == {"1": 30, "2": 40} and shape == SHAPE
+        assert [item.class_id for item in objects] == ["car", "car"]
+    assert it.stream.tracks.get("2").age == 5, "one track, observed in every frame"
+    assert not it.lines, "nothing was left out"
+
+
+def test_masks_without_ids_are_left_out_with_a_remedy_where_it_does_not(plant):
+    it = plant(**{"input.mask_source": "instance_masks"})
+    it.image(0)
+    it.masks(0, [block(10), block(100, "7")])
+    assert [item.id for item in it.answers[0][1]] == ["7"]
+    assert "1 mask_without_id" in it.lines[-1]
+    assert "or set input.track: true" in it.lines[-1]
+
+
+def test_ids_of_a_label_image_may_be_per_frame_where_the_node_tracks(plant):
+    it = plant(**{"input.track": True})
+    for index in range(4):
+        it.frame(index, one_object(label=1001 + 7 * index, left=20 + index))
+    assert [sources(it, index).keys() for index in range(4)] == [{"1"}] * 4
+    it.frame(4, one_object(label=2001, left=24))
+    found = sources(it, 4)
+    assert found.keys() == {"1", "2"} and found["1"] == Source.COASTED, "another class is no match"

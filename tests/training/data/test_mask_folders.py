@@ -380,3 +380,41 @@ def test_255_is_void_next_to_ids_and_the_object_where_it_is_alone(tmp_path, ids)
     found = [[item.id for item in source.instances(name, SHAPE)] for name in NAMES[:2]]
     assert found == ([[], ["9"]] if ids else [["255"], ["255"]])
     assert source.skipped[IGNORED] == (2 if ids else 0)
+
+
+def test_results_of_a_detector_need_no_ids_where_they_are_tracked_later(tmp_path):
+    entries = [
+        {"image_id": f, "category_id": 2, "segmentation": runs(m)}
+        for f in range(3)
+        for m in given(f).values()
+    ]
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(entries))
+    with pytest.raises(MaskFolderError, match="or give --track"):
+        open_masks(path, NAMES)
+    source = open_masks(path, NAMES, tracked=False)
+    check(
+        source, wanted=lambda f: {f"mask {2 * f + k}": m for k, m in enumerate(given(f).values())}
+    )
+    assert source.skipped[NO_ID] == 0
+
+
+@pytest.mark.parametrize("confidence", ["", " 0.5"])
+def test_lines_of_yolo_predict_need_no_ids_where_they_are_tracked_later(tmp_path, confidence):
+    for frame in range(3):
+        lines = [f"2 {outline(m)}{confidence}" for m in given(frame).values()]
+        (tmp_path / f"00{frame}.txt").write_text("\n".join(lines) + "\n")
+    with pytest.raises(MaskFolderError, match="or give --track"):
+        open_masks(tmp_path, NAMES)
+    source = open_masks(tmp_path, NAMES, tracked=False)
+    check(source, wanted=lambda f: {f"mask {k}": m for k, m in enumerate(given(f).values(), 1)})
+    assert source.instances("000", SHAPE)[0].score == (0.5 if confidence else 1.0)
+
+
+def test_lines_of_yolo_track_are_read_as_such_where_they_are_tracked_again(tmp_path):
+    for frame in range(3):
+        lines = [f"2 {outline(m)} 0.5 {t}" for t, m in given(frame).items()]
+        (tmp_path / f"00{frame}.txt").write_text("\n".join(lines) + "\n")
+    source = open_masks(tmp_path, NAMES, tracked=False)
+    check(source)
+    assert source.instances("000", SHAPE)[0].score == 0.5

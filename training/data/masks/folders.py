@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from savos_model.instances import InstanceError, check_instances
@@ -48,13 +49,16 @@ class MaskFolder:
         return found
 
 
-def open_masks(path: Path, names: Sequence[str], form: str = "auto") -> MaskFolder:
+def open_masks(
+    path: Path, names: Sequence[str], form: str = "auto", tracked: bool = True
+) -> MaskFolder:
     """Open the masks of one video.
 
     Args:
         path: folder of masks, or a JSON file.
         names: file names of the images without ending, in order.
         form: one of FORMS, or auto.
+        tracked: whether masks without a track id are left out; else their ids mean nothing.
 
     Raises:
         MaskFolderError: nothing of this form is there, or it belongs to other images.
@@ -69,8 +73,8 @@ def open_masks(path: Path, names: Sequence[str], form: str = "auto") -> MaskFold
     openers = {
         "labels": label_images,
         "objects": object_folders,
-        "coco": coco_masks,
-        "ultralytics": ultralytics_masks,
+        "coco": partial(coco_masks, tracked=tracked),
+        "ultralytics": partial(ultralytics_masks, tracked=tracked),
     }
     folder = MaskFolder(form)
     folder._read = openers[form](path, names, folder.skipped)

@@ -27,7 +27,9 @@ FARTHEST = 1e6  # of a corner of an outline from the image's, which may leave it
 NUMBERED = re.compile(r"(.*)_([1-9][0-9]*)")  # VIDEO_1.txt, VIDEO_2.txt: frames counted from 1
 
 
-def coco_masks(path: Path, names: Sequence[str], skipped: Counter[str]) -> Read:
+def coco_masks(
+    path: Path, names: Sequence[str], skipped: Counter[str], tracked: bool = True
+) -> Read:
     """Read COCO results or annotations, or YouTube-VIS results; arguments of open_masks."""
     files = [path] if path.is_file() else shown(path.glob("*.json"))
     if len(files) != 1:
@@ -45,7 +47,7 @@ def coco_masks(path: Path, names: Sequence[str], skipped: Counter[str]) -> Read:
             found = _per_track(entries, names)
         else:
             table = document.get("images") if whole else None
-            found = _per_frame(entries, _image_names(table, names))
+            found = _per_frame(entries, _image_names(table, names), tracked)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise MaskFolderError(f"{path}: {what}", "document") from None
@@ -128,13 +130,17 @@ def _image_names(table: Any, names: Sequence[str]) -> Callable[[Any], str]:
     return name_of
 
 
-def _per_frame(entries: list[dict], name_of: Callable[[Any], str]) -> dict[str, list]:
+def _per_frame(
+    entries: list[dict], name_of: Callable[[Any], str], tracked: bool
+) -> dict[str, list]:
     found = defaultdict(list)
-    for entry in entries:
-        track = _track_of(entry, TRACK_KEYS)
+    for place, entry in enumerate(entries):
+        track = _track_of(entry, TRACK_KEYS) if tracked else f"mask {place}"
         found[name_of(entry["image_id"])].append((track, entry, entry["segmentation"]))
     if entries and all(track is None for masks in found.values() for track, *_ in masks):
-        raise ValueError(f"no mask has a {' or '.join(TRACK_KEYS)}: run a tracker over the masks")
+        raise ValueError(
+            f"no mask has a {' or '.join(TRACK_KEYS)}: run a tracker over them, or give --track"
+        )
     return found
 
 
@@ -216,8 +222,12 @@ def _filled(polygons: list, shape: tuple[int, int]) -> BoxedMask:
     return from_image(full)
 
 
-def ultralytics_masks(path: Path, names: Sequence[str], skipped: Counter[str]) -> Read:
+def ultralytics_masks(
+    path: Path, names: Sequence[str], skipped: Counter[str], tracked: bool = True
+) -> Read:
     """Read masks that `yolo track` writes with save_txt; arguments of open_masks.
+
+    Unless masks must be `tracked`, also those that `yolo predict` writes, which have no ids.
 
     A line is `class x1 y1 x2 y2 ... [confidence] [id]`, x and y over the image size. A line that
     the tracker gave no id has none, so which of the two a file's last numbers are follows from all.
@@ -228,31 +238,37 @@ def ultralytics_masks(path: Path, names: Sequence[str], skipped: Counter[str]) -
     every = [words for found in lines.values() for words in found]
     plain = sum(len(words) % 2 == 0 and words[-1].isdecimal() for words in every)
     scored = sum(len(words) % 2 == 1 and words[-1].isdecimal() for words in every)
-    if every and not plain and not scored:
+    if tracked and every and not plain and not scored:
         raise MaskFolderError(
-            f"{folder}: no line ends in a track id: yolo track with save_txt=True writes them",
+            f"{folder}: no line ends in a track id: yolo track with save_txt=True writes them, or "
+            "give --track",
             "no_ids",
         )
+    bare = not tracked and 2 * (plain + scored) <= len(every)  # a confidence of 1 looks like an id
     extra = 2 if scored > plain else 1  # confidence and id, or the id alone
+    if bare:  # the confidence, or nothing
+        extra = int(2 * sum(len(words) % 2 == 0 for words in every) > len(every))
 
-    def tracked(words: list[str]) -> bool:
+    def whole(words: list[str]) -> bool:
         rest = len(words) - 1 - extra
-        return rest >= 0 and rest % 2 == 0 and words[-1].isdecimal()
+        return rest >= 0 and rest % 2 == 0 and (bare or words[-1].isdecimal())
 
-    if every and all(len(words) == 5 + extra for words in every if tracked(words)):
+    if every and all(len(words) == 5 + extra for words in every if whole(words)):
         raise MaskFolderError(f"{folder} holds boxes, no outlines: use a -seg model", "boxes")
 
     def read(name: str, shape: tuple[int, int]) -> list[Instance]:
         found = []
         for number, words in enumerate(lines.get(name, ()), 1):
-            if not tracked(words):
+            if not whole(words):
                 skipped[NO_ID] += 1
             elif len(words) < 7 + extra:  # less than three points: too small for an outline
                 skipped[EMPTY_MASK] += 1
             else:
-                score = float(words[-2]) if extra == 2 else 1.0
+                end = len(words) - extra
+                score = float(words[end]) if extra == 2 or (bare and extra) else 1.0
+                track = f"mask {number}" if bare else words[-1]
                 where = f"{files[name]}: line {number}"
-                found.append(_polygon(where, words[0], words[1:-extra], words[-1], score, shape))
+                found.append(_polygon(where, words[0], words[1:end], track, score, shape))
         return found
 
     return read
