@@ -19,6 +19,7 @@ from training.evaluate.settings import (
     Methods,
     RunOptions,
     StreetOptions,
+    TrackingOptions,
 )
 
 if TYPE_CHECKING:
@@ -129,3 +130,15 @@ def options(clips: ClipOptions, run: RunOptions) -> None:
 
     ours = ours_of(run.weights, run.mode)
     evaluate_options(clips.data, ours, run.json, processes=run.processes, seed=run.seed)
+
+
+@command(app, "tracking", Options(TrackingOptions), PLAIN_RUN)
+def tracking(videos: TrackingOptions, run: RunOptions) -> None:
+    """Ids by association with predicted whole objects, against visible masks alone and true ids.
+
+    Example: savos evaluate tracking --set fishbowl --data fishbowl/val --json out.json
+    """
+    from training.evaluate.tracking import evaluate_tracking, tracked_set
+
+    ours = ours_of(run.weights, run.mode)
+    evaluate_tracking(tracked_set(videos), ours, run.json, processes=run.processes, seed=run.seed)

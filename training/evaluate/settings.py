@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from savos_model.config import BackendConfig, FlowConfig
-from savos_model.settings import check_settings, setting
+from savos_model.settings import SettingError, check_settings, setting
 
 FILES = "deocclusion:FILE, deocclusion+tta:FILE, oracle:FILE, external:FOLDER"
 
@@ -129,3 +129,23 @@ class LagOptions:
         "with commas; gains are over the first, shares of the last",
         ("forward", "lag:2", "lag:5", "lag:10", "lag:20", "bidirectional"),
     )
+
+
+@dataclass(frozen=True)
+class TrackingOptions:
+    """Videos whose tracks are known; each set takes the options that concern it."""
+
+    set: str = setting(
+        "street",
+        "data set: street (generated), fishbowl, rendered or kitti",
+        choices=("street", "fishbowl", "rendered", "kitti"),
+    )
+    data: Path | None = option("folder of the clips, or of KITTI MOTS", None)
+    sequences: tuple[str, ...] = option("of KITTI MOTS: four-digit names, with commas", ())
+    scenes: int = option("generated scenes, one after the other seed", StreetOptions().scenes)
+    frames: int = option("frames of each", StreetOptions().frames)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.set != "street" and self.data is None:
+            raise SettingError(f"data must be a folder for set {self.set}, got none: give --data")

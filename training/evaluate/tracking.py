@@ -1,0 +1,273 @@
+"""Ids given by association, scored against the tracks that the data have."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from scipy.optimize import linear_sum_assignment
+
+from savos_model.backends.choose import make_backend
+from savos_model.backends.interface import Backend
+from savos_model.config import AssociationConfig
+from savos_model.results import keep_results
+from savos_model.stream.stream import AmodalStream
+from savos_model.stream.video import Setup, cropped_as_learnt, described
+from savos_model.types import AmodalObject, Frame
+from training.evaluate.benchmark import Benchmark, data_of
+from training.evaluate.fishbowl import Fishbowl, MaskBenchmark, report
+from training.evaluate.jobs import Tick, run_jobs
+from training.evaluate.kitti import Kitti
+from training.evaluate.rendered import Rendered
+from training.evaluate.settings import TrackingOptions
+from training.evaluate.street import Street
+from training.evaluate.tables import columned, number, percent
+from training.evaluate.video import Scores, Video, merged
+
+METHODS: dict[str, AssociationConfig | None] = {
+    "given": None,  # the true ids
+    "amodal": AssociationConfig(),
+    "visible": AssociationConfig(masks="visible"),
+}
+QUALITY = ("open_full", "open_hidden")
+
+
+@dataclass(frozen=True)
+class TrackingScore:
+    """How well ids follow the true tracks of a video, whose masks are given without them.
+
+    Attributes:
+        masks: masks with an id.
+        agreeing: masks that agree with the best one-to-one pairing of ids and true tracks.
+        switches: masks whose true track had another id when it was last seen.
+        returns: masks of tracks that were not seen in the frame before, and had been earlier.
+        kept: those of them under the id of then.
+        tracks, ids: how many there are.
+    """
+
+    masks: int = 0
+    agreeing: int = 0
+    switches: int = 0
+    returns: int = 0
+    kept: int = 0
+    tracks: int = 0
+    ids: int = 0
+
+    @property
+    def idf1(self) -> float | None:
+        """Return IDF1, 0..1; None without a mask. Detections are exact: IDP, IDR and it agree."""
+        return self.agreeing / self.masks if self.masks else None
+
+    def __add__(self, other: TrackingScore) -> TrackingScore:
+        """Return the score of both videos."""
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+        return TrackingScore(*(a + b for a, b in pairs))
+
+    def plain(self) -> dict[str, Any]:
+        """Return the score for result files."""
+        return {"idf1": self.idf1, **dataclasses.asdict(self)}
+
+
+def tracking_score(true: Sequence[Sequence[str]], given: Sequence[Sequence[str]]) -> TrackingScore:
+    """Score the ids of a video by those of its true tracks.
+
+    Args:
+        true: by frame, the track of each mask.
+        given: by frame, the id of each of the same masks.
+    """
+    last: dict[str, tuple[str, int]] = {}
+    pairs: Counter[tuple[str, str]] = Counter()
+    switches = returns = kept = 0
+    for index, (tracks, ids) in enumerate(zip(true, given, strict=True)):
+        for track, name in zip(tracks, ids, strict=True):
+            pairs[track, name] += 1
+            if track in last:
+                same, away = last[track][0] == name, last[track][1] < index - 1
+                switches += not same
+                returns += away
+                kept += away and same
+            last[track] = name, index
+    rows, columns = (sorted({pair[side] for pair in pairs}) for side in (0, 1))
+    counts = np.array([[pairs[track, name] for name in columns] for track in rows])
+    best = counts[linear_sum_assignment(counts, maximize=True)].sum() if pairs else 0
+    sizes = sum(pairs.values()), int(best), switches, returns, kept
+    return TrackingScore(*sizes, len(rows), len(columns))
+
+
+@dataclass
+class Followed:
+    """What one way to give ids makes of some videos.
+
+    Attributes:
+        score: of the ids.
+        clips: IDF1 by video.
+        scores: of the completed masks, by protocol.
+        times_ms: of the association, by frame [ms].
+    """
+
+    score: TrackingScore = field(default_factory=TrackingScore)
+    clips: dict[str, float | None] = field(default_factory=dict)
+    scores: Scores = field(default_factory=dict)
+    times_ms: list[float] = field(default_factory=list)
+
+    def __add__(self, other: Followed) -> Followed:
+        """Return what is made of the videos of both."""
+        return Followed(
+            self.score + other.score,
+            self.clips | other.clips,
+            merged([self.scores, other.scores]),
+            self.times_ms + other.times_ms,
+        )
+
+
+@dataclass(frozen=True)
+class Job:
+    """Some videos to follow, and how ours runs."""
+
+    benchmark: Benchmark
+    key: Any
+    ours: Setup
+
+
+@dataclass(frozen=True)
+class Done:
+    """What comes of a job: name and number of frames of each video, what each method makes."""
+
+    name: str
+    frames: int
+    methods: dict[str, Followed]
+    model: dict[str, Any]
+
+
+def follow(
+    video: Video, associate: AssociationConfig | None, backend: Backend, ours: Setup
+) -> Followed:
+    """Run the stream over a video whose ids are taken away, or kept without `associate`."""
+    config = cropped_as_learnt(ours.stream, backend.weights.info)
+    stream = AmodalStream(backend, dataclasses.replace(config, associate=associate))
+    true, given, times, scores = [], [], [], defaultdict(list)
+    for index, frame in enumerate(video.frames()):
+        objects = stream.step(frame if associate is None else without_ids(frame))
+        times.append(stream.report.timings_ms["associate"])
+        true.append([item.id for item in frame.instances])
+        given.append([item.id for item in stream.frame.instances])
+        names = dict(zip(given[-1], true[-1], strict=True))
+        for protocol, found in video.score(index, renamed(objects, names)).items():
+            scores[protocol] += found
+    score = tracking_score(true, given)
+    return Followed(score, {video.name: score.idf1}, dict(scores), times)
+
+
+def without_ids(frame: Frame) -> Frame:
+    """Return a frame whose ids say nothing of any other frame."""
+    masks = enumerate(frame.instances)
+    masks = [dataclasses.replace(item, id=str(place)) for place, item in masks]
+    return dataclasses.replace(frame, instances=masks)
+
+
+def renamed(objects: Iterable[AmodalObject], names: dict[str, str]) -> list[AmodalObject]:
+    """Return objects under other ids; what has no mask in a frame must not pass for what has."""
+    return [dataclasses.replace(o, id=names.get(o.id, f"coasted {o.id}")) for o in objects]
+
+
+def run(job: Job, tick: Tick) -> list[Done]:
+    """Follow the videos of a job; tick(frames) after each method."""
+    backend, done = make_backend(job.ours.backend), []
+    model = {"engine": backend.name, **described(backend.weights)}
+    for video in job.benchmark.open(job.key):
+        methods = {}
+        for name, associate in METHODS.items():
+            methods[name] = follow(video, associate, backend, job.ours)
+            tick(len(video.numbers))
+        done.append(Done(video.name, len(video.numbers), methods, model))
+    return done
+
+
+def evaluate_tracking(
+    benchmark: Benchmark,
+    ours: Setup,
+    out: Path | None = None,
+    *,
+    processes: int = 1,
+    seed: int = 0,
+    console: Console | None = None,
+) -> dict:
+    """Compare ids by association with predicted whole objects, with visible masks, and given ones.
+
+    Args:
+        benchmark: the data set; its masks are given without ids.
+        ours: how our method runs.
+        out: results file; None writes none.
+        processes: worker processes.
+        seed: of the bootstrap.
+        console: where the table and progress go; standard output when None.
+
+    Returns:
+        The metrics: data, model, association (its settings), and by method the ids' scores, IDF1 by
+        clip, time of the association per frame [ms] and, where whole masks are known, mean IoUs.
+
+    Raises:
+        ValueError: bad arguments, or files that are missing or broken.
+    """
+    console = console or Console()
+    benchmark.check(ours)
+    entries = benchmark.entries()
+    jobs = [Job(benchmark, key, ours) for key, _ in entries]
+    steps = len(METHODS) * sum(frames for _, frames in entries)
+    done = list(chain.from_iterable(run_jobs(run, jobs, processes, steps, "following", console)))
+    found = {name: sum((one.methods[name] for one in done), Followed()) for name in METHODS}
+    metrics = {
+        "data": data_of(benchmark.name, done),
+        "model": done[0].model,
+        "association": dataclasses.asdict(AssociationConfig()),
+        "methods": {name: summary(benchmark, some, seed) for name, some in found.items()},
+    }
+    show(metrics, console)
+    keep_results(out, metrics, seed, console)
+    return metrics
+
+
+def tracked_set(options: TrackingOptions) -> Benchmark:
+    """Return the data set of some options."""
+    if options.set == "street":
+        return Street(options.scenes, options.frames)
+    assert options.data is not None  # checked by the options
+    if options.set == "kitti":
+        return Kitti(options.data, options.sequences)
+    return (Rendered if options.set == "rendered" else Fishbowl)(options.data)
+
+
+def summary(benchmark: Benchmark, found: Followed, seed: int) -> dict:
+    """Return what is reported of a method."""
+    numbers = {**found.score.plain(), "clips": found.clips}
+    p50, p95 = np.percentile(found.times_ms, (50, 95))
+    numbers["association_ms"] = {"p50": round(float(p50), 3), "p95": round(float(p95), 3)}
+    if isinstance(benchmark, MaskBenchmark):
+        whole = report(found.scores, seed)
+        numbers |= {name: whole[name] for name in QUALITY}
+    return numbers
+
+
+def show(metrics: dict, console: Console) -> None:
+    """Print the table."""
+    columns = ("IDF1 [%]", "switches", "returns kept", "ids / tracks", "ms", "whole", "hidden")
+    table = columned("Ids of masks that come without", "compared with", *columns)
+    for name, row in metrics["methods"].items():
+        quality = [number(row[key]["mean"], 3) if key in row else "-" for key in QUALITY]
+        table.add_row(
+            name,
+            percent(row["idf1"]),
+            str(row["switches"]),
+            f"{row['kept']} of {row['returns']}",
+            f"{row['ids']} / {row['tracks']}",
+            number(row["association_ms"]["p50"], 1),
+            *quality,
+        )
+    console.print(table)
