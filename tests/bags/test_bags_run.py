@@ -13,6 +13,7 @@ from rosbags.highlevel import AnyReader
 from tiny_weights import save_random
 
 from savos_model.config import BackendConfig, ComposeConfig, RefineConfig, StreamConfig
+from savos_model.stream.stream import STAGES
 from savos_model.stream.video import Online, Setup
 from savos_model.types import Frame, Source
 from savos_ros.bags.ids import renamed
@@ -189,7 +190,7 @@ def test_summary_counts_times_and_scores(bag, tmp_path):
     assert sum(summary["objects_out"].values()) >= summary["masks_in"]
     assert summary["objects_out"]["visible"] == 2
     assert (summary["refused"], summary["damage"]) == ({}, "")
-    assert set(summary["time_ms"]) == {"flow", "crop", "network", "warp", "compose", "step"}
+    assert set(summary["time_ms"]) == {*STAGES, "step"}
     for row in summary["time_ms"].values():
         assert 0 <= row["p50"] <= row["p95"] <= row["p99"]
     miou = summary["miou"]

@@ -257,16 +257,16 @@ def summary(benchmark: Benchmark, found: Followed, seed: int) -> dict:
 
 def show(metrics: dict, console: Console) -> None:
     """Print the table."""
-    columns = ("IDF1 [%]", "switches", "returns kept", "ids / tracks", "ms", "whole", "hidden")
-    table = columned("Ids of masks that come without", "compared with", *columns)
+    columns = ("IDF1", "switches", "returns", "ids/tracks", "ms", "whole", "hidden")
+    table = columned("Ids of masks that come without", "by", *columns)
     for name, row in metrics["methods"].items():
         quality = [number(row[key]["mean"], 3) if key in row else "-" for key in QUALITY]
         table.add_row(
             name,
             percent(row["idf1"]),
             str(row["switches"]),
-            f"{row['kept']} of {row['returns']}",
-            f"{row['ids']} / {row['tracks']}",
+            f"{row['kept']}/{row['returns']}",
+            f"{row['ids']}/{row['tracks']}",
             number(row["association_ms"]["p50"], 1),
             *quality,
         )
