@@ -50,11 +50,20 @@ class WindowRefiner:
         config: RefineConfig,
         pause: Callable[[], None] = lambda: None,
     ) -> None:
-        self.backend, self.config, self.pause = backend, config, pause
+        self.config, self.pause = config, pause
         self.compose_config = stream.compose
         self.backward = make_backward(backend, make_flow(stream.flow.method), pause)
         self.records: deque[Record] = deque()
         self.inputs: deque[dict[str, Backwards]] = deque()  # of each record, as far as worked out
+
+    @property
+    def backend(self) -> Backend:
+        """The engine of the next pass; another one has weights of the same preset."""
+        return self.backward.backend
+
+    @backend.setter
+    def backend(self, backend: Backend) -> None:
+        self.backward.backend = backend
 
     def set_compose(self, config: ComposeConfig) -> None:
         """Replace the live settings, between two passes."""

@@ -39,14 +39,14 @@ class SlowBackend(EchoBackend):
 
 
 class Bench:
-    """A refinement without ROS, fed by a stream."""
+    """A refinement without ROS, fed by a stream on an engine `streams` of the same kind."""
 
-    def __init__(self, window=4, stride=2, quiet_s=30.0, backend=None, period_s=0.0):
+    def __init__(self, window=4, stride=2, quiet_s=30.0, backend=None, period_s=0.0, streams=None):
         self.settings = NodeSettings(
             tracks=TracksConfig(reset_gap_s=quiet_s),
             refine=RefineConfig(enabled=True, window=window, stride=stride),
         )
-        stream = AmodalStream(EchoBackend(), self.settings.stream, records=True)
+        stream = AmodalStream(streams or EchoBackend(), self.settings.stream, records=True)
         self.backend = backend or SlowBackend()
         engine = Engine(AmodalStream(self.backend), "echo", "for tests")
         self.stream, self.health = stream, Health(1000)
@@ -235,21 +235,28 @@ def test_a_pass_on_the_streams_engine_gives_up_for_other_weights(bench):
     assert done == [1, 2]
 
 
-def test_an_engine_of_its_own_keeps_the_weights_that_answered(tmp_path):
+def test_an_engine_of_its_own_keeps_the_weights_that_answered(bench, tmp_path, monkeypatch):
+    stepped, step = [], OnnxBackend.step
+
+    def noted(self, *inputs):
+        if threading.current_thread().name == "savos_refine":
+            stepped.append(self.weights.name)
+        return step(self, *inputs)
+
+    monkeypatch.setattr(OnnxBackend, "step", noted)
     old = load_weights(str(save_random(tmp_path / "old.safetensors", seed=1)))
     new = load_weights(str(save_random(tmp_path / "new.safetensors", seed=2)))
     new = dataclasses.replace(new, name="random+1")
-    it = Bench(window=30, stride=2, quiet_s=0.3, backend=OnnxBackend(old, 1, ""), period_s=10.0)
-    try:
-        it.send(4)
-        it.wait_for_held(4)
-        assert it.refinement.exchange(it.backend.update_weights(new))
-        it.send(1, start=4)
-        it.wait(4)
-        it.send(3, start=5)
-        assert it.wait(8) == list(range(8))
-        assert it.models == ["random"] * 4 + ["random+1"] * 4
-        assert Source.REFINED in it.out[0][1] and Source.REFINED in it.out[4][1]
-        assert it.refinement.refiner.backend.weights is new
-    finally:
-        assert it.refinement.stop()
+    engines = {"backend": OnnxBackend(old, 1, ""), "streams": OnnxBackend(old, 1, "")}
+    it = bench(window=30, stride=2, quiet_s=60, period_s=10.0, **engines)
+    it.send(4)
+    it.wait_for_held(4)
+    assert it.refinement.exchange(it.backend.update_weights(new))
+    it.send(1, start=4)
+    it.wait(4)
+    it.send(4, start=5, fresh=(8,))
+    assert it.wait(8) == list(range(8))
+    assert it.models == ["random"] * 4 + ["random+1"] * 4
+    assert Source.REFINED in it.out[0][1] and Source.REFINED in it.out[4][1]
+    assert stepped == ["random"] * 4 + ["random+1"] * 4
+    assert it.refinement.refiner.backend.weights is new
