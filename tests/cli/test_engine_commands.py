@@ -23,7 +23,7 @@ def test_export_compares_with_patches_of_a_street(tmp_path, monkeypatch):
     out = tmp_path / "step.onnx"
     result = run("export", save_random(tmp_path / "w.safetensors"), "--out", out)
     assert result.exit_code == 0, result.output
-    assert '"real_batches": 3' in result.output
+    assert '"real_batches": 4' in result.output
     patches, h, c = taken[-1]
     assert len(patches) > 2
     assert (patches[:, VISIBLE] > 0).any(axis=(1, 2, 3)).all(), "each patch shows its object"
