@@ -19,6 +19,7 @@ from savos_ros.tools.soak_scene import (
     SCORES,
     Mask,
     SoakFrame,
+    label_table,
     renumbering,
     score,
     shares,
@@ -106,8 +107,7 @@ class Run:
         loop, index = divmod(self._sent, len(self._frames))
         if index == 0:
             new = renumbering(self._frames, loop)
-            self._table = np.zeros(1 + max(new, default=0), np.uint16)
-            self._table[list(new)] = list(new.values())
+            self._table = label_table(new)
             self._numbers[loop] = {label: old for old, label in new.items()}
             self._numbers.pop(loop - 2, None)
         frame = self._frames[index]
@@ -121,7 +121,7 @@ class Run:
         stamp, latency_s, data = answer
         self._latency_s.append(latency_s)
         loop, index = divmod((stamp - START_NS) // PERIOD_NS, len(self._frames))
-        if (loop + index) % SCORED == 0:
+        if loop and (loop + index) % SCORED == 0:  # base_scores says why not the first round
             masks, self._model = read(data, self._numbers[loop])
             self._scores += score(self._frames[index], masks)
             self._base_scores += self._base[index]

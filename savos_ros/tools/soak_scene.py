@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +78,13 @@ def renumbering(frames: list[SoakFrame], loop: int) -> dict[int, int]:
     }  # fmt: skip
 
 
+def label_table(new: dict[int, int]) -> np.ndarray:
+    """New label of each label of the loop, uint16 [largest label + 1]."""
+    table = np.zeros(1 + max(new, default=0), np.uint16)
+    table[list(new)] = list(new.values())
+    return table
+
+
 def score(frame: SoakFrame, answer: dict[int, Mask]) -> np.ndarray:
     """Score the masks that were answered, by the labels of the loop's first round; [SCORES]."""
     shape = frame.labels.shape
@@ -113,17 +119,25 @@ def shares(sums: np.ndarray) -> dict[str, float | None]:
     return {name: float(part / whole) if whole else None for name, part, whole in pairs}
 
 
-def base_scores(frames: Iterable[SoakFrame], parameters: dict[str, str]) -> list[np.ndarray]:
+def base_scores(frames: list[SoakFrame], parameters: dict[str, str]) -> list[np.ndarray]:
     """Score of each frame when the base weights answer it without a node; [SCORES] each.
+
+    The scores are those of a second round: only the first one has no frame before it, and so no
+    optical flow at its start.
 
     Raises:
         SettingError, WeightsError, BackendError: the text says what to do.
     """
-    settings, kit, scores = build(parameters), RosKit(), []
+    settings, kit = build(parameters), RosKit()
     stream = load_engine(settings).stream
-    for index, frame in enumerate(frames):
-        head = header(kit, index * PERIOD_NS, "camera")
-        pair = (image(kit, head, frame.image, "bgr8"), image(kit, head, frame.labels, "16UC1"))
-        objects = stream.step(decode(*pair, settings.input)[0])
-        scores.append(score(frame, {int(item.id): (item.box, item.mask) for item in objects}))
+    for loop in range(2):
+        scores, new = [], renumbering(frames, loop)
+        for index, frame in enumerate(frames, loop * len(frames)):
+            head = header(kit, index * PERIOD_NS, "camera")
+            labels = label_table(new)[frame.labels]
+            pair = (image(kit, head, frame.image, "bgr8"), image(kit, head, labels, "16UC1"))
+            objects = stream.step(decode(*pair, settings.input)[0])
+            masks = {int(item.id): (item.box, item.mask) for item in objects}
+            known = {old: masks[label] for old, label in new.items() if label in masks}
+            scores.append(score(frame, known))
     return scores
