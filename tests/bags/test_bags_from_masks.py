@@ -12,6 +12,7 @@ from savos_ros.bags.run import RunOptions, run_bag
 from savos_ros.bags.types import BagError
 from savos_ros.cli.main import app
 from tests.failing import fails
+from tests.tiny_weights import save_random
 
 ORIENTATION = 0x0112  # tag of EXIF
 
@@ -123,3 +124,13 @@ def test_masks_without_ids_get_ids_by_association(folders, tmp_path, rate_hz):
         found = {item.id: item.box for item in frame.instances}
         near, far = (item.box for item in scene.frame(number).instances)
         assert found == {"2": near, "1": far}
+
+
+def test_the_command_gives_ids_with_track(folders, tmp_path):
+    images, masks = folders
+    weights = save_random(tmp_path / "w.safetensors")
+    given = ["--images", str(images), "--masks", str(masks), "--track", "--weights", str(weights)]
+    done = CliRunner().invoke(app, ["masks-to-bag", str(tmp_path / "bag"), *given])
+    assert done.exit_code == 0, done.output
+    with BagFrames(tmp_path / "bag") as bag:
+        assert [[item.id for item in one.frame.instances] for one in bag] == [["1", "2"]] * 3

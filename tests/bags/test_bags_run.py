@@ -11,6 +11,7 @@ import pytest
 import tiny_scene as scene
 from rosbags.highlevel import AnyReader
 from tiny_weights import save_random
+from typer.testing import CliRunner
 
 from savos_model.config import BackendConfig, ComposeConfig, RefineConfig, StreamConfig
 from savos_model.stream.stream import STAGES
@@ -22,6 +23,7 @@ from savos_ros.bags.recording import RecordOptions, SourceFrame, record
 from savos_ros.bags.run import RunOptions, run_bag
 from savos_ros.bags.types import BagError
 from savos_ros.bags.video import VideoWriter
+from savos_ros.cli.main import app
 from savos_ros.messages.settings import InputConfig
 from tests.failing import fails
 
@@ -364,3 +366,12 @@ def test_whole_objects_without_a_mask_keep_no_id_of_another():
     )
     named = renamed(item, replace(item.frame, instances=[replace(masks[0], id="1")]))
     assert [t.id for t in named.truth] == ["unseen 1", "1"]
+
+
+def test_the_command_gives_ids_with_track(bag, tmp_path):
+    weights, out = save_random(tmp_path / "w.safetensors"), tmp_path / "out"
+    given = ["run", str(bag), "--out", str(out), "--no-video", "--weights", str(weights)]
+    done = CliRunner().invoke(app, [*given, "--max-frames", "3", "--track"])
+    assert done.exit_code == 0, done.output
+    found = [{m.id: m.class_id for m in message.masks} for message in results(out)]
+    assert found == [{"1": "1", "2": "2"}] * 3

@@ -317,3 +317,15 @@ def test_a_worker_that_dies_is_told_in_one_line(tmp_path, options, monkeypatch):
 
 def _die(job, tick):
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adapt", ["--no-adapt", "--adapt"])
+def test_the_command_gives_ids_with_track(tmp_path, options, adapt):
+    (bag,) = bags(tmp_path, 6)
+    given = ["label", str(bag), "--out", str(tmp_path / "out"), adapt, "--track"]
+    given += ["--weights", options.backend.weights, "--threads", "1"]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 0, done.output
+    document = json.loads(labels(tmp_path / "out", bag.name))
+    assert {entry["track_id"] for entry in document["annotations"]} == {"1", "2"}
