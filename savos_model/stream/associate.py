@@ -171,8 +171,10 @@ class Associator:
         if not sure.size:
             return sure, likely
         seen = [known.visible() for known in tracks]
-        wholes = [None if self.config.masks == "visible" else k.expected(shape) for k in tracks]
-        wholes = [whole or last for whole, last in zip(wholes, seen, strict=True)]
+        wholes = seen
+        if self.config.masks == "amodal":
+            pairs = zip(tracks, seen, strict=True)
+            wholes = [known.expected(shape) or last for known, last in pairs]
         near = self.near(instances, tracks, wholes)
         for row, item in enumerate(instances):
             own = Region(item.box, item.mask, area(item))

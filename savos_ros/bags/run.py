@@ -117,8 +117,8 @@ def run_bag(
     _check_free(out, options.force)
     with BagFrames(path, options.topics, options.input) as bag, ExitStack() as stack:
         backend = backend or make_backend(options.backend)
-        stream = associating(options.stream) if options.input.track else options.stream
-        config = cropped_as_learnt(stream, backend.weights.info)
+        settings = associating(options.stream) if options.input.track else options.stream
+        config = cropped_as_learnt(settings, backend.weights.info)
         stream, tally = AmodalStream(backend, config), _Tally()
         out.mkdir(parents=True, exist_ok=True)
         result = stack.enter_context(BagWriter(out / RESULT_BAG, force=options.force))
