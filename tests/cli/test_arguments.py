@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
     "command",
     [
         "adapt fishbowl --data nowhere",
-        "weights calibrate --weights savos_small --data a --out b --name c",
+        "weights calibrate --weights best --data a --out b --name c",
         "bench train",
         "train",
     ],

@@ -59,7 +59,7 @@ def test_shipped_default_loads_and_belongs_to_the_default_settings():
 
 
 def test_missing_weights_name_what_there_is():
-    with pytest.raises(WeightsError, match=r"no weights 'nope'.*savos_small"):
+    with pytest.raises(WeightsError, match=rf"no weights 'nope'.*{BackendConfig().weights}"):
         load_weights("nope")
 
 

@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 from tiny_store import tiny_run, write_store
 
 import training.adapt.calibrate
+from savos_model.config import BackendConfig
 from savos_model.network.presets import make_net
 from savos_model.network.weights import load_weights, save_weights
 from savos_model.results import read_results
@@ -29,7 +30,7 @@ from training.train import save_best
 def test_too_few_windows_are_reported(tmp_path):
     store = write_store(tmp_path / "store")  # clips of six frames, windows have twelve
     with pytest.raises(ValueError, match="two or more windows of 12 frames .* got 0"):
-        calibrate("savos_small", [store], tmp_path / "out.safetensors", "tiny")
+        calibrate(BackendConfig().weights, [store], tmp_path / "out.safetensors", "tiny")
 
 
 def test_clips_are_held_out_and_cropped_as_while_training(tmp_path, monkeypatch):
