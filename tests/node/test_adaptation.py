@@ -17,6 +17,7 @@ import pytest
 pytest.importorskip("torch")
 
 from savos_model.backends.onnx import OnnxBackend
+from savos_model.backends.reference import random_inputs
 from savos_model.network.weights import load_weights
 from savos_model.settings import SettingError
 from savos_model.stream.stream import AmodalStream
@@ -131,13 +132,9 @@ def test_the_real_process_learns_and_its_weights_take_over_between_two_frames(be
     assert "loss" in values["adapt.reason"]
     kept = load_weights(str(newest(str(it.folder))))
     assert kept.name == "fresh+1" and kept.temperature == it.backend.weights.temperature == 1.5
-    rows = np.random.default_rng(0).random((1, 7, 32, 64), np.float32)
-    state = np.zeros((1, kept.model.hidden), np.float32)
-    for ours, theirs in zip(
-        it.backend.step(rows, state, state),
-        OnnxBackend(kept, 1, "").step(rows, state, state),
-        strict=True,
-    ):
+    inputs = random_inputs(kept, 1)
+    stepped = it.backend.step(*inputs), OnnxBackend(kept, 1, "").step(*inputs)
+    for ours, theirs in zip(*stepped, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
