@@ -143,3 +143,12 @@ def test_foreign_tensors_are_refused_by_their_header(tmp_path, monkeypatch):
     monkeypatch.setattr(np, "isfinite", lambda array: pytest.fail("read"))
     with pytest.raises(WeightsError, match="more must have shape None"):
         load_weights(str(path))
+
+
+def test_weights_can_be_read_by_others(tmp_path):
+    before = os.umask(0o022)
+    try:
+        save_weights(tmp_path / "w.safetensors", random_weights(TINY))
+    finally:
+        os.umask(before)
+    assert os.stat(tmp_path / "w.safetensors").st_mode & 0o777 == 0o644
