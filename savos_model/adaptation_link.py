@@ -59,7 +59,7 @@ class Start:
 
 
 def name_of(base: Weights, version: int) -> str:
-    """Name of adapted weights, such as savos_small+3."""
+    """Name of adapted weights, such as savos_online+3."""
     return f"{base.name}+{version}"
 
 

@@ -99,7 +99,7 @@ class BackendConfig:
     """Which weights run on which engine (ROS group `model`)."""
 
     weights: str = setting(
-        "savos_small", "name of shipped weights, or a path to a .safetensors file"
+        "savos_online", "name of shipped weights, or a path to a .safetensors file"
     )
     backend: str = setting(
         "auto",

@@ -32,7 +32,7 @@ def export(
 ) -> None:
     """Write the step network as ONNX, after comparing it with torch on random and real patches.
 
-    Example: savos export savos_small --out savos_small.onnx
+    Example: savos export savos_online --out savos_online.onnx
     """
     from rich import print_json
 
@@ -60,7 +60,7 @@ def build_engine(
 ) -> None:
     """Build a TensorRT engine ahead of time, so that the node starts at once.
 
-    Example: savos build-engine savos_small --precision fp16 --compute-capability 8.9
+    Example: savos build-engine savos_online --precision fp16 --compute-capability 8.9
     """
     from savos_model.backends import tensorrt_build
     from savos_model.backends.choose import candidates
