@@ -98,8 +98,13 @@ def follow(frames: Sequence[ClipFrame], online: Online) -> tuple[Step, list[Merg
     """Run the stream over a video; keeps the step into the chosen frame, and three merged frames.
 
     Raises:
-        ValueError: no object is hidden enough.
+        ValueError: no object is hidden enough, or the network estimates its own frame.
     """
+    if online.engine.model.same_frame:
+        raise ValueError(
+            "weights must be of preset paper or official, whose step the figures follow, got "
+            "online: give other --weights"
+        )
     given = [Frame(i * PERIOD_NS, f.image, f.instances) for i, f in enumerate(frames)]
     records = list(recorded(given, online))
     name, number = choose(frames, records)
