@@ -110,8 +110,8 @@ def commands() -> dict[str, str]:
         "soak_latency.json": f"savos soak --hours 8 --tracks 2{FISHBOWL_ALONE}",
         "soak_adapt.json": "savos soak --hours 2.5 --warm-up 1.25 --tracks 2 --refine --adapt"
         f"{FISHBOWL_ALONE}",
-        "reliability.json": "savos weights calibrate --weights runs/savos_online/best.safetensors "
-        "--data data/fishbowl32,data/street32,data/street_b --name savos_online "
+        "reliability.json": "savos weights calibrate --weights runs/online_c/best.safetensors "
+        "--data data/fishbowl,data/rendered_street,data/rendered_table --name savos_online "
         "--out savos_model/shipped/savos_online.safetensors",
         "adapt_curve.json": "savos adapt curve --clip ../shared/data/fishbowl/val/fishbowl_0022 "
         "--types BigFishB --weights runs/no_BigFishB/best.safetensors --iterations 100",
