@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 
@@ -15,6 +16,8 @@ from savos_model.config import ModelConfig
 from savos_model.network.weights import Weights
 
 PRECISION = {"fp32": "f32", "bf16": "bf16"}
+# Values of ONEDNN_MAX_CPU_ISA that switch bfloat16 off.
+WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
 WARM_TRACKS = 8  # most tracks that are run before the weights take over
 
 
@@ -72,7 +75,12 @@ class OpenvinoBackend:
 
 
 def has_bf16(core: openvino.Core) -> bool:
-    """Whether the processor computes in bfloat16, as OpenVINO sees it."""
+    """Return whether OpenVINO computes in bfloat16 here.
+
+    OpenVINO asks the processor; the oneDNN in it also obeys ONEDNN_MAX_CPU_ISA, and then fails.
+    """
+    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in WITHOUT_BF16:
+        return False
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 

@@ -116,6 +116,16 @@ def test_bf16_computes_every_convolution_and_product_in_bf16(model):
     assert off > 1e-5  # it is not fp32
 
 
+@pytest.mark.parametrize(("limit", "offered"), [("avx2", False), ("AVX512_CORE_AMX", True)])
+def test_bf16_is_not_offered_where_onednn_is_limited(monkeypatch, limit, offered):
+    class Core:
+        def get_property(self, device, name):
+            return ["FP32", "BF16"]
+
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert openvino.has_bf16(Core()) is offered
+
+
 def test_bf16_is_refused_where_the_processor_lacks_it(monkeypatch):
     monkeypatch.setattr(openvino, "has_bf16", lambda core: False)
     with pytest.raises(BackendError, match="needs a processor with AMX.*set model.precision fp32"):
