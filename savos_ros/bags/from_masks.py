@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from savos_model.backends.interface import Backend
-from savos_model.image_size import encoded_size
+from savos_model.encoded_image import decode_image, encoded_size
 from savos_model.types import Frame
 from savos_ros.bags.ids import with_ids
 from savos_ros.bags.recording import START_NS, Recorded, RecordOptions, SourceFrame, record
@@ -114,7 +114,7 @@ def _decode(file: Path, data: bytes) -> np.ndarray:
         raise BagError(
             f"{file} is {size[1]}x{size[0]}, more than {limit} pixels: scale it down", "size"
         )
-    image = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if size else None
+    image = decode_image(encoded, cv2.IMREAD_COLOR) if size else None
     if image is None:
         raise BagError(f"{file} cannot be decoded: it is cut off or no JPEG or PNG", "unreadable")
     return image

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from savos_model.image_size import encoded_size
+from savos_model.encoded_image import decode_image, encoded_size
 
 PNG_START = b"\x89PNG"
 
@@ -164,10 +164,7 @@ def compressed_array(message: Any, max_pixels: int) -> tuple[np.ndarray, str]:
         )
     _check_size("compressed image", *size, max_pixels)
     # The masks belong to the pixels as stored, so a turn noted in EXIF must not be applied.
-    try:
-        array = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:
-        array = None
+    array = decode_image(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if array is None:
         raise ConversionError(
             "image_data", f"compressed image of format {message.format!r} cannot be decoded"
@@ -206,10 +203,7 @@ def _label_png(message: Any, max_pixels: int) -> np.ndarray:
             "labels_encoding", f"{what} is no PNG: other formats change the ids, publish PNG"
         )
     _check_size(what, *size, max_pixels)
-    try:
-        labels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        labels = None
+    labels = decode_image(data, cv2.IMREAD_UNCHANGED)
     if labels is None:
         raise ConversionError("labels_data", f"{what} cannot be decoded: it is cut off")
     if labels.ndim != 2:

@@ -108,6 +108,9 @@ FINDINGS = {
     "a month that no year has": ("kitti_times", swapped(b"-09-", b"-99-")),
     "huge JPEG": ("kitti_image", huge_jpeg),
     "huge PNG of masks": ("kitti_png", huge_png),
+    "huge chunk in a PNG of masks": ("kitti_png", huge_chunk),
+    "huge chunk in a PNG of labels": ("external_png", huge_chunk),
+    "huge chunk in a PNG message": ("message_png", huge_chunk),
     "a video's name that leaves the folder": ("kins_video_car", whole(ELSEWHERE)),
     "a clip's name that leaves the folder": (
         "fishbowl_released",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from savos_model.image_size import encoded_size
+from savos_model.encoded_image import encoded_size
 from savos_ros.messages.conversions import (
     ConversionError,
     assumed_text,
@@ -270,6 +270,23 @@ def test_compressed_size_is_checked_before_decoding(monkeypatch):
     with pytest.raises(ConversionError, match="300x300") as caught:
         compressed_array(SimpleNamespace(format="png", data=data), 1000)
     assert caught.value.reason == "image_too_large"
+
+
+@pytest.mark.parametrize("length", [b"\0\0\xff\xff", b"\x7f\xff\xff\xff", b"\xff\0\1\x53"])
+def test_chunks_are_checked_before_decoding(monkeypatch, length):
+    data = cv2.imencode(".png", picture(30, 30))[1].tobytes()
+    at = data.index(b"IDAT") - 4
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ConversionError) as caught:
+        longer = data[:at] + length + data[at + 4 :]
+        compressed_array(SimpleNamespace(format="png", data=longer), MANY)
+    assert caught.value.reason == "image_data"
+
+
+def test_bytes_after_a_png_do_not_matter():
+    data = cv2.imencode(".png", picture(30, 30))[1].tobytes() + b"\xff" * 40
+    array, _ = compressed_array(SimpleNamespace(format="png", data=data), MANY)
+    assert np.array_equal(array, picture(30, 30))
 
 
 @pytest.mark.parametrize(

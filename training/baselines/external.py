@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from savos_model.encoded_image import decode_image
 from savos_model.masks import BoxedMask, from_image
 from training.data.outside import is_file_name
 from training.data.rle import RleError, decode
@@ -109,7 +110,7 @@ def _read_png(path: Path, shape: tuple[int, int]) -> BoxedMask:
         raise ExternalError(
             f"{path} must be a PNG of {shape[1]}x{shape[0]}, got {found[1]}x{found[0]}"
         )
-    mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    mask = decode_image(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
         raise ExternalError(f"{path} must be an undamaged 8-bit grey PNG")
     values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from savos_model.image_size import encoded_size
+from savos_model.encoded_image import decode_image, encoded_size
 
 MAX_PIXELS = 1 << 24  # of one picture; the largest of the data sets has half a million
 MAX_BYTES = 256 << 20  # of one file; one of MAX_PIXELS without any packing takes 96 MiB
@@ -84,10 +84,7 @@ def read_picture(
     height, width = encoded_size(data) or (0, 0)
     if height * width > MAX_PIXELS:
         raise error(f"{path} is {width}x{height}, more than {MAX_PIXELS} pixels")
-    try:
-        image = cv2.imdecode(data, flags) if height and width else None
-    except cv2.error:
-        image = None
+    image = decode_image(data, flags) if height and width else None
     if image is None:
         raise error(f"{path} cannot be decoded: it is cut off or no PNG or JPEG")
     return image

@@ -1,7 +1,8 @@
-"""Reads the size of a JPEG or PNG from its header, before anything is decoded."""
+"""Decodes JPEG and PNG; sizes are checked in the file before memory is taken."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -24,6 +25,37 @@ def encoded_size(data: np.ndarray) -> tuple[int, int] | None:
     if head.startswith(b"\xff\xd8"):
         return _jpeg_size(data)
     return None
+
+
+def decode_image(data: np.ndarray, flags: int) -> np.ndarray | None:
+    """Decode a JPEG or PNG whose size was checked with `encoded_size`.
+
+    Args:
+        data: uint8 [N], the encoded image.
+        flags: of cv2.imdecode.
+
+    Returns:
+        The pixels [H, W] or [H, W, C] as the flags ask for them; None when the data are damaged.
+    """
+    if data[: len(_PNG)].tobytes() == _PNG and not _has_whole_chunks(data):
+        return None
+    try:
+        return cv2.imdecode(data, flags)
+    except cv2.error:
+        return None
+
+
+def _has_whole_chunks(data: np.ndarray) -> bool:
+    """Walk the chunks of a PNG: OpenCV takes the memory that a length asks for before it reads."""
+    at, view = len(_PNG), data.data
+    while at + 12 <= len(view):
+        end = at + 12 + int.from_bytes(view[at : at + 4], "big")
+        if end > len(view):
+            return False
+        if view[at + 4 : at + 8] == b"IEND":
+            return True
+        at = end
+    return False
 
 
 def _jpeg_size(data: np.ndarray) -> tuple[int, int] | None:
