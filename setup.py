@@ -1,4 +1,4 @@
-"""Lets `pip install` build the messages where a ROS 2 message generator is at hand."""
+"""Let `pip install` build the messages where a ROS 2 message generator is available."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from build_messages import build_messages  # noqa: E402  (scripts/ is on the pat
 
 
 def generator_prefix() -> Path | None:
-    """Prefix with the message generators: a sourced ROS 2, else the wheels in this Python."""
+    """Return the prefix of the message generators: a sourced ROS 2, else wheels of this Python."""
     prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
     spec = importlib.util.find_spec("ament_package")
     if spec and spec.origin:
@@ -30,10 +30,10 @@ def generator_prefix() -> Path | None:
 
 
 class BuildWithMessages(build_py):
-    """Adds `savos_ros.msg` and its libraries to what is installed."""
+    """Install `savos_ros.msg` and its libraries, too."""
 
     def run(self) -> None:
-        """Copy the sources, then build the messages; without a generator say what that costs."""
+        """Copy the sources, then build the messages; warn if no generator is installed."""
         super().run()
         if self.editable_mode:  # the set-up script built them into the environment
             return
@@ -51,7 +51,7 @@ class BuildWithMessages(build_py):
         self.take_libraries(installed)
 
     def take_python_package(self, installed: Path) -> None:
-        """Put the generated modules beside our own."""
+        """Add the generated modules to our own."""
         (generated,) = installed.glob("**/savos_ros/msg/__init__.py")
         target = Path(self.build_lib).resolve() / "savos_ros"
         keep = shutil.ignore_patterns("__init__.py", "__pycache__", "*.c")
@@ -71,10 +71,10 @@ class BuildWithMessages(build_py):
 
 
 class BinaryDistribution(Distribution):
-    """Makes the wheel carry this platform's name: it holds compiled type support."""
+    """Tag the wheel with this platform, as it contains compiled type support."""
 
     def has_ext_modules(self) -> bool:
-        """True when the messages can be built here."""
+        """Return whether the messages can be built here."""
         return generator_prefix() is not None
 
 

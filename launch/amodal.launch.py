@@ -1,4 +1,4 @@
-"""Starts the amodal mask node, on request with a bag, RViz or the Fast DDS profile.
+"""Start the amodal mask node, optionally with a bag, RViz and the Fast DDS profile.
 
 ros2 launch savos_ros amodal.launch.py image:=/camera/image_raw instances:=/tracker/labels
 ros2 launch savos_ros amodal.launch.py bag:=street.bag rviz:=true
@@ -58,15 +58,15 @@ ARGUMENTS = (
     argument(
         "image_transport",
         "",
-        "raw or compressed (topic IMAGE/compressed); empty: as params_file says",
+        "raw or compressed (topic IMAGE/compressed); empty: as in params_file",
         *("", "raw", "compressed"),
     ),
     argument("params_file", str(CONFIG / "amodal.yaml"), "node parameters"),
-    argument("namespace", "", "one per camera"),
-    argument("node_name", "savos", "name of the node, in front of its topics"),
-    argument("weights", "", "shipped weights or a .safetensors file; empty: as params_file says"),
-    argument("backend", "", "engine of the network; empty: as params_file says"),
-    argument("device", "", "cpu, cuda or cuda:N; empty: as params_file says"),
+    argument("namespace", "", "namespace of the node; one per camera"),
+    argument("node_name", "savos", "name of the node, and prefix of its private topics"),
+    argument("weights", "", "shipped weights or a .safetensors file; empty: as in params_file"),
+    argument("backend", "", "engine of the network; empty: as in params_file"),
+    argument("device", "", "cpu, cuda or cuda:N; empty: as in params_file"),
     argument("autostart", "true", "configure, then activate", *BOOL),
     argument(
         "respawn",
@@ -77,36 +77,40 @@ ARGUMENTS = (
     argument(
         "log_level",
         "info",
-        "least level of the node's log",
+        "lowest level of the node's log messages",
         *("debug", "info", "warn", "error", "fatal"),
     ),
     argument("use_sim_time", "", "take the time from /clock; empty: true with bag only", "", *BOOL),
-    argument("bag", "", "rosbag2 to play once the node is active, no faster than the node answers"),
-    argument("rate", "1.0", "speed of the bag, 2.0 is twice as fast"),
-    argument("loop", "false", "play the bag again at its end", *BOOL),
+    argument(
+        "bag",
+        "",
+        "rosbag2 to play once the node is active, no faster than the node processes frames",
+    ),
+    argument("rate", "1.0", "playback rate of the bag; 2.0 is twice as fast"),
+    argument("loop", "false", "repeat the bag", *BOOL),
     argument(
         "rviz",
         "false",
-        "open RViz; auto: where it is installed and there is a display",
+        "open RViz; auto: if it is installed and a display is available",
         *("auto", *BOOL),
     ),
     argument(
         "fastdds",
         "false",
-        "true: config/fastdds.xml, for images within one machine; or a path",
+        "shared-memory profile of Fast DDS, for one machine; true: config/fastdds.xml; or a path",
     ),
 )
 
 
 def existing(path: str, name: str) -> str:
-    """Return `path` when it exists, else say which argument is wrong."""
+    """Return `path` if it exists; raise FileNotFoundError that names the argument if not."""
     if not Path(path).expanduser().exists():
-        raise FileNotFoundError(f"{name}:={path} does not exist: give the path of an existing one")
+        raise FileNotFoundError(f"{name}:={path} does not exist: give an existing path")
     return str(Path(path).expanduser())
 
 
 def check_names(values: dict[str, str]) -> None:
-    """Refuse names that ROS refuses: a process that is refused late leaves others behind."""
+    """Raise ValueError for names that ROS rejects, before any process is started."""
     space = "/" + values["namespace"].strip("/")
 
     def topic(text: str) -> None:
@@ -128,7 +132,7 @@ def check_names(values: dict[str, str]) -> None:
 
 
 def executable(package: str, name: str) -> bool:
-    """Whether a package has this program."""
+    """Return whether a package has this program."""
     try:
         prefix = get_package_prefix(package)
     except PackageNotFoundError:
@@ -137,7 +141,7 @@ def executable(package: str, name: str) -> bool:
 
 
 def end_launch(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
-    """Nothing here is of use without the process; a failed one fails the launch as well."""
+    """Shut the launch down when an essential process exits; fail if the process failed."""
     if context.is_shutdown:  # asking twice would fail in launch_ros
         return None
     if event.returncode:
@@ -146,8 +150,8 @@ def end_launch(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
 
 
 def amodal_node(values: dict[str, str], sim_time: bool) -> Node:
-    """The node with its parameters and topics."""
-    # The node starts itself: a request of the launch system can come before discovery is done.
+    """Return the node with its parameters and remappings."""
+    # The node activates on its own: a request of the launch system may precede discovery.
     parameters: list = [existing(values["params_file"], "params_file")]
     parameters.append({"autostart": values["autostart"] == "true", "use_sim_time": sim_time})
     for name, parameter in PARAMETERS.items():
@@ -176,13 +180,13 @@ def amodal_node(values: dict[str, str], sim_time: bool) -> Node:
 
 
 def full_name(values: dict[str, str]) -> str:
-    """Full name of the node ("/front/savos")."""
+    """Return the full name of the node ("/front/savos")."""
     space = values["namespace"].strip("/")
     return f"/{space}/{values['node_name']}" if space else f"/{values['node_name']}"
 
 
 def bag_player(values: dict[str, str]) -> list[Action]:
-    """Play the bag with its clock, no faster than the node answers: no frame is dropped."""
+    """Play the bag with its clock at the node's pace, so that no frame is dropped."""
     if not values["bag"]:
         return []
     if importlib.util.find_spec("rosbags") is None:
@@ -204,7 +208,7 @@ def bag_player(values: dict[str, str]) -> list[Action]:
 
 
 def viewers(values: dict[str, str], sim_time: bool) -> list[Action]:
-    """RViz with image and overlay, with the table of /diagnostics where rqt has one."""
+    """Return RViz with image and overlay, and rqt's monitor of /diagnostics if installed."""
     if values["rviz"] == "false":
         return []
     absent = ""
@@ -213,7 +217,7 @@ def viewers(values: dict[str, str], sim_time: bool) -> list[Action]:
     elif not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         absent = "there is no display"
     if absent and values["rviz"] == "true":
-        raise FileNotFoundError(f"rviz:=true cannot be done: {absent}. Give rviz:=false or auto")
+        raise FileNotFoundError(f"rviz:=true: {absent}. Use rviz:=false or rviz:=auto")
     if absent:
         return [LogInfo(msg=f"RViz is not started: {absent}")]
     shown: list[Action] = [
@@ -235,7 +239,7 @@ def viewers(values: dict[str, str], sim_time: bool) -> list[Action]:
 
 
 def dds_profile(fastdds: str) -> list[Action]:
-    """Set the Fast DDS profile for everything that is started."""
+    """Set the Fast DDS profile for all processes of the launch."""
     if fastdds == "false":
         return []
     path = str(CONFIG / "fastdds.xml") if fastdds == "true" else existing(fastdds, "fastdds")
@@ -243,7 +247,7 @@ def dds_profile(fastdds: str) -> list[Action]:
 
 
 def start(context: LaunchContext) -> list[Action]:
-    """Turn the arguments into actions; all that can be wrong is found before any of them runs."""
+    """Validate the arguments and return the actions; no process starts before all are valid."""
     values = {a.name: LaunchConfiguration(a.name).perform(context) for a in ARGUMENTS}
     check_names(values)
     sim_time = values["use_sim_time"] == "true" or (
@@ -254,5 +258,5 @@ def start(context: LaunchContext) -> list[Action]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Entry point of the launch system."""
+    """Return the launch description."""
     return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=start)])

@@ -1,4 +1,4 @@
-"""Starts one amodal mask node per camera, each in a namespace of the camera's name.
+"""Start one amodal mask node per camera, each in a namespace of the camera's name.
 
 ros2 launch savos_ros cameras.launch.py cameras:=front,left,right
 ros2 launch savos_ros cameras.launch.py image:=/cams/{camera}/rgb instances:=/tracks/{camera}
@@ -20,35 +20,35 @@ from rclpy.validate_namespace import validate_namespace
 from savos_ros.paths import share_dir
 
 CAMERAS = DeclareLaunchArgument(
-    "cameras", default_value="front,left,right", description="namespaces, with commas"
+    "cameras", default_value="front,left,right", description="camera namespaces, comma-separated"
 )
 ARGUMENTS = (
     DeclareLaunchArgument(
         "image",
         default_value="camera/image_raw",
         description="image topic, in the camera's namespace unless it begins with /; {camera} "
-        "stands for its name",
+        "is replaced by its name",
     ),
     DeclareLaunchArgument(
         "instances",
         default_value="tracker/labels",
-        description="topic of the tracked instance masks, named as image is",
+        description="topic of the tracked instance masks, resolved like image",
     ),
     DeclareLaunchArgument(
         "respawn",
         default_value="true",
         choices=["true", "false"],
-        description="true: start a node that ended again; false: end all cameras with it",
+        description="true: restart a node that exits; false: shut down all cameras",
     ),
 )
 OF_ONE_NODE = {"namespace", "bag", "rate", "loop"}
 
 
 def names(listed: str) -> list[str]:
-    """Names of the cameras, checked: one that is refused late leaves other nodes behind."""
+    """Return the camera names; raise ValueError before any node starts if one is invalid."""
     cameras = [name.strip() for name in listed.split(",")]
     if "" in cameras or len(set(cameras)) < len(cameras):
-        raise ValueError(f"cameras:={listed} must be different names with commas between them")
+        raise ValueError(f"cameras:={listed} must be distinct names separated by commas")
     for camera in cameras:
         try:
             validate_namespace(f"/{camera}")
@@ -59,7 +59,7 @@ def names(listed: str) -> list[str]:
 
 
 def start(context: LaunchContext) -> list[Action]:
-    """Include the launch file of one node for each camera, in a scope of its own."""
+    """Include the launch file of one node for each camera, in a separate scope."""
     cameras = names(LaunchConfiguration(CAMERAS.name).perform(context))
     if context.launch_configurations.get("bag"):
         node = context.launch_configurations["node_name"]
@@ -84,14 +84,14 @@ def start(context: LaunchContext) -> list[Action]:
 
 
 def source() -> PythonLaunchDescriptionSource:
-    """The launch file of one node."""
+    """Return the launch file of one node."""
     return PythonLaunchDescriptionSource(str(share_dir() / "launch" / "amodal.launch.py"))
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Entry point of the launch system."""
+    """Return the launch description."""
     own = {argument.name for argument in ARGUMENTS} | OF_ONE_NODE
     others = source().get_launch_description(LaunchContext()).get_launch_arguments()
-    # These reach each node by name.
+    # Passed to each node by name.
     inherited = [argument for argument in others if argument.name not in own]
     return LaunchDescription([CAMERAS, *ARGUMENTS, *inherited, OpaqueFunction(function=start)])

@@ -1,4 +1,4 @@
-"""Replays a bag made by `savos kitti-to-bag`: player, node and, where it is installed, RViz.
+"""Replay a bag made by `savos kitti-to-bag`: player, node and, if installed, RViz.
 
 ros2 launch savos_ros kitti_replay.launch.py bag:=kitti_0001
 """
@@ -15,21 +15,21 @@ ARGUMENTS = (
         "rviz",
         default_value="auto",
         choices=["auto", "true", "false"],
-        description="open RViz; auto: where it is installed and there is a display",
+        description="open RViz; auto: if it is installed and a display is available",
     ),
     DeclareLaunchArgument(
         "fastdds",
         default_value="true",
-        description="profile that lets images through shared memory",
+        description="Fast DDS profile that sends images through shared memory",
     ),
 )
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Entry point of the launch system."""
+    """Return the launch description."""
     amodal = PythonLaunchDescriptionSource(str(share_dir() / "launch" / "amodal.launch.py"))
     own = {argument.name for argument in ARGUMENTS}
     others = amodal.get_launch_description(LaunchContext()).get_launch_arguments()
-    # All arguments reach the included file by name.
+    # All arguments are passed to the included file by name.
     inherited = [argument for argument in others if argument.name not in own]
     return LaunchDescription([*ARGUMENTS, *inherited, IncludeLaunchDescription(amodal)])

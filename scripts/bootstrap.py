@@ -1,7 +1,7 @@
-"""Makes .venv with pinned packages and built messages, using the standard library alone.
+"""Make .venv with pinned packages and built messages, using the standard library alone.
 
 Usage: python3 scripts/bootstrap.py demo|test, with any Python 3. Every complete step leaves a stamp
-with the hash of its inputs in .venv/stamps: a second call does nothing, an interrupted one goes on.
+with the hash of its inputs in .venv/stamps: a second call does nothing, an interrupted one resumes.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ def probe(python):
 
 
 def candidates():
-    """Interpreters to try: $PYTHON, the running one, those on PATH, those of pyenv."""
+    """Yield interpreters to try: $PYTHON, the running one, those on PATH, those of pyenv."""
     yield os.environ.get("PYTHON") or sys.executable
     yield sys.executable
     for major, minor in PYTHONS:
@@ -59,10 +59,10 @@ def candidates():
 
 
 def find_python():
-    """The first usable interpreter.
+    """Return the first usable interpreter.
 
     Raises:
-        SetupError: none has a version that the ROS packages support, or it lacks a part.
+        SetupError: no interpreter has a supported version, or a part of it is missing.
     """
     lacking = None
     for python in candidates():
@@ -87,7 +87,7 @@ def find_python():
 
 
 def check_tools():
-    """Refuse what cannot work, before anything is made.
+    """Check the machine before anything is created.
 
     Raises:
         SetupError: names the missing tool and its package.
@@ -115,13 +115,13 @@ def check_tools():
 
 
 def read(path):
-    """Bytes of a file of the repository."""
+    """Return the bytes of a file of the repository."""
     with open(os.path.join(ROOT, path), "rb") as file:
         return file.read()
 
 
 def requirements(*names):
-    """Paths of these requirement files."""
+    """Return the paths of these requirement files."""
     return ["requirements/%s.txt" % name for name in names]
 
 
@@ -144,7 +144,7 @@ def stamped(name, inputs, say, work):
 
 
 def clean_environment():
-    """The environment without another ROS installation, whose libraries would mix with ours."""
+    """Return the environment without other ROS installations, whose libraries could be loaded."""
     dropped = {
         "PYTHONPATH",
         "PYTHONHOME",
@@ -158,7 +158,7 @@ def clean_environment():
 
 
 def call(command, hint):
-    """Run a command; its own output tells what happened.
+    """Run a command, which prints its own output.
 
     Raises:
         SetupError: it failed; ends with `hint`.
@@ -178,7 +178,7 @@ def make_venv():
 
 
 def torch_index():
-    """Pip arguments for torch's CPU build: $TORCH_INDEX_URL, else its index if it answers."""
+    """Return pip arguments for torch's CPU build: $TORCH_INDEX_URL, else its index if reachable."""
     url = os.environ.get("TORCH_INDEX_URL")
     if url is None:
         try:
@@ -189,8 +189,8 @@ def torch_index():
     return ["--extra-index-url", url] if url else []
 
 
-def pip_install(*arguments, hint="check the network; calling make again goes on from here"):
-    """Install into .venv; what is built is built with what is already there."""
+def pip_install(*arguments, hint="check the network; run make again to resume"):
+    """Install into .venv; builds use the packages that are already installed."""
     command = [VENV_PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     call([*command, "--no-build-isolation", *arguments], hint)
 
@@ -237,7 +237,7 @@ def install_messages():
 
 
 def message_inputs():
-    """Files that decide what the built messages are."""
+    """Return the files on which the built messages depend."""
     messages = sorted(
         "msg/" + name for name in os.listdir(os.path.join(ROOT, "msg")) if name.endswith(".msg")
     )
@@ -254,12 +254,12 @@ def message_inputs():
 
 
 def set_up(goal):
-    """Bring .venv to what `goal` ("demo" or "test") needs; does nothing when it has that."""
+    """Install what `goal` ("demo" or "test") needs into .venv; skip what is up to date."""
     check_tools()
     if "ROS_DISTRO" in os.environ:
         print(
             "set-up: ROS 2 %s is sourced. For a robot, put this folder into a workspace and run "
-            "`colcon build`; make goes on with its own packages in .venv."
+            "`colcon build`; make continues with its own packages in .venv."
             % os.environ["ROS_DISTRO"]
         )
     if not os.path.exists(VENV_PYTHON) and os.path.isdir(os.path.join(VENV, "stamps")):
@@ -282,7 +282,7 @@ def set_up(goal):
 
 
 def main(arguments):
-    """Run the command line; returns the exit status."""
+    """Run the command line and return the exit status."""
     if len(arguments) != 1 or arguments[0] not in ("demo", "test"):
         print("usage: bootstrap.py demo|test", file=sys.stderr)
         return 2
@@ -292,7 +292,7 @@ def main(arguments):
         print("set-up: %s" % error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("set-up: interrupted; calling make again goes on from here", file=sys.stderr)
+        print("set-up: interrupted; run make again to resume", file=sys.stderr)
         return 130
     return 0
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def repair_prefix(prefix: Path) -> int:
-    """Point the CMake targets of the ROS wheels at this Python and NumPy; returns files changed.
+    """Point the CMake targets of the ROS wheels at this Python and NumPy; return the changed files.
 
     As they come they name the folders of the machine that built them, and CMake refuses those.
     """
@@ -42,7 +42,7 @@ def repair_prefix(prefix: Path) -> int:
 
 
 def ros_environment(prefix: Path) -> dict[str, str]:
-    """Environment in which CMake finds the ROS packages of `prefix`."""
+    """Return the environment in which CMake finds the ROS packages of `prefix`."""
     bin_dir = str(prefix / "bin")
     return os.environ | {
         "PATH": bin_dir + os.pathsep + os.environ.get("PATH", ""),
@@ -52,7 +52,7 @@ def ros_environment(prefix: Path) -> dict[str, str]:
 
 
 def cmake_commands(prefix: Path, build: Path, install: Path) -> list[list[str]]:
-    """The CMake calls that configure, build, then install the messages alone."""
+    """Return the CMake calls that configure, build and install the messages alone."""
     generator = ["-G", "Ninja"] if shutil.which("ninja") else ["-G", "Unix Makefiles"]
     configure = ["cmake", "-S", str(ROOT), "-B", str(build), *generator, "-Wno-dev"]
     configure += [f"-DCMAKE_PREFIX_PATH={prefix}", f"-DCMAKE_INSTALL_PREFIX={install}"]
@@ -68,7 +68,7 @@ def build_messages(prefix: Path, build: Path, install: Path) -> None:
 
     Args:
         prefix: where the ROS packages are installed (the environment's prefix).
-        build: working folder; kept, so that an interrupted build goes on.
+        build: working folder; kept, so that an interrupted build resumes.
         install: prefix that gets lib/, share/ and the Python package `savos_ros.msg`.
 
     Raises:
@@ -98,7 +98,7 @@ def run_cmake(prefix: Path, build: Path, install: Path) -> None:
 
 
 def main() -> int:
-    """Build into the running environment; returns the exit status."""
+    """Build into the running environment and return the exit status."""
     prefix = Path(sys.prefix)
     try:
         build_messages(prefix, ROOT / "build" / "messages", prefix)

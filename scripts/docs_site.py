@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: pages from outside docs/, and links that lead to them."""
+"""Add pages from outside docs/ to mkdocs, and the links to them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCHEME = re.compile(r"[a-z]+:")
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages that lie outside docs/."""
+    """Add the pages that are stored outside docs/."""
     for source, page in OUTSIDE.items():
         if (ROOT / source).is_file():
             files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))

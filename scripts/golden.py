@@ -1,4 +1,4 @@
-"""Record what the program computes, and compare two records: a move or a clean-up changes nothing.
+"""Record what the program computes and compare two records, to verify a pure refactoring.
 
 python scripts/golden.py record before.json
 python scripts/golden.py record after.json
@@ -29,7 +29,7 @@ UNSTABLE = ("time", "latency", "hz", "seconds")  # parts of the names of what a 
 
 
 def savos(*arguments: object) -> None:
-    """Run a command of `savos` from this tree; raises CalledProcessError when it fails."""
+    """Run a command of `savos` from this tree; raise CalledProcessError if it fails."""
     call = "import sys; from savos_ros.cli.main import app; app()"
     subprocess.run(
         [sys.executable, "-c", call, *map(str, arguments)], check=True, stdout=subprocess.DEVNULL
@@ -37,7 +37,7 @@ def savos(*arguments: object) -> None:
 
 
 def hashes(bag: Path) -> dict[str, str]:
-    """SHA-256 of the messages of each topic, with their stamps, in order."""
+    """Return the SHA-256 of the messages of each topic, with their stamps, in order."""
     found: dict[str, Any] = {}
     with AnyReader([bag]) as reader:
         for connection, stamp_ns, data in reader.messages():
@@ -76,7 +76,7 @@ def record(folder: Path) -> dict[str, Any]:
 
 
 def node(out: Path) -> dict[str, int]:
-    """Feed the node at the pace of its answers; return the frames sent, answered and lost."""
+    """Feed the node at its own pace; return the frames sent, processed and lost."""
     hours = NODE_FRAMES / RATE_HZ / 3600
     savos("soak", "--hours", hours, "--samples", 2, "--fresh", 0, "--json", out)
     report = json.loads(out.read_text())["metrics"]
@@ -99,7 +99,7 @@ def differences(a: Any, b: Any, at: str = "") -> list[str]:
 
 
 def main() -> int:
-    """Run the command line; returns 1 when two records differ."""
+    """Run the command line; return 1 if two records differ."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("record", "compare"))
     parser.add_argument("files", nargs="+", type=Path)

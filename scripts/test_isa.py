@@ -48,7 +48,7 @@ def summary(output: str) -> str:
 
 
 def run(variables: dict[str, str], threads: int, arguments: list[str]) -> tuple[int, str]:
-    """Run pytest with environment variables; returns its exit status and its output."""
+    """Run pytest with environment variables; return its exit status and its output."""
     command = [sys.executable, "-m", "pytest", "-q", "-rfE", "-m", "torch and not dds", *arguments]
     environment = os.environ | variables | {"OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(
@@ -58,7 +58,7 @@ def run(variables: dict[str, str], threads: int, arguments: list[str]) -> tuple[
 
 
 def main(arguments: list[str]) -> int:
-    """Run all settings; returns the exit status."""
+    """Run all settings and return the exit status."""
     failures = 0
     for threads in THREADS:
         for name, variables in PROCESSORS.items():

@@ -18,7 +18,7 @@ PYTHONS = (
 
 
 def get_requires_for_build_wheel(config_settings: dict | None = None) -> list[str]:
-    """Packages to have in the build environment; with a sourced ROS 2 its own generators serve."""
+    """Return the packages that the build needs; a sourced ROS 2 brings its own generators."""
     wanted = build_meta.get_requires_for_build_wheel(config_settings)
     offered = (
         sys.platform == "linux"

@@ -1,5 +1,6 @@
-"""Runs the launch files for real; needs launch_pytest, which comes with ROS 2."""
+"""Run the launch files for real; needs launch_pytest, which comes with ROS 2."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -165,26 +166,25 @@ def actions_of(name: str, **arguments: str) -> list:
 
 
 @pytest.mark.parametrize(
-    ("argument", "words"),
+    "arguments",
     [
-        ({"params_file": "/no/such.yaml"}, "params_file:=/no/such.yaml does not exist"),
-        ({"bag": "/no/such_bag"}, "bag:=/no/such_bag does not exist"),
-        ({"fastdds": "/no/such.xml"}, "fastdds:=/no/such.xml does not exist"),
-        ({"namespace": "front-left"}, "namespace:=front-left cannot be used"),
-        ({"node_name": "a/b"}, "node_name:=a/b cannot be used"),
-        ({"image": "/cam//image"}, "image:=/cam//image cannot be used"),
-        ({"instances": "9"}, "instances:=9 cannot be used"),
-        ({"bag": str(ROOT), "rate": "fast"}, "rate:=fast must be a number"),
-        ({"bag": str(ROOT), "rate": "0"}, "rate:=0 must be a number"),
-        ({"rviz": "true"}, "rviz:=true cannot be done: rviz2 is not installed"),
+        {"params_file": "/no/such.yaml"},
+        {"bag": "/no/such_bag"},
+        {"fastdds": "/no/such.xml"},
+        {"namespace": "front-left"},
+        {"node_name": "a/b"},
+        {"image": "/cam//image"},
+        {"instances": "9"},
+        {"rate": "fast", "bag": str(ROOT)},
+        {"rate": "0", "bag": str(ROOT)},
+        {"rviz": "true"},
     ],
 )
-def test_what_cannot_be_started_is_refused_before_anything_runs(
-    argument, words, monkeypatch, tmp_path
-):
+def test_what_cannot_be_started_is_refused_before_anything_runs(arguments, monkeypatch, tmp_path):
     monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))  # no package at all
-    with pytest.raises((OSError, ValueError), match=words):
-        actions_of("amodal", **argument)
+    name, value = next(iter(arguments.items()))
+    with pytest.raises((OSError, ValueError), match=re.escape(f"{name}:={value}")):
+        actions_of("amodal", **arguments)
 
 
 @pytest.mark.parametrize("display", ["", ":0"])
@@ -193,7 +193,7 @@ def test_rviz_auto_says_why_it_is_not_started(monkeypatch, tmp_path, display):
     monkeypatch.setenv("DISPLAY", display)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     program = tmp_path / "lib" / "rviz2" / "rviz2"
-    if not display:  # installed then, but of no use
+    if not display:  # installed then, but without a display
         mark = tmp_path / "share" / "ament_index" / "resource_index" / "packages" / "rviz2"
         for path in (program, mark):
             path.parent.mkdir(parents=True)
@@ -315,7 +315,7 @@ def test_replay_answers_every_frame_however_fast_it_is_played(replay, watch):
 def test_cameras_are_different_names():
     assert len(actions_of("cameras")) == 3
     for cameras in ("front,front", "front,,left", ""):
-        with pytest.raises(ValueError, match="different names with commas"):
+        with pytest.raises(ValueError, match=f"cameras:={cameras}"):
             actions_of("cameras", cameras=cameras)
 
 
