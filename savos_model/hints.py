@@ -14,6 +14,17 @@ PIP = {
     "train": "pip install torch matplotlib scikit-learn tensorboard pycocotools pillow",
 }
 
+MODULES = {  # what the extras install; one module may be in several
+    "render": ("av", "fast_simplification", "glcontext", "moderngl", "mujoco", "trimesh"),
+    "train": ("PIL", "matplotlib", "pycocotools", "sklearn", "tensorboard", "torch"),
+    "bags": ("av", "jinja2", "mcap", "rosbags", "pycocotools", "rich", "PIL", "zstandard"),
+}
+
+
+def extra_of(module: str, first: str = "") -> str:
+    """Return the extra that installs a module, `first` if that one does; "" for none."""
+    return next((name for name in (first, *MODULES) if module in MODULES.get(name, ())), "")
+
 
 def installed(module: str) -> bool:
     """Whether a module can be imported, without importing it."""

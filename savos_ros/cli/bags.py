@@ -13,7 +13,6 @@ from rich.table import Table
 
 from savos_model.hints import PIP
 from savos_ros.bags.stopping import stop_on_signals
-from training.cli.arguments import given
 
 BAG_MODULES = ("av", "jinja2", "mcap", "rosbags", "pycocotools", "rich", "PIL", "zstandard")
 BagIn = Annotated[Path, typer.Argument(help="Folder of a bag, or its .mcap or .db3 file.")]
@@ -224,6 +223,11 @@ def _print_run(summary: dict, out: Path) -> None:
     if summary["miou"]:
         console.print(score_table(summary["miou"]))
     console.print(f"results in {out}")
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Return the options that were given; the others are None."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def words_of(counts: dict[str, int]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from savos_model.backends.interface import BackendError
+from savos_model.commands import Options, command
 from savos_ros.tools.settings import (
     BenchOptions,
     BenchStreamConfig,
@@ -13,7 +14,6 @@ from savos_ros.tools.settings import (
     ResultsFile,
     StartOptions,
 )
-from training.cli.option_groups import Options, command
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 RESULTS = Options(ResultsFile)

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from savos_ros.cli.bags import Force, Track, clear_errors, print_counts, words_of
-from training.cli.arguments import given
+from savos_ros.cli.bags import Force, Track, clear_errors, given, print_counts, words_of
 from training.cli.options import WeightsOption
 
 BagOut = Annotated[Path, typer.Argument(help="Folder of the new bag.")]

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from savos_ros.cli.bags import SyncSlop, Track, clear_errors
-from training.cli.arguments import given
+from savos_ros.cli.bags import SyncSlop, Track, clear_errors, given
 from training.cli.options import ProcessesOption, WeightsOption
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from savos_model.commands import Options, command, names_of, user_errors
 from savos_ros.cli import bags as bag_commands
 from savos_ros.cli import bench as bench_commands
 from savos_ros.cli import convert, engines, label, soak
@@ -16,8 +17,6 @@ from savos_ros.tools.settings import DemoFolder, DemoOptions
 from training.cli import adapt as adapt_commands
 from training.cli import evaluate, prepare
 from training.cli import report as report_commands
-from training.cli.arguments import names_of, one_line_errors
-from training.cli.option_groups import Options, command
 from training.cli.options import JsonOption
 
 BenchPrecisionOption = Annotated[
@@ -122,7 +121,7 @@ def weights_calibrate(
     json: JsonOption = None,
 ) -> None:
     """Make confidence honest: fit its temperature on visible pixels hidden artificially."""
-    with one_line_errors():
+    with user_errors():
         from training.adapt.calibrate import calibrate
 
         stores = [Path(store) for store in names_of(data)]
@@ -206,7 +205,7 @@ def bench_train(
     """Training speed and memory beside the released design's, re-created, in one run."""
     from rich.console import Console
 
-    with one_line_errors():
+    with user_errors():
         from training.bench import train as bench
 
         config = bench.BenchTrainConfig(
@@ -224,7 +223,7 @@ def train(context: typer.Context) -> None:
 
     Example: savos train --config config/training/fishbowl.yaml --out runs/fishbowl
     """
-    with one_line_errors():
+    with user_errors():
         from training.train import main as train_main
     raise typer.Exit(train_main(context.args))
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from savos_model.commands import user_errors
 from savos_model.hints import PIP
-from training.cli.arguments import one_line_errors
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,5 +35,5 @@ def test_commands_that_need_torch_name_it_in_one_line(command):
 
 
 def test_a_missing_module_of_our_own_is_no_wrong_argument():
-    with pytest.raises(ModuleNotFoundError), one_line_errors():
+    with pytest.raises(ModuleNotFoundError), user_errors():
         raise ModuleNotFoundError("no module", name="training.nothing")

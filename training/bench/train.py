@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from savos_model.results import keep_results
+from savos_model.tables import columned
 from training.bench.scene import clip_frames, make_scene, write_raw
 from training.bench.variants import (
     IMAGES,
@@ -28,7 +29,6 @@ from training.bench.variants import (
     store_name,
 )
 from training.data.store import store_clip
-from training.evaluate.tables import columned
 
 Value = TypeVar("Value")
 PEERS = [name for name, variant in VARIANTS.items() if variant.image is not None]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from savos_model.commands import Options, command
 from training.adapt.settings import AdaptConfig, CurveOptions, KeptWeights
 from training.cli.arguments import ours_of
-from training.cli.option_groups import Options, command
 from training.evaluate.settings import FishbowlOptions, KinsOptions, KittiOptions, RunOptions
 
 if TYPE_CHECKING:

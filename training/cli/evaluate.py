@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from savos_model.commands import Options, command
 from training.cli.arguments import ours_of
-from training.cli.option_groups import Options, command
 from training.evaluate.settings import (
     ClipOptions,
     FishbowlOptions,

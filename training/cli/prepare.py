@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from training.cli.arguments import names_of, one_line_errors
+from savos_model.commands import names_of, user_errors
 from training.cli.options import (
     CarMasksOption,
     KinsOption,
@@ -37,7 +37,7 @@ def _run(
     make: Callable[[ModelConfig], list[Job]], out: Path, patch: int, processes: int, flow: str
 ) -> None:
     """Make the jobs and store their clips; wrong arguments or files end as one line."""
-    with one_line_errors():
+    with user_errors():
         from dataclasses import replace
 
         from savos_model.config import ModelConfig
@@ -123,7 +123,7 @@ def prepare_models(
 
     Example: savos prepare models --assets cad --scale 0.001 --clips 60 --out clips
     """
-    with one_line_errors():
+    with user_errors():
         from training.data.prepare import prepare
         from training.render.assets import AssetOptions, survey
         from training.render.jobs import (

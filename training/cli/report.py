@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from training.cli.arguments import names_of, one_line_errors, ours_of
+from savos_model.commands import names_of, user_errors
+from training.cli.arguments import ours_of
 from training.cli.options import ProcessesOption, WeightsOption
 
 app = typer.Typer(help="Rebuild the paper's tables and figures out of results files.")
@@ -27,7 +28,7 @@ def report(
     """
     if context.invoked_subcommand is not None:
         return
-    with one_line_errors():
+    with user_errors():
         from training.report.build import build_report
 
         typer.echo(f"written: {build_report(results, out)}")
@@ -42,7 +43,7 @@ def report_results(
 
     Example: savos report results docs/results/fishbowl_val.json --out fishbowl_val
     """
-    with one_line_errors():
+    with user_errors():
         from training.report.page import results_page
 
         for path in results_page(file, out):
@@ -61,7 +62,7 @@ def report_collect(
 
     Example: savos report collect --data fishbowl/val
     """
-    with one_line_errors():
+    with user_errors():
         from training.report.collect import collect
 
         for path in collect(data, ours_of(weights, "bidirectional"), out, processes, seed):
@@ -82,7 +83,7 @@ def report_strips(
 
     Example: savos report strips --data fishbowl/val --clips fishbowl_0022 --gum 0
     """
-    with one_line_errors():
+    with user_errors():
         from training.report.scenes import scenes
         from training.report.strips import write_strips
 
@@ -101,7 +102,7 @@ def report_method(
 
     Example: savos report method --out docs/images/method
     """
-    with one_line_errors():
+    with user_errors():
         from training.report.method_pictures import write_pictures
 
         for path in write_pictures(street, ours_of(weights, "forward"), out):

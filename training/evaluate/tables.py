@@ -3,27 +3,9 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 
+from savos_model.tables import columned, number, percent
 from training.evaluate.summary import BIN_NAMES, figure_of, interval_of
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    """Format a mean; a dash where nothing was measured."""
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def percent(value: float | None) -> str:
-    """Format a mean in per cent with one digit."""
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
-def columned(title: str, *columns: str, names: int = 1) -> Table:
-    """Return an empty table: the first `names` columns to the left, figures to the right."""
-    table = Table(title=title, title_justify="left")
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < names else "right", no_wrap=True)
-    return table
 
 
 def fishbowl_tables(metrics: dict, console: Console) -> None:

@@ -20,6 +20,7 @@ from savos_model.config import AssociationConfig
 from savos_model.results import keep_results
 from savos_model.stream.stream import AmodalStream
 from savos_model.stream.video import Setup, cropped_as_learnt, described
+from savos_model.tables import columned, number, percent
 from savos_model.types import AmodalObject, Frame
 from training.evaluate.benchmark import Benchmark, data_of
 from training.evaluate.fishbowl import Fishbowl, MaskBenchmark, report
@@ -28,7 +29,6 @@ from training.evaluate.kitti import Kitti
 from training.evaluate.rendered import Rendered
 from training.evaluate.settings import TrackingOptions
 from training.evaluate.street import Street
-from training.evaluate.tables import columned, number, percent
 from training.evaluate.video import Scores, Video, merged
 
 METHODS: dict[str, AssociationConfig | None] = {

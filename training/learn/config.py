@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from savos_model.commands import flag_of, help_of
 from savos_model.config import ModelConfig
 from savos_model.network.losses import LossConfig
 from savos_model.settings import SettingError, check_settings, setting
@@ -178,11 +179,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     for name, (group, item) in setting_fields().items():
         many = isinstance(item.default, tuple)
         titles[group].add_argument(
-            "--data" if name == "stores" else "--" + name.replace("_", "-"),
+            flag_of("data" if name == "stores" else name),
             dest=name,
             nargs="+" if many else None,
             metavar=name.upper() if many else type(item.default).__name__.upper(),
-            help=f"{item.metadata['text']} (default: {item.default})".replace("%", "%%"),
+            help=f"{help_of(item)} (default: {item.default})".replace("%", "%%"),
         )
 
 

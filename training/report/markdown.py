@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from savos_model.tables import markdown_table
 from training.report.cells import REDUCED, Cell, Figure, Results
 from training.report.gains import COMPARISONS, PARTS, ablation_comparisons, gain
 from training.report.paper import PAPER
@@ -44,12 +45,6 @@ def number(figure: Figure, notes: Notes, signed: bool = False) -> str:
     return text + mark
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table."""
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    return lines + ["| " + " | ".join(row) + " |" for row in rows]
-
-
 def paper_table(key: str, results: Results) -> str:
     """A table of the paper: ours, then the paper's figure, in each cell."""
     published, notes = PAPER[key], Notes()
@@ -61,7 +56,7 @@ def paper_table(key: str, results: Results) -> str:
             cells.append(f"{number(results.figure(ours), notes)}<br>paper {paper}")
         rows.append(cells)
     name = f"Supplement, table {key[1:]}" if key.startswith("S") else f"Table {key}"
-    lines = [f"### {name}: {published.title}", "", *table(["", *published.columns], rows)]
+    lines = [f"### {name}: {published.title}", "", *markdown_table(["", *published.columns], rows)]
     return "\n".join([*lines, "", *notes.lines(), ""])
 
 
@@ -76,7 +71,7 @@ def figures_table(
     notes = Notes()
     body = [[name, *(number(results.figure(c), notes) for c in cells)] for name, cells in rows]
     above = [f"### {title}", "", *([remark, ""] if remark else [])]
-    return "\n".join([*above, *table(["", *heads], body), "", *notes.lines(), ""])
+    return "\n".join([*above, *markdown_table(["", *heads], body), "", *notes.lines(), ""])
 
 
 def gains_table(results: Results) -> str:
@@ -87,7 +82,7 @@ def gains_table(results: Results) -> str:
         for item in COMPARISONS
     ]
     lines = ["### Gains over the same frames, 95 % interval over clips", ""]
-    return "\n".join([*lines, *table(["", *PARTS], rows), "", *notes.lines(), ""])
+    return "\n".join([*lines, *markdown_table(["", *PARTS], rows), "", *notes.lines(), ""])
 
 
 def ablations_table(results: Results) -> str:
@@ -107,7 +102,7 @@ def ablations_table(results: Results) -> str:
             cells.append(changes.get((text, mode), ""))
         rows.append(cells)
     heads = [f"{mode} {part}" for mode in MODES for part in (*PARTS, "change of occluded")]
-    lines = ["### All ablations of ours, in both modes", "", *table(["", *heads], rows)]
+    lines = ["### All ablations of ours, in both modes", "", *markdown_table(["", *heads], rows)]
     return "\n".join([*lines, "", *notes.lines(), ""])
 
 
@@ -134,7 +129,7 @@ def options_table(results: Results) -> str:
         "of wholly hidden objects by frames since they were last seen, 0 where nothing is "
         "published; strays: masks of objects that had left the picture."
     )
-    return "\n".join([title, *table(heads, rows), "", about, "", results.origin(file), ""])
+    return "\n".join([title, *markdown_table(heads, rows), "", about, "", results.origin(file), ""])
 
 
 def speed_table(results: Results) -> str:
@@ -163,6 +158,7 @@ def speed_table(results: Results) -> str:
     ]  # fmt: skip
     settings = ", ".join(f"{name} {value}" for name, value in metrics["settings"].items())
     return "\n".join(
-        [*table(heads, rows), "", *table(["times better", *keys.values()], better), "",
+        [*markdown_table(heads, rows), "",
+         *markdown_table(["times better", *keys.values()], better), "",
          metrics["note"], "", f"{results.source(file)}; {settings}", ""]
     )  # fmt: skip

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from savos_model.files import write_file
 from savos_model.results import ResultsError, read_results
+from savos_model.tables import markdown_table
 from training.evaluate.summary import figure_of, interval_of
 from training.report.cells import lookup, setting
 from training.report.figures import bars
-from training.report.markdown import DASH, table
+from training.report.markdown import DASH
 from training.report.plotting import colour_of
 
 PARTS = ("full", "occluded")
@@ -77,7 +78,7 @@ def overview(reports: dict[str, dict]) -> list[str]:
     rows = [
         [method, *(shown(report, name) for name in heads)] for method, report in reports.items()
     ]
-    return [*table(["method", *heads], rows), ""]
+    return [*markdown_table(["method", *heads], rows), ""]
 
 
 def broken_down(reports: dict[str, dict], key: str, head: str, stem: Path) -> tuple[list, list]:
@@ -94,7 +95,7 @@ def broken_down(reports: dict[str, dict], key: str, head: str, stem: Path) -> tu
             [group, *(number(values[index]) for values in series.values())]
             for index, group in enumerate(groups)
         ]
-        lines += [f"Mean IoU, {part}, by {head}:", "", *table([head, *series], rows), ""]
+        lines += [f"Mean IoU, {part}, by {head}:", "", *markdown_table([head, *series], rows), ""]
         path = stem.with_name(f"{stem.name}_{key}_{part}.png")
         short = [group.removeprefix("fishbowl_") for group in groups]
         bars(path, f"{part} mean IoU by {head}", short, series, colours)
@@ -144,7 +145,7 @@ def kitti_page(metrics: dict, stem: Path) -> tuple[list[str], list[Path]]:
     return [
         "Box IoU with KITTI's amodal label boxes:",
         "",
-        *table(["level", "method", "n", *heads, "gain over visible"], rows),
+        *markdown_table(["level", "method", "n", *heads, "gain over visible"], rows),
         "",
     ], [path]
 

@@ -6,8 +6,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from savos_model.commands import Options, command, option, part
 from savos_model.settings import check_settings, setting
-from training.cli.option_groups import Options, command
 
 
 @dataclass(frozen=True)
@@ -102,3 +102,42 @@ def test_a_failure_on_the_way_is_one_line_and_status_1():
 
     result = CliRunner().invoke(app, [])
     assert (result.exit_code, result.output) == (1, "error: the node died: see node.log\n")
+
+
+@dataclass(frozen=True)
+class Bags:
+    bags: tuple[Path, ...] = option("folders", argument=True)
+    remap: tuple[str, ...] = option("OLD:=NEW", (), repeated=True)
+    video: bool = setting(True, "write a video")
+    work: Work = part(Work, most_steps="steps", seed="")
+
+
+def test_arguments_repeated_options_and_parts_reach_their_fields():
+    app, found = typer.Typer(), []
+    command(app, "run", Bags)(found.append)
+    call = CliRunner().invoke
+    assert call(app, ["a", "b"]).exit_code == 0
+    given = [
+        "a",
+        "--remap",
+        "x:=y,z",
+        "--remap",
+        "v:=w",
+        "--no-video",
+        "--steps",
+        "7",
+        "--seed",
+        "3",
+    ]
+    assert call(app, given).exit_code == 0
+    assert found == [
+        Bags((Path("a"), Path("b"))),
+        Bags((Path("a"),), ("x:=y,z", "v:=w"), False, Work(most_steps=7, seed=3)),
+    ]
+    assert "--quick" not in call(app, ["--help"]).output and call(app, []).exit_code == 2
+
+
+def test_the_result_of_a_command_is_its_status():
+    app = typer.Typer()
+    command(app, "run", Draw)(lambda draw: draw.seed)
+    assert CliRunner().invoke(app, ["--seed", "3"]).exit_code == 3
