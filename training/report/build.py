@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from savos_model.files import write_file
+from savos_model.tables import markdown_table
 from training.data.provenance import PARTS
 from training.evaluate.summary import proven
 from training.report.cells import Results
@@ -25,7 +26,6 @@ from training.report.markdown import (
     options_table,
     paper_table,
     speed_table,
-    table,
 )
 from training.report.paper import PAPER
 from training.report.producers import commands
@@ -238,6 +238,6 @@ def missing_data() -> str:
         "## Missing data\n",
         "KINS-Video-Car, for `savos evaluate`, `adapt` and `prepare kins-video-car`, is built out "
         "of the following; its cells hold the means by the rule of the released evaluation:\n",
-        *table(("part", "from", "licence"), rows),
+        *markdown_table(("part", "from", "licence"), rows),
     ]
     return "\n".join([*lines, ""])
