@@ -1,4 +1,4 @@
-"""Figures of the README and of the weights' card, generated from the results files."""
+"""Generate the metrics in the README and in the model card from results files."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ METHODS = {
     "convex": "convex hull",
     "flow5": "flow aggregation, k = 5",
     "deocclusion": "Self-Deocclusion (PCNet-M), frame by frame",
-    "oracle": "U-Net trained on amodal truth, frame by frame",
+    "oracle": "U-Net trained on amodal ground truth, frame by frame",
 }
 
 
 def markdown_text(
     results: Path, names: Sequence[str] = (FISHBOWL, BOTH, *LEARNED, GUM, RENDERED, KITTI, NODE)
 ) -> str:
-    """Tables of the figures in a folder of results files; a file that is missing leaves its out."""
+    """Return the tables of a folder of results files; skip those whose file is missing."""
     found = {
         name: read_results(results / name)["metrics"]
         for name in names
@@ -43,10 +43,10 @@ def markdown_text(
 
 
 def fishbowl(metrics: dict, both: dict | None, others: Sequence[dict]) -> str:
-    """Mean IoU on FISHBOWL by the paper's protocol; `both` is of the bi-directional mode."""
+    """Return mean IoU on FISHBOWL by the paper's protocol; `both` is the bidirectional mode."""
     clips = len(metrics["data"]["clips"])
     lines = [
-        f"FISHBOWL, {clips} held-out clips, the paper's protocol (10-70 % occlusion), mean IoU:",
+        f"FISHBOWL, {clips} held-out clips, mean IoU by the paper's protocol (10-70 % occlusion):",
         "",
         "| method | full | occluded |",
         "|---|---|---|",
@@ -61,21 +61,21 @@ def fishbowl(metrics: dict, both: dict | None, others: Sequence[dict]) -> str:
 
 
 def chewing_gum(metrics: dict) -> str:
-    """Mean IoU of the lower object of Chewing Gum videos, which the paper scores."""
+    """Return mean IoU of the lower object in Chewing Gum videos, as in the paper."""
     row, model = metrics["methods"]["ours"]["lower_object"], metrics["model"]["settings"]
     return (
-        f"Chewing Gum, {metrics['data']['videos']} generated videos, both directions, lower "
-        f"object, full/occluded {row['full']:.3f}/{row['occluded']:.3f} at width {model['width']} "
-        f"and patches of {model['patch_height']}x{model['patch_width']} (paper: 0.975/0.805).\n"
+        f"Chewing Gum, {metrics['data']['videos']} generated videos, lower object, both directions, "
+        f"width {model['width']}, {model['patch_height']}x{model['patch_width']} patches: full/"
+        f"occluded IoU {row['full']:.3f}/{row['occluded']:.3f} (paper: 0.975/0.805).\n"
     )
 
 
 def rendered(metrics: dict) -> str:
-    """Scores of published masks on rendered clips by the open protocol, by kind of clip."""
+    """Return the scores on rendered clips by the open protocol, by kind of clip."""
     lines = [
-        f"Rendered clips ({len(metrics['data']['clips'])} held out), published masks against whole "
-        "objects: IoU of the whole and of the hidden part of objects 10-90 % hidden, and area "
-        "published outside unhidden objects:",
+        f"Rendered clips ({len(metrics['data']['clips'])} held out), published masks: IoU of the full "
+        "mask and of the hidden part for objects that are 10-90 % hidden; false area: area published "
+        "outside objects that are not occluded, relative to their size:",
         "",
         "| clips, method | full | hidden | false area |",
         "|---|---|---|---|",
@@ -91,10 +91,10 @@ def rendered(metrics: dict) -> str:
 
 
 def kitti(metrics: dict) -> str:
-    """Box IoU on KITTI by occlusion level."""
+    """Return box IoU on KITTI by occlusion level."""
     names = ", ".join(metrics["data"]["sequences"])
     lines = [
-        f"KITTI MOTS clips {names} (real video, never trained on), box IoU with the amodal labels:",
+        f"KITTI MOTS clips {names} (real video, not used for training), box IoU with the amodal labels:",
         "",
         "| method | partly occluded | largely occluded |",
         "|---|---|---|",
@@ -106,15 +106,15 @@ def kitti(metrics: dict) -> str:
 
 
 def node(metrics: dict) -> str:
-    """The running node: latency, drops, memory."""
+    """Return latency, drops and memory of the running node."""
     latency, memory = metrics["latency_ms"], metrics["rss_mb"]
     stamp = "/".join(f"{latency['stamp'][part]:.0f}" for part in ("p50", "p95", "p99"))
     lost = sum(metrics["drops"].values())
     return (
         f"Node on two CPU cores, {metrics['image']}, {metrics['tracks_per_frame']:.0f} tracks, "
         f"{metrics['rate_in_hz']:.0f} Hz for {metrics['seconds'] / 60:.0f} minutes: "
-        f"{metrics['frames_out']} of {metrics['frames_in']} frames answered ({lost} dropped); "
-        f"image stamp to masks p50/p95/p99 {stamp} ms; "
-        f"{metrics['other_share']:.0%} of the work is not the network; "
+        f"{metrics['frames_out']} of {metrics['frames_in']} frames processed ({lost} dropped); "
+        f"latency from image stamp to masks p50/p95/p99 {stamp} ms; "
+        f"{metrics['other_share']:.0%} of the time is spent outside the network; "
         f"memory {memory['end']:.0f} MB, {memory['growth']:+.1%} since the first minute.\n"
     )
