@@ -64,18 +64,19 @@ def chewing_gum(metrics: dict) -> str:
     """Return mean IoU of the lower object in Chewing Gum videos, as in the paper."""
     row, model = metrics["methods"]["ours"]["lower_object"], metrics["model"]["settings"]
     return (
-        f"Chewing Gum, {metrics['data']['videos']} generated videos, lower object, both directions, "
-        f"width {model['width']}, {model['patch_height']}x{model['patch_width']} patches: full/"
-        f"occluded IoU {row['full']:.3f}/{row['occluded']:.3f} (paper: 0.975/0.805).\n"
+        f"Chewing Gum, {metrics['data']['videos']} generated videos, lower object, both "
+        f"directions, width {model['width']}, "
+        f"{model['patch_height']}x{model['patch_width']} patches: "
+        f"full/occluded IoU {row['full']:.3f}/{row['occluded']:.3f} (paper: 0.975/0.805).\n"
     )
 
 
 def rendered(metrics: dict) -> str:
     """Return the scores on rendered clips by the open protocol, by kind of clip."""
     lines = [
-        f"Rendered clips ({len(metrics['data']['clips'])} held out), published masks: IoU of the full "
-        "mask and of the hidden part for objects that are 10-90 % hidden; false area: area published "
-        "outside objects that are not occluded, relative to their size:",
+        f"Rendered clips ({len(metrics['data']['clips'])} held out), published masks: IoU of the "
+        "full mask and of the hidden part for objects that are 10-90 % hidden; false area: area "
+        "published outside objects that are not occluded, relative to their size:",
         "",
         "| clips, method | full | hidden | false area |",
         "|---|---|---|---|",
@@ -94,7 +95,8 @@ def kitti(metrics: dict) -> str:
     """Return box IoU on KITTI by occlusion level."""
     names = ", ".join(metrics["data"]["sequences"])
     lines = [
-        f"KITTI MOTS clips {names} (real video, not used for training), box IoU with the amodal labels:",
+        f"KITTI MOTS clips {names} (real video, not used for training), box IoU with the amodal "
+        "labels:",
         "",
         "| method | partly occluded | largely occluded |",
         "|---|---|---|",
