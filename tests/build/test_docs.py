@@ -15,6 +15,9 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("savos_model/**/*.md")])
 LINK = re.compile(r"(?<!`)!?\[[^]\[]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"^```.*?^```", re.S | re.M)
+FOLDERS = ("savos_model", "savos_ros", "training", "scripts", "launch", "tests")
+SOURCES = [path.as_posix() for folder in FOLDERS for path in (ROOT / folder).glob("**/*.py")]
+SOURCE = re.compile(r"`(?:(?:savos_model|savos_ros|training|scripts)/)?([\w/]+/\w+\.py)\b[^`]*`")
 
 
 def slug(heading: str) -> str:
@@ -35,6 +38,12 @@ def test_links_lead_to_files_and_headings(page):
             text = CODE.sub("", target.read_text(encoding="utf-8"))
             headings = re.findall(r"^#+ (.*)$", text, re.M)
             assert anchor in map(slug, headings), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_sources_that_a_page_names_exist(page):
+    for name in SOURCE.findall(page.read_text(encoding="utf-8")):
+        assert any(f"/{source}".endswith(f"/{name}") for source in SOURCES), name
 
 
 def pages_of(tree):
