@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from rich.table import Table
+from rich.console import Console
+from rich.table import Table as RichTable
+
+DASH = "–"
 
 
-def number(value: float | None, digits: int = 4) -> str:
-    """Format a mean; a dash where nothing was measured."""
-    return "-" if value is None else f"{value:.{digits}f}"
+class Table(NamedTuple):
+    """Rows of text under heads; an empty row starts a section, `names` columns hold names."""
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+    names: int = 1
+
+    def show(self, console: Console) -> None:
+        """Print it."""
+        console.print(columned(self.title, *self.heads, names=self.names, rows=self.rows))
+        if self.note:
+            console.print(self.note)
+
+    def markdown(self) -> list[str]:
+        """Return its lines: the title as a paragraph, the table, the note."""
+        above, below = ([text, ""] if text else [] for text in (self.title, self.note))
+        return [*above, *markdown_table(self.heads, filter(None, self.rows)), "", *below]
+
+
+def number(value: float | None, digits: int = 4, sign: str = "") -> str:
+    """Format a figure, with its sign where `sign` is "+"; a dash where nothing was measured."""
+    return DASH if value is None else f"{value:{sign}.{digits}f}"
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -17,15 +42,24 @@ def percent(value: float | None, digits: int = 1) -> str:
     return number(None if value is None else 100 * value, digits)
 
 
+def interval(bounds: Sequence[float] | None, digits: int = 2, sign: str = "") -> str:
+    """Format an interval, with signs where `sign` is "+"; a dash where there is none."""
+    joint = " to " if sign else "-"
+    return joint.join(number(value, digits, sign) for value in bounds) if bounds else DASH
+
+
 def columned(
     title: str, *columns: str, names: int = 1, rows: Iterable[Sequence[str]] = ()
-) -> Table:
+) -> RichTable:
     """Return a table: the first `names` columns to the left, figures to the right."""
-    table = Table(title=title, title_justify="left")
+    table = RichTable(title=title, title_justify="left")
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < names else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        if row:
+            table.add_row(*row)
+        else:
+            table.add_section()
     return table
 
 

@@ -16,13 +16,12 @@ from rich.console import Console
 
 from savos_model.network.presets import Net
 from savos_model.network.weights import Weights, load_weights, save_weights
-from savos_model.results import keep_results
 from savos_model.stream.video import Setup
 from training.adapt.adapt import AdaptResult, Watch, adapt, visible_clip
 from training.adapt.settings import AdaptConfig
-from training.evaluate.benchmark import Benchmark
+from training.evaluate.benchmark import Benchmark, report
 from training.evaluate.jobs import Tick, run_jobs
-from training.evaluate.tables import adapt_table
+from training.evaluate.tables import adapt_tables, tables_of
 from training.evaluate.video import VideoResult, merged, score_videos
 
 
@@ -119,7 +118,7 @@ def adapt_benchmark(
     seed: int = 0,
     console: Console | None = None,
 ) -> dict:
-    """Adapt to every video of a data set alone, print the tables and write the results file.
+    """Adapt to every video of a data set alone; score it before and after as benchmark.evaluate.
 
     Args:
         benchmark: the data set; ground truth is read for scoring alone. With its `half`, the first
@@ -161,10 +160,8 @@ def adapt_benchmark(
         "gain": benchmark.gain(before, scores["adapted"], seed),
         benchmark.courses: {item.before.name: course(item.result) for item in done},
     }
-    benchmark.show(metrics, console)
-    adapt_table(metrics["gain"], metrics[benchmark.courses], console)
-    keep_results(out, metrics, seed, console)
-    return metrics
+    tables = [*tables_of(metrics), *adapt_tables(metrics["gain"], metrics[benchmark.courses])]
+    return report(metrics, tables, out, seed, console)
 
 
 def course(result: AdaptResult) -> dict:

@@ -14,6 +14,7 @@ from savos_model.results import keep_results
 from savos_model.stream.video import Setup
 from training.evaluate.jobs import Tick, run_jobs
 from training.evaluate.methods import describe_methods, label, with_missing
+from training.evaluate.tables import Table, tables_of
 from training.evaluate.video import (
     Scores,
     Video,
@@ -72,10 +73,6 @@ class Benchmark:
 
     def gain(self, before: Scores, after: Scores, seed: int) -> dict:
         """Return gains by name, each mean and ci95, of scores of the same frames."""
-        raise NotImplementedError
-
-    def show(self, metrics: dict, console: Console) -> None:
-        """Print what `about` and `summarise` returned."""
         raise NotImplementedError
 
 
@@ -149,7 +146,15 @@ def evaluate(
         "files": with_missing(files, names, [result.missing for result in results]),
         **benchmark.summarise(scores, seed),
     }
-    benchmark.show(metrics, console)
+    return report(metrics, tables_of(metrics), out, seed, console)
+
+
+def report(
+    metrics: dict, tables: Iterable[Table], out: Path | None, seed: int, console: Console
+) -> dict:
+    """Print the tables of metrics, write the results file and return the metrics."""
+    for table in tables:
+        table.show(console)
     keep_results(out, metrics, seed, console)
     return metrics
 

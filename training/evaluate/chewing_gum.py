@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rich.console import Console
-
 from savos_model.masks import by_id
 from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject
@@ -20,7 +18,6 @@ from training.evaluate.benchmark import Benchmark, data_of
 from training.evaluate.metrics import Masks, ObjectScore, score_frame, summarise
 from training.evaluate.settings import GumOptions
 from training.evaluate.summary import bootstrap, by_occlusion
-from training.evaluate.tables import chewing_gum_table
 from training.evaluate.video import Scores, Video, VideoResult, stream_frames
 
 BLOCK = 25  # videos of one job
@@ -97,10 +94,6 @@ class ChewingGum(GumOptions, Benchmark):
                 for name, found in scores.items()
             }
         }
-
-    def show(self, metrics: dict, console: Console) -> None:
-        """Print the table."""
-        chewing_gum_table(metrics, console)
 
 
 def opened(video: GumVideo) -> Video:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from rich.console import Console
 
 from savos_model.masks import by_id
 from savos_model.stream.video import Setup
@@ -21,7 +20,6 @@ from training.evaluate.metrics import PAPER, Masks, score_frame
 from training.evaluate.open import open_ids, open_protocol, open_report, score_open
 from training.evaluate.settings import FishbowlOptions
 from training.evaluate.summary import describe, first_run, method_report, paired_gain
-from training.evaluate.tables import fishbowl_tables, open_table
 from training.evaluate.video import Score, Scores, Video, VideoResult, births
 
 FIELDS = ("full", "occluded")
@@ -55,12 +53,6 @@ class MaskBenchmark(Benchmark):
         """Return the gain of each of FIELDS by the paper's protocol."""
         pair = [scores.get("paper", []) for scores in (before, after)]
         return {field: paired_gain(*pair, field, seed) for field in FIELDS}
-
-    def show(self, metrics: dict, console: Console) -> None:
-        """Print the tables of both protocols."""
-        fishbowl_tables(metrics, console)
-        if all("open" in row for row in metrics["methods"].values()):
-            open_table(metrics["methods"], console)
 
 
 @dataclass(frozen=True)

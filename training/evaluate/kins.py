@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from rich.console import Console
-
 from savos_model.masks import by_id
 from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Instance
@@ -21,7 +19,6 @@ from training.evaluate.kitti import KITTI_BOUND
 from training.evaluate.metrics import Masks, ObjectScore, score_frame, summarise
 from training.evaluate.settings import KinsOptions
 from training.evaluate.summary import bootstrap, by_occlusion, paired_gain
-from training.evaluate.tables import fishbowl_tables
 from training.evaluate.video import Scores, Video, VideoResult, stream_frames
 
 HIDDEN_SHARE = 0.1  # of an object's true pixels; behind a lesser part no completion can be judged
@@ -128,13 +125,6 @@ class Kins(KinsOptions, Benchmark):
             field: paired_gain(*(filter(keeps, scores) for scores in pair), field, seed)
             for field, keeps in zip(("full", "occluded"), RULES["clean"][1:], strict=True)
         }
-
-    def show(self, metrics: dict, console: Console) -> None:
-        """Print FISHBOWL's tables by each rule."""
-        for name, rule in RULES.items():
-            console.print(f"\n{rule.text}")
-            reports = {method: report[name] for method, report in metrics["methods"].items()}
-            fishbowl_tables({"methods": reports}, console)
 
 
 def own_id(name: str) -> str:

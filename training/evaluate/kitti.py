@@ -11,7 +11,6 @@ from typing import ClassVar
 
 import cv2
 import numpy as np
-from rich.console import Console
 
 from savos_model.masks import EMPTY, BoxedMask, box_around, by_id, look_at, match, tighten
 from savos_model.stream.video import Setup
@@ -23,7 +22,6 @@ from training.evaluate.benchmark import Benchmark
 from training.evaluate.metrics import Masks, mean, published_masks
 from training.evaluate.settings import KittiOptions
 from training.evaluate.summary import estimate
-from training.evaluate.tables import kitti_table
 from training.evaluate.video import Scores, Video, VideoResult
 
 LEVELS = {"0": (0,), "1": (1,), "2": (2,), "1+2": (1, 2)}
@@ -152,10 +150,6 @@ class Kitti(KittiOptions, Benchmark):
         pair = before.get("boxes", []), after.get("boxes", [])
         levels = {name: gain(*pair, LEVELS[name], seed) for name in ("1", "2", "1+2")}
         return {name: row for name, row in levels.items() if row["mean"] is not None}
-
-    def show(self, metrics: dict, console: Console) -> None:
-        """Print the table."""
-        kitti_table(metrics, console)
 
 
 def label_box(label: KittiLabel) -> Box:

@@ -8,13 +8,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from savos_model.results import keep_results
 from savos_model.stream.video import Setup
-from training.evaluate.benchmark import run_all
+from training.evaluate.benchmark import report, run_all
 from training.evaluate.fishbowl import FIELDS, Fishbowl
 from training.evaluate.metrics import PAPER, ObjectScore, mean, summarise
 from training.evaluate.summary import bootstrap, paired_gain, proven
-from training.evaluate.tables import lag_table
+from training.evaluate.tables import lag_tables
 from training.evaluate.video import VideoResult
 
 AGES = ((1, 4), (5, 9), (10, 19), (20, 39), (40, 79), (80, 1 << 20))  # frames since birth
@@ -52,11 +51,11 @@ def compare_modes(results: Mapping[str, Sequence[VideoResult]], seed: int) -> di
 
     first, *_, last = results
     whole = paired_gain(kept[first], kept[last], "occluded", seed)
-    report = {}
+    rows = {}
     for mode in results:
         totals = summarise(kept[mode])
         gains = {part: paired_gain(kept[first], kept[mode], part, seed) for part in FIELDS}
-        report[mode] = {
+        rows[mode] = {
             **{name: totals[name] for name in ("n", *FIELDS)},
             "ci95": {part: bootstrap(kept[mode], part, seed) for part in FIELDS},
             "gain": gains,
@@ -71,7 +70,7 @@ def compare_modes(results: Mapping[str, Sequence[VideoResult]], seed: int) -> di
                 for ages in AGES
             },
         }
-    return report
+    return rows
 
 
 def evaluate_lag(
@@ -84,19 +83,9 @@ def evaluate_lag(
     seed: int = 0,
     console: Console | None = None,
 ) -> dict:
-    """Score all clips of a folder in every mode, print a table and write the results file.
+    """Score clips in every mode; arguments and results as benchmark.evaluate.
 
-    Args:
-        benchmark: the clips.
-        ours: how our method runs; its mode is not used.
-        out: results file; None writes none.
-        modes: of savos_model.stream.video; gains are over the first.
-        processes: worker processes.
-        seed: of the bootstrap.
-        console: where table and progress go; standard output when None.
-
-    Returns:
-        The metrics: protocol, data, model, modes.
+    `modes`, of savos_model.stream.video, replace that of `ours`; gains are over the first.
 
     Raises:
         ValueError: no clips, or no such mode.
@@ -110,6 +99,4 @@ def evaluate_lag(
         "model": results[0][0].model,
         "modes": compare_modes(dict(zip(modes, results, strict=True)), seed),
     }
-    lag_table(metrics["modes"], console)
-    keep_results(out, metrics, seed, console)
-    return metrics
+    return report(metrics, lag_tables(metrics["modes"]), out, seed, console)

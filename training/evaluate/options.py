@@ -14,10 +14,9 @@ from rich.console import Console
 
 from savos_model.config import StreamConfig
 from savos_model.masks import BoxedMask, box_around, iou, look_at
-from savos_model.results import keep_results
 from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Source
-from training.evaluate.benchmark import run_all
+from training.evaluate.benchmark import report, run_all
 from training.evaluate.fishbowl import Fishbowl
 from training.evaluate.metrics import PAPER, Masks, mean, score_frame, summarise
 from training.evaluate.summary import paired_gain
@@ -138,7 +137,7 @@ def evaluate_options(
     seed: int = 0,
     console: Console | None = None,
 ) -> dict:
-    """Score all clips of a folder with every row of OPTIONS; arguments as evaluate_lag."""
+    """Score clips with every row of OPTIONS; arguments and results as benchmark.evaluate."""
     console = console or Console()
     setups = [
         dataclasses.replace(ours, stream=with_option(ours.stream, option)) for option in OPTIONS
@@ -152,6 +151,4 @@ def evaluate_options(
             for name, part in zip(OPTIONS, results, strict=True)
         },
     }
-    options_table(metrics["options"], console)
-    keep_results(out, metrics, seed, console)
-    return metrics
+    return report(metrics, [options_table(metrics["options"], 3, False)], out, seed, console)

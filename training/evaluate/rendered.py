@@ -6,10 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rich.console import Console
-
 from training.evaluate.fishbowl import Fishbowl
-from training.evaluate.tables import open_table
 from training.evaluate.video import Scores
 
 
@@ -38,9 +35,3 @@ class Rendered(Fishbowl):
             }
             kinds[kind] = super().summarise(chosen, seed)
         return {**super().summarise(scores, seed), "kinds": kinds}
-
-    def show(self, metrics: dict, console: Console) -> None:
-        """Print the tables, those of the open protocol by kind too."""
-        for kind, part in metrics.get("kinds", {}).items():
-            open_table(part["methods"], console, kind)
-        super().show(metrics, console)

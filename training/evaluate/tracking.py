@@ -17,12 +17,12 @@ from scipy.optimize import linear_sum_assignment
 from savos_model.backends.choose import make_backend
 from savos_model.backends.interface import Backend
 from savos_model.config import AssociationConfig
-from savos_model.results import keep_results
 from savos_model.stream.stream import AmodalStream
 from savos_model.stream.video import Setup, cropped_as_learnt, described
-from savos_model.tables import columned, number, percent
+from savos_model.tables import DASH, Table, number, percent
 from savos_model.types import AmodalObject, Frame
 from training.evaluate.benchmark import Benchmark, data_of
+from training.evaluate.benchmark import report as publish
 from training.evaluate.fishbowl import Fishbowl, MaskBenchmark, report
 from training.evaluate.jobs import Tick, run_jobs
 from training.evaluate.kitti import Kitti
@@ -201,17 +201,12 @@ def evaluate_tracking(
 ) -> dict:
     """Compare ids by association with predicted whole objects, with visible masks, and given ones.
 
-    Args:
-        benchmark: the data set; its masks are given without ids.
-        ours: how our method runs.
-        out: results file; None writes none.
-        processes: worker processes.
-        seed: of the bootstrap.
-        console: where the table and progress go; standard output when None.
+    The masks of the benchmark are passed on without ids; arguments as benchmark.evaluate.
 
     Returns:
-        The metrics: data, model, association (its settings), and by method the ids' scores, IDF1 by
-        clip, time of the association per frame [ms] and, where whole masks are known, mean IoUs.
+        The metrics: data, model, association (its settings), and by method the scores of the ids,
+        IDF1 by clip, time of the association per frame [ms] and, where whole masks are known, mean
+        IoUs.
 
     Raises:
         ValueError: bad arguments, or files that are missing or broken.
@@ -229,9 +224,7 @@ def evaluate_tracking(
         "association": dataclasses.asdict(AssociationConfig()),
         "methods": {name: summary(benchmark, some, seed) for name, some in found.items()},
     }
-    show(metrics, console)
-    keep_results(out, metrics, seed, console)
-    return metrics
+    return publish(metrics, [table(metrics["methods"])], out, seed, console)
 
 
 def tracked_set(options: TrackingOptions) -> Benchmark:
@@ -255,19 +248,13 @@ def summary(benchmark: Benchmark, found: Followed, seed: int) -> dict:
     return numbers
 
 
-def show(metrics: dict, console: Console) -> None:
-    """Print the table."""
-    columns = ("IDF1", "switches", "returns", "ids/tracks", "ms", "whole", "hidden")
-    table = columned("Ids of masks that come without", "by", *columns)
-    for name, row in metrics["methods"].items():
-        quality = [number(row[key]["mean"], 3) if key in row else "-" for key in QUALITY]
-        table.add_row(
-            name,
-            percent(row["idf1"]),
-            str(row["switches"]),
-            f"{row['kept']}/{row['returns']}",
-            f"{row['ids']}/{row['tracks']}",
-            number(row["association_ms"]["p50"], 1),
-            *quality,
-        )
-    console.print(table)
+def table(methods: dict[str, dict]) -> Table:
+    """Return a row for each method."""
+    rows = []
+    for name, row in methods.items():
+        counts = str(row["switches"]), f"{row['kept']}/{row['returns']}"
+        sizes = f"{row['ids']}/{row['tracks']}", number(row["association_ms"]["p50"], 1)
+        quality = (number(row[key]["mean"], 3) if key in row else DASH for key in QUALITY)
+        rows.append([name, percent(row["idf1"]), *counts, *sizes, *quality])
+    heads = ("by", "IDF1", "switches", "returns", "ids/tracks", "ms", "whole", "hidden")
+    return Table("Ids of masks that come without", heads, rows)
