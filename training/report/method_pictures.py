@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from savos_model.config import ComposeConfig
 from savos_model.geometry import enlarge, intersect, paste, union, window
-from savos_model.masks import look_at
+from savos_model.masks import BoxedMask, by_id, look_at
 from savos_model.network.layers import FLOW, PRIOR, RGB, VISIBLE
 from savos_model.stream.compose import occluder_mask
 from savos_model.stream.video import Online, Setup
@@ -29,7 +29,7 @@ FADED = 0.45
 
 
 def write_pictures(street: int, ours: Setup, out: Path) -> list[Path]:
-    """Follow an object of a generated street through the method.
+    """Follow an object of a generated street through the method; return the pictures' paths.
 
     Args:
         street: seed of the scene.
@@ -44,7 +44,7 @@ def write_pictures(street: int, ours: Setup, out: Path) -> list[Path]:
 
 
 def draw(frames: Sequence[ClipFrame], ours: Setup, out: Path) -> list[Path]:
-    """Write the figures of a video with truth; returns their paths."""
+    """Write the figures of a video with ground truth; return their paths."""
     (step, merged), compose = follow(frames, Online(ours)), ours.stream.compose
     with plt.rc_context({**STYLE, "font.size": 9, "axes.titlesize": 9}):
         return [
@@ -58,7 +58,7 @@ def draw(frames: Sequence[ClipFrame], ours: Setup, out: Path) -> list[Path]:
 
 
 def panels(rows: int, columns: int, height: float) -> tuple[plt.Figure, np.ndarray]:
-    """Empty panels without axes; `height` in inches."""
+    """Return empty panels without axes; `height` in inches."""
     figure, axes = plt.subplots(
         rows, columns, figsize=(WIDTH, height), layout="constrained", squeeze=False
     )
@@ -71,25 +71,25 @@ def panels(rows: int, columns: int, height: float) -> tuple[plt.Figure, np.ndarr
 
 
 def finish(figure: plt.Figure, path: Path) -> Path:
-    """Write and forget a figure."""
+    """Write and close a figure; return its path."""
     save(figure, path)
     plt.close(figure)
     return path
 
 
 def height_of(view: Box, columns: int) -> float:
-    """Height of a row of `columns` panels that show `view`, with a title [inch]."""
+    """Return the height of a row of `columns` panels that show `view`, with a title [inch]."""
     return WIDTH / columns * view.height / view.width + 0.25
 
 
 def view_of(box: Box, image: np.ndarray) -> Box:
-    """Window around a box, inside the image."""
+    """Return a window around a box, inside the image."""
     inside = intersect(enlarge(box, SHOWN), Box(0, 0, image.shape[1], image.shape[0]))
     return inside or box
 
 
 def show(panel: Axes, pixels: np.ndarray, title: str = "") -> None:
-    """A picture with its title."""
+    """Show an image with its title."""
     panel.imshow(pixels, interpolation="nearest")
     panel.set_title(title, loc="center", pad=3)
 
@@ -101,7 +101,7 @@ def frame_box(panel: Axes, box: Box, view: Box, colour: str) -> None:
 
 
 def heat(image: np.ndarray, chance: np.ndarray) -> np.ndarray:
-    """A faded grey picture with probabilities 0..1 over it."""
+    """Return a faded grey image with probabilities 0..1 over it."""
     grey = np.repeat(image.mean(-1, keepdims=True), 3, -1) * FADED
     colours = plt.get_cmap("viridis")(chance)[..., :3] * 255
     weight = np.clip(chance * 2, 0, 0.85)[..., None]
@@ -109,7 +109,7 @@ def heat(image: np.ndarray, chance: np.ndarray) -> np.ndarray:
 
 
 def arrows(panel: Axes, motion: np.ndarray, where: np.ndarray, colour: str) -> None:
-    """Motion [2, h, w] [px] as arrows, true to scale, where it is wanted."""
+    """Draw motion [2, h, w] [px] as arrows, true to scale, where it is wanted."""
     step = max(1, max(where.shape) // ARROWS)
     y, x = np.mgrid[step // 2 : where.shape[0] : step, step // 2 : where.shape[1] : step]
     on = where[y, x] != 0
@@ -120,7 +120,7 @@ def arrows(panel: Axes, motion: np.ndarray, where: np.ndarray, colour: str) -> N
 
 
 def draw_input(step: Step, path: Path) -> Path:
-    """The frame with the crop box, and the visible masks."""
+    """Draw the frame with the crop box, and the visible masks."""
     image = step.after.frame.image
     whole = Box(0, 0, image.shape[1], image.shape[0])
     view = whole._replace(y0=whole.height // 4)
@@ -143,16 +143,17 @@ def draw_input(step: Step, path: Path) -> Path:
 
 
 def draw_patch(step: Step, path: Path) -> Path:
-    """The channels that the network gets."""
-    flow = step.patch[FLOW]
+    """Draw the channels that the network gets."""
+    patch = step.look.patch
+    flow = patch[FLOW]
     limit = float(np.abs(flow).max())
     figure, axes = panels(1, 5, 1.25)
     shown = (
-        ("colours (3 channels)", step.patch[RGB].transpose(1, 2, 0), {}),
-        ("visible 1, others -1", step.patch[VISIBLE][0], {"cmap": "gray", "vmin": -1, "vmax": 1}),
+        ("colours (3 channels)", patch[RGB].transpose(1, 2, 0), {}),
+        ("visible 1, others -1", patch[VISIBLE][0], {"cmap": "gray", "vmin": -1, "vmax": 1}),
         ("flow x", flow[0], {"cmap": "RdBu", "vmin": -limit, "vmax": limit}),
         ("flow y", flow[1], {"cmap": "RdBu", "vmin": -limit, "vmax": limit}),
-        ("prior", step.patch[PRIOR][0], {"cmap": "viridis", "vmin": 0, "vmax": 1}),
+        ("prior", patch[PRIOR][0], {"cmap": "viridis", "vmin": 0, "vmax": 1}),
     )
     for panel, (title, values, how) in zip(axes[0], shown, strict=True):
         panel.imshow(values, interpolation="nearest", **how)
@@ -161,47 +162,63 @@ def draw_patch(step: Step, path: Path) -> Path:
 
 
 def draw_flow(step: Step, path: Path) -> Path:
-    """The region in both frames and the flow between them."""
-    view, median = step.cue.region.box, step.cue.base
+    """Draw the region in both frames and the flow between them."""
+    cue = step.look.cue
+    view, median = cue.region.box, cue.base
     images = [cut(seen.frame.image, view) for seen in (step.before, step.after)]
     size = int(view.height), int(view.width)
-    motion = step.cue.region.patch(view, size)
+    motion = cue.region.patch(view, size)
     figure, axes = panels(1, 3, height_of(view, 3))
     show(axes[0, 0], images[0], f"frame {step.number - 1}")
     show(axes[0, 1], images[1], f"frame {step.number}")
     show(
         axes[0, 2],
-        (images[0] * FADED).astype(np.uint8),
-        f"flow, on V {median[0]:+.0f}, {median[1]:+.0f} px",
+        (images[step.same_frame] * FADED).astype(np.uint8),
+        f"flow {'back' if step.same_frame else 'on'}, inside V "
+        f"{median[0]:+.0f}, {median[1]:+.0f} px",
     )
     arrows(axes[0, 2], motion, np.ones(size), SKY)
-    seen = look_at((step.cue.instance.box, step.cue.instance.mask), view)
+    seen = look_at((cue.instance.box, cue.instance.mask), view)
     axes[0, 2].contour(seen, [0.5], colors="white", linewidths=1)
     return finish(figure, path)
 
 
 def draw_step(step: Step, path: Path) -> Path:
-    """Prediction and motion in the frame before, and the prediction moved into this one."""
-    first, second = step.before.frame.image, step.after.frame.image
-    seen, answer = step.cue.instance, step.answer
-    view = view_of(union(seen.box, answer.object.box), second)
-    size = int(view.height), int(view.width)
-    chance = paste(np.ascontiguousarray(step.guess.probability), step.guess.box, view)
-    motion = np.stack([paste(part, step.guess.box, view) for part in step.guess.motion])
-    warped = paste(np.ascontiguousarray(answer.forward[..., 0]), answer.box, view)
-    figure, axes = panels(1, 3, height_of(view, 3))
-    show(axes[0, 0], heat(cut(first, view), chance), f"predicted for frame {step.number - 1}")
-    axes[0, 0].contour(look_at((seen.box, seen.mask), view), [0.5], colors="white", linewidths=1)
-    show(axes[0, 1], (cut(first, view) * FADED).astype(np.uint8), "amodal motion")
-    arrows(axes[0, 1], motion, chance.reshape(size) > 0.5, SKY)
-    show(axes[0, 2], heat(cut(second, view), warped), f"warped into frame {step.number}")
-    now = answer.instance
-    axes[0, 2].contour(look_at((now.box, now.mask), view), [0.5], colors="white", linewidths=1)
+    """Draw the mask of the frame before, the motion, the mask moved, and what is estimated here.
+
+    A network that sees the frame before moves its own estimate: that is the last panel then.
+    """
+    same, look, now = step.same_frame, step.look, step.answer.instance
+    last = by_id(step.before.frame.instances)[step.name]
+    view = view_of(union(last.box, step.answer.object.box), step.after.frame.image)
+    first, second = (cut(seen.frame.image, view) for seen in (step.before, step.after))
+
+    def pasted(values: np.ndarray, box: Box) -> np.ndarray:
+        return paste(np.ascontiguousarray(values), box, view)
+
+    chance, moved = (
+        pasted(look.last.probability, look.last.box),
+        pasted(look.moved, step.answer.box),
+    )
+    motion = np.stack([pasted(part, look.cue.box) for part in look.motion])
+    number, columns = step.number, 4 if same else 3
+    figure, axes = panels(1, columns, height_of(view, columns))
+    show(axes[0, 0], heat(first, chance), f"{'mask of' if same else 'predicted for'} {number - 1}")
+    show(axes[0, 1], ((second if same else first) * FADED).astype(np.uint8), "amodal motion")
+    arrows(axes[0, 1], motion, (moved if same else chance) > 0.5, SKY)
+    show(axes[0, 2], heat(second, moved), f"moved into {number}{': the prior' if same else ''}")
+    if same:
+        made = pasted(look.values[..., 0], step.answer.box)
+        show(axes[0, 3], heat(second, made), f"estimated for {number}")
+    outlines = [last, None, *[BoxedMask(now.box, now.mask)] * (columns - 2)]
+    for panel, outline in zip(axes[0], outlines, strict=True):
+        if outline is not None:
+            panel.contour(look_at(outline, view), [0.5], colors="white", linewidths=1)
     return finish(figure, path)
 
 
 def draw_result(step: Step, compose: ComposeConfig, path: Path) -> Path:
-    """From the warped prediction to the published mask, and the truth."""
+    """Draw the way from the estimate to the published mask, and the ground truth."""
     image, answer = step.after.frame.image, step.answer
     view = view_of(union(answer.object.box, step.truth.box), image)
     own = look_at((answer.instance.box, answer.instance.mask), view)
@@ -226,7 +243,7 @@ def draw_result(step: Step, compose: ComposeConfig, path: Path) -> Path:
 
 
 def draw_directions(rows: Sequence[Merge], threshold: float, path: Path) -> Path:
-    """Both directions, how they are weighed, and what comes of it, beside the truth."""
+    """Draw both directions, their weights and the merged mask next to the ground truth."""
     boxes = [row.truth.box for row in rows]
     width, height = (round(SHOWN * max(box[k + 2] - box[k] for box in boxes)) for k in (0, 1))
     corners = [(round((b.x0 + b.x1 - width) / 2), round((b.y0 + b.y1 - height) / 2)) for b in boxes]

@@ -17,10 +17,11 @@ from training.report.method_pictures import draw
 SHAPE = (120, 200)
 
 
-@pytest.fixture
-def setup(tmp_path):
+@pytest.fixture(params=["paper", "online"])
+def setup(tmp_path, request):
     path = tmp_path / "tiny.safetensors"
-    save_weights(path, random_weights(ModelConfig(width=0.0625, **PAPER_SMALL)))
+    small = {**PAPER_SMALL, "preset": request.param}
+    save_weights(path, random_weights(ModelConfig(width=0.0625, **small)))
     return Setup(BackendConfig(weights=str(path), backend="onnx", threads=1))
 
 
@@ -40,11 +41,15 @@ def test_the_figures_show_what_the_stream_did(setup, tmp_path):
     assert step.name == "7" and step.number >= method.MIN_AGE
     hidden = 1 - step.answer.instance.mask.sum() / step.truth.mask.sum()
     assert method.HIDDEN[0] < hidden < method.HIDDEN[1]
-    # Worked out from outside the stream, the prediction equals the one that the stream used.
+    # Computed outside the stream, the estimate equals the one that the stream used.
     # But for the rounding of another batch size, which may move pixels by a step of cv2.remap.
-    off = np.abs(step.guess.warped(step.answer.box) - step.answer.forward)
+    off = np.abs(step.look.values - step.answer.forward)
     assert np.quantile(off, 0.99) < 1e-4 and off.max() < 0.1
-    assert step.patch.shape[0] == 7 and step.before.frame.stamp_ns < step.after.frame.stamp_ns
+    assert step.look.moved.shape == step.answer.forward.shape[:2]
+    assert step.look.patch.shape[0] == 7
+    assert step.before.frame.stamp_ns < step.after.frame.stamp_ns
+    seen = step.after if step.same_frame else step.before
+    assert step.look.cue.instance in seen.frame.instances
     assert [row.number - step.number for row in rows] == [-method.AROUND, 0, method.AROUND]
     for row in rows:
         low, high = np.minimum(row.forward, row.backward), np.maximum(row.forward, row.backward)
