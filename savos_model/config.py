@@ -181,6 +181,14 @@ class ComposeConfig:
         maximum=1.0,
         live=True,
     )
+    order_strength: float = setting(
+        2.0,
+        "how much less an object is completed into another one that claims more of it: logits per "
+        "natural logarithm of the ratio of their claims, 0 for off",
+        minimum=0.0,
+        maximum=10.0,
+        live=True,
+    )
     complete_into: str = setting(
         "others",
         "where hidden pixels may lie: behind other tracked objects, or anywhere",

@@ -22,6 +22,7 @@ class Observed:
         object: the object as published.
         linked: whether the track was observed in the previous frame too.
         age: observations since the track's birth.
+        factor: float32 [h, w] of the odds lost to objects in front (OcclusionOrder.weigh), or None.
     """
 
     instance: Instance
@@ -30,6 +31,7 @@ class Observed:
     object: AmodalObject
     linked: bool
     age: int
+    factor: np.ndarray | None = None
 
     @property
     def need(self) -> float:

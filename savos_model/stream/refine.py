@@ -20,6 +20,7 @@ from savos_model.network.layers import ALPHA_SCALE
 from savos_model.stream.backward import Backwards, linked, make_backward
 from savos_model.stream.compose import compose
 from savos_model.stream.flow import make_flow
+from savos_model.stream.order import doubted
 from savos_model.stream.prediction import calibrated
 from savos_model.stream.record import Observed, Record
 from savos_model.types import AmodalObject, Source
@@ -135,6 +136,7 @@ class WindowRefiner:
     def compose_track(self, record: Record, item: Observed, backward: np.ndarray) -> AmodalObject:
         """One object of the merged prediction."""
         chance = calibrated(merge(item.forward, backward), self.backend.weights.temperature)
+        chance = doubted(chance, item.factor)
         count, motion = record.seen.count, item.object.motion
         self.pause()
         return compose(

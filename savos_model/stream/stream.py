@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from savos_model.stream.associate import Associator
 from savos_model.stream.compose import compose, compose_coasted, copy_visible
 from savos_model.stream.estimate import Estimate, Work, make_estimator, moved
 from savos_model.stream.flow import make_flow
+from savos_model.stream.order import Claim, OcclusionOrder, doubted, label_visible
 from savos_model.stream.prediction import Seen, calibrated
 from savos_model.stream.record import Observed, Record
 from savos_model.stream.tracks import TrackState, TrackTable, jumped
@@ -47,6 +49,19 @@ class StepReport:
     period_s: float = 0.0
 
 
+class Settled(NamedTuple):
+    """An estimate, and the probability of its mask after all claims of the frame were weighed.
+
+    Attributes:
+        chance: float32 [h, w], calibrated; None where nothing is known.
+        factor: float32 [h, w] of the odds that were lost to objects in front; None for none.
+    """
+
+    estimate: Estimate
+    chance: np.ndarray | None
+    factor: np.ndarray | None
+
+
 class AmodalStream:
     """SaVos forward in time for one camera, with no frame of delay.
 
@@ -66,6 +81,7 @@ class AmodalStream:
         self.estimator = make_estimator(backend, self.flow, self.tracks, records)
         associate = self.config.associate
         self.associator = None if associate is None else Associator(associate)
+        self.order = OcclusionOrder()
         self.previous: Seen | None = None
         self.report = StepReport()
         self.record: Record | None = None
@@ -92,6 +108,7 @@ class AmodalStream:
     def reset(self) -> None:
         """Forget all tracks and the previous frame."""
         self.tracks.clear()
+        self.order.clear()
         self.previous = None
         if self.associator is not None:
             self.associator.reset()
@@ -124,13 +141,17 @@ class AmodalStream:
         chosen, report.skipped = self.tracks.choose(frame.instances)
         for item in frame.instances:
             self.end_if_jumped(item)
-        estimates = self.estimate(seen, [i for i in frame.instances if i.id in chosen], clock)
-        objects = [self.complete(item, seen, estimates, chosen) for item in frame.instances]
+        estimates = self.estimate(seen, chosen, clock)
+        settled = self.settle(estimates, seen)
+        objects = [
+            self.complete(i, seen, settled.get(i.id), i.id in chosen) for i in frame.instances
+        ]
         coasted = [
             self.coast(i, s, seen) for i, s in self.tracks.states.items() if i not in present
         ]
         clock.stop("compose")
         self.tracks.expire(chosen, present)
+        self.order.keep(self.tracks.states)
         self.previous = seen
         report.tracks = len(self.tracks)
         objects += [item for item in coasted if item is not None]
@@ -166,36 +187,62 @@ class AmodalStream:
             self.tracks.forget(item.id)
             self.report.skipped["id jumped"] = self.report.skipped.get("id jumped", 0) + 1
 
-    def estimate(self, seen: Seen, items: list[Instance], clock: StageClock) -> dict[str, Estimate]:
-        """Estimates of the chosen instances by id."""
+    def estimate(
+        self, seen: Seen, chosen: Collection[str], clock: StageClock
+    ) -> dict[str, Estimate]:
+        """Estimates by id: of the chosen instances by the network, of others what is remembered."""
+        items = [item for item in seen.frame.instances if item.id in chosen]
         states = [self.tracks.get(item.id) for item in items]
         work = [Work(i, self.crop_box(i, s), s) for i, s in zip(items, states, strict=True)]
         made = self.estimator.estimate(seen, self.previous, work, clock)
-        return {item.id: one for item, one in zip(items, made, strict=True)}
+        estimates = {item.id: one for item, one in zip(items, made, strict=True)}
+        for item in seen.frame.instances:
+            state = self.tracks.get(item.id)
+            if item.id not in chosen and state is not None and state.guess is not None:
+                # A speck shows no extent.
+                estimates[item.id] = moved(state.guess, state.guess.moved_on())
+        return estimates
+
+    def settle(self, estimates: Mapping[str, Estimate], seen: Seen) -> dict[str, Settled]:
+        """The probability of each estimate, what it claims weighed against the others' claims."""
+        temperature = self.backend.weights.temperature
+        chances = {
+            name: None if one.values is None else calibrated(one.values[..., 0], temperature)
+            for name, one in estimates.items()
+        }
+        factors: Mapping[str, np.ndarray] = {}
+        strength = self.compose_config.order_strength
+        if strength and len(seen.frame.instances) > 1:
+            claims = {
+                name: Claim(chance, estimates[name].box)
+                for name, chance in chances.items()
+                if chance is not None
+            }
+            labels = label_visible(seen.frame.instances, *seen.count.shape)
+            factors = self.order.weigh(seen.frame.instances, claims, labels, strength)
+        settled = {}
+        for name, one in estimates.items():
+            chance, factor = chances[name], factors.get(name)
+            if chance is not None:
+                chance = doubted(chance, factor)
+            settled[name] = Settled(one, chance, factor)
+        return settled
 
     def complete(
-        self,
-        item: Instance,
-        seen: Seen,
-        estimates: Mapping[str, Estimate],
-        chosen: Collection[str],
+        self, item: Instance, seen: Seen, settled: Settled | None, chosen: bool
     ) -> AmodalObject:
         """The object of one visible mask; chosen ones are observed for the next step."""
         state = self.tracks.get(item.id)
-        estimate = estimates.get(item.id)
-        if estimate is None and state is not None and state.guess is not None:
-            estimate = moved(state.guess, state.guess.moved_on())  # a speck shows no extent
-        if estimate is None or estimate.values is None:
+        if settled is None or settled.chance is None:
             done = copy_visible(item)
         else:
-            chance = calibrated(estimate.values[..., 0], self.backend.weights.temperature)
-            given = item, chance, estimate.box, seen.count, estimate.motion
-            done = compose(*given, self.compose_config)
-        if item.id in chosen:
-            assert estimate is not None  # its patch was given to the network
+            box, motion = settled.estimate.box, settled.estimate.motion
+            done = compose(item, settled.chance, box, seen.count, motion, self.compose_config)
+        if chosen:
+            assert settled is not None  # its patch was given to the network
             if self.record is not None:
-                self.record.tracks[item.id] = observed(item, estimate, done, state)
-            self.tracks.observe(item, estimate.box, done, estimate.kept)
+                self.record.tracks[item.id] = observed(item, settled, done, state)
+            self.tracks.observe(item, settled.estimate.box, done, settled.estimate.kept)
         elif state is not None:
             state.hold()
         return done
@@ -254,15 +301,15 @@ def to_grey(frame: Frame) -> np.ndarray:
 
 
 def observed(
-    item: Instance, estimate: Estimate, done: AmodalObject, state: TrackState | None
+    item: Instance, settled: Settled, done: AmodalObject, state: TrackState | None
 ) -> Observed:
     """The record of a track that is about to be observed."""
+    estimate, factor = settled.estimate, settled.factor
     values = estimate.values
     if values is not None and values.shape[-1] == 1:
         values = None  # held since before records were kept: it has no alpha
-    if state is None:
-        return Observed(item, estimate.box, values, done, linked=False, age=0)
-    return Observed(item, estimate.box, values, done, state.missing == 0, state.age + 1)
+    linked, age = (False, 0) if state is None else (state.missing == 0, state.age + 1)
+    return Observed(item, estimate.box, values, done, linked, age, factor)
 
 
 def left_image(box: Box, motion: tuple[float, float], size: tuple[int, int]) -> bool:

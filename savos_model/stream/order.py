@@ -1,0 +1,148 @@
+"""Which of two touching objects is in front: each pixel of their border has one occluder only.
+
+Completed alone, both objects of a pair often grow into each other, although at most one of them can
+be hidden there. What each claims of the other is weighed, over the last frames, and the one with
+the weaker claim loses probability where the other is visible. (The idea of an order by mutual
+completion is that of self-supervised scene de-occlusion, Zhan et al., CVPR 2020, which compares
+areas in one image.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from savos_model.types import Box, Instance
+
+MEMORY = 0.9  # kept of the evidence per frame: the order of two objects changes slowly
+FLOOR_PX = 1.0  # added to both claims: a claim of less is none
+MOST = 5.0  # logits that a claim can lose
+LONGEST = 1280  # longest side of the label image [px]; patches have 128
+
+
+class Claim(NamedTuple):
+    """The amodal mask estimated for one object.
+
+    Attributes:
+        chance: float32 [h, w], probability, fills `box`.
+        box: box in the image [px], may leave it.
+    """
+
+    chance: np.ndarray
+    box: Box
+
+
+class Labels(NamedTuple):
+    """Who is visible where, at every `step`-th pixel.
+
+    Attributes:
+        image: int16 [ceil(H / step), ceil(W / step)], 1 + number of the instance, 0 for nobody.
+        step: whole number of pixels, both ways.
+    """
+
+    image: np.ndarray
+    step: int
+
+    def patch(self, box: Box, shape: tuple[int, int]) -> np.ndarray:
+        """Return the labels at the pixels of a patch [h, w] that fills a box; 0 outside."""
+        height, width = shape
+        scale_x, scale_y = box.width / width / self.step, box.height / height / self.step
+        x0, y0 = box.x0 / self.step, box.y0 / self.step
+        # warpAffine takes whole numbers for pixel centres; here they are corners of `step` pixels.
+        place = np.array(
+            [[scale_x, 0, x0 + (scale_x - 1) / 2], [0, scale_y, y0 + (scale_y - 1) / 2]]
+        )
+        flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(self.image, place, (width, height), flags=flags)
+
+
+def label_visible(instances: Sequence[Instance], height: int, width: int) -> Labels:
+    """Draw the visible masks of a frame of height x width px; where they overlap, the last one."""
+    step = max(1, -(-max(height, width) // LONGEST))
+    image = np.zeros((-(-height // step), -(-width // step)), np.int16)
+    for number, item in enumerate(instances, 1):
+        x, y = int(item.box.x0), int(item.box.y0)
+        mask = item.mask[-y % step :: step, -x % step :: step]
+        top, left = -(-y // step), -(-x // step)
+        view = image[top : top + mask.shape[0], left : left + mask.shape[1]]
+        np.copyto(view, np.int16(number), where=mask != 0)
+    return Labels(image, step)
+
+
+class OcclusionOrder:
+    """Weighs, pair by pair and over time, how much of each other objects claim.
+
+    State: the evidence of each ordered pair of ids [px], of live tracks only.
+    """
+
+    def __init__(self) -> None:
+        self.evidence: dict[tuple[str, str], float] = {}
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.evidence.clear()
+
+    def keep(self, live: Collection[str]) -> None:
+        """Forget the pairs of tracks that have ended."""
+        self.evidence = {
+            pair: px for pair, px in self.evidence.items() if pair[0] in live and pair[1] in live
+        }
+
+    def weigh(
+        self,
+        instances: Sequence[Instance],
+        claims: Mapping[str, Claim],
+        labels: Labels,
+        strength: float,
+    ) -> dict[str, np.ndarray]:
+        """Take the claims of one frame into account.
+
+        Args:
+            instances: visible masks of the frame.
+            claims: estimates by id, for some of them.
+            labels: the visible masks, drawn in this order.
+            strength: logits lost per natural logarithm of the ratio of two claims.
+
+        Returns:
+            For each claim that loses somewhere, float32 [h, w] in (0, 1]: factor of its odds.
+        """
+        names = [item.id for item in instances]
+        places = {
+            name: labels.patch(claim.box, claim.chance.shape[:2]) for name, claim in claims.items()
+        }
+        now: dict[tuple[str, str], float] = {}
+        for name, claim in claims.items():
+            pixel = claim.box.width * claim.box.height / claim.chance.size
+            claimed = np.bincount(places[name].ravel(), claim.chance.ravel(), len(names) + 1)
+            for other, px in zip(names, claimed[1:], strict=True):
+                if other != name and px > 0:
+                    now[name, other] = pixel * float(px)
+        for name, other in {tuple(sorted(pair)) for pair in now}:
+            for pair in ((name, other), (other, name)):
+                kept = MEMORY * self.evidence.get(pair, 0.0)
+                self.evidence[pair] = kept + (1 - MEMORY) * now.get(pair, 0.0)
+        factors = {}
+        for name, place in places.items():
+            odds = np.ones(len(names) + 1, np.float32)
+            for number, other in enumerate(names, 1):
+                if (name, other) in now:
+                    odds[number] = np.exp(self.loss(name, other, strength))
+            if odds.min() < 1:
+                factors[name] = odds[place]
+        return factors
+
+    def loss(self, name: str, other: str, strength: float) -> float:
+        """Return the logits, 0 or less, that a claim on pixels of another object changes by."""
+        ours, theirs = (self.evidence.get(p, 0.0) for p in ((name, other), (other, name)))
+        ratio = float(np.log((ours + FLOOR_PX) / (theirs + FLOOR_PX)))
+        return max(-MOST, min(0.0, strength * ratio))
+
+
+def doubted(chance: np.ndarray, factor: np.ndarray | None) -> np.ndarray:
+    """Return probabilities whose odds are multiplied by a factor; None changes nothing."""
+    if factor is None:
+        return chance
+    return chance * factor / (chance * factor + 1 - chance)
