@@ -1,4 +1,4 @@
-"""Find the messages, settings, launch files and the offline code that come with the package."""
+"""Find the messages, settings, launch files and the offline code of the package."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def share_dir() -> Path:
-    """Folder that holds msg/, config/ and launch/, in the source tree and in every kind of install.
+    """Return the folder of msg/, config/ and launch/, in the source tree or an installation.
 
     Raises:
-        FileNotFoundError: the package was copied without its data.
+        FileNotFoundError: the package was installed without its data.
     """
     # Not resolved: `colcon build --symlink-install` links the sources.
     here = Path(__file__).absolute()
@@ -24,25 +24,25 @@ def share_dir() -> Path:
             return share
     raise FileNotFoundError(
         f"share/savos_ros is in no folder above {here.parent}: "
-        "install the package again with pip or colcon"
+        "reinstall the package with pip or colcon"
     )
 
 
 def version() -> str:
-    """Version of the package, as its package.xml says."""
+    """Return the version from package.xml."""
     return ElementTree.parse(share_dir() / "package.xml").getroot().findtext("version", "")
 
 
 def message_files() -> list[Path]:
-    """The .msg files of the package, for readers and writers of bags."""
+    """Return the .msg files of the package, for readers and writers of bags."""
     return sorted((share_dir() / "msg").glob("*.msg"))
 
 
 def private_path() -> list[str]:
     """Return the folder with `training` in an install by colcon, as entries of sys.path.
 
-    There it lies in lib/savos_ros, out of reach of other packages of the workspace; in a source
-    tree or after `pip install` it can be imported as it is, and the list is empty.
+    There it is in lib/savos_ros, hidden from other packages of the workspace; in a source
+    tree or after `pip install` it can be imported directly, and the list is empty.
     """
     folders = (prefix / "lib" / "savos_ros" for prefix in Path(__file__).absolute().parents)
     return [str(folder) for folder in folders if (folder / "training" / "__init__.py").is_file()]

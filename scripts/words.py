@@ -59,7 +59,10 @@ NOT_CLEAN = (  # folders and files to be rewritten; take each away when it is cl
     "mkdocs.yml",
     "msg/",
     "savos_model/",
-    "savos_ros/",
+    "savos_ros/bags/",
+    "savos_ros/cli/",
+    "savos_ros/messages/",
+    "savos_ros/tools/",
     "tests/",
     "training/",
 )

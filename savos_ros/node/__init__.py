@@ -1,4 +1,4 @@
-"""What runs on the robot.
+"""The ROS 2 node that runs on the robot.
 
 May import messages and savos_model; never bags, tools, cli or training.
 """

@@ -1,4 +1,4 @@
-"""Test-time adaptation behind the node: feeds the process that learns, takes its weights."""
+"""Run test-time adaptation: feed the adaptation process and offer its weights."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ from savos_ros.node.engine import Engine
 from savos_ros.node.refinement import lower_priority
 
 POLL_S = 0.2
-WAITING = 4  # frames that may wait to be handed over
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # before the process is started again
+WAITING = 4  # frames that may wait for their transfer
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # before the process is restarted
 COUNTS = ("accepted", "rejected", "rolled_back", "skipped", "restarts", "frames_dropped")
 
 
 class Log(Protocol):
-    """The two levels of a ROS logger that are used here."""
+    """The log levels in use."""
 
     def info(self, text: str) -> Any:
-        """Log what went well."""
+        """Log progress."""
 
     def warning(self, text: str) -> Any:
-        """Log what a user should look at."""
+        """Log what needs attention."""
 
 
 class State(enum.Enum):
-    """What the adaptation does; the values stand in /diagnostics.
+    """State of the adaptation; the values appear in /diagnostics.
 
-    OFF -> STARTING -> COLLECTING -> ADAPTING -> CHECKING -> COLLECTING and so on; an error leads
-    from each of them to DOWN, which leads to STARTING again; switched off, each leads to OFF.
+    OFF -> STARTING -> COLLECTING -> ADAPTING -> CHECKING -> COLLECTING and so on. An error in any
+    state leads to DOWN, then to STARTING. Disabling it leads to OFF from any state.
     """
 
     OFF = "off"  # not enabled, or the node is not active
-    STARTING = "starting"  # a process comes up
-    COLLECTING = "collecting"  # it takes frames of a burst, the only state that does
-    ADAPTING = "adapting"  # it learns from a burst
-    CHECKING = "checking"  # it compares old and new weights on frames held out
-    DOWN = "down"  # it failed; the next one starts after a pause
+    STARTING = "starting"  # the process starts
+    COLLECTING = "collecting"  # receives the frames of a burst; no other state does
+    ADAPTING = "adapting"  # trains on a burst
+    CHECKING = "checking"  # compares old and new weights on held-out frames
+    DOWN = "down"  # failed; restarts after a pause
 
 
 class Order(enum.Enum):
-    """What other threads ask of the one that talks to the process."""
+    """Requests of other threads to the one that communicates with the process."""
 
     ROLL_BACK = "go back to the base weights"
     STOP = "end"
@@ -62,23 +62,23 @@ class Order(enum.Enum):
 
 @dataclass
 class Burst:
-    """The frames that were handed over since the process last asked for some."""
+    """The frames transferred since the process last requested a burst."""
 
     sent: int = 0
-    broken: bool = False  # a frame was dropped: the next one does not follow the one before
+    broken: bool = False  # a frame was dropped: the next one is not consecutive
 
 
 class Adaptation:
-    """Keeps a process at work that adapts the weights in use, and offers what it accepted.
+    """Supervises the process that adapts the active weights, and offers accepted ones.
 
-    It lives as long as the engine, so that weights and their numbering outlast a deactivation. The
-    thread behind it talks to the process; what is called from other threads returns at once.
+    It lives as long as the engine, so that weights and their numbering survive a deactivation. Its
+    thread communicates with the process; calls from other threads return immediately.
 
     Args:
-        engine: whose weights are adapted.
+        engine: its weights are adapted.
         config: of the adaptation.
-        folder: where accepted weights are kept.
-        log: where decisions and failures are logged.
+        folder: stores accepted weights.
+        log: logs decisions and failures.
     """
 
     def __init__(self, engine: Engine, config: SiteConfig, folder: Path, log: Log) -> None:
@@ -86,13 +86,13 @@ class Adaptation:
             engine.stream.backend, config, folder, log,
         )  # fmt: skip
         self._base = self._weights = self._backend.weights
-        self._version = self._last_version = 0  # of self._weights; the last one given out
+        self._version = self._last_version = 0  # of self._weights; the last accepted
         self._enabled = config.enabled
         self._state, self._problem = State.OFF, ""
         self._facts: dict[str, Any] = {}
         self._counts = Counter(dict.fromkeys(COUNTS, 0))
         self._lock = threading.Lock()
-        self._ready: Callable[[], None] | None = None  # puts other weights in force
+        self._ready: Callable[[], None] | None = None  # activates other weights
         self._frames: queue.Queue[tuple[Frame, bool]] = queue.Queue(WAITING)
         self._burst = Burst()
         self._pause_s = FIRST_PAUSE_S
@@ -102,12 +102,12 @@ class Adaptation:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to work, as far as it is enabled."""
+        """Start the thread; it adapts while enabled."""
         self._thread = threading.Thread(target=self._run, name="savos_adapt")
         self._thread.start()
 
     def stop(self, timeout_s: float = 30.0) -> bool:
-        """End process and thread; weights in use stay. False when the thread does not end."""
+        """Stop process and thread, keep the weights; return False if the thread does not end."""
         if self._thread is None:
             return True
         self._orders.put(Order.STOP)
@@ -116,25 +116,25 @@ class Adaptation:
         return not self._thread.is_alive()
 
     def set_enabled(self, enabled: bool) -> None:
-        """Switch the adaptation on or off; off, the weights in use stay."""
+        """Enable or disable adaptation; disabling it keeps the active weights."""
         if enabled != self._enabled:
             self._enabled = enabled
             self._interrupt()
 
     def roll_back(self) -> None:
-        """Go back to the base weights; later bursts start from there."""
+        """Restore the base weights; later bursts start from there."""
         self._orders.put(Order.ROLL_BACK)
         self._interrupt()
 
     @property
     def collecting(self) -> bool:
-        """Whether it takes frames."""
+        """Return whether it accepts frames."""
         return self._state is State.COLLECTING
 
     def put(self, frame: Frame, fresh: bool) -> None:
-        """Take an answered frame where one is wanted; for the worker thread.
+        """Queue a processed frame while it collects; for the worker thread.
 
-        `fresh` says that the frame does not follow the one before.
+        `fresh`: the frame does not follow the previous one.
         """
         if not self.collecting:
             return
@@ -147,13 +147,13 @@ class Adaptation:
             self._counts["frames_dropped"] += 1
 
     def take(self) -> Callable[[], None] | None:
-        """What puts newer weights in force when called between two frames; None without any."""
+        """Return a callable that activates newer weights between two frames; None without any."""
         with self._lock:
             ready, self._ready = self._ready, None
         return ready
 
     def report(self) -> tuple[str, dict[str, str]]:
-        """What is wrong ("" when nothing), and values for /diagnostics."""
+        """Return the problem ("" if there is none) and values for /diagnostics."""
         with self._lock:
             facts, counts = dict(self._facts), dict(self._counts)
         shown = {k: f"{v:.4f}" if isinstance(v, float) else str(v) for k, v in facts.items()}
@@ -171,7 +171,7 @@ class Adaptation:
     def _run(self) -> None:
         lower_priority()
         while True:
-            self._wake.clear()  # before a look at what it announces
+            self._wake.clear()  # before reading what it announces
             try:
                 if self._obey() is Order.STOP:
                     break
@@ -180,13 +180,13 @@ class Adaptation:
                 else:
                     self._state, self._problem = State.OFF, ""
                     self._wake.wait()
-            except Exception as error:  # whatever it is, the node keeps the weights in use
+            except Exception as error:  # whatever fails, the node keeps the active weights
                 if not self._wake.is_set():
                     self._down(error)
         self._state, self._problem = State.OFF, ""
 
     def _obey(self) -> Order | None:
-        """Carry the orders out; returns STOP when that is one of them."""
+        """Execute the orders; return STOP if it is one of them."""
         with contextlib.suppress(queue.Empty):
             while True:
                 order = self._orders.get_nowait()
@@ -196,14 +196,14 @@ class Adaptation:
         return None
 
     def _session(self) -> None:
-        """One life of the process, until it fails (an error) or something else is wanted."""
+        """Run the process until it fails (raises) or an order arrives."""
         self._state = State.STARTING
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
             with SiteProcess() as process:
                 self._process = process
                 if self._wake.is_set():
-                    return  # by somebody who saw no process to end
+                    return  # set by a caller that had no process to kill
                 parts = (self._base, self._weights, self._last_version, self._config, self._folder)
                 process.send(Start(*parts))
                 heard_s = time.monotonic()
@@ -213,7 +213,7 @@ class Adaptation:
                     elif self.collecting:
                         self._feed(process)
                     elif time.monotonic() - heard_s > HANG_S:
-                        raise SiteError(f"it gave no sign of life for {HANG_S} s")
+                        raise SiteError(f"the process did not respond for {HANG_S} s")
                     else:
                         continue
                     heard_s = time.monotonic()
@@ -221,7 +221,7 @@ class Adaptation:
             self._process, self._state = None, State.STARTING
 
     def _feed(self, process: SiteProcess) -> None:
-        """Hand one frame over, of a burst of consecutive ones."""
+        """Transfer one frame of a burst of consecutive frames."""
         try:
             frame, fresh = self._frames.get(timeout=POLL_S)
         except queue.Empty:
@@ -233,11 +233,11 @@ class Adaptation:
         process.send(frame)
         burst.sent += 1
         if burst.sent >= self._config.min_frames:
-            self._state = State.ADAPTING  # weights accepted before this burst are active by now
-            give_back_memory()  # of the engines before them, and of the frames
+            self._state = State.ADAPTING  # weights accepted before this burst are active
+            give_back_memory()  # of replaced engines and of frames
 
     def _hear(self, facts: dict[str, Any]) -> None:
-        """Act on what the process says."""
+        """Act on a message of the process."""
         if "error" in facts:
             raise SiteError(facts["error"])
         if "decision" in facts:
@@ -248,7 +248,7 @@ class Adaptation:
             self._facts |= {k: v for k, v in facts.items() if k not in ("state", "version")}
         if facts.get("state") == "collecting":
             self._problem = ""
-            while not self._frames.empty():  # of a burst before
+            while not self._frames.empty():  # of the previous burst
                 self._frames.get_nowait()
             self._burst = Burst()
         if "state" in facts:
@@ -257,7 +257,9 @@ class Adaptation:
     def _decided(self, decision: str, version: int) -> None:
         if decision == "accepted":
             if version != self._last_version + 1:
-                raise SiteError(f"it accepted version {version} after {self._last_version}")
+                raise SiteError(
+                    f"the process accepted version {version} after {self._last_version}"
+                )
             self._use(self._read(version), version)
             self._last_version = version
         elif decision == "rolled_back":
@@ -266,28 +268,28 @@ class Adaptation:
             self._counts[decision] += 1
 
     def _read(self, version: int) -> Weights:
-        """Accepted weights, checked; what is wrong with them is removed."""
+        """Return accepted weights after checking them; remove invalid files."""
         path = file_of(self._folder, name_of(self._base, version))
         try:
             weights = load_weights(str(path))
             if weights.model != self._base.model:
-                raise WeightsError(f"{path} is of another network")
+                raise WeightsError(f"{path} belongs to another network")
         except WeightsError:
             path.unlink(missing_ok=True)
             raise
         return weights
 
     def _use(self, weights: Weights, version: int) -> None:
-        """Make an engine of the weights aside, and offer it."""
+        """Prepare the engine for the weights in the background, and offer it."""
         ready = self._backend.update_weights(weights)
         with self._lock:
             self._ready, self._weights, self._version = ready, weights, version
 
     def _down(self, error: Exception) -> None:
-        """Say what happened, and wait before the next start."""
+        """Report a failure, and wait before the next start."""
         pause, self._pause_s = self._pause_s, min(2 * self._pause_s, LONGEST_PAUSE_S)
         self._state = State.DOWN
-        self._problem = f"adaptation is down: {error}; it starts again {pause:.0f} s later"
+        self._problem = f"adaptation is down: {error}; restarting in {pause:.0f} s"
         self._log.warning(self._problem)
         with self._lock:
             self._counts["restarts"] += 1

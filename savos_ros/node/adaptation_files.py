@@ -1,4 +1,4 @@
-"""Where accepted weights are kept, and which of them is the newest."""
+"""Locate the folder of accepted weights and the newest of them."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from savos_model.settings import SettingError, user_cache
 
 
 def node_folder(folder: str, node: str) -> Path:
-    """Folder of a node's accepted weights.
+    """Return the folder of a node's accepted weights.
 
     Args:
-        folder: adapt.folder; "" is in the user's cache.
+        folder: adapt.folder; "" for the user's cache.
         node: full name such as /front/savos.
 
     Raises:
-        SettingError: it begins with the home of a user who has none.
+        SettingError: it starts with the home of a user without one.
     """
     try:
         base = Path(folder).expanduser() if folder else user_cache() / "adapted"
     except RuntimeError as error:
         raise SettingError(
-            f"adapt.folder must be a path, got {folder!r} ({error}): give it in full"
+            f"adapt.folder must be a path, got {folder!r} ({error}): give the full path"
         ) from None
     return base / node.strip("/")
 
 
 def newest(folder: str, node: str = "") -> Path:
-    """The weights that were accepted last, by a node or, without a name, by any.
+    """Return the weights that were accepted last, by a node or, without a name, by any.
 
     Raises:
         WeightsError: there are none.
@@ -36,5 +36,5 @@ def newest(folder: str, node: str = "") -> Path:
     place = node_folder(folder, node)
     files = [*place.glob("*.safetensors" if node.strip("/") else "**/*.safetensors")]
     if not files:
-        raise WeightsError(f"{place} holds no adapted weights: no node has accepted any so far")
+        raise WeightsError(f"{place} contains no adapted weights: no node has accepted any yet")
     return max(files, key=lambda path: path.stat().st_mtime)

@@ -1,4 +1,4 @@
-"""The process that adapts, as the node sees it."""
+"""Start the adaptation process and communicate with it."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from savos_model import adaptation_link
 from savos_model.adaptation_link import SiteError
 from savos_ros.paths import private_path
 
-HANG_S = 600  # it has the lowest priority: on a busy machine five iterations can take minutes
+HANG_S = 600  # at lowest priority, five iterations can take minutes on a busy machine
 END_S = 10.0
 WORKER = "training.adapt.worker"
 Result = TypeVar("Result")
 
 
 class SiteProcess:
-    """The process and the pipe to it; use it in a with block, which never leaves it behind.
+    """The process and its pipe; a with block guarantees that it ends.
 
-    It is a program of its own, not a fork, so that it holds nothing of the node: no topics, no
+    It is a separate program, not a fork, so that it shares nothing with the node: no topics, no
     threads, no memory.
     """
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
-        # What neither reads nor writes for so long will not do so again.
+        # A process that neither reads nor writes for so long hangs.
         for way in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
             ours.setsockopt(socket.SOL_SOCKET, way, struct.pack("@ll", HANG_S, 0))
         self._connection = Connection(ours.detach())
-        # The node's own path: a folder of the same name where the node was started is not meant.
+        # The node's own path, not a folder of that name in the working directory.
         path = os.pathsep.join(filter(None, [*private_path(), *sys.path]))
         descriptor = theirs.fileno()
         with theirs:
@@ -57,37 +57,39 @@ class SiteProcess:
 
     @property
     def pid(self) -> int:
-        """Process id."""
+        """Return the process ID."""
         return self._process.pid
 
     def kill(self) -> None:
-        """End it at once, from any thread: it has nothing to lose."""
+        """Kill the process from any thread; it has nothing to save."""
         self._process.kill()
 
     def waits(self, timeout_s: float) -> bool:
-        """Whether it says something, or is gone, within a time [s]."""
+        """Return whether a message, or the end of the process, arrives within a time [s]."""
         return self._connection.poll(timeout_s)
 
     def send(self, item: Any) -> None:
-        """As adaptation_link.send; SiteError when it does not take it."""
+        """Send like adaptation_link.send; raise SiteError if the process does not accept it."""
         self._talk(lambda: adaptation_link.send(self._connection, item))
 
     def hear(self) -> dict[str, Any]:
-        """As adaptation_link.hear; SiteError too when it is gone."""
+        """Receive like adaptation_link.hear; raise SiteError also if the process has ended."""
         return self._talk(lambda: adaptation_link.hear(self._connection))
 
     def _talk(self, talk: Callable[[], Result]) -> Result:
         try:
             return talk()
         except BlockingIOError:
-            raise SiteError(f"it neither reads nor writes for {HANG_S} s") from None
+            raise SiteError(f"the process did not read or write for {HANG_S} s") from None
         except (EOFError, OSError) as error:
             raise SiteError(self._end(error)) from None
 
     def _end(self, error: Exception) -> str:
-        """How it ended, in words."""
+        """Return how the process ended."""
         try:
             status = self._process.wait(END_S)
         except subprocess.TimeoutExpired:
-            return f"it lives, but the pipe to it is broken: {error}"
-        return f"it was ended by signal {-status}" if status < 0 else f"it ended, status {status}"
+            return f"the process runs, but its pipe is broken: {error}"
+        if status < 0:
+            return f"the process was killed by signal {-status}"
+        return f"the process exited with status {status}"

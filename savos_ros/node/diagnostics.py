@@ -1,4 +1,4 @@
-"""Counts, rates and latencies of the running node, as values for diagnostics; free of ROS."""
+"""Collect counts, rates and latencies of the running node for diagnostics, without ROS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 OK, WARN, ERROR = 0, 1, 2  # the levels of diagnostic_msgs/DiagnosticStatus
 RATE_SPAN_S = 5.0
 LOG_EVERY_S = 5.0
-# Beyond this the image stamp is of another clock (a bag without /clock): no latency.
+# Beyond this the image stamp is from another clock (a bag without /clock): no latency.
 OTHER_CLOCK_MS = 60_000.0
 FAILURES = ("step_failed", "callback_failed")
 REFINE_COUNTS = (
@@ -25,10 +25,10 @@ REFINE_COUNTS = (
 
 
 class Health:
-    """Collects what the threads of one node report.
+    """Counts and timings reported by the threads of one node.
 
     Args:
-        window: frames over which percentiles are taken.
+        window: number of frames for percentiles.
     """
 
     def __init__(self, window: int) -> None:
@@ -47,7 +47,7 @@ class Health:
         self.stream_resets = 0
 
     def joined(self) -> None:
-        """Count a joined pair."""
+        """Count a synchronized set."""
         with self._lock:
             self.frames_in += 1
 
@@ -58,10 +58,10 @@ class Health:
 
         Args:
             now_s: monotonic time [s].
-            stages_ms: duration by stage [ms]; "stamp" (from the image stamp) is left out when the
-                stamp is of another clock.
+            stages_ms: duration by stage [ms]; "stamp" (from the image stamp) is ignored if the
+                stamp is from another clock.
             tracks: live tracks.
-            reset: the stream forgot its tracks before this frame.
+            reset: the stream deleted its tracks before this frame.
         """
         with self._lock:
             self.frames_out += 1
@@ -71,7 +71,7 @@ class Health:
         self.timed(stages_ms)
 
     def timed(self, stages_ms: Mapping[str, float]) -> None:
-        """Note durations by stage [ms]."""
+        """Record durations by stage [ms]."""
         with self._lock:
             for stage, value in stages_ms.items():
                 if stage == "stamp" and not 0 <= value < OTHER_CLOCK_MS:
@@ -79,12 +79,12 @@ class Health:
                 self._stages.setdefault(stage, deque(maxlen=self._window)).append(value)
 
     def count_refine(self, **counts: int) -> None:
-        """Count what the bi-directional pass did, by REFINE_COUNTS."""
+        """Add to the counts of the bidirectional pass, by REFINE_COUNTS."""
         with self._lock:
             self._refine.update(counts)
 
     def drop(self, reason: str, text: str, now_s: float, count: int = 1) -> str:
-        """Count a loss; return a line to log, empty while this reason was logged a moment ago."""
+        """Count a loss; return a line to log, empty if the reason was logged recently."""
         with self._lock:
             self._drops[reason] += count
             last, said = self._said.get(reason, (-LOG_EVERY_S, 0))
@@ -96,18 +96,18 @@ class Health:
         return f"{reason}: {text}{more}"
 
     def keep(self, losses: Mapping[str, int]) -> None:
-        """Go on counting what a stamp joiner lost that is about to go."""
+        """Keep the losses of a stamp joiner that is about to be destroyed."""
         with self._lock:
             self._drops.update(losses)
 
     def skip(self, reasons: Mapping[str, int]) -> None:
-        """Count single masks that were left out or passed on as they came."""
+        """Count single masks that were skipped or passed on unchanged."""
         with self._lock:
             self._skipped.update(reasons)
 
     @property
     def drops(self) -> dict[str, int]:
-        """Losses by reason."""
+        """Return the losses by reason."""
         with self._lock:
             return dict(self._drops)
 
@@ -121,7 +121,7 @@ class Health:
         }
 
     def rate_hz(self, now_s: float) -> float:
-        """Results per second over the last five seconds."""
+        """Return the results per second over the last five seconds."""
         with self._lock:
             while self._times and now_s - self._times[0] > RATE_SPAN_S:
                 self._times.popleft()
@@ -136,7 +136,7 @@ class Health:
         Args:
             now_s: monotonic time [s].
             joiner_losses: losses counted by the stamp joiner.
-            idle: no pair has come for too long.
+            idle: no synchronized set has arrived for too long.
         """
         rate, stages = self.rate_hz(now_s), self.percentiles()
         with self._lock:
@@ -163,12 +163,12 @@ class Health:
 
 
 def _verdict(new: Counter, rate: float, idle: bool) -> tuple[int, str]:
-    """Level and message from what happened since the last report."""
+    """Return level and message for the losses since the last report."""
     lost = ", ".join(f"{reason} {count}" for reason, count in sorted(new.items()))
     if any(new[reason] for reason in FAILURES):
         return ERROR, f"frames failed: {lost}"
     if idle:
-        return WARN, "no joined frames: see the log for what is missing"
+        return WARN, "no synchronized frames: see the log for the missing input"
     if lost:
         return WARN, f"{rate:.1f} Hz, lost since the last report: {lost}"
     return OK, f"{rate:.1f} Hz"

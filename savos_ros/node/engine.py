@@ -1,4 +1,4 @@
-"""Loads weights and backend for a node, with a sign of life while it takes long."""
+"""Load weights and engine of a node, and report progress."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REPORT_EVERY_S = 10.0
 
 @dataclass(frozen=True)
 class Engine:
-    """What one configured node works with.
+    """Stream and engine of a configured node.
 
     Attributes:
         stream: the online loop of this camera.
@@ -34,7 +34,7 @@ class Engine:
 
     @property
     def weights(self) -> Weights:
-        """The weights in force; adaptation changes them between two frames."""
+        """Return the active weights; adaptation replaces them between two frames."""
         return self.stream.backend.weights
 
 
@@ -42,7 +42,7 @@ def load_engine(settings: NodeSettings) -> Engine:
     """Load weights and start the engine.
 
     Raises:
-        WeightsError, BackendError: the text says what to do.
+        WeightsError, BackendError: they cannot be used; the text names the remedy.
     """
     backend = make_backend(settings.model, measure=True)
     stream = AmodalStream(backend, settings.stream)
@@ -50,23 +50,23 @@ def load_engine(settings: NodeSettings) -> Engine:
 
 
 def crop_advice(engine: Engine) -> str:
-    """What to set where the weights learnt from other crops than the stream cuts; "" if nothing."""
-    learnt = engine.weights.info.get("enlarge", "")
+    """Return a hint if the weights were trained with another crop scale, else ""."""
+    trained = engine.weights.info.get("enlarge", "")
     used = engine.stream.config.tracks.enlarge
-    if not learnt or learnt == str(used):
+    if not trained or trained == str(used):
         return ""
     return (
-        f"tracks.enlarge is {used}, the weights {engine.weights.name} learnt from boxes enlarged "
-        f"{learnt} times: set it to {learnt}"
+        f"tracks.enlarge is {used}, but the weights {engine.weights.name} were trained with "
+        f"{trained}: set it to {trained}"
     )
 
 
 def background(backend: Backend, weights: Weights) -> Backend:
-    """An engine for a thread beside the stream's.
+    """Return an engine for a background thread.
 
-    On ONNX Runtime and OpenVINO one of these weights that runs in the calling thread, with its
-    priority: threads shared with the stream's engine would take the stream's turn. Other engines
-    are shared, with the weights that they have.
+    On ONNX Runtime and OpenVINO it is a separate one with these weights, which runs in the calling
+    thread and with its priority: threads shared with the stream's engine would delay the stream.
+    Other engines are shared, with the weights that they have.
     """
     if backend.name not in ("onnx", "openvino"):
         return backend
@@ -78,19 +78,19 @@ def background(backend: Backend, weights: Weights) -> Backend:
 def progress(
     what: str, say: Callable[[str], None], every_s: float = REPORT_EVERY_S
 ) -> Iterator[None]:
-    """Say that something begins, that it still goes on every few seconds, and how long it took."""
+    """Log the start of an operation, its progress every few seconds, and its duration."""
     done, begun = threading.Event(), time.monotonic()
 
-    def tell() -> None:
+    def report() -> None:
         while not done.wait(every_s):
-            say(f"{what}: still at it after {time.monotonic() - begun:.0f} s")
+            say(f"{what}: in progress for {time.monotonic() - begun:.0f} s")
 
     say(f"{what} ...")
-    teller = threading.Thread(target=tell, name="savos_progress")
-    teller.start()
+    reporter = threading.Thread(target=report, name="savos_progress")
+    reporter.start()
     try:
         yield
     finally:
         done.set()
-        teller.join()
+        reporter.join()
     say(f"{what}: done in {time.monotonic() - begun:.1f} s")

@@ -1,4 +1,4 @@
-"""The topics that the node listens to, joined by stamp."""
+"""Subscribe to the input topics and synchronize their messages by stamp."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def message_classes(settings: NodeSettings) -> dict[str, type]:
     """Return the message class of each input.
 
     Raises:
-        SettingError: yolo_msgs is asked for and not installed.
+        SettingError: yolo_msgs is needed but not installed.
     """
     image = CompressedImage if settings.input.image_transport == "compressed" else Image
     classes: dict[str, type] = {"image": image, "instances": Image}
@@ -51,7 +51,7 @@ def message_classes(settings: NodeSettings) -> dict[str, type]:
 
 
 def image_topic(node: Node, transport: str) -> str:
-    """Return the full image topic; a remap of `image` moves the compressed one along."""
+    """Return the full image topic; a remap of `image` also applies to the compressed one."""
     base = node.resolve_topic_name("image")
     if transport == "raw" or base.endswith("/compressed"):
         return base
@@ -70,18 +70,18 @@ def camera_info_topic(node: Node) -> str:
 
 
 class Inputs:
-    """Subscriptions of a configured node; everything here runs in the executor's thread.
+    """Subscriptions of a configured node; for the executor's thread.
 
-    What comes in before `begin` and after `end` is let go.
+    Messages before `begin` and after `end` are ignored.
 
     Args:
-        node: the node that listens.
-        settings: the settings in use.
+        node: the node that subscribes.
+        settings: the active settings.
         health: where losses are counted.
         on_camera_info: called with each CameraInfo.
 
     Raises:
-        SettingError: two inputs, or an input and an output, have one topic.
+        SettingError: two inputs, or an input and an output, share a topic.
     """
 
     def __init__(
@@ -98,8 +98,8 @@ class Inputs:
         self.joiner = StampJoiner(tuple(classes), settings.input.pair_buffer, slop_ns)
         if slop_ns:
             node.get_logger().warning(
-                f"input.sync_slop_s is {settings.input.sync_slop_s}: masks of another moment than "
-                "the image are accepted, moving objects will be off by their motion"
+                f"input.sync_slop_s is {settings.input.sync_slop_s}: masks may differ in time "
+                "from their image, so moving objects are displaced by their motion"
             )
         self._came_s: dict[str, float] = {}
         self.subscriptions: dict[str, FollowingSubscription] = {}
@@ -123,26 +123,26 @@ class Inputs:
             undo.pop_all()
 
     def begin(self, take: Callable[[Joined], None]) -> None:
-        """Hand each joined set to `take`, which must return at once."""
+        """Pass each synchronized set to `take`, which must return immediately."""
         self._last_set_s = self._said_s = time.monotonic()
         self._pause_s = self._settings.diagnostics.waiting_after_s
         self._take = take
 
     def end(self) -> None:
-        """Hand nothing over any more; what waits for its partner is counted."""
+        """Stop passing sets on; count the messages that wait for a partner."""
         self._take = None
         self.joiner.clear()
 
     @property
     def idle(self) -> bool:
-        """Whether an active node has waited too long for a joined set."""
+        """Return whether an active node has waited too long for a synchronized set."""
         if self._take is None:
             return False
         waited_s = time.monotonic() - self._last_set_s
         return waited_s >= self._settings.diagnostics.waiting_after_s
 
     def watch(self) -> None:
-        """Follow the publishers, and say what is missing when nothing has come; call regularly."""
+        """Follow the publishers, and log what is missing if no set arrives; call regularly."""
         for subscription in self.subscriptions.values():
             subscription.follow()
         now = time.monotonic()
@@ -151,7 +151,7 @@ class Inputs:
             self._node.get_logger().warning(self.waiting())
 
     def waiting(self) -> str:
-        """Say which inputs are connected, what came in and what to do."""
+        """Return which inputs are connected, what was received and what to do."""
         now = time.monotonic()
         states = [
             InputState(
@@ -175,7 +175,7 @@ class Inputs:
         )
 
     def destroy(self) -> None:
-        """Leave all topics; the losses stay counted."""
+        """Unsubscribe from all topics; keep the losses."""
         for subscription in self.subscriptions.values():
             subscription.destroy()
         if hasattr(self, "_camera_info"):
@@ -183,7 +183,7 @@ class Inputs:
         self._health.keep(self.joiner.losses)
 
     def _check_topics(self, classes: dict[str, type]) -> None:
-        """Refuse topics that this node has for something else; the middleware gives a traceback."""
+        """Raise SettingError for topics that this node uses otherwise."""
         taken = {publisher.topic_name: "publishes it" for publisher in self._node.publishers}
         for name in classes:
             topic = self._topic(name)
@@ -192,16 +192,16 @@ class Inputs:
                     f"{name} is mapped to {topic}, but this node {taken[topic]}: remap {name} to "
                     "the topic of another node"
                 )
-            taken[topic] = f"takes its {name} from it"
+            taken[topic] = f"already reads its {name} from it"
 
     def _lost(self, reason: str, count: int, text: str = "") -> None:
-        text = text or f"{count} lost before they came here: see QoS and config/fastdds.xml"
+        text = text or f"{count} lost by the middleware: check QoS and config/fastdds.xml"
         line = self._health.drop(reason, text, time.monotonic(), count)
         if line:
             self._node.get_logger().warning(line)
 
     def _published(self, kind: str) -> tuple[str, ...]:
-        """Topics of this type that no amodal node publishes and no input takes."""
+        """Return topics of this type that no amodal node publishes and no input uses."""
         node = self._node
         ours = {node.get_fully_qualified_name()}
         taken = {subscription.topic for subscription in self.subscriptions.values()}
@@ -234,7 +234,7 @@ class Inputs:
             self._came_s[name] = time.monotonic()
             size = payload_bytes(message)
             if size > limit:
-                text = f"{size} bytes, more than {limit}: raise input.max_message_bytes if meant"
+                text = f"{size} bytes, more than {limit}: increase input.max_message_bytes"
                 self._lost(f"{name}_message_too_large", 1, text)
                 return
             joined = self.joiner.add(name, stamp_ns(message.header), message)

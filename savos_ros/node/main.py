@@ -1,4 +1,4 @@
-"""The program `savos_node`: starts the node, or says in one line why it cannot be started."""
+"""Start the node as the program `savos_node`, or report in one line why it cannot start."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; the console script `savos_node`.
 
     Returns:
-        0 after a clean end, 1 when autostart failed, 2 when it could not start.
+        0 after a clean end, 1 if autostart failed, 2 if it could not start.
     """
     argv = list(sys.argv if arguments is None else ["savos_node", *arguments])
     try:
         from savos_ros.node import node as _  # noqa: F401
     except ImportError as error:  # also for a library that is not found
         reason = str(error).splitlines()[0]
-        return _refuse(f"{reason}\n`savos doctor` says what is missing here and how to get it")
+        return _refuse(f"{reason}\n`savos doctor` reports what is missing and how to install it")
     return _run(argv)
 
 
@@ -48,7 +48,7 @@ def _run(argv: list[str]) -> int:
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         if not (autostart or node.settings.autostart):
-            node.get_logger().info("unconfigured: give --autostart, or use `ros2 lifecycle set`")
+            node.get_logger().info("unconfigured: use --autostart or `ros2 lifecycle set`")
         elif not node.autostart():
             return 1
         spin(executor, node)
@@ -58,16 +58,16 @@ def _run(argv: list[str]) -> int:
         return _refuse(f"{error}\nSet it on the command line (-p name:=value) or in the file")
     except RuntimeError as error:
         if begun and not rclpy.ok():
-            return 0  # a signal came while it started
+            return 0  # a signal arrived during start-up
         if node is not None:
             raise
-        # rcl gives no finer type for a parameter file that is missing or malformed.
+        # rcl raises the same type for a missing and a malformed parameter file.
         return _refuse(f"{error}\n{start_remedy()}")
     finally:
-        # Ctrl-C under `ros2 launch` comes twice; the second one must not cut the end short.
+        # `ros2 launch` forwards Ctrl-C twice; the second one must not interrupt the shutdown.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        uninstall_signal_handlers()  # waits for rclpy's thread, which uses what the executor frees
+        uninstall_signal_handlers()  # waits for rclpy's thread, which uses the executor
         if executor is not None:
             executor.shutdown()
         if node is not None:

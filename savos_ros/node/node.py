@@ -1,4 +1,4 @@
-"""The lifecycle node: owns topics, services, engine and, while it is active, the frameline."""
+"""Define the lifecycle node, which owns topics, services, engine and the active frameline."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ SUCCESS, FAILURE, ERROR = (
 
 
 class AmodalNode(LifecycleNode):
-    """Amodal masks of one camera.
+    """Lifecycle node that publishes amodal masks of one camera.
 
-    Its topics exist from the configuration on; frames are answered while it is active.
+    Topics exist from the configuration on; frames are processed while it is active.
 
     Args:
-        load: makes the engine of the settings; tests give their own.
+        load: makes the engine of the settings; tests replace it.
         **options: passed on to rclpy.node.Node (namespace, parameter_overrides, context, ...).
 
     Raises:
-        SettingError: a parameter given from outside breaks its rule.
+        SettingError: a parameter breaks its rule.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class AmodalNode(LifecycleNode):
         except SettingError:
             self.destroy_node()
             raise
-        # Timers on the steady clock: reports must continue when simulated time stands still.
+        # Timers on the steady clock: reports must continue while simulated time is paused.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._report_timer = self.create_timer(
             self._declared.settings.diagnostics.period_s, self._report, clock=self._steady
         )
         self._watch_timer = self.create_timer(WATCH_PERIOD_S, self._watch, clock=self._steady)
-        # Latched, as ~/transition_event is not: who starts later learns the state too.
+        # Latched, unlike ~/transition_event, so that late subscribers also receive the state.
         self._announcer = self.create_publisher(Bool, "~/active", profile(1, latched=True))
         self._announcer.publish(Bool(data=False))
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -83,16 +83,16 @@ class AmodalNode(LifecycleNode):
 
     @property
     def settings(self) -> NodeSettings:
-        """The settings in use."""
+        """Return the active settings."""
         return self._declared.settings
 
     @property
     def state(self) -> str:
-        """Label of the lifecycle state."""
+        """Return the label of the lifecycle state."""
         return self._state_machine.current_state[1]
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Read and check the parameters, load weights and engine, connect the topics."""
+        """Check the parameters, load weights and engine, and create the topics."""
         log, settings = self.get_logger(), self.settings
         for line in self._declared.unknown(getattr(self, "_parameter_overrides", ())):
             log.warning(line)
@@ -107,7 +107,7 @@ class AmodalNode(LifecycleNode):
             self._inputs = Inputs(self, settings, self._health, self._outputs.set_camera_info)
         except (SettingError, WeightsError, BackendError) as error:
             self._free()
-            log.error(f"cannot configure: {error}. Set the parameter, then configure again")
+            log.error(f"cannot configure: {error}. Set the parameter and configure again")
             return FAILURE
         except Exception:
             if self.context.ok():  # else a signal ends the process
@@ -125,7 +125,7 @@ class AmodalNode(LifecycleNode):
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start the worker and take what comes in."""
+        """Start the worker and accept input."""
         assert self._engine and self._outputs and self._inputs, "configured"
         try:
             line = Frameline.build(
@@ -151,21 +151,21 @@ class AmodalNode(LifecycleNode):
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Take nothing more and end the worker; engine and topics stay."""
+        """Stop input and worker; keep engine and topics."""
         self._halt()
-        self.get_logger().info(f"inactive: {self._health.frames_out} frames were answered")
+        self.get_logger().info(f"inactive: {self._health.frames_out} frames were processed")
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free everything; all parameters can be set again."""
+        """Free engine and topics; all parameters can be set again."""
         self._free()
-        self.get_logger().info("unconfigured: engine and topics are freed")
+        self.get_logger().info("unconfigured: engine and topics were freed")
         return SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free everything, from whatever state."""
+        """Free engine and topics in any state."""
         self._free()
-        self.get_logger().info("finalized: end the process, it cannot be configured again")
+        self.get_logger().info("finalized: the node cannot be configured again, end the process")
         return SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -177,11 +177,11 @@ class AmodalNode(LifecycleNode):
         return SUCCESS
 
     def autostart(self) -> bool:
-        """Configure and activate; False, with the cause in the log, when that fails."""
+        """Configure and activate; log the cause and return False if that fails."""
         return self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS
 
     def callback_failed(self, error: Exception) -> None:
-        """Count and log an error that a callback, or rclpy before it, has raised."""
+        """Count and log an error of a callback, or of rclpy before it."""
         trace = "".join(traceback.format_exception(error)).rstrip()
         line = self._health.drop("callback_failed", trace, time.monotonic())
         if line:
@@ -202,7 +202,7 @@ class AmodalNode(LifecycleNode):
         if self._inputs is not None:
             self._inputs.end()
         if not line.stop():
-            self.get_logger().error("a frame is still in work after 30 s: restart the node")
+            self.get_logger().error("a frame is still being processed after 30 s: restart the node")
 
     def _free(self) -> None:
         self._halt()
@@ -224,7 +224,7 @@ class AmodalNode(LifecycleNode):
             self._adaptation.set_enabled(settings.adapt.enabled)
 
     def _offer_refined(self, outputs: Outputs, settings: NodeSettings) -> None:
-        """Have ~/masks_refined while it is switched on, and until its last frame is out."""
+        """Offer ~/masks_refined while it is enabled, and until its last frame is published."""
         busy = self._line is not None and self._line.refinement.busy
         outputs.offer_refined(settings.refine.enabled or busy)
 
@@ -237,11 +237,11 @@ class AmodalNode(LifecycleNode):
             self.get_logger().warning(rivals)
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        done = "all tracks are forgotten before the next frame"
+        done = "all tracks will be deleted before the next frame"
         return self._trigger(response, lambda line: line.pipeline.reset(), done)
 
     def _on_rollback(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        done = "the base weights come back between two frames"
+        done = "the base weights will be restored between two frames"
         return self._trigger(response, lambda line: line.adaptation.roll_back(), done)
 
     def _trigger(
@@ -249,13 +249,13 @@ class AmodalNode(LifecycleNode):
     ) -> Trigger.Response:
         line = self._line
         response.success = line is not None
-        response.message = done if response.success else "nothing is done: the node is not active"
+        response.message = done if response.success else "ignored: the node is not active"
         if line is not None:
             act(line)
         return response
 
     def _on_adapt(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        # By the parameter: one state, whichever way it is set.
+        # Through the parameter, so that there is a single state.
         (result,) = self.set_parameters([Parameter("adapt.enabled", value=request.data)])
         response.success, response.message = result.successful, result.reason
         return response
@@ -297,14 +297,14 @@ class AmodalNode(LifecycleNode):
 
 
 def spin(executor: SingleThreadedExecutor, node: AmodalNode) -> None:
-    """Run callbacks until shutdown; one that fails is counted and the next one runs."""
+    """Run callbacks until shutdown; count those that fail and continue."""
     while True:
         try:
             executor.spin()
             return
         except ExternalShutdownException:
             raise
-        except Exception as error:  # also raised by rclpy for a message that it cannot read
+        except Exception as error:  # rclpy raises, too, for messages that it cannot read
             if not node.context.ok():
                 return
             node.callback_failed(error)

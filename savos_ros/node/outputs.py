@@ -1,4 +1,4 @@
-"""The topics that the node publishes from its configuration on."""
+"""Publish masks, overlay and companion messages of a configured node."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Outputs:
 
     Args:
         node: the node that publishes.
-        overlay: how to draw; `set_overlay` changes it.
-        burst: most refined results that come at once.
+        overlay: style of the overlay; `set_overlay` changes it.
+        burst: largest number of refined results in a burst.
     """
 
     def __init__(self, node: Node, overlay: OverlayConfig, burst: int) -> None:
@@ -33,7 +33,7 @@ class Outputs:
         self._made: list[Any] = []
         self._refined: Any = None
         self._info: CameraInfo | None = None
-        self._crowd = 1  # publishers of ~/masks at the last look
+        self._crowd = 1  # publishers of ~/masks at the last check
         try:
             self._create_all()
         except Exception:
@@ -56,15 +56,15 @@ class Outputs:
             self._annotations = self._create(self._foxglove.ImageAnnotations, "~/annotations")
 
     def open(self) -> bool:
-        """Whether the middleware still takes messages; a signal shuts it down at once."""
+        """Return whether messages can still be published; a signal shuts the middleware down."""
         return self._node.context.ok()
 
     def set_overlay(self, config: OverlayConfig) -> None:
-        """Draw the next overlay in another way."""
+        """Set the style of the next overlay."""
         self._overlay = config
 
     def offer_refined(self, wanted: bool) -> None:
-        """Have ~/masks_refined, or no longer; for the executor's thread."""
+        """Create or destroy ~/masks_refined; for the executor's thread."""
         if wanted and self._refined is None:
             self._refined = self._create(AmodalMaskArray, "~/masks_refined", self._burst)
         elif not wanted and self._refined is not None:
@@ -77,16 +77,16 @@ class Outputs:
         self._info = info
 
     def rivals(self) -> str:
-        """Say which nodes publish ~/masks, if there are newly several; else ""."""
+        """Return a warning if the number of publishers of ~/masks changed to several, else ""."""
         infos = self._node.get_publishers_info_by_topic(self._masks.topic_name)
         before, self._crowd = self._crowd, len(infos)
         if len(infos) < 2 or len(infos) == before:
             return ""
         return (
             f"{self._masks.topic_name} has {len(infos)} publishers "
-            f"({', '.join(sorted(map(node_name, infos)))}): its readers get the masks of all. Give "
-            "each node a namespace or a name of its own (namespace:=, node_name:= in launch files, "
-            "-r __ns:=, -r __node:= else)"
+            f"({', '.join(sorted(map(node_name, infos)))}): subscribers receive the masks of all. "
+            "Give each node another namespace or name (namespace:=, node_name:= in launch files, "
+            "-r __ns:=, -r __node:= otherwise)"
         )
 
     def publish_masks(
@@ -97,14 +97,14 @@ class Outputs:
         objects: list[AmodalObject],
         period_s: float,
     ) -> None:
-        """Publish the masks of one image; an empty list gives an empty array: silence is failure.
+        """Publish the masks of one image, an empty array if there are none.
 
         Args:
             header: the image's header, copied.
             shape: rows and columns of the image [px].
             model: name of the weights.
             objects: completed objects.
-            period_s: time since the frame in which their motion begins [s]; 0 for none.
+            period_s: time since the frame in which their motion starts [s]; 0 for none.
         """
         message = kit.amodal_array(self._kit, header, shape, objects, model, period_s)
         self._masks.publish(message)
@@ -117,7 +117,7 @@ class Outputs:
         objects: list[AmodalObject],
         period_s: float,
     ) -> None:
-        """Publish the refined masks of an earlier image, as `publish_masks`; for any one thread."""
+        """Publish refined masks of an earlier image, like `publish_masks`; for a single thread."""
         refined = self._refined
         if refined is not None:
             refined.publish(kit.amodal_array(self._kit, header, shape, objects, model, period_s))
@@ -125,7 +125,7 @@ class Outputs:
     def publish_extras(
         self, header: Any, image: np.ndarray, order: str, objects: list[AmodalObject]
     ) -> None:
-        """Publish pictures and companion messages, each only if somebody listens.
+        """Publish overlay and companion messages that have subscribers.
 
         Args:
             header: the image's header, copied.
@@ -154,7 +154,7 @@ class Outputs:
             self._jpeg.publish(kit.compressed_image(self._kit, header, data, "jpeg"))
 
     def destroy(self) -> None:
-        """Leave all topics; the threads that publish must have stopped."""
+        """Destroy all publishers; the threads that publish must have stopped."""
         for publisher in self._made:
             self._node.destroy_publisher(publisher)
 
@@ -167,7 +167,7 @@ class Outputs:
 
 
 def _with_header(info: CameraInfo, header: Any) -> CameraInfo:
-    """Return a calibration under the header of an image."""
+    """Return a calibration with the header of an image."""
     moved = copy.copy(info)
     moved.header = header
     return moved

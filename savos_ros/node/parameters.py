@@ -1,4 +1,4 @@
-"""The ROS parameters of the node: declared from the settings, checked as a set, applied at once."""
+"""Declare the settings as ROS parameters, check changes as a set and apply them."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ RECONFIGURE = "deactivate, cleanup, set it, then configure"
 
 
 class NodeParameters:
-    """Declares every setting as a parameter and keeps the settings that follow from the values.
+    """All settings as parameters, and the settings that their values define.
 
-    A parameter that is not live can be set while nothing is configured; afterwards it is refused
-    with what to do, so that the values shown are always the values in use. (ROS's own `read_only`
-    would forbid it in every state, even before the first configure.)
+    A parameter that is not live can be set while the node is unconfigured; afterwards it is
+    rejected with the remedy, so that the values shown are always the active ones. (ROS's
+    `read_only` would forbid it in every state, even before the first configure.)
 
     Args:
         node: the node that owns the parameters.
-        on_change: called with the new settings after they were accepted.
+        on_change: called with the new settings once they are accepted.
 
     Attributes:
-        settings: the settings in use.
+        settings: the active settings.
         locked: True while the node is configured.
 
     Raises:
@@ -57,7 +57,7 @@ class NodeParameters:
         node.add_post_set_parameters_callback(self._apply)
 
     def unknown(self, given: Iterable[str]) -> list[str]:
-        """Return one line for each given name that is near a group of ours but no parameter."""
+        """Return a line for each name in one of our groups that is not a parameter."""
         groups = {name.partition(".")[0] for name in self._fields}
         lines = []
         for name in given:
@@ -69,7 +69,7 @@ class NodeParameters:
         return lines
 
     def _declare(self) -> dict[str, Any]:
-        """Declare all parameters; return their values, which may come from outside."""
+        """Declare all parameters and return their values, defaults or overrides."""
         values, faults = {}, []
         for name, field in self._fields.items():
             try:
@@ -88,7 +88,7 @@ class NodeParameters:
         return {item.name: item.value for item in parameters if item.name in self._fields}
 
     def _check(self, parameters: list[Parameter]) -> SetParametersResult:
-        """Accept or refuse a set of changes before any of them is applied."""
+        """Accept or reject a set of changes before any of them is applied."""
         changes = self._changes(parameters)
         try:
             now = settings.values(self.settings)
@@ -110,10 +110,10 @@ class NodeParameters:
 
 
 def without_effect(argv: Sequence[str], node: str) -> list[str]:
-    """Return one line for each parameter file of the command line that names other nodes only.
+    """Return a line for each parameter file of the command line that only names other nodes.
 
     Args:
-        argv: the command line; its files have been read by rcl, so they are well-formed.
+        argv: the command line; rcl has read its files, so they are well-formed.
         node: full name of the node ("/front/savos").
     """
     lines = []
@@ -130,7 +130,7 @@ def without_effect(argv: Sequence[str], node: str) -> list[str]:
 
 
 def _nodes_of(tree: dict, space: str = "") -> Iterator[str]:
-    """Names of the nodes in a parameter file, as written but with a leading slash."""
+    """Yield the nodes of a parameter file, as written but with a leading slash."""
     for key, inner in tree.items():
         name = f"{space}/{str(key).strip('/')}"
         if isinstance(inner, dict) and "ros__parameters" in inner:
@@ -140,13 +140,13 @@ def _nodes_of(tree: dict, space: str = "") -> Iterator[str]:
 
 
 def _pattern(name: str) -> str:
-    """Regular expression of a node name, in which * is one part and ** any number of them."""
+    """Return a regular expression for a node name with * (one part) and ** (any number)."""
     parts = {"**": "(/[^/]+)*", "*": "/[^/]+"}
     return "".join(parts.get(part, "/" + re.escape(part)) for part in name.split("/")[1:])
 
 
 def descriptor(field: dataclasses.Field) -> ParameterDescriptor:
-    """Describe a setting to ROS tools: text, range, and when it can change."""
+    """Return a setting's description for ROS tools: text, range, and when it can change."""
     meta, kind = field.metadata, type(field.default)
     result = ParameterDescriptor(description=meta["text"])
     notes = [] if meta["choices"] is None else [settings.rule(field)]

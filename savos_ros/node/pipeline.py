@@ -1,4 +1,4 @@
-"""The way of a joined set of messages: wait, decode, step, publish, count; free of rclpy."""
+"""Process a synchronized set of messages: decode, step, publish, count; without rclpy."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ from savos_ros.node.worker import Worker
 
 @dataclass(frozen=True)
 class Job:
-    """One joined set: image, instances and, where used, flow."""
+    """A synchronized set: image, instances and, if used, flow."""
 
     messages: tuple[Any, ...]
     joined_s: float  # monotonic time [s]
-    number: int  # of the image among all that passed, answered or not
+    number: int  # of the image among all received, processed or not
 
 
 class Log(Protocol):
-    """The levels of a ROS logger that are used here."""
+    """The log levels in use."""
 
     def info(self, text: str) -> Any:
-        """Log what went well."""
+        """Log progress."""
 
     def warning(self, text: str) -> Any:
-        """Log what a user should look at."""
+        """Log what needs attention."""
 
     def error(self, text: str) -> Any:
-        """Log what is broken."""
+        """Log a failure."""
 
 
 class Publisher(Protocol):
-    """Where results go (savos_ros.node.outputs.Outputs)."""
+    """Sink of results (savos_ros.node.outputs.Outputs)."""
 
     def publish_masks(
         self,
@@ -66,10 +66,10 @@ class Publisher(Protocol):
     def publish_extras(
         self, header: Any, image: np.ndarray, order: str, objects: list[AmodalObject]
     ) -> None:
-        """Publish pictures and companions, as far as anybody listens."""
+        """Publish overlay and companion messages that have subscribers."""
 
     def open(self) -> bool:
-        """Whether messages can still be published."""
+        """Return whether messages can still be published."""
 
     def publish_refined(
         self,
@@ -83,16 +83,16 @@ class Publisher(Protocol):
 
 
 class Pipeline:
-    """Answers joined sets one after the other; `Frameline.build` makes one.
+    """Processes synchronized sets in order; `Frameline.build` makes one.
 
     Args:
         engine: the loaded stream.
         config: input settings.
-        publisher: where results go.
-        refinement: takes the records of answered frames while it is switched on.
-        adaptation: takes answered frames while it collects, and gives other weights.
-        health: where everything is counted.
-        log: where losses are logged, at most every few seconds per reason.
+        publisher: sink of results.
+        refinement: receives the records of processed frames while it is enabled.
+        adaptation: receives processed frames while it collects, and offers new weights.
+        health: counts and timings.
+        log: logs losses, at most every few seconds per reason.
         clock_ns: the clock of the image stamps [ns].
     """
 
@@ -112,25 +112,25 @@ class Pipeline:
         self._health, self._log, self._clock_ns = health, log, clock_ns
         self._changes: SimpleQueue[Callable[[], None]] = SimpleQueue()  # before the next frame
         self._encoding = ""
-        self._fresh = True  # refinement and adaptation do not know the next frame's past
-        self._swap: Callable[[], None] | None = None  # makes other weights the active ones
-        self._last: int | None = None  # number of the last answered image
+        self._fresh = True  # refinement and adaptation lack the next frame's past
+        self._swap: Callable[[], None] | None = None  # activates other weights
+        self._last: int | None = None  # number of the last processed image
 
     def set_compose(self, config: ComposeConfig) -> None:
-        """Use other live settings from the next frame on."""
+        """Apply live settings from the next frame on."""
         self._changes.put(lambda: self._engine.stream.set_compose(config))
         self._changes.put(lambda: self._refinement.set_compose(config))
 
     def set_refine(self, enabled: bool) -> None:
-        """Switch the refinement on or off from the next frame on."""
+        """Enable or disable refinement from the next frame on."""
         self._changes.put(lambda: self._record(enabled))
 
     def reset(self) -> None:
-        """Forget all tracks before the next frame."""
+        """Delete all tracks before the next frame."""
         self._changes.put(self._start_again)
 
     def work(self, job: Job) -> None:
-        """Answer one set.
+        """Process one set.
 
         Raises:
             ConversionError: the messages cannot be used.
@@ -141,7 +141,7 @@ class Pipeline:
         begun = time.perf_counter()
         waited_ms = (time.monotonic() - job.joined_s) * 1e3
 
-        # Messages to arrays; single unusable masks are left out and counted.
+        # Decode the messages; single unusable masks are skipped and counted.
         frame, left_out = decode(image, instances, self._config, *flow)
         self._note_encoding(getattr(image, "encoding", ""))
         frame = self._with_fitting_flow(frame, job.number)
@@ -152,7 +152,7 @@ class Pipeline:
         report = stream.report
         stepped = time.perf_counter()
 
-        # The answer goes out first; nothing else may delay it.
+        # Publish the masks first; nothing else may delay them.
         shape, weights = frame.image.shape[:2], self._engine.weights
         self._publisher.publish_masks(image.header, shape, weights.name, objects, report.period_s)
         published = time.perf_counter()
@@ -186,30 +186,30 @@ class Pipeline:
         self._encoding = encoding
 
     def settle(self) -> None:
-        """Do now what was to happen before the next frame; the other threads have ended."""
+        """Apply pending changes now; the other threads have ended."""
         self._between_frames()
 
     def failed(self, error: Exception, job: Job) -> None:
-        """Count a set that could not be answered and make sure that the next one can."""
+        """Count a set that could not be processed, and prepare for the next one."""
         if not self._publisher.open():
-            return  # the node is being ended, nothing can be published any more
+            return  # the node is shutting down
         at = f"(frame at {stamp_ns(job.messages[0].header)} ns)"
         if isinstance(error, ConversionError):
             self._warn(error.reason, f"{error} {at}")
             return
-        self._start_again()  # whatever state it was left in
+        self._start_again()  # the state may be inconsistent
         trace = "".join(traceback.format_exception(error)).rstrip()
         line = self._health.drop(
-            "step_failed", f"{error} {at}: tracks start again\n{trace}", time.monotonic()
+            "step_failed", f"{error} {at}: tracks restart\n{trace}", time.monotonic()
         )
         if line:
             self._log.error(line)
 
     def dropped(self, job: Job) -> None:
-        """Count a set that waited too long behind others."""
+        """Count a set that was dropped from the full queue."""
         self._warn(
             "queue_full",
-            "frames come faster than they are answered: lower the camera's rate or size, "
+            "frames arrive faster than they are processed: reduce the camera's rate or size or "
             "tracks.max_tracks, or use a GPU",
         )
 
@@ -226,24 +226,24 @@ class Pipeline:
             self._engine.stream.records, self._fresh = enabled, True
 
     def _with_fitting_flow(self, frame: Frame, number: int) -> Frame:
-        """Leave out a flow that does not begin at the last answered image."""
+        """Remove flow that does not start at the last processed image."""
         last, self._last = self._last, number
         if frame.flow is None or last is None or number == last + 1:
             return frame
         self._warn(
             "flow_unfitting",
-            f"{number - last - 1} images came since the last answered one, the flow begins at the "
-            "newest of them: the tracks' own motion is used",
+            f"{number - last - 1} images were skipped since the last processed one, so the flow "
+            "starts at another image: using the tracks' own motion",
         )
         return dataclasses.replace(frame, flow=None)
 
     def _extras(self, header: Any, frame: Frame, objects: list[AmodalObject]) -> None:
-        """Publish what goes beside the masks; they are out, so that no failure here undoes them."""
+        """Publish the extras; a failure cannot affect the masks, which are published already."""
         try:
             self._publisher.publish_extras(header, frame.image, frame.order, objects)
         except Exception as error:
             if self._publisher.open():
-                self._warn("extras_failed", f"{error}: a frame's masks are out, its overlay is not")
+                self._warn("extras_failed", f"{error}: masks were published, but not the overlay")
 
     def _start_again(self) -> None:
         self._engine.stream.reset()
@@ -257,14 +257,14 @@ class Pipeline:
 
 @dataclass
 class Frameline:
-    """The parts between joined sets of messages and published masks, for one activation.
+    """All parts between synchronized sets and published masks, for one activation.
 
     Attributes:
-        pipeline: answers one set.
-        refinement: refines answered frames.
-        adaptation: adapts the weights; outlives this object where it was given.
-        health: where everything is counted.
-        idle: set while no set waits or is in work.
+        pipeline: processes one set.
+        refinement: refines processed frames.
+        adaptation: adapts the weights; outlives this object if it was passed in.
+        health: counts and timings.
+        idle: set while no set waits or is processed.
         depth: sets that may wait.
         worker: the thread in front of the pipeline; None before `start`.
     """
@@ -289,15 +289,15 @@ class Frameline:
         adaptation: Adaptation | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> Frameline:
-        """Connect the parts; nothing runs yet.
+        """Connect the parts without starting them.
 
         Args:
             engine: the loaded stream.
             settings: of the node.
-            publisher: where results go.
-            log: where losses are logged.
-            health: where everything is counted; None makes one.
-            adaptation: of the engine; None makes one.
+            publisher: sink of results.
+            log: logs losses.
+            health: counts and timings; None creates one.
+            adaptation: of the engine; None creates one.
             clock_ns: the clock of the image stamps [ns].
         """
         idle = threading.Event()
@@ -305,7 +305,7 @@ class Frameline:
         adaptation = adaptation or Adaptation(engine, settings.adapt, Path(), log)
         refinement = Refinement(engine, settings, publisher, health, log, idle)
         if settings.refine.enabled:
-            _ = refinement.refiner  # made before the first frame, which it would delay
+            _ = refinement.refiner  # build its engine before the first frame
         pipeline = Pipeline(
             engine, settings.input, publisher, refinement, adaptation, health, log, clock_ns
         )
@@ -321,21 +321,21 @@ class Frameline:
         self.adaptation.start()
 
     def put(self, joined: Joined) -> None:
-        """Queue a set and return at once."""
+        """Queue a set and return immediately."""
         assert self.worker is not None, "started"
         self.health.joined()
         self.worker.put(Job(joined.messages, time.monotonic(), joined.number))
 
     def apply(self, settings: NodeSettings) -> None:
-        """Use other live settings from the next frame on."""
+        """Apply live settings from the next frame on."""
         self.pipeline.set_compose(settings.compose)
         self.pipeline.set_refine(settings.refine.enabled)
         self.adaptation.set_enabled(settings.adapt.enabled)
 
     def stop(self) -> bool:
-        """End the threads; False when one is still at work after 30 s."""
+        """Stop the threads; return False if one still runs after 30 s."""
         assert self.worker is not None, "started"
         ended = all([self.worker.stop(), self.refinement.stop(), self.adaptation.stop()])
         if ended:
-            self.pipeline.settle()  # what was promised for the next frame outlasts the pause
+            self.pipeline.settle()  # pending changes survive the deactivation
         return ended

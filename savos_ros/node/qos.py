@@ -1,4 +1,4 @@
-"""Quality of service that follows the publisher and warns by name where two sides do not fit."""
+"""Follow the QoS of publishers, and warn about incompatible endpoints by name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from savos_ros.node.waiting import Peer
 
 INPUT_DEPTH, OUTPUT_DEPTH = 10, 5
 OVERLAP_S = 2.0  # longest time in which two subscriptions deliver the same messages
-AFTER_S = 0.5  # what the new one still holds when the old one is gone
+AFTER_S = 0.5  # the new one may still deliver duplicates for so long
 
 
 def profile(depth: int, reliable: bool = True, latched: bool = False) -> QoSProfile:
@@ -36,47 +36,47 @@ def profile(depth: int, reliable: bool = True, latched: bool = False) -> QoSProf
 
 
 def peer(info: Any) -> Peer:
-    """Return what discovery says of one endpoint (a TopicEndpointInfo)."""
+    """Return the peer that discovery reports for an endpoint (a TopicEndpointInfo)."""
     reliable = info.qos_profile.reliability == ReliabilityPolicy.RELIABLE
     return Peer(node_name(info), info.topic_type, reliable)
 
 
 def node_name(info: Any) -> str:
-    """Return the full name of an endpoint's node, which discovery may not know yet."""
+    """Return the full name of an endpoint's node, or a substitute until discovery knows it."""
     if info.node_name == "_NODE_NAME_UNKNOWN_":
         return "a node not yet named"
     return f"{info.node_namespace.rstrip('/')}/{info.node_name}"
 
 
 def describe(info: Any) -> str:
-    """Say who an endpoint belongs to and what it offers or asks for."""
+    """Return node and QoS of an endpoint as text."""
     return f"{node_name(info)} ({profile_text(info.qos_profile)})"
 
 
 def profile_text(qos: QoSProfile) -> str:
-    """Say a profile in words: "reliable, volatile"."""
+    """Return a profile as text: "reliable, volatile"."""
     words = (qos.reliability.name, qos.durability.name)
     return ", ".join(word.lower().replace("_", " ") for word in words)
 
 
 def all_reliable(peers: Sequence[Peer]) -> bool:
-    """Whether every publisher is reliable; True without any."""
+    """Return whether every publisher is reliable; True without any."""
     return all(item.reliable for item in peers)
 
 
 class FollowingSubscription:
     """A subscription that is reliable if every publisher is, else best effort.
 
-    Without publishers it asks for best effort, which every publisher offers: a request for more
-    would make a best-effort driver complain. On a change the old subscription stays until the new
-    one has met the publishers, and messages that come by both count once.
+    Without publishers it requests best effort, which every publisher offers; a higher request would
+    trigger QoS warnings in best-effort drivers. On a change the old subscription is kept until the
+    new one is matched, and messages that both deliver count once.
 
     Args:
         node: the node that subscribes.
-        message_class: type of the messages; they begin with a header.
+        message_class: message type with a header.
         topic: full name of the topic.
         callback: called with each message.
-        on_lost: called with the number of messages that the middleware lost.
+        on_lost: called with the number of messages lost by the middleware.
     """
 
     def __init__(
@@ -94,19 +94,19 @@ class FollowingSubscription:
         publishers = self._same_type()
         self.reliable = bool(publishers) and all_reliable(publishers)
         self._followed = bool(publishers)
-        self._old: Any = None  # the subscription before, while the new one meets the publishers
+        self._old: Any = None  # previous subscription, until the new one is matched
         self._matched, self._changed_s = 0, -OVERLAP_S
-        self._once: deque[int] = deque(maxlen=2 * INPUT_DEPTH)  # stamps that may come again
-        # A subscription must not be destroyed inside its own event: the guard runs after it.
+        self._once: deque[int] = deque(maxlen=2 * INPUT_DEPTH)  # stamps that may be duplicated
+        # A subscription must not be destroyed inside its event callback: the guard runs after it.
         self._guard = node.create_guard_condition(self.follow)
         self._subscription = self._create()
 
     def peers(self) -> tuple[Peer, ...]:
-        """Return the publishers of the topic, whatever their type."""
+        """Return the publishers of the topic, of any type."""
         return tuple(peer(info) for info in self._node.get_publishers_info_by_topic(self.topic))
 
     def follow(self) -> None:
-        """Subscribe again when the publishers call for the other reliability; call regularly."""
+        """Subscribe again if the publishers need the other reliability; call regularly."""
         publishers = self._same_type()
         if self._old is not None:
             late = time.monotonic() - self._changed_s > OVERLAP_S
@@ -116,23 +116,23 @@ class FollowingSubscription:
             self._old, self._changed_s = None, time.monotonic()
         wanted = all_reliable(publishers)
         if not publishers or wanted == self.reliable:
-            return  # a driver that starts again comes back as it was
+            return  # a restarted driver has the same QoS as before
         offers = ", ".join(map(describe, self._node.get_publishers_info_by_topic(self.topic)))
         if not wanted:
             self._node.get_logger().warning(
                 f"{self.topic}: not all publishers are reliable any more: {offers}; "
-                "subscribing as best effort, images may get lost on the way"
+                "falling back to best effort, images may be dropped"
             )
         elif self._followed:
             self._node.get_logger().info(
-                f"{self.topic}: all publishers are reliable now: {offers}; subscribing so, too"
+                f"{self.topic}: all publishers are reliable now: {offers}; subscribing reliably"
             )
         self._old, self._changed_s, self._matched = self._subscription, time.monotonic(), 0
         self.reliable, self._followed = wanted, True
         self._subscription = self._create()
 
     def destroy(self) -> None:
-        """Leave the topic."""
+        """Unsubscribe from the topic."""
         for subscription in filter(None, (self._old, self._subscription)):
             self._node.destroy_subscription(subscription)
         self._node.destroy_guard_condition(self._guard)
@@ -183,23 +183,23 @@ class FollowingSubscription:
         if policy != "RELIABILITY":
             offers = ", ".join(map(describe, self._node.get_publishers_info_by_topic(self.topic)))
             self._node.get_logger().warning(
-                f"{self.topic}: QoS does not fit in {policy.lower()}, {offers or 'a publisher'} "
-                f"against {self._node.get_fully_qualified_name()}: change the publisher's profile"
+                f"{self.topic}: incompatible QoS ({policy.lower()}): {offers or 'a publisher'} "
+                f"and {self._node.get_fully_qualified_name()}: change the publisher's profile"
             )
         self._guard.trigger()
 
 
 def output_events(node: Node, topic: str) -> PublisherEventCallbacks:
-    """Return events that warn, by name, of a subscriber that cannot be served."""
+    """Return events that warn, by name, of a subscriber with incompatible QoS."""
 
     def incompatible(info: Any) -> None:
         policy = qos_policy_name_from_kind(info.last_policy_kind).lower()
         full = node.resolve_topic_name(topic)
         askers = ", ".join(describe(other) for other in node.get_subscriptions_info_by_topic(full))
         node.get_logger().warning(
-            f"{full}: QoS does not fit in {policy}: {askers or 'a subscriber'} against "
+            f"{full}: incompatible QoS ({policy}): {askers or 'a subscriber'} and "
             f"{node.get_fully_qualified_name()} ({profile_text(profile(OUTPUT_DEPTH))}): "
-            "nothing reaches that subscriber until it asks for no more than that"
+            "the subscriber receives nothing until it requests a compatible QoS"
         )
 
     return PublisherEventCallbacks(incompatible_qos=incompatible)

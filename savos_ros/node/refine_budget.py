@@ -1,31 +1,31 @@
-"""How many tracks a bi-directional pass may take, from the time that earlier passes took."""
+"""Choose the number of tracks of a bidirectional pass from the cost of earlier passes."""
 
 from __future__ import annotations
 
 import sys
 
-SHARE = 0.8  # of the time until the next pass is due; the rest is for frames that take longer
+SHARE = 0.8  # of the time until the next pass; the rest is reserved for slower frames
 
 
 class PassBudget:
-    """The cost of a pass as measured: seconds per track and frame of the window.
+    """Measured cost of a pass: seconds per track and frame of the window.
 
-    Waiting for the forward result is part of it, so a busier node refines fewer tracks.
+    It includes pauses for forward results, so a busier node refines fewer tracks.
     """
 
     def __init__(self) -> None:
         self.cost_s = 0.0
 
     def tracks(self, frames: int, left_s: float) -> int:
-        """Tracks that a pass over `frames` frames can take in the time left, at least one.
+        """Return how many tracks a pass over `frames` frames can refine in the time left [s].
 
-        One at least, as a cost that is never measured again never falls again.
+        At least one, as a cost that is never measured again cannot decrease.
         """
         if not self.cost_s:
             return sys.maxsize
         return max(1, int(left_s * SHARE / (self.cost_s * max(frames, 1))))
 
     def took(self, seconds: float, tracks: int, frames: int) -> None:
-        """Learn from a pass: a cost that rose counts at once, one that fell by half."""
+        """Update the cost after a pass: increases count fully, decreases by half."""
         cost = seconds / (tracks * max(frames, 1))
         self.cost_s = max(cost, (self.cost_s + cost) / 2)

@@ -1,4 +1,4 @@
-"""The bi-directional pass behind the running node: in a thread that keeps out of a frame's way."""
+"""Run the bidirectional pass of the node in a thread that yields to arriving frames."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from savos_ros.node.diagnostics import Health
 from savos_ros.node.engine import Engine, background
 from savos_ros.node.refine_budget import PassBudget
 
-LATE_FRAMES = 4  # frames over a stride that may wait; then the pass in work is given up
-# Not the lowest: it may be off its core while it holds the interpreter's lock.
+LATE_FRAMES = 4  # frames beyond a stride that may wait before an active pass is aborted
+# Not the lowest: the thread may be preempted while it holds the interpreter lock.
 NICENESS = 10
 POLL_S = 0.02
 
 
 class Log(Protocol):
-    """The level of a ROS logger that is used here."""
+    """The log level in use."""
 
     def warning(self, text: str) -> Any:
-        """Log what a user should look at."""
+        """Log what needs attention."""
 
 
 class Publisher(Protocol):
-    """Where refined results go (savos_ros.node.outputs.Outputs)."""
+    """Sink of refined results (savos_ros.node.outputs.Outputs)."""
 
     def publish_refined(
         self,
@@ -53,19 +53,19 @@ class Publisher(Protocol):
         """Publish the refined masks of one image of shape (rows, columns)."""
 
     def open(self) -> bool:
-        """Whether messages can still be published."""
+        """Return whether messages can still be published."""
 
 
 class LateError(Exception):
-    """The pass in work must end: newer frames wait too long, its engine or the node changes."""
+    """The active pass must end: newer frames wait, or its engine or the node changes."""
 
 
 @dataclass(frozen=True)
 class Answered:
-    """A frame after its forward result: record, header, time of its joining [s, monotonic].
+    """A frame with its forward result: record, header, time of synchronization [s, monotonic].
 
-    `fresh` says that the frame before it is not in the record's past, `weights` what answered it,
-    `period_s` how long that frame is ago by the stamps, 0 for none.
+    `fresh`: the previous frame is not part of the record's past. `weights`: those that processed
+    it. `period_s`: time since the previous frame by the stamps [s], 0 for none.
     """
 
     record: Record
@@ -77,20 +77,20 @@ class Answered:
 
 
 class Refinement:
-    """Gives every recorded frame out exactly once and in order, refined as far as time allows.
+    """Publishes every frame exactly once and in order, refined within the time budget.
 
-    When time is short, the neediest tracks are refined and the others keep their forward result;
-    when it is shorter still, a whole stride does. After `tracks.reset_gap_s` without a frame, and
-    before a frame with new tracks or of other weights, the rest is given out; at the end it is
-    dropped and counted.
+    If time is short, the tracks with the largest need are refined and the others keep their forward
+    result; if it is shorter still, a whole stride keeps it. After `tracks.reset_gap_s` without a
+    frame, and before a frame with new tracks or other weights, pending frames are published; at
+    the end they are dropped and counted.
 
     Args:
-        engine: what the forward stream runs on.
+        engine: stream and engine of the forward pass.
         settings: of the node.
-        publisher: where results go.
-        health: where everything is counted.
-        log: where losses are logged.
-        idle: set while no frame waits or is in work.
+        publisher: sink of results.
+        health: counts and timings.
+        log: logs losses.
+        idle: set while no frame waits or is processed.
     """
 
     def __init__(
@@ -110,29 +110,29 @@ class Refinement:
         self._held: deque[Answered] = deque()
         self._budget = PassBudget()
         self._broken, self._stopping = False, threading.Event()
-        self._turn, self._leave = threading.Lock(), False  # of a pass on the stream's own engine
+        self._turn, self._leave = threading.Lock(), False  # of a pass on the stream's engine
         self._thread: threading.Thread | None = None
 
     @cached_property
     def refiner(self) -> WindowRefiner:
-        """The pass on an engine of its own; made when it is first needed."""
+        """Return the pass with a separate engine, created on first use."""
         backend = background(self._engine.stream.backend, self._engine.weights)
         return WindowRefiner(backend, self._settings.stream, self._settings.refine, self._pause)
 
     @property
     def busy(self) -> bool:
-        """Whether frames wait for their refined result."""
+        """Return whether frames wait for their refined result."""
         return bool(self._held) or not self._waiting.empty()
 
     def set_compose(self, config: ComposeConfig) -> None:
-        """Use other live settings from the next pass on."""
+        """Apply live settings from the next pass on."""
         self._compose = config
 
     def exchange(self, use: Callable[[], None]) -> bool:
-        """Let `use` put other weights in force; for the worker thread.
+        """Let `use` activate other weights; for the worker thread.
 
         Returns:
-            False while a pass works on the same engine: that one gives up, ask again.
+            False while a pass uses the same engine; the pass is aborted, call again.
         """
         self._leave = not self._turn.acquire(blocking=False)
         if self._leave:
@@ -143,7 +143,7 @@ class Refinement:
         return True
 
     def put(self, frame: Answered) -> None:
-        """Take an answered frame and return at once; for the worker thread."""
+        """Queue a processed frame and return immediately; for the worker thread."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="savos_refine")
             self._thread.start()
@@ -154,13 +154,13 @@ class Refinement:
             self._broken = False
         except queue.Full:
             self._broken = True
-            self._lost("refine_queue_full", "a pass does not end: set refine.enabled false", 1)
+            self._lost("refine_queue_full", "a pass does not finish: disable refine.enabled", 1)
 
     def stop(self, timeout_s: float = 30.0) -> bool:
-        """End the thread and drop what was not given out; the worker must have stopped.
+        """Stop the thread and drop pending frames; the worker must have stopped.
 
         Returns:
-            False when the thread did not end in time.
+            False if the thread did not end in time.
         """
         if self._thread is None:
             return True
@@ -170,7 +170,9 @@ class Refinement:
             while True:
                 self._waiting.get_nowait()
                 dropped += 1
-        with contextlib.suppress(queue.Full):  # by a worker that did not stop: wakes it as well
+        with contextlib.suppress(
+            queue.Full
+        ):  # full if a worker did not stop; wakes the thread, too
             self._waiting.put_nowait(None)
         self._thread.join(timeout_s)
         self._health.count_refine(dropped=dropped + len(self._held))
@@ -185,7 +187,7 @@ class Refinement:
                 self._failed(error)
 
     def _next(self) -> None:
-        """Wait for a frame and take it; when none comes for long, give the rest out."""
+        """Wait for a frame and add it; publish pending frames if none arrives."""
         quiet_s = self._settings.tracks.reset_gap_s if self._held else None
         try:
             frame = self._waiting.get(timeout=quiet_s)
@@ -221,7 +223,7 @@ class Refinement:
                 return
             late = True
         seconds = time.monotonic() - begun
-        if names:  # what was given up had a part to come that is not known: as much again
+        if names:  # the rest of an aborted pass is unknown: assume the same again
             self._budget.took(seconds * (1 + late), len(names), len(self._held))
         if late:
             names, done = [], refiner.give_out(count, ())
@@ -237,9 +239,9 @@ class Refinement:
 
     @contextlib.contextmanager
     def _engine_of(self, weights: Weights) -> Iterator[bool]:
-        """Give the refiner an engine of these weights; False when a shared one has others by now.
+        """Give the refiner an engine of these weights; yield False if a shared one has others.
 
-        What a pass refines was answered by one version, and no other one may touch it.
+        Frames must be refined by the version of the weights that processed them.
         """
         refiner, streams = self.refiner, self._engine.stream.backend
         if refiner.backend.weights is not weights:
@@ -248,7 +250,7 @@ class Refinement:
             yield refiner.backend.weights is weights
 
     def _affordable(self) -> int:
-        """Tracks that a pass can take before the next one is due; 0 when that is due already."""
+        """Return how many tracks fit into the time until the next pass; 0 if it is due."""
         behind, stride, held = self._waiting.qsize(), self._settings.refine.stride, self._held
         if behind >= stride:
             return 0
@@ -267,7 +269,7 @@ class Refinement:
             self._health.timed({"refine_lag": (time.monotonic() - frame.joined_s) * 1e3})
 
     def _pause(self) -> None:
-        """Wait while a frame is in work, so that the pass takes neither its lock nor its core."""
+        """Wait while a frame is processed, so that the pass takes neither its lock nor its core."""
         while True:
             if self._stopping.is_set() or self._leave or self._waiting.qsize() > self._late:
                 raise LateError
@@ -275,21 +277,21 @@ class Refinement:
                 return
 
     def _failed(self, error: Exception) -> None:
-        """Tell an error of a pass and give the frames out as they are."""
+        """Log an error of a pass and publish the frames unrefined."""
         if not self._publisher.open():
-            return  # the node is being ended; `stop` counts what is held
+            return  # the node is shutting down; `stop` counts the held frames
         trace = "".join(traceback.format_exception(error)).rstrip()
-        self._lost("refine_failed", f"{len(self._held)} frames stay as they are\n{trace}", 0)
+        self._lost("refine_failed", f"{len(self._held)} frames stay unrefined\n{trace}", 0)
         try:
             records = self.refiner.records
-            while len(self._held) > len(records):  # those that could not be published
+            while len(self._held) > len(records):  # frames that could not be published
                 self._held.popleft()
                 self._health.count_refine(dropped=1)
             self._publish(self.refiner.give_out(len(records), ()))
         except Exception:
             self._health.count_refine(dropped=len(self._held))
             self._held.clear()
-            self.__dict__.pop("refiner", None)  # made again for the next frame
+            self.__dict__.pop("refiner", None)  # created again for the next frame
 
     def _lost(self, reason: str, text: str, frames: int) -> None:
         self._health.count_refine(dropped=frames)
@@ -299,7 +301,7 @@ class Refinement:
 
 
 def lower_priority() -> None:
-    """Let other threads of this process go first (Linux, where a thread has a priority)."""
+    """Lower the priority of the calling thread (on Linux, where threads have priorities)."""
     if sys.platform == "linux":
         thread = threading.get_native_id()
         own = os.getpriority(os.PRIO_PROCESS, thread)

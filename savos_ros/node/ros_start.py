@@ -1,4 +1,4 @@
-"""Starts rclpy for a command, with errors that name the remedy."""
+"""Start rclpy for a command, with errors that name the remedy."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class RosStartError(OSError):
-    """ROS 2 cannot start in this environment; the text says what to set."""
+    """ROS 2 cannot start in this environment; the text names what to set."""
 
 
 def log_folder() -> Path | None:
-    """Return the folder that rcl writes its logs to; None where the environment names none."""
+    """Return the folder that rcl writes its logs to; None if the environment names none."""
     for name, below in (("ROS_LOG_DIR", ""), ("ROS_HOME", "log"), ("HOME", ".ros/log")):
         if os.environ.get(name):
             return Path(os.environ[name]) / below
@@ -26,34 +26,34 @@ def log_folder() -> Path | None:
 
 
 def log_problem() -> str:
-    """Say why no log can be written; "" when it can. Without one rclpy does not start."""
+    """Return why no log can be written, "" if it can; rclpy does not start without one."""
     folder = log_folder()
     if folder is None:
         return "HOME, ROS_HOME and ROS_LOG_DIR are not set"
     there = next((path for path in (folder, *folder.parents) if path.exists()), None)
     if there is not None and there.is_dir() and os.access(there, os.W_OK | os.X_OK):
         return ""
-    return f"{folder} cannot be written"
+    return f"{folder} is not writable"
 
 
 def start_remedy() -> str:
-    """Say what to do about an error of rclpy.init or of a node's creation."""
+    """Return what to do about an error of rclpy.init or of a node's creation."""
     if problem := log_problem():
         folder = Path(tempfile.gettempdir()) / "ros"
-        return f"{problem}: export ROS_LOG_DIR={folder}, or another folder that can be written"
-    return "Check ROS_DOMAIN_ID, ROS_SECURITY_*, what follows --ros-args, the --params-file"
+        return f"{problem}: export ROS_LOG_DIR={folder}, or another writable folder"
+    return "Check ROS_DOMAIN_ID, ROS_SECURITY_*, the arguments after --ros-args, the --params-file"
 
 
 @contextmanager
 def ros_node(name: str, **options: Any) -> Iterator[Node]:
-    """Yield a node in a context of its own, which leaves signals alone.
+    """Yield a node in a separate context, which leaves signals alone.
 
     Args:
         name: of the node.
         options: of rclpy.create_node.
 
     Raises:
-        RosStartError: rclpy is missing, or cannot start here.
+        RosStartError: rclpy is missing or cannot start.
     """
     try:
         import rclpy
@@ -63,10 +63,10 @@ def ros_node(name: str, **options: Any) -> Iterator[Node]:
             f"ROS 2 is needed, rclpy is missing ({error}): source a ROS distribution, or install "
             "the extra [ros]; `savos run` works without"
         ) from None
-    # Its own context: the caller can also run inside a process that uses rclpy otherwise.
+    # A separate context, as the process may use rclpy for something else.
     context = rclpy.Context()
     try:
-        # Without the arguments of the command, which are none of ROS and may be no UTF-8.
+        # Without the command's arguments, which are not ROS arguments and may not be UTF-8.
         rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
         node = rclpy.create_node(name, context=context, **options)
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Joins messages of several topics by stamp; bounded, ordered, every loss counted; free of ROS."""
+"""Synchronize messages of several topics by stamp: bounded, ordered, all losses counted."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-# A stamp this far behind the last answer means that the source started again.
+# A stamp this far behind the last set means that the source has restarted.
 JUMP_NS = 1_000_000_000
 
 
 class Joined(NamedTuple):
-    """A complete set of messages.
+    """A synchronized set of messages.
 
-    `number` counts the leading messages that were joined or found no partner: it is one more than
-    that of the set before, unless others lie between them.
+    `number` counts the leading messages that were synchronized or had no partner: it increases by
+    one from set to set unless leading messages between them were lost.
     """
 
     number: int
@@ -22,30 +22,28 @@ class Joined(NamedTuple):
 
 
 class StampJoiner:
-    """Pairs messages of equal (or near) stamps and answers in ascending order.
+    """Match messages with equal (or similar) stamps and emit sets in ascending order.
 
-    A live node calls `add`: a set is emitted the moment it is complete; what is older than it can
-    no longer be answered and is counted. A reader of recordings calls `feed`, which has patience: a
-    message without its partner holds back the later ones until the buffer is full, so that masks
-    which were recorded late or out of order lose no frame. Stamps that jump backwards by more than
-    a second, or stay behind for a whole buffer, are taken as a restart of the source (a bag that
-    loops), not as late messages.
+    A live node calls `add`: a set is emitted as soon as it is complete; older messages are then
+    dropped and counted. A reader of recordings calls `feed`: a message without a partner delays the
+    later ones until the buffer is full, so that masks recorded late or out of order lose no frame.
+    Stamps that jump backwards by more than a second, or stay behind for a whole buffer, are taken
+    for a restart of the source (a bag that loops), not for late messages.
 
     Args:
-        channels: names of the topics; the first one leads, its stamp is the stamp of the set.
-        depth: messages per channel that may wait; one more drops the one that came first.
-        slop_ns: largest difference to the leading stamp [ns]; 0 joins equal stamps only.
-        optional: names that `feed` waits for but that may be missing; their place is None then.
+        channels: names of the topics; the first one leads: its stamp is that of the set.
+        depth: messages per channel that may wait; another one drops the first received.
+        slop_ns: largest difference to the leading stamp [ns]; 0 matches equal stamps only.
+        optional: names that `feed` waits for but that may be missing (None).
 
     Attributes:
-        losses: messages that were not used, counted by reason: "<channel>_unpaired" (its partners
-            never came), "<channel>_late" (an answer with a later stamp is out),
-            "<channel>_duplicate".
-        restarts: how often the stamps fell back.
-        missed_ns: smallest difference between a leading message that `feed` found no partner for
-            and a message that waited, None without any [ns].
+        losses: unused messages by reason: "<channel>_unpaired" (no partner), "<channel>_late" (a
+            set with a later stamp was emitted), "<channel>_duplicate".
+        restarts: number of backward jumps of the stamps.
+        missed_ns: smallest difference [ns] between a leading message without a partner in `feed`
+            and a waiting message, None without any.
         received: messages per channel.
-        last_stamp: newest stamp that came in per channel [ns]; absent before the first.
+        last_stamp: newest stamp per channel [ns]; absent before the first message.
     """
 
     def __init__(
@@ -71,10 +69,10 @@ class StampJoiner:
         self.last_stamp: dict[str, int] = {}
         self.restarts = 0
         self.missed_ns: int | None = None
-        self._handed_out = 0
+        self._emitted = 0
 
     def add(self, channel: str, stamp_ns: int, message: Any) -> Joined | None:
-        """Take one message; return the set that it completes, in the order of `channels`."""
+        """Add a message; return the set that it completes, in the order of `channels`."""
         self._receive(channel, stamp_ns)
         if self._is_behind(channel, stamp_ns) and not self._is_restart(channel, stamp_ns):
             return None
@@ -82,7 +80,7 @@ class StampJoiner:
         stamps = self._match(channel, stamp_ns)
         if stamps is not None:
             messages = self._take(stamps)
-            number = self._handed_out + self.losses[f"{self.channels[0]}_unpaired"]
+            number = self._emitted + self.losses[f"{self.channels[0]}_unpaired"]
             return Joined(number, messages)
         if len(waiting) > self._depth:
             waiting.popitem(last=False)
@@ -90,7 +88,7 @@ class StampJoiner:
         return None
 
     def feed(self, channel: str, stamp_ns: int, message: Any) -> Iterator[tuple[Any, ...]]:
-        """Take one message of a recording; yield the sets that it makes ready, in order."""
+        """Add a message of a recording; yield the sets that become ready, in order."""
         self._receive(channel, stamp_ns)
         if self._is_behind(channel, stamp_ns):
             if not self._is_restart(channel, stamp_ns):
@@ -114,13 +112,13 @@ class StampJoiner:
                 self.losses[f"{oldest[1]}_unpaired"] += 1
 
     def flush(self) -> Iterator[tuple[Any, ...]]:
-        """Yield what is left at the end of a recording, in order, and forget the rest."""
+        """Yield the remaining sets at the end of a recording, in order, and clear the rest."""
         for lead in sorted(self._waiting[self.channels[0]]):
             yield from self._close(lead, self._partners(lead))
         self.clear()
 
     def clear(self) -> None:
-        """Forget all waiting messages and stamps; the waiting ones are counted as unpaired."""
+        """Remove all waiting messages, counted as unpaired, and all stamps."""
         for name, waiting in self._waiting.items():
             if waiting:
                 self.losses[f"{name}_unpaired"] += len(waiting)
@@ -139,7 +137,7 @@ class StampJoiner:
 
     def _store(self, channel: str, stamp_ns: int, message: Any) -> OrderedDict[int, Any]:
         waiting = self._waiting[channel]
-        if waiting.pop(stamp_ns, None) is not None:  # after a restart it is of the old run
+        if waiting.pop(stamp_ns, None) is not None:  # left over from before a restart
             self.losses[f"{channel}_duplicate"] += 1
         waiting[stamp_ns] = message
         return waiting
@@ -149,7 +147,7 @@ class StampJoiner:
         return floor is not None and stamp_ns <= floor
 
     def _is_restart(self, channel: str, stamp_ns: int) -> bool:
-        """Count a message behind the last answer, or find that the source started again."""
+        """Return whether a message behind the last set is a restart; count it as lost if not."""
         floor = self._floor[channel]
         if stamp_ns == floor:
             self.losses[f"{channel}_duplicate"] += 1
@@ -158,14 +156,14 @@ class StampJoiner:
         if floor - stamp_ns <= JUMP_NS and self._late_in_a_row <= self._depth:
             self.losses[f"{channel}_late"] += 1
             return False
-        # Waiting messages stay: after one wild stamp those of the old time still find partners.
+        # Keep waiting messages: after a single wild stamp they still find their partners.
         self._floor.clear()
         self._late_in_a_row = 0
         self.restarts += 1
         return True
 
     def _match(self, channel: str, stamp_ns: int) -> dict[str, int] | None:
-        """Find the stamps of a complete set with this message; None when a partner is missing."""
+        """Return the stamps of a complete set with this message; None if a partner is missing."""
         leader = self.channels[0]
         leads = [stamp_ns] if channel == leader else self._near(leader, stamp_ns)
         for lead in leads:
@@ -175,7 +173,7 @@ class StampJoiner:
         return None
 
     def _partners(self, lead: int) -> dict[str, int]:
-        """Return stamps of the set of a leading stamp as far as it is there."""
+        """Return the stamps that are available for the set of a leading stamp."""
         stamps = {self.channels[0]: lead}
         for name in self.channels[1:]:
             if near := self._near(name, lead):
@@ -183,7 +181,7 @@ class StampJoiner:
         return stamps
 
     def _close(self, lead: int, stamps: dict[str, int]) -> Iterator[tuple[Any, ...]]:
-        """Yield a set in which only what is optional is missing; count the message otherwise."""
+        """Yield a set that lacks only optional messages; count its leading message otherwise."""
         if self._optional.issuperset(set(self.channels) - stamps.keys()):
             yield self._take(stamps)
             return
@@ -195,7 +193,7 @@ class StampJoiner:
             self.missed_ns = gap
 
     def _near(self, channel: str, stamp_ns: int) -> list[int]:
-        """Waiting stamps within the slop, nearest first."""
+        """Return waiting stamps within the slop, nearest first."""
         waiting = self._waiting[channel]
         if self._slop == 0:
             return [stamp_ns] if stamp_ns in waiting else []
@@ -203,9 +201,9 @@ class StampJoiner:
         return sorted(near, key=lambda stamp: (abs(stamp - stamp_ns), stamp))
 
     def _take(self, stamps: dict[str, int]) -> tuple[Any, ...]:
-        """Remove a set from the buffers, together with everything older."""
+        """Remove a set and everything older from the buffers, and return the set."""
         self._late_in_a_row = 0
-        self._handed_out += 1
+        self._emitted += 1
         messages: list[Any] = []
         for name in self.channels:
             if name not in stamps:

@@ -1,4 +1,4 @@
-"""Words for why no result comes out: which topics are connected, what came in, what to do."""
+"""Explain why the node publishes nothing: connected topics, received messages, what to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# How the node takes each type of message; what else arrives has to be converted first.
+# Setting by message type; other types have to be converted first.
 REMEDIES = {
     "image": {
         "sensor_msgs/msg/Image": "set input.image_transport: raw",
@@ -20,12 +20,12 @@ REMEDIES = {
     },
     "flow": {},
 }
-NAMED = 3  # topics that are proposed
+NAMED = 3  # suggested topics
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One publisher of an input topic, as discovery shows it."""
+    """One publisher of an input topic, as reported by discovery."""
 
     node: str
     message_type: str
@@ -34,17 +34,17 @@ class Peer:
 
 @dataclass(frozen=True)
 class InputState:
-    """What is known of one input.
+    """State of one input.
 
     Attributes:
         name: the input's own name ("image", "instances", "flow").
         topic: its name after remapping.
-        message_type: the type the node takes ("sensor_msgs/msg/Image").
-        peers: who publishes it.
-        received: messages that came in since activation.
+        message_type: the expected type ("sensor_msgs/msg/Image").
+        peers: its publishers.
+        received: messages since activation.
         last_stamp_ns: newest stamp [ns], None before the first message.
         silent_s: time since the last message [s], None before the first.
-        others: topics of `message_type` that somebody publishes.
+        others: published topics of `message_type`.
     """
 
     name: str
@@ -64,17 +64,17 @@ def waiting_text(
     slop_s: float,
     answered: int = 0,
 ) -> str:
-    """Say what the node waits for and what to do about it.
+    """Return what the node waits for and what to do about it.
 
     Args:
         states: all inputs of the node.
-        seconds: how long there was no joined pair [s].
-        gap_ns: smallest difference of the stamps that wait for each other [ns], if known.
-        slop_s: the largest difference that is paired [s].
-        answered: frames that were answered before.
+        seconds: time without a synchronized set [s].
+        gap_ns: smallest difference between waiting stamps [ns], if known.
+        slop_s: largest difference that is synchronized [s].
+        answered: frames that were processed before.
     """
-    what = f"no new frames for {seconds:.0f} s after {answered} answered"
-    lines = [f"{what if answered else f'no joined frame for {seconds:.0f} s'}; inputs:"]
+    what = f"no new frames for {seconds:.0f} s after {answered} processed"
+    lines = [f"{what if answered else f'no synchronized frame for {seconds:.0f} s'}; inputs:"]
     lines += [f"  {_state_text(state)}" for state in states]
     advice = [text for state in states if (text := _advice(state, seconds))]
     if not advice:
@@ -96,13 +96,13 @@ def _state_text(state: InputState) -> str:
 
 
 def _advice(state: InputState, seconds: float) -> str:
-    """Say what to do about one input; empty when messages of it arrive."""
+    """Return what to do about one input; empty if its messages arrive."""
     if not state.peers and state.received:
         return f"the publisher of {state.topic} is gone: its camera, tracker or bag has ended"
     if not state.peers:
         return (
-            f"nobody publishes {state.topic}: start its source, or remap with -r {state.name}:="
-            f"/your/topic (with ros2 launch {state.name}:=/your/topic); {_near(state)}"
+            f"{state.topic} has no publisher: start its source, or remap with -r {state.name}:="
+            f"/your/topic (ros2 launch: {state.name}:=/your/topic); {_near(state)}"
         )
     kinds = {peer.message_type for peer in state.peers}
     if state.message_type not in kinds:
@@ -111,24 +111,24 @@ def _advice(state: InputState, seconds: float) -> str:
         known.append(f"convert it to {' or '.join(taken) or state.message_type}")
         near = f"; {_near(state)}" if state.others else ""
         return (
-            f"{state.topic} carries {', '.join(sorted(kinds))}, not {state.message_type}: "
+            f"{state.topic} has type {', '.join(sorted(kinds))}, not {state.message_type}: "
             f"{known[0]}, or remap another topic{near}"
         )
     if state.silent_s is not None and state.silent_s < seconds:
         return ""
-    what = f"{state.topic} has a publisher but nothing arrived"
+    what = f"{state.topic} has a publisher, but no message was received"
     if state.silent_s is not None:
-        what = f"{state.topic} fell silent {state.silent_s:.0f} s ago though its publisher is there"
-    lost = "; best-effort images above 500 kB get lost: use config/fastdds.xml or reliable QoS"
+        what = f"{state.topic} has a publisher, but no message for {state.silent_s:.0f} s"
+    lost = "; large best-effort images get lost: use config/fastdds.xml or reliable QoS"
     remedy = "" if all(peer.reliable for peer in state.peers) else lost
-    return f"{what}: look at {state.peers[0].node} (ros2 topic hz {state.topic}){remedy}"
+    return f"{what}: check {state.peers[0].node} (ros2 topic hz {state.topic}){remedy}"
 
 
 def _near(state: InputState) -> str:
-    """Name the topics of the right type, those of a similar name first."""
+    """Return the topics of the expected type, similar names first."""
     if not state.others:
         return (
-            f"no topic here carries {state.message_type}: if one should, compare "
+            f"no other topic has type {state.message_type}: if one should, compare "
             "ROS_DOMAIN_ID, ROS_AUTOMATIC_DISCOVERY_RANGE and, in a secured graph, the enclaves"
         )
 
@@ -136,12 +136,12 @@ def _near(state: InputState) -> str:
         return difflib.SequenceMatcher(None, topic, state.topic).ratio()
 
     named = sorted(state.others, key=likeness, reverse=True)[:NAMED]
-    return f"of the right type here: {', '.join(named)}"
+    return f"topics of this type: {', '.join(named)}"
 
 
 def _stamp_advice(states: Sequence[InputState], gap_ns: int | None, slop_s: float) -> str:
     names = " and ".join(state.name for state in states)
-    gap = "" if gap_ns is None else f" (nearest are {gap_ns / 1e6:.3f} ms apart)"
+    gap = "" if gap_ns is None else f" (the nearest differ by {gap_ns / 1e6:.3f} ms)"
     within = "equal" if slop_s == 0 else f"within {slop_s} s of each other"
     return (
         f"{names} arrive but no new stamps are {within}{gap}: the mask source must copy "

@@ -1,4 +1,4 @@
-"""A bounded queue with one thread behind it; when work is too slow the oldest entry is dropped."""
+"""Process a bounded queue in one thread; if work is too slow, drop the oldest entry."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ T = TypeVar("T")
 
 
 class Worker(Generic[T]):
-    """Runs `work` on entries one after the other in one thread.
+    """Thread that calls `work` on queued entries in order.
 
     Args:
         work: called in the thread with each entry.
-        depth: entries that may wait; one more drops the oldest, so that the newest is never late.
+        depth: entries that may wait; another one drops the oldest, so the newest is never late.
         on_drop: called with each dropped entry, in the thread of `put`.
         on_error: called in the thread with the error and its entry; the thread continues.
-        idle: set by the worker while no entry waits or is in work.
+        idle: set by the worker while no entry waits or is processed.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Worker(Generic[T]):
     ) -> None:
         if depth < 1:
             raise ValueError(
-                f"depth must be at least 1, got {depth}: give the entries that may wait"
+                f"depth must be at least 1, got {depth}: give the number of entries that may wait"
             )
         self._work, self._depth = work, depth
         self._on_drop, self._on_error = on_drop, on_error
@@ -43,7 +43,7 @@ class Worker(Generic[T]):
         self._thread.start()
 
     def put(self, entry: T) -> None:
-        """Queue an entry and return at once; after `stop` it is dropped."""
+        """Queue an entry and return immediately; after `stop` drop it."""
         dropped = None
         with self._ready:
             if self._stopping:
@@ -59,14 +59,14 @@ class Worker(Generic[T]):
 
     @property
     def waiting(self) -> int:
-        """Entries in the queue, without the one in work."""
+        """Return the number of queued entries, without the one being processed."""
         return len(self._entries)
 
     def stop(self, timeout_s: float = 30.0) -> bool:
-        """Finish the entry in work, drop the others and join the thread.
+        """Finish the current entry, drop the others and join the thread.
 
         Returns:
-            False when the entry in work did not end in time; the thread then ends after it.
+            False if the current entry did not finish in time; the thread then ends after it.
         """
         with self._ready:
             self._stopping = True
@@ -90,6 +90,6 @@ class Worker(Generic[T]):
                 entry = self._entries.popleft()
             try:
                 self._work(entry)
-            except Exception as error:  # whatever one frame does, the next one must be answered
+            except Exception as error:  # whatever fails, the next frame must be processed
                 self._on_error(error, entry)
             del entry  # an idle worker must not keep a frame alive

@@ -155,7 +155,7 @@ def test_a_killed_process_costs_the_adaptation_alone(bench, state):
     os.kill(pid, signal.SIGKILL)
     it.until(lambda: it.report()["problem"])
     assert it.state("down") and it.name == before
-    assert "adaptation is down: it was ended by signal 9; it starts again" in it.lines[-1]
+    assert "adaptation is down" in it.lines[-1] and "signal 9" in it.lines[-1]
     it.adaptation.put = put
     it.until(lambda: it.pid and it.pid != pid and not it.report()["problem"])
     accepted = int(it.report()["adapt.accepted"])
@@ -166,10 +166,10 @@ def test_a_killed_process_costs_the_adaptation_alone(bench, state):
 @pytest.mark.parametrize(
     ("does", "words"),
     [
-        ("noise", r"it said b'\\x00\\x01noise'"),
+        ("noise", r"b'\\x00\\x01noise'"),
         ("nan", "values that are not finite"),
         ("shape", "must have shape"),
-        ("number", "it accepted version 6 after 0"),
+        ("number", "version 6 after 0"),
         ("fail", "no such device"),
     ],
 )
@@ -183,7 +183,7 @@ def test_what_cannot_be_is_refused(bench, does, words):
     assert it.name == "fresh" and it.report()["adapt.accepted"] == "0"
     if does in ("nan", "shape"):
         assert not list(it.folder.glob("*.safetensors"))
-    pauses = [float(line.split("again ")[1].split(" s")[0]) for line in it.lines]
+    pauses = [float(line.split()[-2]) for line in it.lines]  # "... in 1 s"
     assert pauses[0] <= pauses[1], "it waits longer each time"
     it.does("all")
     it.until(lambda: it.name == "fresh+1")
@@ -199,7 +199,7 @@ def test_a_process_that_hangs_is_ended(bench, does, monkeypatch):
     monkeypatch.setattr(adaptation, "HANG_S", 1)
     it.does("once")
     it.until(lambda: it.report()["problem"])
-    assert ("no sign of life" if does == "adapting" else "neither reads nor writes") in it.lines[-1]
+    assert f"for {1 if does == 'adapting' else 10} s" in it.lines[-1]
     monkeypatch.setattr(adaptation, "HANG_S", 600)
     it.patient = True
     it.until(lambda: it.name == "fresh+1")

@@ -56,9 +56,7 @@ def test_report_says_what_was_lost_since_the_last_one():
     assert level == WARN and "image_unpaired 2, queue_full 1" in message
     assert values["drops"] == "3" and values["drops.image_unpaired"] == "2"
     assert health.report(2.0, {"image_unpaired": 2}, idle=False)[0] == OK
-    assert health.report(2.0, {"image_unpaired": 2}, idle=True)[:2] == (
-        WARN,
-        "no joined frames: see the log for what is missing",
-    )
+    level, message, _ = health.report(2.0, {"image_unpaired": 2}, idle=True)
+    assert level == WARN and "Hz" not in message
     health.drop("step_failed", "", 2.0)
     assert health.report(2.0, {"image_unpaired": 2}, idle=False)[0] == ERROR

@@ -11,13 +11,13 @@ from savos_ros.node.engine import Engine, crop_advice, load_engine, progress
 from tests.tiny_scene import EchoBackend
 
 
-def test_progress_says_begin_life_and_end():
+def test_progress_reports_start_progress_and_end():
     said = []
     with progress("loading", said.append, every_s=0.05):
         time.sleep(0.2)
     assert said[0] == "loading ..."
     assert said[-1].startswith("loading: done in 0.")
-    assert 2 <= len([line for line in said if "still at it after" in line]) <= 4
+    assert 2 <= len([line for line in said if "in progress for" in line]) <= 4
 
 
 def test_progress_ends_with_an_error_too():

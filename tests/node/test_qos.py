@@ -81,7 +81,7 @@ def test_a_publisher_that_was_there_first_is_followed_without_a_warning(capfd):
         wait_for(lambda: rig.node.get_publishers_info_by_topic("/image"))
         rig.activate()
         assert not rig.node._inputs.subscriptions["image"].reliable
-        assert "QoS does not fit" not in capfd.readouterr().err
+        assert "incompatible QoS" not in capfd.readouterr().err
     finally:
         rig.close()
 
@@ -93,12 +93,12 @@ def test_a_subscriber_that_asks_for_too_much_is_named(rig, capfd):
 
     def warned():
         seen.append(capfd.readouterr().err)
-        return "QoS does not fit in durability" in "".join(seen)
+        return "incompatible QoS (durability)" in "".join(seen)
 
     wait_for(warned)
     text = "".join(seen)
-    assert "/savos/masks: QoS does not fit in durability" in text
-    assert "/helper (reliable, transient local)" in text and "against /savos (reliable" in text
+    assert "/savos/masks: incompatible QoS (durability)" in text
+    assert "/helper (reliable, transient local)" in text and "and /savos (reliable" in text
 
 
 def warnings(rig, capfd, words):
@@ -112,30 +112,30 @@ def warnings(rig, capfd, words):
     return "".join(seen)
 
 
-def test_waiting_names_the_topic_nobody_publishes(rig, capfd):
+def test_waiting_names_the_topic_without_a_publisher(rig, capfd):
     rig.helper.create_publisher(Image, "instance_labels", 10)
     rig.publisher(Image, "image").publish(rig.image(0))
-    text = warnings(rig, capfd, "nobody publishes /instances")
-    assert "of the right type here: /instance_labels\n" in text, "not the own overlay"
+    text = warnings(rig, capfd, "/instances has no publisher")
+    assert "topics of this type: /instance_labels\n" in text, "not the own overlay"
     assert (
         "image = /image [sensor_msgs/msg/Image]; 1 publisher: /helper (reliable); 1 received"
         in text
     )
     assert "last stamp 7.000000 s" in text
-    wait_for(lambda: "no joined frames" in rig.values()["message"])
+    wait_for(lambda: "no synchronized frames" in rig.values()["message"])
     assert rig.values()["level"] == 1
 
 
 def test_waiting_names_the_wrong_type(rig, capfd):
     other = rclpy.Context()  # one process of DDS takes one type per topic
     rclpy.init(context=other, domain_id=rig.number)
-    stranger = rclpy.create_node("stranger", context=other)
+    helper = rclpy.create_node("other", context=other)
     try:
-        stranger.create_publisher(CompressedImage, "image", 10)
-        text = warnings(rig, capfd, "carries sensor_msgs/msg/CompressedImage")
+        helper.create_publisher(CompressedImage, "image", 10)
+        text = warnings(rig, capfd, "/image has type sensor_msgs/msg/CompressedImage")
         assert "set input.image_transport" in text
     finally:
-        stranger.destroy_node()
+        helper.destroy_node()
         rclpy.shutdown(context=other)
 
 
@@ -146,7 +146,7 @@ def test_a_publisher_whose_node_is_not_discovered_yet_is_called_so():
     assert node_name(info) == "a node not yet named"
 
 
-def test_waiting_says_that_a_camera_ended_and_proposes_no_overlay(rig, capfd):
+def test_waiting_reports_that_a_camera_ended_and_suggests_no_overlay(rig, capfd):
     soon = [Parameter("diagnostics.waiting_after_s", value=1.0)]
     twin = AmodalNode(
         load=echo_engine, namespace="/rear", context=rig.context, parameter_overrides=soon
@@ -159,9 +159,9 @@ def test_waiting_says_that_a_camera_ended_and_proposes_no_overlay(rig, capfd):
         for publisher in rig.publishers.values():
             rig.helper.destroy_publisher(publisher)
         text = warnings(rig, capfd, "the publisher of /image is gone")
-        assert "no new frames for 1 s after 1 answered" in text
-        text = warnings(rig, capfd, "nobody publishes /rear/instances")
-        assert "no topic here carries sensor_msgs/msg/Image" in text, "overlays are no proposal"
+        assert "no new frames for 1 s after 1 processed" in text
+        text = warnings(rig, capfd, "/rear/instances has no publisher")
+        assert "no other topic has type sensor_msgs/msg/Image" in text, "overlays are not suggested"
     finally:
         rig.executors[0].remove_node(twin)
         rig.do(twin.close)
@@ -173,18 +173,19 @@ def test_a_second_publisher_of_the_masks_is_named(rig, capfd):
     assert "/savos/masks has 2 publishers (/helper, /savos)" in text and "namespace:=" in text
 
 
-def test_waiting_names_who_fell_silent(rig, capfd):
+def test_waiting_names_publishers_that_stopped(rig, capfd):
     rig.send(0)
     rig.answered(0)
-    text = warnings(rig, capfd, "/instances fell silent")
-    assert "/image fell silent" in text and "look at /helper" in text and "equal" not in text
+    text = warnings(rig, capfd, "/instances has a publisher, but no message for")
+    assert "/image has a publisher, but no message for" in text
+    assert "check /helper" in text and "equal" not in text
 
 
-def test_waiting_says_that_stamps_never_meet(rig, capfd):
+def test_waiting_reports_that_stamps_never_match(rig, capfd):
     rig.publisher(Image, "image").publish(rig.image(0))
     rig.publisher(Image, "instances").publish(rig.labels(3))
     text = warnings(rig, capfd, "no new stamps are equal")
-    assert "300.000 ms apart" in text and "input.sync_slop_s" in text
+    assert "300.000 ms" in text and "input.sync_slop_s" in text
 
 
 def test_slop_pairs_near_stamps_and_warns(capfd):
