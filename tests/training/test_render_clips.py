@@ -123,7 +123,7 @@ def test_sizes_that_contradict_are_refused():
         AssetOptions(scale=0.001, size=0.2)
     with pytest.raises(ValueError, match="--scale must be a positive number, got -1"):
         AssetOptions(scale=-1)
-    with pytest.raises(ValueError, match="--up must be one of"):
+    with pytest.raises(ValueError, match="up must be one of"):
         AssetOptions(up="x")
 
 
@@ -154,7 +154,7 @@ def test_the_command_names_what_is_wrong(tmp_path, monkeypatch):
         return CliRunner().invoke(app, [*command, *more])
 
     wrong = run("--kind", "room")
-    assert wrong.exit_code == 2 and "--kind must be one of table, street" in wrong.output
+    assert wrong.exit_code == 2 and "kind must be one of table, street" in wrong.output
     monkeypatch.setitem(sys.modules, "trimesh", None)
     missing = run()
     assert missing.exit_code == 2 and "trimesh is not installed: pip install av" in missing.output

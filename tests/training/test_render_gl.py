@@ -15,6 +15,7 @@ from training.render.geometry import place
 from training.render.gl import Camera, Item, Light, Renderer, RenderError
 from training.render.jobs import render_jobs, run_render_job
 from training.render.meshes import box
+from training.render.settings import RenderOptions
 
 SIZE, FOCAL = (120, 80), 100.0
 CAMERA = Camera(np.array([0.0, 0.0, 0.0]), np.array([1.0, 0.0, 0.0]), FOCAL)
@@ -118,7 +119,8 @@ def test_a_folder_of_models_becomes_clips(tmp_path, cubes, renderer, kind, scale
     files = survey(cubes, options).usable
     masks = []
     for out in ("a", "b"):
-        (job,) = render_jobs(cubes, files, tmp_path / out, options, kind, range(4, 5), 3)
+        wanted = RenderOptions(cubes, tmp_path / out, kind, clips=1, seed=4, frames=3)
+        (job,) = render_jobs(wanted, files, options)
         assert run_render_job(job) > 2
         clip = FishbowlClip(job.path)
         assert {item.category for item in clip.objects} <= {"part", "tool"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from savos_model.commands import option
 from savos_model.config import SiteConfig, check_device
 from savos_model.settings import SettingError, check_settings, setting
-from training.evaluate.settings import option
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from savos_model.config import BackendConfig, FlowConfig, StreamConfig
 from savos_model.stream.video import Setup
 
 
-def ours_of(weights: str | None, mode: str, flow: str = FlowConfig().method) -> Setup:
-    """Return how our method runs, by the options of a command; no weights: the default ones."""
-    backend = BackendConfig(weights) if weights is not None else BackendConfig()
-    return Setup(backend, StreamConfig(flow=FlowConfig(flow)), mode)
+def ours_of(weights: str, mode: str, flow: str = FlowConfig().method) -> Setup:
+    """Return how our method runs, by the options of a command."""
+    return Setup(BackendConfig(weights), StreamConfig(flow=FlowConfig(flow)), mode)

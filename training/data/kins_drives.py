@@ -1,9 +1,9 @@
-"""Finds the drives of KINS-Video-Car that have truth, in either layout of the set."""
+"""Drives of KINS-Video-Car in either layout of the set."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from training.data.kins_video_car import (
 from training.data.kitti_mots import open_raw
 from training.data.kitti_object import images_of_drives
 from training.data.provenance import MissingPartError, require
+from training.data.settings import KinsSource
 from training.data.store import ClipFrame
 
 
@@ -28,16 +29,17 @@ class Drive(NamedTuple):
     Attributes:
         name: as KITTI raw has it.
         numbers: number of each frame.
-        frames: picklable call that yields the frames, whole masks in those that KINS annotates.
+        frames: picklable call that yields the frames, whole masks in those that KINS annotates; it
+            takes the places of the first frame and of that after the last, too.
     """
 
     name: str
     numbers: tuple[int, ...]
-    frames: Callable[[], Iterator[ClipFrame]]
+    frames: functools.partial[Iterator[ClipFrame]]
 
 
 def truth_source(kins: Path | None, mapping: Path | None) -> TruthSource:
-    """Source of the whole masks, its parts checked before hours of work.
+    """Return the source of the whole masks, its parts checked before hours of work.
 
     Raises:
         MissingPartError: one of them is not given or not there.
@@ -50,48 +52,45 @@ def truth_source(kins: Path | None, mapping: Path | None) -> TruthSource:
     return TruthSource(kins, mapping)
 
 
-def takes_released(raw: Path | None, masks: Path | None, released: Path | None) -> bool:
-    """Whether the released layout is asked for, not the built one.
-
-    Raises:
-        ValueError: neither is given as a whole, or both are.
-    """
-    if released is not None and raw is None and masks is None:
-        return True
-    if released is None and raw is not None and masks is not None:
-        return False
-    raise ValueError("give either --released, or --raw with --masks")
-
-
-def annotated_drives(
-    raw: Path | None, masks: Path | None, released: Path | None, split: str, truth: TruthSource
-) -> list[Drive]:
-    """Drives of a set with tracked masks, those in which KINS annotates some frame.
+def drives_of(source: KinsSource, truth: TruthSource | None) -> list[Drive]:
+    """Return the drives of a set that have tracked masks.
 
     Args:
-        raw: folder of KITTI raw.
-        masks: folder of tracked masks, <drive>.txt.
-        released: folder of the released set, in place of both.
-        split: train, val or test of the released set.
-        truth: source of the whole masks.
+        source: either layout of the set.
+        truth: source of the whole masks; None for none.
 
     Raises:
-        ValueError: the layout is not clear, or no frame is annotated.
+        ValueError: neither layout is given as a whole, or both are.
         MissingPartError: a part of the set is not there.
-        KittiError, KinsError, KinsVideoCarError: a file is damaged.
+        KittiError, KinsVideoCarError: a file is damaged.
     """
+    raw, masks, released = source.raw, source.masks, source.released
     drives = []
-    if takes_released(raw, masks, released):
-        cars = open_released(released, split)
+    if released is not None and raw is None and masks is None:
+        cars = open_released(released, source.split)
         for name in cars.videos:
             numbers = tuple(int(path.stem) for path in cars.pictures(name))
-            frames = functools.partial(released_frames, released, split, name, truth)
+            frames = functools.partial(released_frames, released, source.split, name, truth)
             drives.append(Drive(name, numbers, frames))
-    else:
+    elif released is None and raw is not None and masks is not None:
         for name, file in tracked_drives(raw, masks).items():
             numbers = tuple(open_raw(drive_folder(raw, name)).frames)
             frames = functools.partial(built_frames, raw, name, file, truth)
             drives.append(Drive(name, numbers, frames))
+    else:
+        raise ValueError("give either --released, or --raw with --masks")
+    return drives
+
+
+def annotated_drives(source: KinsSource) -> list[Drive]:
+    """Return the drives in which KINS annotates some frame; errors as drives_of and truth_source.
+
+    Raises:
+        ValueError: no frame is annotated.
+        KinsError: the annotations are damaged.
+    """
+    truth = truth_source(source.kins, source.mapping)
+    drives = drives_of(source, truth)
     images, known = images_of_drives(truth.mapping), read_kins(truth.annotations).images
     kept = [d for d in drives if any(images.get(d.name, {}).get(n) in known for n in d.numbers)]
     if not kept:

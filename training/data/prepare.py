@@ -1,4 +1,4 @@
-"""Turns raw data sets into stored clips; finished clips are kept, so an interrupted run goes on."""
+"""Turns raw data sets into stored clips; an interrupted run continues after those finished."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ from savos_model.types import Instance
 from training.data.chewing_gum import ChewingGumConfig, videos
 from training.data.fishbowl_released import ReleasedClip, clip_paths, is_released, open_fishbowl
 from training.data.flow_files import with_flo
-from training.data.kins_video_car import (
-    TruthSource,
-    built_frames,
-    drive_folder,
-    open_released,
-    released_frames,
-    tracked_drives,
-)
+from training.data.kins_drives import drives_of, truth_source
 from training.data.kitti_frames import clip_frames
-from training.data.kitti_mots import open_raw, open_tracking
+from training.data.kitti_mots import open_tracking
 from training.data.parts import CHUNK, part_name
 from training.data.prepared import is_made_so, origin
 from training.data.provenance import require
 from training.data.raft_flow import RaftFlow, with_raft
 from training.data.scenery import scenery_over
+from training.data.settings import (
+    ClipSource,
+    FishbowlSource,
+    GumSource,
+    KinsSource,
+    KittiSource,
+    StoreOptions,
+    StreetSource,
+)
 from training.data.store import ClipFrame, clip_folders, store_clip
 from training.street.config import StreetConfig
 from training.street.generate import generate
@@ -43,7 +45,6 @@ STRIDES = (1, 2, 3)  # clips are taken at 30, 15 and 10 Hz: robots differ
 MIN_HZ = 7.0  # slow clips are not thinned to less: tracks would jump
 GUM_BLOCK = 20  # Chewing Gum videos stored as one clip
 GUM_MIN_PX = 16  # a whole polygon has about 150 px
-FLOWS = ("dis", "raft_small", "raft_large")
 
 
 @dataclass(frozen=True)
@@ -116,18 +117,14 @@ def kitti_frames(
     return clip_frames(open_tracking(root, sequence, masks), start, stop)
 
 
-def fishbowl_jobs(data: Path, out: Path, model: ModelConfig, without: str = "") -> list[Job]:
-    """One job per clip of a folder with `<clip>.mp4` and `<clip>.json.gz`, or per released video.
-
-    Released videos keep their rate, for which they bring flow. Fish of the species `without` are
-    left out, for the experiment with an unseen species.
-    """
-    strides = (1,) if is_released(data) else STRIDES
-    return _clip_jobs(data, out, model, without, lambda path: strides)
+def fishbowl_jobs(source: FishbowlSource, out: Path, model: ModelConfig) -> list[Job]:
+    """Return one job per clip; released videos keep their rate, for which they bring flow."""
+    strides = (1,) if is_released(source.data) else STRIDES
+    return _clip_jobs(source.data, out, model, source.without, lambda path: strides)
 
 
-def rendered_jobs(data: Path, out: Path, model: ModelConfig) -> list[Job]:
-    """Return one job per rendered clip, which has the layout of a FISHBOWL clip.
+def rendered_jobs(source: ClipSource, out: Path, model: ModelConfig) -> list[Job]:
+    """Return one job per rendered clip.
 
     Clips are thinned by those of STRIDES, in turn, that leave MIN_HZ.
 
@@ -135,7 +132,7 @@ def rendered_jobs(data: Path, out: Path, model: ModelConfig) -> list[Job]:
         FileNotFoundError: there are no clips.
         FishbowlError: one cannot be read.
     """
-    return _clip_jobs(data, out, model, "", lambda path: strides_of(open_fishbowl(path).fps))
+    return _clip_jobs(source.data, out, model, "", lambda path: strides_of(open_fishbowl(path).fps))
 
 
 def strides_of(fps: float) -> tuple[int, ...]:
@@ -165,49 +162,35 @@ def _clip_jobs(
     return jobs
 
 
-def street_jobs(
-    clips: int, frames: int, out: Path, model: ModelConfig, first_seed: int = 0
-) -> list[Job]:
-    """Generated clips with seeds first_seed, first_seed + 1, ... ."""
+def street_jobs(source: StreetSource, out: Path, model: ModelConfig) -> list[Job]:
+    """Return one job per generated clip."""
     return [
-        Job(out / f"street_{s:04d}", street_frames, (s, frames), model.patch)
-        for s in range(first_seed, first_seed + clips)
+        Job(out / f"street_{seed:04d}", street_frames, (seed, source.frames), model.patch)
+        for seed in range(source.seed, source.seed + source.clips)
     ]
 
 
-def chewing_gum_jobs(count: int, out: Path, model: ModelConfig, seed: int = 0) -> list[Job]:
-    """Blocks of generated Chewing Gum videos 0 .. count - 1 of one seed."""
+def chewing_gum_jobs(source: GumSource, out: Path, model: ModelConfig) -> list[Job]:
+    """Return jobs of GUM_BLOCK generated videos each."""
     jobs = []
-    for start in range(0, count, GUM_BLOCK):
-        name = f"gum_{seed}_{start:06d}"
-        arguments = (seed, start, min(GUM_BLOCK, count - start))
-        jobs.append(Job(out / name, chewing_gum_frames, arguments, model.patch, GUM_MIN_PX))
+    for start in range(0, source.videos, GUM_BLOCK):
+        folder = out / f"gum_{source.seed}_{start:06d}"
+        arguments = (source.seed, start, min(GUM_BLOCK, source.videos - start))
+        jobs.append(Job(folder, chewing_gum_frames, arguments, model.patch, GUM_MIN_PX))
     return jobs
 
 
-def kitti_jobs(
-    root: Path,
-    out: Path,
-    model: ModelConfig,
-    sequences: list[str] | None = None,
-    masks: str = "txt",
-) -> list[Job]:
-    """Parts of KITTI MOTS sequences.
-
-    Args:
-        root: folder with training/image_02 and the masks.
-        out: folder of the stored clips.
-        model: its patch decides the size of the rows.
-        sequences: their names; all whose images are there when None.
-        masks: txt or png (truth), or tracker.
+def kitti_jobs(source: KittiSource, out: Path, model: ModelConfig) -> list[Job]:
+    """Return jobs of parts of the sequences: of those named, or of all whose images are there.
 
     Raises:
         MissingPartError, KittiError: images or masks are missing.
     """
+    root, masks = source.data, source.masks
     images = require("kitti_tracking", root / "training" / "image_02")
     if masks in ("txt", "png"):
         require("kitti_mots", root / {"txt": "instances_txt", "png": "instances"}[masks])
-    names = sequences or sorted(path.name for path in images.iterdir() if path.is_dir())
+    names = source.sequences or sorted(path.name for path in images.iterdir() if path.is_dir())
     jobs = []
     for name in names:
         length = len(open_tracking(root, name, masks).frames)
@@ -217,34 +200,45 @@ def kitti_jobs(
     return jobs
 
 
-def built_jobs(
-    raw: Path, masks: Path, out: Path, model: ModelConfig, truth: TruthSource | None = None
-) -> list[Job]:
-    """Parts of the drives of KITTI raw for which `masks` holds <drive>.txt."""
-    jobs = []
-    for drive, file in tracked_drives(raw, masks).items():
-        for start, stop in _chunks(len(open_raw(drive_folder(raw, drive)).frames)):
-            folder = out / part_name(drive, start)
-            arguments = (raw, drive, file, truth, start, stop)
-            jobs.append(Job(folder, built_frames, arguments, model.patch))
-    return jobs
+def kins_jobs(source: KinsSource, out: Path, model: ModelConfig) -> list[Job]:
+    """Return jobs of parts of the drives, with whole masks where their files are named.
 
-
-def released_jobs(
-    root: Path, split: str, out: Path, model: ModelConfig, truth: TruthSource | None = None
-) -> list[Job]:
-    """Parts of the drives of one split of the released KINS-Video-Car."""
-    cars, jobs = open_released(root, split), []
-    for video in cars.videos:
-        for start, stop in _chunks(len(cars.pictures(video))):
-            folder = out / part_name(video, start)
-            arguments = (root, split, video, truth, start, stop)
-            jobs.append(Job(folder, released_frames, arguments, model.patch))
-    return jobs
+    Raises:
+        ValueError, MissingPartError, KittiError, KinsVideoCarError: as truth_source and drives_of.
+    """
+    named = source.kins is not None or source.mapping is not None
+    truth = truth_source(source.kins, source.mapping) if named else None
+    return [
+        Job(
+            out / part_name(drive.name, start),
+            drive.frames.func,
+            (*drive.frames.args, start, stop),
+            model.patch,
+        )
+        for drive in drives_of(source, truth)
+        for start, stop in _chunks(len(drive.numbers))
+    ]
 
 
 def _chunks(length: int) -> list[tuple[int, int]]:
     return [(start, min(start + CHUNK, length)) for start in range(0, length, CHUNK)]
+
+
+JOBS: dict[type, Callable[[Any, Path, ModelConfig], list[Job]]] = {
+    FishbowlSource: fishbowl_jobs,
+    ClipSource: rendered_jobs,
+    StreetSource: street_jobs,
+    GumSource: chewing_gum_jobs,
+    KittiSource: kitti_jobs,
+    KinsSource: kins_jobs,
+}
+
+
+def jobs_of(source: Any, options: StoreOptions) -> list[Job]:
+    """Return the jobs that store a source."""
+    model = ModelConfig(patch_height=options.patch, patch_width=2 * options.patch)
+    jobs = JOBS[type(source)](source, options.out, model)
+    return [replace(job, flow=options.flow) for job in jobs]
 
 
 def is_finished(job: Job) -> bool:

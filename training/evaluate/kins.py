@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple
 from savos_model.masks import by_id
 from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Instance
-from training.data.kins_drives import Drive, annotated_drives, truth_source
+from training.data.kins_drives import Drive, annotated_drives
 from training.data.kitti_time import regular_stamp
 from training.data.store import ClipFrame
 from training.evaluate.benchmark import Benchmark
@@ -61,11 +61,9 @@ class Kins(KinsOptions, Benchmark):
         """List the drives.
 
         Raises:
-            ValueError, MissingPartError: as annotated_drives and truth_source.
+            ValueError, MissingPartError: as annotated_drives.
         """
-        truth = truth_source(self.kins, self.mapping)
-        drives = annotated_drives(self.raw, self.masks, self.released, self.split, truth)
-        return [(drive, len(drive.numbers)) for drive in drives]
+        return [(drive, len(drive.numbers)) for drive in annotated_drives(self)]
 
     def open(self, key: Drive) -> Iterator[Video]:
         """Open a drive; objects that a track shows (IoU at least 0.5) are scored by both RULES."""

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from savos_model.commands import option
 from savos_model.config import BackendConfig, FlowConfig
 from savos_model.settings import SettingError, check_settings, setting
+from training.data.settings import KinsSource
 
 FILES = "deocclusion:FILE, deocclusion+tta:FILE, oracle:FILE, external:FOLDER"
-
-
-def option(text: str, default: Any = dataclasses.MISSING) -> Any:
-    """Declare an option without bounds, required where it has no default."""
-    return dataclasses.field(default=default, metadata={"help": text})
 
 
 @dataclass(frozen=True)
@@ -83,17 +78,10 @@ class StreetOptions:
 
 
 @dataclass(frozen=True)
-class KinsOptions:
+class KinsOptions(KinsSource):
     """Drives of KINS-Video-Car in either layout."""
 
-    raw: Path | None = option("folder of KITTI raw, to build the set", None)
-    masks: Path | None = option("folder of tracked masks, <drive>.txt, to build the set", None)
-    released: Path | None = option("folder of the released set, in place of both", None)
     split: str = option("train, val or test of the released set", "test")
-    kins: Path | None = option("KINS' instances_train.json: the ground truth", None)
-    mapping: Path | None = option(
-        "folder with the devkit's train_mapping.txt, train_rand.txt", None
-    )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +11,7 @@ import cv2
 import numpy as np
 
 from training.render.meshes import Model, Part, bounds, make_part
+from training.render.settings import AssetOptions
 
 if TYPE_CHECKING:
     import trimesh
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 GLTF = (".glb", ".gltf")
 SUFFIXES = (*GLTF, ".obj", ".ply", ".stl")
 COLLISION = "_collision"  # ending of the name of a file with convex pieces of the model beside it
-UPS = ("auto", "y", "z")
 MAX_FILES = 2000
 MAX_BYTES = 256 << 20  # of one file
 MAX_FACES = 4_000_000  # of one file; more are not even simplified: they take about 1 kB each
@@ -31,33 +30,6 @@ Y_UP = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], float)
 
 class AssetError(ValueError):
     """A model cannot be used; the text names the file, the rule and the value found."""
-
-
-@dataclass(frozen=True)
-class AssetOptions:
-    """How files are understood.
-
-    Attributes:
-        scale: metres of a unit of the files, such as 0.001 for millimetres.
-        size: longest side that every model is scaled to [m]; None keeps the files' sizes.
-        up: axis that points up in the files, of UPS; auto: y in glTF, z in all others.
-        allowed: least and greatest longest side [m] that is believed.
-    """
-
-    scale: float = 1.0
-    size: float | None = None
-    up: str = "auto"
-    allowed: tuple[float, float] = (0.01, 30.0)
-
-    def __post_init__(self) -> None:
-        for name in ("scale", "size"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < np.inf:
-                raise ValueError(f"--{name} must be a positive number, got {value}")
-        if self.size is not None and self.scale != 1.0:
-            raise ValueError("--size replaces the files' sizes, --scale converts them: give one")
-        if self.up not in UPS:
-            raise ValueError(f"--up must be one of {', '.join(UPS)}, got {self.up!r}")
 
 
 class Survey(NamedTuple):

@@ -9,52 +9,25 @@ import json
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from training.render import street, table
-from training.render.assets import AssetOptions, read_model
+from training.render.assets import read_model
 from training.render.gl import Renderer
 from training.render.meshes import Model
 from training.render.scene import SceneError
+from training.render.settings import AssetOptions, RenderOptions
 
-KINDS = ("table", "street")
+SCENES = {"table": (table, table.TableScene), "street": (street, street.StreetScene)}
 TRIES = 3  # piles that blew up are drawn again with another seed
 CACHED = 64  # models of one clip, and kept in memory
 
 
-class Kind(NamedTuple):
-    """What differs between the kinds of scenes: sizes in px and m, and who makes the scene."""
-
-    size: tuple[int, int]
-    fps: int
-    allowed: tuple[float, float]
-    scene: type[street.StreetScene] | type[table.TableScene]
-    near: float
-    far: float
-    bias: float
-
-
-_OF = {
-    "table": Kind(
-        table.SIZE, table.FPS, table.ALLOWED, table.TableScene, table.NEAR, table.FAR, table.BIAS
-    ),
-    "street": Kind(
-        street.SIZE,
-        street.FPS,
-        street.ALLOWED,
-        street.StreetScene,
-        street.NEAR,
-        street.FAR,
-        street.BIAS,
-    ),
-}
-
-
 def allowed_sizes(kind: str) -> tuple[float, float]:
     """Return the least and the greatest longest side of a model [m] for a kind of scene."""
-    return _OF[kind].allowed
+    return SCENES[kind][0].ALLOWED
 
 
 @dataclass(frozen=True)
@@ -63,7 +36,7 @@ class RenderJob:
 
     Attributes:
         path: of the clip, without ending.
-        kind: of KINDS.
+        kind: of settings.KINDS.
         seed: fixes all that is random.
         frames: of the clip.
         assets: folder of the models.
@@ -97,20 +70,13 @@ class RenderJob:
 
 
 def render_jobs(
-    assets: Path,
-    files: list[Path],
-    out: Path,
-    options: AssetOptions,
-    kind: str,
-    seeds: range,
-    frames: int,
+    options: RenderOptions, files: list[Path], understood: AssetOptions
 ) -> list[RenderJob]:
     """Return one job per seed; clips are named models_<seed>_<kind>."""
+    kind, rest = options.kind, (options.frames, options.assets, tuple(files), understood)
     return [
-        RenderJob(
-            out / f"models_{seed:05d}_{kind}", kind, seed, frames, assets, tuple(files), options
-        )
-        for seed in seeds
+        RenderJob(options.out / f"models_{seed:05d}_{kind}", kind, seed, *rest)
+        for seed in range(options.seed, options.seed + options.clips)
     ]
 
 
@@ -160,20 +126,21 @@ def run_render_job(job: RenderJob) -> int:
     models = models_of(job)
     for attempt in range(TRIES):
         try:
-            return _render(job, _OF[job.kind], models, job.seed + attempt * 2**32)
+            return _render(job, models, job.seed + attempt * 2**32)
         except FloatingPointError:
             continue
     raise SceneError(f"the pile of seed {job.seed} is unstable in {TRIES} tries: leave this seed")
 
 
-def _render(job: RenderJob, kind: Kind, models: list[Model], seed: int) -> int:
+def _render(job: RenderJob, models: list[Model], seed: int) -> int:
     from training.render.clip_file import ClipWriter  # needs PyAV
 
-    scene = kind.scene(models, seed, job.frames)
+    kind, make = SCENES[job.kind]
+    scene = make(models, seed, job.frames)
     scale = scene.parameters.get("scale", 1.0)
-    renderer = Renderer(kind.size, kind.near * scale, kind.far * scale, kind.bias)
+    renderer = Renderer(kind.SIZE, kind.NEAR * scale, kind.FAR * scale, kind.BIAS)
     try:
-        with ClipWriter(job.path, kind.size, kind.fps, scene.objects) as writer:
+        with ClipWriter(job.path, kind.SIZE, kind.FPS, scene.objects) as writer:
             for frame in scene.frames(renderer):
                 writer.add(frame)
             generator = {**job.origin, "parameters": scene.parameters}

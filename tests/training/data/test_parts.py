@@ -6,6 +6,7 @@ pytest.importorskip("torch")
 from savos_model.config import ModelConfig
 from training.data.parts import CHUNK, part_name, video_numbers
 from training.data.prepare import GUM_BLOCK, chewing_gum_jobs, street_jobs
+from training.data.settings import GumSource, StreetSource
 from training.data.store import open_store, write_rows
 from training.learn.windows import split_clips
 
@@ -24,8 +25,8 @@ def test_parts_of_a_video_share_its_number():
 
 
 def test_clips_that_bear_a_number_are_videos_of_their_own(tmp_path):
-    gum = chewing_gum_jobs(15 * GUM_BLOCK, tmp_path, MODEL)
-    streets = street_jobs(3, 5, tmp_path, MODEL, first_seed=100_000)
+    gum = chewing_gum_jobs(GumSource(15 * GUM_BLOCK), tmp_path, MODEL)
+    streets = street_jobs(StreetSource(3, 5, 100_000), tmp_path, MODEL)
     for jobs in (gum, streets):
         assert video_numbers([job.folder.name for job in jobs]) == list(range(len(jobs)))
     fish = [f"fishbowl_{number:06d}" for number in range(500)]

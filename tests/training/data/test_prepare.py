@@ -15,6 +15,13 @@ from savos_ros.cli.main import app
 from training.data import prepare as jobs_of
 from training.data.fishbowl import SUFFIXES
 from training.data.prepare import Job, is_finished, prepare, run_job
+from training.data.settings import (
+    FishbowlSource,
+    GumSource,
+    KinsSource,
+    KittiSource,
+    StreetSource,
+)
 from training.data.store import ClipFrame, open_clip, open_store
 
 MODEL = ModelConfig()
@@ -91,7 +98,7 @@ def test_masks_below_the_job_s_limit_are_left_out(tmp_path):
 
 @pytest.mark.slow
 def test_processes_store_the_same(tmp_path):
-    jobs = jobs_of.chewing_gum_jobs(40, tmp_path, MODEL, seed=2)
+    jobs = jobs_of.chewing_gum_jobs(GumSource(40, 2), tmp_path, MODEL)
     short = [Job(j.folder, j.frames, (2, j.arguments[1], 1), PATCH, j.min_px) for j in jobs]
     assert prepare(short, 2) == 160
     again = Job(tmp_path / "again", *(getattr(short[1], n) for n in ("frames", "arguments")), PATCH)
@@ -108,7 +115,7 @@ def test_errors_of_workers_come_through(tmp_path):
 
 
 def test_chewing_gum_videos_are_tracks_of_their_own(tmp_path):
-    jobs = jobs_of.chewing_gum_jobs(45, tmp_path, MODEL, seed=7)
+    jobs = jobs_of.chewing_gum_jobs(GumSource(45, 7), tmp_path, MODEL)
     assert [j.arguments for j in jobs] == [(7, 0, 20), (7, 20, 20), (7, 40, 5)]
     assert len({j.folder for j in jobs}) == 3
     small = Job(tmp_path / "x", jobs_of.chewing_gum_frames, (7, 40, 2), PATCH, 16)
@@ -126,13 +133,13 @@ def test_fishbowl_strides_and_truth(tmp_path):
         tiny_fishbowl.write_clip(tmp_path)
         for path in tmp_path.glob("tiny.*"):
             path.rename(path.with_name(path.name.replace("tiny", name)))
-    jobs = jobs_of.fishbowl_jobs(tmp_path, tmp_path / "out", MODEL)
+    jobs = jobs_of.fishbowl_jobs(FishbowlSource(tmp_path), tmp_path / "out", MODEL)
     assert [(j.folder.name, j.arguments[1]) for j in jobs] == [("a", 1), ("b", 2)]
     big = [[mask.sum() >= 64 for mask in tiny_fishbowl.scene(t)[::2]] for t in range(6)]
     assert [run_job(j) for j in jobs] == [np.sum(big), np.sum(big[::2])]
     assert open_clip(jobs[0].folder).arrays["known"].all()
     with pytest.raises(FileNotFoundError, match="no clips"):
-        jobs_of.fishbowl_jobs(tmp_path / "out", tmp_path, MODEL)
+        jobs_of.fishbowl_jobs(FishbowlSource(tmp_path / "out"), tmp_path, MODEL)
 
 
 def test_clips_that_validate_have_every_stride(tmp_path):
@@ -143,7 +150,7 @@ def test_clips_that_validate_have_every_stride(tmp_path):
     for number in range(6 * every):
         for end in SUFFIXES:
             (tmp_path / f"fishbowl_{number:04d}{end}").touch()
-    jobs = jobs_of.fishbowl_jobs(tmp_path, tmp_path / "out", MODEL)
+    jobs = jobs_of.fishbowl_jobs(FishbowlSource(tmp_path), tmp_path / "out", MODEL)
     strides = [job.arguments[1] for job in jobs]
     assert Counter(strides[::every]) == {1: 2, 2: 2, 3: 2}
     assert Counter(strides) == dict.fromkeys((1, 2, 3), 2 * every)
@@ -163,7 +170,7 @@ def test_what_a_command_prepared_otherwise_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_street_clips_by_seed(tmp_path):
-    jobs = jobs_of.street_jobs(2, 2, tmp_path, MODEL, first_seed=5)
+    jobs = jobs_of.street_jobs(StreetSource(2, 2, seed=5), tmp_path, MODEL)
     assert [(j.folder.name, j.arguments) for j in jobs] == [
         ("street_0005", (5, 2)), ("street_0006", (6, 2))
     ]  # fmt: skip
@@ -173,14 +180,14 @@ def test_street_clips_by_seed(tmp_path):
 
 def test_kitti_sequences_have_no_truth_and_no_link_over_gaps(tmp_path):
     root = tiny_kitti.write_tracking(tmp_path / "kitti")
-    jobs = jobs_of.kitti_jobs(root, tmp_path / "out", MODEL)
+    jobs = jobs_of.kitti_jobs(KittiSource(root), tmp_path / "out", MODEL)
     assert [j.folder.name for j in jobs] == ["0042_txt_000000"]
     count = run_job(jobs[0])
     clip = open_clip(jobs[0].folder)
     assert count == len(clip.arrays["linked"]) and "truth" not in clip.arrays
     # Frames 5, 6, 7 and 9: three linked frames for each of the two cars, the last stands alone.
     assert len(clip.windows(3)) >= 1 and len(clip.windows(4)) == 0
-    tracker = jobs_of.kitti_jobs(root, tmp_path / "out", MODEL, ["0042"], "tracker")
+    tracker = jobs_of.kitti_jobs(KittiSource(root, ("0042",), "tracker"), tmp_path / "out", MODEL)
     assert tracker[0].folder != jobs[0].folder and run_job(tracker[0]) == 8
 
 
@@ -194,10 +201,11 @@ def test_ignored_regions_hide(tmp_path):
 def test_long_videos_are_cut(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs_of, "CHUNK", 3)
     root = tiny_kitti.write_tracking(tmp_path / "kitti")
-    jobs = jobs_of.kitti_jobs(root, tmp_path / "out", MODEL)
+    jobs = jobs_of.kitti_jobs(KittiSource(root), tmp_path / "out", MODEL)
     assert [j.arguments[3:] for j in jobs] == [(0, 3), (3, 4)]
     released = tiny_kins.write_released(tmp_path / "released")
-    jobs = jobs_of.released_jobs(released, "test", tmp_path / "out", MODEL)
+    source = KinsSource(released=released, split="test")
+    jobs = jobs_of.kins_jobs(source, tmp_path / "out", MODEL)
     assert [j.arguments[4:] for j in jobs] == [(0, 3), (3, 6)]
 
 
@@ -250,7 +258,7 @@ def test_chewing_gum_by_command_goes_on(tmp_path, monkeypatch):
     [
         (["fishbowl", "--data", "nowhere"], "no clips"),
         (["kitti-mots", "--data", "nowhere"], "images of KITTI tracking.*licence: CC BY-NC-SA"),
-        (["street", "--flow", "best"], "--flow must be one of dis, raft_small, raft_large"),
+        (["street", "--flow", "best"], "flow must be one of dis, raft_small, raft_large"),
         (["street", "--patch", "48"], "patch_height must be one of"),
         (["kins-video-car"], "give either --released, or --raw with --masks"),
         (["kins-video-car", "--released", "a", "--raw", "b"], "give either --released"),

@@ -9,6 +9,7 @@ from savos_model.config import ModelConfig
 from savos_model.types import Box, Instance
 from training.data.prepare import fishbowl_frames, rendered_jobs, run_job, street_frames, strides_of
 from training.data.scenery import scenery_over
+from training.data.settings import ClipSource
 from training.data.store import ClipFrame, open_clip, store_clip
 from training.learn.augment import Window, make_input
 from training.learn.augment_config import plain
@@ -60,12 +61,12 @@ def test_slow_clips_are_not_thinned():
 
 def test_a_folder_of_rendered_clips_is_stored(tmp_path):
     tiny_fishbowl.write_clip(tmp_path)
-    (job,) = rendered_jobs(tmp_path, tmp_path / "out", ModelConfig())
+    (job,) = rendered_jobs(ClipSource(tmp_path), tmp_path / "out", ModelConfig())
     assert (
         job.origin["stride"] == 1 and run_job(job) == 11
     )  # two in six frames, once all but hidden
     with pytest.raises(FileNotFoundError, match="give the folder that holds them"):
-        rendered_jobs(tmp_path / "out", tmp_path, ModelConfig())
+        rendered_jobs(ClipSource(tmp_path / "out"), tmp_path, ModelConfig())
 
 
 def clip(folder, scenery):

@@ -12,8 +12,9 @@ from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Box, Source
 from savos_ros.cli.main import app
 from tests.tiny_weights import save_random
-from training.data.kins_drives import annotated_drives, truth_source
+from training.data.kins_drives import annotated_drives
 from training.data.kins_video_car import TruthSource
+from training.data.settings import KinsSource
 from training.evaluate import video
 from training.evaluate.benchmark import evaluate
 from training.evaluate.kins import Kins, given
@@ -27,7 +28,7 @@ SEEN = 0.7
 
 @pytest.fixture
 def parts(tmp_path):
-    """Arguments of annotated_drives and of the commands, built layout."""
+    """Options of the commands, built layout."""
     tiny_kins.write_masks(tmp_path / "masks")
     return {
         "raw": tiny_kins.write_raw(tmp_path / "raw"),
@@ -38,9 +39,7 @@ def parts(tmp_path):
 
 
 def found(parts):
-    truth = truth_source(parts["kins"], parts["mapping"])
-    layout = (parts.get(name) for name in ("raw", "masks", "released"))
-    return annotated_drives(*layout, "test", truth)
+    return annotated_drives(KinsSource(**parts, split="test"))
 
 
 def all_are_cars(parts):
