@@ -25,6 +25,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -59,13 +60,13 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return config.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
 
-def make_targets(window: Window, run: RunConfig, seed: int) -> Targets:
-    """Network input and targets of windows, random by `seed` only."""
+def make_targets(window: Window, run: RunConfig, seed: int, *, both: bool = True) -> Targets:
+    """Network input and targets of windows, random by `seed` only; `both` as make_input."""
     if run.train.without == "flow":
         still = torch.zeros_like(window.flow)
         window = window._replace(flow=still, flow_back=still)
-    generator = torch.Generator(window.rgb.device).manual_seed(seed)
-    return make_input(window, run.model, run.augment, generator)
+    generator = torch.Generator().manual_seed(seed)
+    return make_input(window, run.model, run.augment, generator, both=both)
 
 
 def make_batch(step: int, run: RunConfig, data: RunData, ranks: Ranks) -> Targets:
@@ -77,12 +78,14 @@ def make_batch(step: int, run: RunConfig, data: RunData, ranks: Ranks) -> Target
     """
     config, groups = run.train, []
     stage = stage_at(config.plan, step, config.steps)
+    both = stage_loss(stage, run.loss).both_directions
     for number in share(stage.batch // config.group, ranks):
         rng = np.random.default_rng((config.seed, step, number))
         window = data.sources[stage.length].draw(config.group, rng)
-        groups.append(make_targets(window, run, int(rng.integers(2**63))))
+        groups.append(make_targets(window, run, int(rng.integers(2**63)), both=both))
     parts = zip(*groups, strict=True)
-    return Targets(*(None if part[0] is None else torch.cat(part) for part in parts))
+    batch = Targets(*(None if part[0] is None else torch.cat(part) for part in parts))
+    return batch.to(ranks.device)
 
 
 class Objective(nn.Module):
@@ -118,7 +121,7 @@ def validate(net: Net, run: RunConfig, data: RunData, ranks: Ranks) -> dict[str,
     """Mean losses over the fixed held-out windows with fixed occluders, shared by all processes."""
     sums = torch.zeros(len(Losses._fields) + 1, device=ranks.device)
     for number in share(data.held_groups, ranks):
-        targets = make_targets(data.held(number), run, number)
+        targets = make_targets(data.held(number), run, number).to(ranks.device)
         bf16 = run.train.bf16 and has_bf16(ranks.device)
         losses = savos_losses(net, targets, run.loss, bf16=bf16)
         sums += len(targets.boxes) * torch.stack([*losses, torch.ones_like(losses.mask)])
@@ -220,8 +223,9 @@ class Setup(NamedTuple):
 def set_up(run: RunConfig, out: Path, resume: bool, ranks: Ranks) -> Setup:
     """Open the data, build the network and go on where the run was; errors as `train`."""
     torch.set_num_threads(run.machine.threads)
+    cv2.setNumThreads(run.machine.threads)
     check_share(run.train, ranks)
-    data = open_data(run, ranks.device)
+    data = open_data(run)
     settings = run.learnt_from()
     settings["data"]["windows"] = data.windows  # a store that grew gives other batches
     settings["machine"] = {"device": ranks.device.type}  # as MachineConfig says
@@ -250,7 +254,7 @@ def train(run: RunConfig, out: Path, *, resume: bool = False) -> Path:
         net, average, _ = learner
         bf16 = config.bf16 and has_bf16(ranks.device)
         averaged, objective = copy.deepcopy(net), Objective(net, bf16)
-        fixed = make_targets(data.held(0), run, 0)  # shown in pictures
+        fixed = make_targets(data.held(0), run, 0).to(ranks.device)  # shown in pictures
         if ranks.count > 1:
             objective = DistributedDataParallel(objective)
         steps, plan = range(begun, config.steps), config.plan

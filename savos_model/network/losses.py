@@ -58,6 +58,15 @@ class Targets(NamedTuple):
     flow_back: Tensor | None = None
     base_back: Tensor | None = None
 
+    def to(self, device: torch.device | str) -> Targets:
+        """Return the same targets on a device; a GPU gets them while the CPU does other things."""
+        if torch.device(device).type == "cpu":
+            return self
+        return Targets._make(
+            None if part is None else part.pin_memory().to(device, non_blocking=True)
+            for part in self
+        )
+
     def reversed(self) -> Targets:
         """The same windows backwards in time; needs `flow_back` and `base_back`."""
         if self.flow_back is None or self.base_back is None:

@@ -93,7 +93,7 @@ def adapt(
     places = list_places([clip], config.length, config.min_px)
     if not places:
         return AdaptResult(weights, [], f"no track is seen for {config.length} frames")
-    source = StoredWindows([clip], places, config.length, config.device)
+    source = StoredWindows([clip], places, config.length)
     net, average = (network(weights, config.device) for _ in range(2))
     checks = check_batches(held or clip, weights.model, config, augment.enlarge)
     optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
@@ -130,8 +130,8 @@ def drawn(
 ) -> Targets:
     """Return the batch of an iteration, which seed and iteration decide."""
     window = source.draw(config.batch, np.random.default_rng((config.seed, iteration)))
-    generator = seeded(config.seed * 1_000_003 + iteration, config.device)
-    return make_input(window, model, augment, generator)
+    generator = seeded(config.seed * 1_000_003 + iteration)
+    return make_input(window, model, augment, generator).to(config.device)
 
 
 def learn(
@@ -176,8 +176,8 @@ def check_batches(
     batches = []
     for i in range(0, count, config.batch):
         some = chosen[i : i + config.batch]
-        window = gather([clip], some, config.length, np.zeros(len(some), bool), config.device)
-        batches.append(make_input(window, model, plain, seeded(i, config.device)))
+        window = gather([clip], some, config.length, np.zeros(len(some), bool))
+        batches.append(make_input(window, model, plain, seeded(i)).to(config.device))
     return batches
 
 
@@ -221,9 +221,9 @@ def taken(
     return Weights(f"{weights.name}+{name}", weights.model, arrays, info)
 
 
-def seeded(seed: int, device: str) -> torch.Generator:
-    """Return a separate generator on a device."""
-    return torch.Generator(device).manual_seed(seed)
+def seeded(seed: int) -> torch.Generator:
+    """Return a separate generator."""
+    return torch.Generator().manual_seed(seed)
 
 
 def trained_with(weights: Weights) -> tuple[LossConfig, AugmentConfig]:

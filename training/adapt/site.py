@@ -131,11 +131,12 @@ def score(weights: Weights, held: Clip, config: AdaptConfig) -> Score:
     loss, augment = trained_with(weights)
     net = network(weights, config.device)
     places = list_places([held], config.length, config.min_px)
-    source = StoredWindows([held], places, config.length, config.device)
+    source = StoredWindows([held], places, config.length)
     totals = []
     for draw in range(DRAWS):
         window = source.draw(config.batch, np.random.default_rng(draw))
-        targets = make_input(window, weights.model, augment, seeded(draw, config.device))
+        targets = make_input(window, weights.model, augment, seeded(draw))
+        targets = targets.to(config.device)
         losses = savos_losses(net, targets, loss, bf16=config.bf16)
         totals.append(total_loss(losses, loss).item())
     batches = check_batches(held, weights.model, config, augment.enlarge)

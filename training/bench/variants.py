@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -153,18 +154,20 @@ def make_batch(name: str, folder: Path, config: BenchTrainConfig) -> Batch | Tar
         return training_batch(clip, variant, config)
     places = list_places([clip], config.frames, 1)
     reverse = np.zeros(len(places), bool)
-    window = gather([clip], places, config.frames, reverse, config.device)
-    generator = torch.Generator(config.device).manual_seed(config.seed)
-    return make_input(window, variant.model, AugmentConfig(), generator)
+    window = gather([clip], places, config.frames, reverse)
+    generator = torch.Generator().manual_seed(config.seed)
+    targets = make_input(window, variant.model, AugmentConfig(), generator, both=variant.both)
+    return targets.to(config.device)
 
 
 def training_batch(clip: Clip, variant: Variant, config: BenchTrainConfig) -> Targets:
     """One batch as training makes it: windows of the clip, drawn and augmented in groups."""
     count, frames = variant.windows
     train = TrainConfig(batch=count, length=frames, seed=config.seed)
-    source = StoredWindows([clip], list_places([clip], frames, 1), frames, config.device)
+    source = StoredWindows([clip], list_places([clip], frames, 1), frames)
     data = RunData({frames: source}, held=source.draw, held_groups=0, windows=0, text="")
-    run = RunConfig(model=variant.model, train=train)
+    loss = LossConfig(both_directions=variant.both)
+    run = RunConfig(model=variant.model, train=train, loss=loss)
     return training_step_batch(0, run, data, Ranks(0, 1, torch.device(config.device)))
 
 
@@ -225,6 +228,7 @@ def measure_limit(config: BenchTrainConfig) -> dict[str, float]:
 def prepare_process(config: BenchTrainConfig) -> None:
     """Threads and seed of this process."""
     torch.set_num_threads(config.threads)
+    cv2.setNumThreads(config.threads)
     torch.manual_seed(config.seed)
 
 

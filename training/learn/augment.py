@@ -4,24 +4,37 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
 from savos_model.config import ModelConfig
 from savos_model.geometry import MIN_BOX_PX
-from savos_model.network.geometry_torch import resample
+from savos_model.network.layers import FLOW, RGB, VISIBLE
 from savos_model.network.losses import Targets
 from savos_model.network.motion_torch import patch_scale
 from training.learn.augment_config import AugmentConfig
 from training.learn.draws import draw, uniform
 from training.learn.hindsight import extent_so_far, with_hindsight
 from training.learn.image_noise import vary_colours
-from training.learn.mask_noise import broken, inexact, spread
-from training.learn.occluders import draw_layers, lay_over, move_covers, to_unit, total
+from training.learn.mask_noise import bar, break_up, make_inexact
+from training.learn.occluders import Scene, draw_layers, lay_over, move_covers, total
+from training.learn.pixels import (
+    HALF,
+    UNIT,
+    WHOLE,
+    look,
+    look_at_mask,
+    pixel_maps,
+    times,
+    to_bytes,
+    to_floats,
+)
 
 
 class Window(NamedTuple):
-    """A batch of stored windows in context geometry.
+    """A batch of stored windows in context geometry, on the CPU.
 
     Masks and colours as bytes 0..255 or floats in [0, 1], flow and boxes as floats [px].
     rgb [B, T, 3, H, W], visible and others [B, T, H, W], flow [B, T, 2, H/2, W/2] to the next
@@ -39,16 +52,20 @@ class Window(NamedTuple):
     scenery: Tensor | None = None
 
 
-def median_motion(flow: Tensor, visible: Tensor) -> Tensor:
-    """Median flow over masks: [B, T, 2, h, w], [B, T, h, w] -> [B, T, 2]; 0 when empty."""
-    inside = (visible > 0.5)[:, :, None].expand_as(flow)
-    values = flow.masked_fill(~inside, float("nan")).flatten(3)
-    return values.nanmedian(-1).values.nan_to_num(0.0)
+def median_motion(flow: Tensor, visible: np.ndarray) -> Tensor:
+    """Median flow over masks: [B, T, 2, h, w], bool [B, T, h, w] -> [B, T, 2]; 0 when empty."""
+    motion = np.zeros(flow.shape[:3], np.float32)
+    for at in np.ndindex(visible.shape[:2]):
+        values = flow.numpy()[at][:, visible[at]]
+        middle = (values.shape[1] - 1) // 2  # the lower one of two, as torch.median
+        if values.size:
+            motion[at] = np.partition(values, middle, axis=1)[:, middle]
+    return torch.from_numpy(motion)
 
 
 def tight_boxes(visible: Tensor, boxes: Tensor) -> Tensor:
     """Boxes around masks in context geometry, in image px: [..., H, W], [..., 4] -> [..., 4]."""
-    on = visible > 0.5
+    on = visible if visible.dtype == torch.bool else visible > 0.5
     cols, rows = on.any(-2), on.any(-1)
 
     def limits(line: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,72 +115,166 @@ def crop_boxes(
     return boxes + size * shift
 
 
-def make_input(
-    window: Window, model: ModelConfig, config: AugmentConfig, generator: torch.Generator
-) -> Targets:
-    """Network input and targets of a batch of windows; random by `generator` only.
+class Context(NamedTuple):
+    """Windows as bytes in context geometry: rgb [B, T, 3, H, W], masks [B, T, H, W]."""
 
-    The generator must live on the windows' device. Whatever can be is computed in the patch, which
-    has a quarter of the pixels of the context.
+    rgb: np.ndarray
+    visible: np.ndarray
+    others: np.ndarray
+    scenery: np.ndarray | None
+
+
+def make_input(
+    window: Window,
+    model: ModelConfig,
+    config: AugmentConfig,
+    generator: torch.Generator,
+    *,
+    both: bool = True,
+) -> Targets:
+    """Network input and targets of a batch of windows, all on the CPU; random by `generator` only.
+
+    Args:
+        window: as stored.
+        model: of the network.
+        config: how windows are varied.
+        generator: of the CPU.
+        both: whether the targets can be reversed in time, where the windows allow that.
 
     Raises:
         ValueError: the network looks back in time and the windows have no flow that way.
     """
     if model.same_frame and window.flow_back is None:
         raise ValueError("windows must have flow_back for preset online: prepare them again")
-    context = joined(window)
-    own = window.visible[..., 1::2, 1::2] > half(window.visible)
-    layers, left = draw_layers(context[:, :, :4], window.boxes, own, config, generator)
-    extent = tight_boxes(own, window.boxes)
+    context = in_bytes(window)
+    own = context.visible[..., 1::2, 1::2] > HALF
+    layers, left = draw_layers(context.visible, window.boxes, own, config, generator)
+    extent = tight_boxes(torch.from_numpy(own), window.boxes)
     if config.hindsight:
         extent = extent_so_far(extent, median_motion(window.flow, own))
-    boxes = crop_boxes(tight_boxes(left, window.boxes), extent, config, generator)
+    tight = tight_boxes(torch.from_numpy(left), window.boxes)
+    boxes = crop_boxes(tight, extent, config, generator)
     scale = patch_scale(boxes, *model.patch)
 
-    def cut(values: Tensor) -> Tensor:
-        flat = resample(
-            values.flatten(0, 1), window.boxes.flatten(0, 1), boxes.flatten(0, 1), model.patch
-        )
-        return flat.unflatten(0, values.shape[:2])
+    patches = torch.empty((*boxes.shape[:2], FLOW.stop, *model.patch))
+    scene, unknown = cut(context, window.boxes, boxes, patches[:, :, RGB].numpy())
+    covers = lay_over(scene, layers, context.rgb, context.visible, boxes)
+    vary_colours(patches[:, :, RGB], config, generator)
+    make_inexact([scene.seen, scene.others], scale.flatten(2), config, generator)
+    break_up(scene.seen, config, generator)
+    others = times(scene.others, ~scene.seen)
 
-    parts = to_unit(cut(context.float()), context.dtype)
-    visible, unknown = parts[:, :, 3].clamp(0, 1), parts[:, :, 4:].amax(2)  # not known: no loss
-    rgb, seen, others, covers = lay_over(parts[:, :, :3], visible, parts[:, :, 4], layers, boxes)
-    rgb = vary_colours(rgb, config, generator)
-    seen, others = inexact([seen, others], scale.flatten(2), config, generator)
-    seen = broken(seen, config, generator)
-    others = others * (1 - seen)
-    clear = 1 - others[:, :, None] if model.blanks else 1.0
-
-    def direction(flow: Tensor, sign: float) -> tuple[Tensor, Tensor]:
+    def direction(flow: Tensor, sign: float, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Flow channels with the occluders' own motion on them, and the base motion."""
         base = median_motion(flow, left)
-        return move_covers(cut(flow) / scale, base, scale, covers, sign) * clear, base
+        out = torch.empty_like(patches[:, :, FLOW]) if out is None else out
+        cut_flow(flow, window.boxes, boxes, scale, out)
+        move_covers(out, base, scale, covers, sign)
+        return out, base
 
-    onward, back = direction(window.flow, 1.0), (None, None)
-    if window.flow_back is not None:
-        back = direction(window.flow_back, -1.0)
-    (flow, base), other = (back, onward) if model.same_frame else (onward, back)
-    channel = seen - others if model.occluder_hint else seen
-    patches = torch.cat((rgb * clear, channel[:, :, None], flow), 2)
-    weight = (1 - rim(unknown)) * (1 + (config.pasted_weight - 1) * total(covers, visible))
-    weight = torch.maximum(weight, visible)  # the own visible mask is always supervised
+    forward, backward = (window.flow, 1.0), (window.flow_back, -1.0)
+    first, second = (backward, forward) if model.same_frame else (forward, backward)
+    _, base = direction(*first, patches[:, :, FLOW])
+    other = direction(*second) if both and second[0] is not None else (None, None)
+    show(patches, other[0], scene.seen, others, model)
+    visible = to_floats(scene.visible)
+    weight = weigh(scene.visible, unknown, total(covers, unknown), config.pasted_weight)
     if config.hindsight:
-        visible, weight = with_hindsight(visible, weight, boxes, onward[1])
+        onward = median_motion(window.flow, left)
+        visible, weight = with_hindsight(visible, weight, boxes, onward)
     return Targets(patches, visible, weight, boxes, base, *other)
 
 
-def joined(window: Window) -> Tensor:
-    """Colours, visible masks, others and, where given, scenery of windows: [B, T, 5 or 6, H, W]."""
-    masks = (window.visible, window.others, window.scenery)
-    return torch.cat((window.rgb, torch.stack([m for m in masks if m is not None], 2)), 2)
+def in_bytes(window: Window) -> Context:
+    """Return colours and masks of windows as bytes."""
+    parts = window.rgb, window.visible, window.others, window.scenery
+    return Context(*(None if values is None else to_bytes(values) for values in parts))
 
 
-def half(values: Tensor) -> float:
-    """The value that bounds a mask, in bytes or floats."""
-    return 127 if values.dtype == torch.uint8 else 0.5
+def cut(
+    context: Context, source: Tensor, boxes: Tensor, rgb: np.ndarray
+) -> tuple[Scene, np.ndarray]:
+    """Cut patches out of windows.
+
+    Args:
+        context: the windows.
+        source: float [B, T, 4], their boxes [px].
+        boxes: float [B, T, 4], of the patches [px].
+        rgb: float32 [B, T, 3, h, w], where the colours go.
+
+    Returns:
+        What the patches show, and what hides the objects, uint8 [B, T, h, w].
+    """
+    patch = rgb.shape[-2:]
+    places = pixel_maps(source, boxes, context.visible.shape[-2:], patch)
+    visible, others, unknown = (np.empty((*rgb.shape[:2], *patch), np.uint8) for _ in range(3))
+    for at in np.ndindex(visible.shape[:2]):
+        pixels = look(cv2.merge((*context.rgb[at], context.visible[at])), places[at], patch)
+        *colours, visible[at] = cv2.split(pixels)
+        for plane, colour in zip(rgb[at], colours, strict=True):
+            np.multiply(colour, UNIT, out=plane)
+        unknown[at] = others[at] = look_at_mask(context.others[at], places[at], patch)
+        if context.scenery is not None:
+            scenery = look_at_mask(context.scenery[at], places[at], patch)
+            np.maximum(unknown[at], scenery, out=unknown[at])
+    return Scene(rgb, visible, visible.copy(), others), unknown
 
 
-def rim(others: Tensor) -> Tensor:
-    """What covers objects [B, T, h, w], grown by a patch pixel: W leaves gaps at its edges out."""
-    return spread(spread(others, 1, -1), 1, -2)
+def cut_flow(flow: Tensor, source: Tensor, boxes: Tensor, scale: Tensor, out: Tensor) -> None:
+    """Write flow [B, T, 2, H, W] [px] of boxes `source` as seen in patches [patch px] to `out`."""
+    places = pixel_maps(source, boxes, flow.shape[-2:], out.shape[-2:])
+    scaled, planes = (flow / scale).numpy(), out.numpy()
+    for at in np.ndindex(places.shape[:2]):
+        for axis in (0, 1):
+            planes[at][axis] = look(scaled[at][axis], places[at], planes.shape[-2:])
+
+
+def show(
+    patches: Tensor,
+    flow_back: Tensor | None,
+    seen: np.ndarray,
+    others: np.ndarray,
+    model: ModelConfig,
+) -> None:
+    """Write the mask channel of patches [B, T, 6, h, w] and blank what others hide, in place.
+
+    Args:
+        patches: colours and flow.
+        flow_back: float [B, T, 2, h, w], flow the other way, or None.
+        seen: uint8 [B, T, h, w], visible masks that the network is shown.
+        others: uint8 [B, T, h, w], what it is shown to hide them.
+        model: whether others are shown, and whether colours and flow are blank there.
+    """
+    channel = patches[:, :, VISIBLE.start].numpy()
+    for at, shown in enumerate(channel):
+        np.multiply(seen[at], UNIT, out=shown)
+        if not others[at].any():
+            continue
+        hidden = others[at] * UNIT
+        if model.occluder_hint:
+            shown -= hidden
+        if model.blanks:
+            clear = torch.from_numpy(1 - hidden)[:, None]
+            for part in (patches[at, :, RGB], patches[at, :, FLOW]):
+                part *= clear
+            if flow_back is not None:
+                flow_back[at] *= clear
+
+
+def weigh(
+    visible: np.ndarray, unknown: np.ndarray, pasted: np.ndarray, pasted_weight: float
+) -> Tensor:
+    """Return W of eq. 5, float [B, T, h, w]: masks uint8 [B, T, h, w].
+
+    What is unknown is grown by a patch pixel, as there are gaps at its edges; the own visible mask
+    is always supervised.
+    """
+    weight = np.ones(visible.shape, np.float32)
+    for at, part in enumerate(weight):
+        if pasted[at].any():
+            part += pasted[at] * np.float32((pasted_weight - 1) / WHOLE)
+        if unknown[at].any():
+            grown = [cv2.dilate(mask, bar(3, 3)) for mask in unknown[at]]
+            part *= ~np.stack(grown) * UNIT
+        np.maximum(part, visible[at] * UNIT, out=part)
+    return torch.from_numpy(weight)

@@ -101,8 +101,7 @@ class TrainConfig:
 class MachineConfig:
     """How a run is carried out; a resumed run may differ, but not in the kind of its device.
 
-    Random numbers of cpu and cuda differ, and with them the augmented windows, those that validate
-    too: losses of one kind say nothing of those of the other.
+    Results of cpu and cuda differ by rounding, so that a run would not be that of its settings.
     """
 
     device: str = setting(
@@ -110,7 +109,7 @@ class MachineConfig:
     )
     # One thread: under load two OpenMP threads spend their time waiting for each other.
     threads: int = setting(1, "CPU threads of the network", minimum=1)
-    workers: int = setting(1, "threads of a process that gather batches ahead", minimum=1)
+    workers: int = setting(1, "threads of a process that make batches ahead", minimum=1)
     checkpoint_every: int = setting(500, "steps between checkpoints", minimum=1)
     log_every: int = setting(50, "steps between two lines of progress", minimum=1)
     tensorboard: bool = setting(True, "write scalars and pictures for TensorBoard")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from training.data.store import Clip
 from training.learn.augment import Window
@@ -45,17 +44,17 @@ class RunData(NamedTuple):
     text: str
 
 
-def open_data(run: RunConfig, device: torch.device) -> RunData:
-    """Open the data of a run, its windows on a device.
+def open_data(run: RunConfig) -> RunData:
+    """Open the data of a run.
 
     Raises:
         ValueError: there are no windows.
     """
     opener = open_chewing_gum if run.data.source == "chewing_gum" else open_stored
-    return opener(run, device)
+    return opener(run)
 
 
-def open_stored(run: RunConfig, device: torch.device) -> RunData:
+def open_stored(run: RunConfig) -> RunData:
     """Windows of stored clips; every n-th clip of a store validates."""
     length, group = run.train.length, run.train.group
     train, held = open_stores(run.data)
@@ -74,14 +73,14 @@ def open_stored(run: RunConfig, device: torch.device) -> RunData:
 
     def fixed(number: int) -> Window:
         reverse = np.random.default_rng((VALIDATION_SEED, number)).random(len(parts[number])) < 0.5
-        return gather(held.clips, parts[number], length, reverse, device)
+        return gather(held.clips, parts[number], length, reverse)
 
     windows = sum(counts.values())
     text = f"{windows} windows of {len(train.clips)} clips; "
     text += f"{sum(map(len, parts))} validation windows"
     shares = run.data.store_shares
     sources = {
-        length: StoredWindows(train.clips, found, length, device, train.chances(found, shares))
+        length: StoredWindows(train.clips, found, length, train.chances(found, shares))
         for length, found in places.items()
     }
     return RunData(sources, fixed, len(parts), windows, text)
@@ -146,11 +145,11 @@ def choose_held(held: Stored, length: int, config: DataConfig) -> list[Place]:
     return [places[i] for i in rng.permutation(np.concatenate(chosen))]
 
 
-def open_chewing_gum(run: RunConfig, device: torch.device) -> RunData:
+def open_chewing_gum(run: RunConfig) -> RunData:
     """Endless windows of generated videos; a fixed seed draws those that validate."""
     group = run.train.group
     lengths = {run.train.length, *(stage.length for stage in run.train.plan)}
-    sources = {n: GumWindows(GumConfig(length=n), run.model.patch, device) for n in lengths}
+    sources = {n: GumWindows(GumConfig(length=n), run.model.patch) for n in lengths}
 
     def fixed(number: int) -> Window:
         return sources[run.train.length].draw(

@@ -1,4 +1,4 @@
-"""Random numbers of a batch, by tensors alone: a number read back would make a GPU wait."""
+"""Random numbers of a batch of windows."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 def draw(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Return uniform numbers in [0, 1), where the generator lives."""
-    return torch.rand(shape, generator=generator, device=generator.device)
+    """Return uniform numbers in [0, 1)."""
+    return torch.rand(shape, generator=generator)
 
 
 def uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
-    """Return uniform numbers in [low, high), where the generator lives."""
+    """Return uniform numbers in [low, high)."""
     return draw(shape, generator) * (high - low) + low
 
 

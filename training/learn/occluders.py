@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
-from savos_model.network.geometry_torch import box_grid
 from training.learn.augment_config import AugmentConfig
 from training.learn.draws import choose, draw, uniform
+from training.learn.pixels import HALF, WHOLE, look, pixel_maps, times, to_floats
 
 EDGE = 0.4  # half of an object's visible box over half of its context box (1 / CONTEXT)
 KEPT = 0.12  # least share of an object that is left to see in each frame: else nothing is taught
@@ -18,46 +19,42 @@ KEPT_CELLS = 6  # and least cells of the coarse view
 POLE = (0.02, 0.15)  # half widths over half the context box that the pole is placed with
 
 
-class Layer(NamedTuple):
-    """One thing that is pasted over each of K windows of T frames.
+@dataclass(frozen=True)
+class Layer:
+    """One thing that is pasted over a window of T frames.
 
     Attributes:
-        at: int64 [K], the windows, each once.
-        picture: uint8 or float [K, T, 4, H, W], colours and visible masks of other windows.
-        boxes: float [K, T, 4], where these pictures come to lie [px]; mirrored where x0 > x1.
-        solid: bool [K], cut out by `limits`, not by the visible mask.
-        limits: float [K, 2], half width and height, in half sides of the picture.
-        plain: bool [K], of one colour, that in `colour` [K, 3].
-        on: float [K], 0 where it is left out after all.
-        behind: bool [K], whether it lies behind the object.
-        told: bool [K], whether the mask channel shows it.
-        motion: float [K, 2], its drift over the object [px per frame].
+        at: the window.
+        source: the window whose colours and visible masks it shows.
+        boxes: float [T, 4], where these pictures come to lie [px]; mirrored where x0 > x1.
+        limits: half width and height, in half sides of the picture, that it is cut out by; None
+            by the visible mask.
+        colour: float [3, 1, 1], where it is of one colour.
+        behind: whether it lies behind the object.
+        told: whether the mask channel shows it.
+        motion: float [2], its drift over the object [px per frame].
     """
 
-    at: Tensor
-    picture: Tensor
+    at: int
+    source: int
     boxes: Tensor
-    solid: Tensor
-    limits: Tensor
-    plain: Tensor
-    colour: Tensor
-    on: Tensor
-    behind: Tensor
-    told: Tensor
+    limits: tuple[float, float] | None
+    colour: Tensor | None
+    behind: bool
+    told: bool
     motion: Tensor
 
 
 def draw_layer(
-    pictures: Tensor, boxes: Tensor, share: float, config: AugmentConfig, generator: torch.Generator
-) -> Layer:
+    boxes: Tensor, share: float, config: AugmentConfig, generator: torch.Generator
+) -> list[Layer]:
     """Draw what is pasted over a share of windows; the pictures are those of the other ones.
 
     Args:
-        pictures: uint8 or float [B, T, 4, H, W], colours and visible masks in context boxes.
         boxes: float [B, T, 4], context boxes [px].
         share: of the windows.
         config: what is pasted.
-        generator: lives where the windows do.
+        generator: of the CPU.
     """
     batch = len(boxes)
     at, used = choose(batch, share, generator)
@@ -67,21 +64,26 @@ def draw_layer(
     pole = kind < config.poles
     solid = kind < config.poles + config.rectangles
     narrow = torch.where(pole, uniform((count,), *POLE, generator), EDGE)
-    limits = torch.stack((narrow, torch.where(pole, torch.inf, EDGE)), -1)
+    limits = torch.stack((narrow, torch.where(pole, torch.inf, EDGE)), -1).tolist()
     places, motion = draw_places(boxes[at], ~pole, config, generator)
-    return Layer(
-        at=at,
-        picture=pictures[source],
-        boxes=places,
-        solid=solid,
-        limits=limits,
-        plain=solid & (draw((count,), generator) < 0.5),
-        colour=draw((count, 3), generator),
-        on=used.float(),
-        behind=draw((count,), generator) < config.behind,
-        told=draw((count,), generator) >= config.untold,
-        motion=motion,
-    )
+    plain = (solid & (draw((count,), generator) < 0.5)).tolist()
+    colour = draw((count, 3, 1, 1), generator)
+    behind = (draw((count,), generator) < config.behind).tolist()
+    told = (draw((count,), generator) >= config.untold).tolist()
+    cut, at, source = solid.tolist(), at.tolist(), source.tolist()
+    return [
+        Layer(
+            at=at[k],
+            source=source[k],
+            boxes=places[k],
+            limits=tuple(limits[k]) if cut[k] else None,
+            colour=colour[k] if plain[k] else None,
+            behind=behind[k],
+            told=told[k],
+            motion=motion[k],
+        )
+        for k in used.nonzero()[:, 0].tolist()
+    ]
 
 
 def draw_places(
@@ -110,136 +112,173 @@ def draw_places(
     return torch.cat((middle - reach, middle + reach), -1), drift * half[:, 0]
 
 
-def view(layer: Layer, boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Look at a layer through boxes [K, T, 4]: colours [K, T, 3, h, w], its mask [K, T, h, w]."""
-    grid = box_grid(layer.boxes.flatten(0, 1), boxes.flatten(0, 1), size)
-    seen = look(layer.picture, grid)
-    paint = layer.colour[:, None, :, None, None]
-    colours = torch.where(layer.plain[:, None, None, None, None], paint, seen[:, :, :3])
-    return colours, cut_out(layer, seen[:, :, 3], grid)
+def cut_out(layer: Layer, masks: np.ndarray, boxes: Tensor, patch: tuple[int, int]) -> np.ndarray:
+    """Return what a layer covers of patches with boxes [T, 4]: uint8 [T, h, w].
+
+    Args:
+        layer: pasted over them.
+        masks: uint8 [T, H, W], the visible masks of its source.
+        boxes: float [T, 4], of the patches [px].
+        patch: rows and columns of the patches.
+    """
+    places = pixel_maps(layer.boxes, boxes, masks.shape[-2:], patch)
+    if layer.limits is not None:
+        return within(layer.limits, places, masks.shape[-2:], patch)
+    pairs = zip(masks, places, strict=True)
+    return np.stack([look(mask, place, patch, endless=True) for mask, place in pairs])
 
 
-def view_mask(layer: Layer, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the mask of `view` alone."""
-    grid = box_grid(layer.boxes.flatten(0, 1), boxes.flatten(0, 1), size)
-    return cut_out(layer, look(layer.picture[:, :, 3:], grid)[:, :, 0], grid)
+def within(
+    limits: tuple[float, float], places: np.ndarray, size: tuple[int, int], patch: tuple[int, int]
+) -> np.ndarray:
+    """Return the shares of pixels within limits about the middle of pictures: uint8 [T, h, w].
+
+    Args:
+        limits: half width and height, in half sides of the pictures.
+        places: float [T, 2, 3], as pixel_maps returns them.
+        size: rows and columns of the pictures.
+        patch: rows and columns of the patches.
+    """
+    across, down = (
+        inside(places[:, axis, axis], places[:, axis, 2], size[1 - axis], cells, limit)
+        for axis, (cells, limit) in enumerate(zip(patch[::-1], limits, strict=True))
+    )
+    return (WHOLE * down[:, :, None] * across[:, None] + 0.5).astype(np.uint8)
 
 
-def look(picture: Tensor, grid: Tensor) -> Tensor:
-    """Sample pictures [K, T, C, H, W]; beyond their border, it goes on."""
-    flat = picture.flatten(0, 1).float()
-    seen = F.grid_sample(flat, grid, padding_mode="border", align_corners=False)
-    return to_unit(seen.unflatten(0, picture.shape[:2]), picture.dtype)
+def inside(
+    steps: np.ndarray, starts: np.ndarray, pixels: int, cells: int, limit: float
+) -> np.ndarray:
+    """Return the shares of cells inside a limit about the middle of a picture: float32 [T, cells].
 
-
-def cut_out(layer: Layer, mask: Tensor, grid: Tensor) -> Tensor:
-    """Return what a layer covers, [K, T, h, w], by the sampled mask or by the limits."""
-    mask = torch.where(layer.solid[:, None, None, None], inside(layer, grid), mask)
-    return mask * layer.on[:, None, None, None]
-
-
-def inside(layer: Layer, grid: Tensor) -> Tensor:
-    """Share of each pixel inside the limits: grid [K*T, h, w, 2] -> float [K, T, h, w]."""
-    frames = layer.boxes.shape[1]
-    parts = []
-    for axis, line in enumerate((grid[:, 0, :, 0], grid[:, :, 0, 1])):
-        step = (line[:, 1] - line[:, 0]).abs()[:, None]
-        limit = layer.limits[:, axis].repeat_interleave(frames)[:, None]
-        parts.append(((limit - line.abs()) / step + 0.5).clamp(0, 1))
-    across, down = parts
-    return (down[:, :, None] * across[:, None]).unflatten(0, (-1, frames))
+    Args:
+        steps: float [T], pixels of the picture from cell to cell.
+        starts: float [T], pixel of the first cell.
+        pixels: of the picture along this axis.
+        cells: how many.
+        limit: in half sides of the picture.
+    """
+    at = starts[:, None] + steps[:, None] * np.arange(cells)
+    off = np.abs((at + 0.5) * 2 / pixels - 1)
+    share = (limit - off) * pixels / (2 * np.abs(steps[:, None])) + 0.5
+    return share.clip(0, 1).astype(np.float32)
 
 
 def draw_layers(
-    pictures: Tensor,
+    masks: np.ndarray,
     boxes: Tensor,
-    own: Tensor,
+    own: np.ndarray,
     config: AugmentConfig,
     generator: torch.Generator,
-) -> tuple[list[Layer], Tensor]:
+) -> tuple[list[Layer], np.ndarray]:
     """Draw what is pasted over windows: one thing, and over some of them another.
 
     Args:
-        pictures: as in draw_layer.
+        masks: uint8 [B, T, H, W], visible masks in context boxes.
         boxes: float [B, T, 4], context boxes [px].
         own: bool [B, T, h, w], the objects in a coarse view of their context boxes.
         config: what is pasted.
-        generator: lives where the windows do.
+        generator: of the CPU.
 
     Returns:
         The layers, lowest first, and what they leave of the objects, bool [B, T, h, w].
     """
-    layers, left = [], own
+    layers, left = [], own.copy()
+    least = np.maximum(KEPT * own.sum((-2, -1)), KEPT_CELLS)
     for share in (config.paste, config.paste * config.several):
-        if share:
-            layer = draw_layer(pictures, boxes, share, config, generator)
-            layer, left = keep_enough(layer, own, left, boxes)
-            layers.append(layer)
+        for layer in draw_layer(boxes, share, config, generator) if share else ():
+            rest = left[layer.at]
+            if not layer.behind:
+                hidden = cut_out(layer, masks[layer.source], boxes[layer.at], own.shape[-2:])
+                rest = rest & (hidden <= HALF)
+            if (rest.sum((-2, -1)) > least[layer.at]).all():  # it leaves enough of the object
+                left[layer.at] = rest
+                layers.append(layer)
     return layers, left
 
 
-def keep_enough(layer: Layer, own: Tensor, left: Tensor, boxes: Tensor) -> tuple[Layer, Tensor]:
-    """Leave a layer out where it would hide nearly all of an object.
-
-    Args:
-        layer: pasted next.
-        own: bool [B, T, h, w], objects in a coarse view of their context boxes.
-        left: bool [B, T, h, w], what the layers before leave of them.
-        boxes: float [B, T, 4], context boxes [px].
-
-    Returns:
-        The layer, and what it leaves, bool [B, T, h, w].
-    """
-    at = layer.at
-    mask = view_mask(layer, boxes[at], own.shape[-2:]) > 0.5
-    rest = left[at] & ~(mask & ~layer.behind[:, None, None, None])
-    count = rest.flatten(2).sum(-1)
-    enough = ((count > KEPT * own[at].flatten(2).sum(-1)) & (count > KEPT_CELLS)).all(1)
-    left = left.index_copy(0, at, torch.where(enough[:, None, None, None], rest, left[at]))
-    return layer._replace(on=layer.on * enough), left
-
-
-class Cover(NamedTuple):
-    """What one layer hides in the patches of its windows: layer, mask float [K, T, h, w]."""
+@dataclass(frozen=True)
+class Cover:
+    """What a layer hides in the patches of its window: uint8 [T, h, w]."""
 
     layer: Layer
-    mask: Tensor
+    mask: np.ndarray
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What patches show: colours float32 [B, T, 3, h, w] in [0, 1], masks uint8 [B, T, h, w].
+
+    Attributes:
+        rgb: colours.
+        visible: the objects, whatever is pasted over them.
+        seen: what is left to see of them.
+        others: what hides them, as far as the network is shown it.
+    """
+
+    rgb: np.ndarray
+    visible: np.ndarray
+    seen: np.ndarray
+    others: np.ndarray
 
 
 def lay_over(
-    rgb: Tensor, visible: Tensor, others: Tensor, layers: list[Layer], boxes: Tensor
-) -> tuple[Tensor, Tensor, Tensor, list[Cover]]:
-    """Paste layers over patches.
+    scene: Scene, layers: list[Layer], rgb: np.ndarray, masks: np.ndarray, boxes: Tensor
+) -> list[Cover]:
+    """Paste layers over patches, in place; return what they cover.
 
     Args:
-        rgb: float [B, T, 3, h, w].
-        visible: float [B, T, h, w] in [0, 1], the objects.
-        others: like it, what hides them.
+        scene: the patches.
         layers: lowest first.
+        rgb: uint8 [B, T, 3, H, W], colours of the windows in context boxes.
+        masks: uint8 [B, T, H, W], visible masks like them.
         boxes: float [B, T, 4], patch boxes [px].
+    """
+    covers = []
+    for layer in layers:
+        at, patch = layer.at, scene.seen.shape[-2:]
+        colours, mask = view(layer, rgb[layer.source], masks[layer.source], boxes[at], patch)
+        if layer.behind:
+            mask = times(mask, ~scene.visible[at])
+        covers.append(Cover(layer, mask))
+        torch.from_numpy(scene.rgb[at]).lerp_(colours, to_floats(mask)[:, None])
+        scene.seen[at] = times(scene.seen[at], ~mask)
+        scene.others[at] = times(scene.others[at], ~mask)
+        if layer.told:
+            np.maximum(scene.others[at], mask, out=scene.others[at])
+    return covers
+
+
+def view(
+    layer: Layer, rgb: np.ndarray, masks: np.ndarray, boxes: Tensor, patch: tuple[int, int]
+) -> tuple[Tensor, np.ndarray]:
+    """Look at a layer through boxes of patches [T, 4] [px].
+
+    Args:
+        layer: what is looked at.
+        rgb: uint8 [T, 3, H, W], colours of its source.
+        masks: uint8 [T, H, W], visible masks of its source.
+        boxes: float [T, 4] [px].
+        patch: rows and columns of the patches.
 
     Returns:
-        Colours, what is left to see of the objects, masks of all others that the network is shown,
-        and where the layers are.
+        Colours, float [T, 3, h, w] or [3, 1, 1], and what it covers, uint8 [T, h, w].
     """
-    rgb, seen, others, covers = rgb.clone(), visible.clone(), others.clone(), []
-    for layer in layers:
-        at, (behind, told) = (
-            layer.at,
-            (part[:, None, None, None] for part in (layer.behind, layer.told)),
-        )
-        colours, mask = view(layer, boxes[at], rgb.shape[-2:])
-        mask = torch.where(behind, mask * (1 - visible[at]), mask)
-        rgb[at] = torch.lerp(rgb[at], colours, mask[:, :, None])
-        seen[at] *= 1 - mask
-        others[at] = torch.maximum(others[at] * (1 - mask), mask * told)
-        covers.append(Cover(layer, mask))
-    return rgb, seen, others, covers
+    if layer.colour is not None:
+        return layer.colour, cut_out(layer, masks, boxes, patch)
+    places = pixel_maps(layer.boxes, boxes, masks.shape[-2:], patch)
+    seen = np.empty((len(masks), 4, *patch), np.uint8)
+    for t, place in enumerate(places):
+        cv2.split(look(cv2.merge((*rgb[t], masks[t])), place, patch, endless=True), list(seen[t]))
+    mask = seen[:, 3]
+    if layer.limits is not None:
+        mask = within(layer.limits, places, masks.shape[-2:], patch)
+    return to_floats(seen[:, :3]), mask
 
 
 def move_covers(
     flow: Tensor, base: Tensor, scale: Tensor, covers: list[Cover], sign: float
-) -> Tensor:
+) -> None:
     """Give pixels under pasted layers the layers' motion, in place.
 
     Args:
@@ -249,21 +288,17 @@ def move_covers(
         covers: of lay_over.
         sign: -1 for flow backwards in time.
     """
-    for layer, mask in covers:
-        at = layer.at
-        motion = (base[at] + sign * layer.motion[:, None])[..., None, None] / scale[at]
-        flow[at] = torch.where(mask[:, :, None] > 0.5, motion, flow[at])
-    return flow
-
-
-def total(covers: list[Cover], like: Tensor) -> Tensor:
-    """Masks of all covers together, float as `like` [B, T, h, w]."""
-    mask = torch.zeros_like(like)
     for cover in covers:
-        mask[cover.layer.at] = torch.maximum(mask[cover.layer.at], cover.mask)
+        at = cover.layer.at
+        motion = (base[at] + sign * cover.layer.motion)[..., None, None] / scale[at]
+        under = torch.from_numpy((cover.mask > HALF).astype(np.float32))[:, None]
+        flow[at].lerp_(motion, under)
+
+
+def total(covers: list[Cover], like: np.ndarray) -> np.ndarray:
+    """Return the masks of all covers together, uint8 as `like` [B, T, h, w]."""
+    mask = np.zeros_like(like)
+    for cover in covers:
+        at = mask[cover.layer.at]
+        np.maximum(at, cover.mask, out=at)
     return mask
-
-
-def to_unit(values: Tensor, stored: torch.dtype) -> Tensor:
-    """Floats in [0, 1] from floats as stored, which bytes are 0..255 of."""
-    return values / 255 if stored == torch.uint8 else values

@@ -11,7 +11,6 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from training.data.parts import video_numbers
 from training.data.store import Clip, open_store
@@ -85,7 +84,6 @@ def gather(
     places: list[Place],
     length: int,
     reverse: np.ndarray,
-    device: torch.device | str = "cpu",
 ) -> Window:
     """Read windows into one batch; reversed ones run backwards in time, their flows swapped.
 
@@ -101,16 +99,8 @@ def gather(
             stored = arrays.get(swapped.get(name, name) if back else name)
             values = np.zeros_like(arrays["visible"][rows]) if stored is None else stored[rows]
             parts.append(np.asarray(values[::-1] if back else values))
-    batch = {name: moved(np.stack(parts), device) for name, parts in fields.items()}
+    batch = {name: torch.from_numpy(np.stack(parts)) for name, parts in fields.items()}
     return Window(**{k: v if k in BYTES else v.float() for k, v in batch.items()})
-
-
-def moved(values: np.ndarray, device: torch.device | str) -> Tensor:
-    """An array as stored on a device; through pinned memory, so that nobody waits for the copy."""
-    tensor = torch.from_numpy(values)
-    if torch.device(device).type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
 
 
 class WindowSource(Protocol):
@@ -131,7 +121,6 @@ class StoredWindows:
     clips: list[Clip]
     places: list[Place]
     length: int
-    device: torch.device | str = "cpu"
     chances: np.ndarray | None = None
 
     def draw(self, size: int, rng: np.random.Generator) -> Window:
@@ -141,7 +130,7 @@ class StoredWindows:
         else:
             numbers = np.searchsorted(self.chances, rng.random(size), side="right")
         chosen = [self.places[i] for i in numbers]
-        return gather(self.clips, chosen, self.length, rng.random(size) < 0.5, self.device)
+        return gather(self.clips, chosen, self.length, rng.random(size) < 0.5)
 
 
 def random_batches(

@@ -68,7 +68,7 @@ def store(tmp_path_factory):
 
 def test_batches_are_those_of_their_stage(store):
     run = tiny_run(store, stages=STAGES)
-    data = open_data(run, CPU)
+    data = open_data(run)
     shapes = [make_batch(s, run, data, Ranks(0, 1, CPU)).visible.shape[:2] for s in (0, 2, 3, 5)]
     assert shapes == [(6, 2), (6, 2), (2, 4), (2, 4)]
     assert data.held(0).visible.shape[1] == run.train.length == 3
@@ -121,7 +121,7 @@ def test_stores_are_drawn_from_in_their_shares(store, tmp_path):
     data = dataclasses.replace(
         base.data, stores=(str(store), str(other)), shares=("1", "3"), held_out=2, validation=8
     )
-    opened = open_data(dataclasses.replace(base, data=data), CPU)
+    opened = open_data(dataclasses.replace(base, data=data))
     source = opened.sources[3]
     few = sum(place.clip == 2 for place in source.places)  # the one clip of the other store
     rng = np.random.default_rng(0)

@@ -24,7 +24,7 @@ def run(tmp_path_factory):
 
 
 def test_the_parts_of_all_processes_are_the_batch_of_one(run):
-    data = open_data(run, CPU)
+    data = open_data(run)
     whole = make_batch(3, run, data, Ranks(0, 1, CPU))
     parts = [make_batch(3, run, data, Ranks(i, 2, CPU)) for i in range(2)]
     assert len(whole.patches) == run.train.batch
@@ -38,7 +38,7 @@ def test_the_parts_of_all_processes_are_the_batch_of_one(run):
 def test_validation_windows_are_the_same_in_every_run(run, source):
     run = dataclasses.replace(run, data=dataclasses.replace(run.data, source=source))
     other = dataclasses.replace(run, train=dataclasses.replace(run.train, seed=9))
-    one, two = open_data(run, CPU), open_data(other, CPU)
+    one, two = open_data(run), open_data(other)
     assert one.held_groups == two.held_groups == 2
     for number in range(2):
         for a, b in zip(one.held(number), two.held(number), strict=True):
