@@ -11,6 +11,8 @@ from savos_ros.tools.settings import (
     BenchStreamConfig,
     CamerasOptions,
     DemoError,
+    GpuFolder,
+    GpuOptions,
     ResultsFile,
     StartOptions,
 )
@@ -57,3 +59,20 @@ def stream(options: BenchStreamConfig, results: ResultsFile) -> None:
     from savos_ros.tools.bench_stream import bench_stream, print_bench
 
     print_bench(bench_stream(options, results.json), Console(width=160))
+
+
+@command(app, "gpu", Options(GpuFolder), Options(GpuOptions), failures=(DemoError,))
+def gpu(folder: GpuFolder, options: GpuOptions) -> None:
+    """All that needs an NVIDIA GPU, in at most 8 minutes: one page and one JSON file.
+
+    Engines compared with torch on the CPU, their speed, swaps of weights, adaptation, training and
+    the tests marked gpu, each in a process of its own; status 1 when one of them is not good.
+
+    Example: savos bench gpu --out gpu
+    """
+    from rich.console import Console
+
+    from savos_ros.tools.bench_gpu import bench_gpu, good
+
+    report = bench_gpu(options, folder.out, Console())
+    raise typer.Exit(0 if good(report) else 1)

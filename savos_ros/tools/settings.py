@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from savos_model.config import BackendConfig
 from savos_model.settings import check_settings, setting
 from training.street.config import StreetConfig
 
@@ -100,3 +101,70 @@ class DemoFolder:
     """Where the demo leaves what it made."""
 
     out: Path = field(default=Path("demo"), metadata={"help": "folder of the results"})
+
+
+@dataclass(frozen=True)
+class GpuOptions:
+    """What is measured on a machine with a GPU, and in which time."""
+
+    minutes: float = setting(8.0, "most minutes of all steps together", minimum=0.5, maximum=60.0)
+    dry_run: bool = setting(False, "on the CPU, with little of everything: tries the command out")
+    weights: str = setting(BackendConfig.weights, "shipped name or .safetensors file")
+    only: tuple[str, ...] = setting((), "steps to run, with commas; empty for all")
+    seed: int = setting(0, "seed of scenes and weights", minimum=0, maximum=2**31 - 1)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    @property
+    def plan(self) -> GpuPlan:
+        """Return how much is measured."""
+        if self.dry_run:
+            return GpuPlan(
+                "cpu", self.weights, self.seed, precisions=("fp32",), tracks=(1, 4),
+                frame_tracks=(4,), image=(96, 320), seconds=0.05, sequence=3, iterations=2,
+                windows=2, trained=("default",), batch=(2, 3),
+            )  # fmt: skip
+        return GpuPlan("cuda", self.weights, self.seed)
+
+
+@dataclass(frozen=True)
+class GpuPlan:
+    """What each step of `savos bench gpu` is given; plain JSON values.
+
+    Attributes:
+        device: cuda or cpu.
+        weights: shipped name or file.
+        seed: of scenes and weights.
+        precisions: of the engines.
+        tracks: numbers of tracks in a step.
+        frame_tracks: numbers of tracks in whole frames.
+        image: rows and columns of these frames [px].
+        seconds: shortest time for one number [s].
+        sequence: steps in a row whose states are compared at the end.
+        iterations: of the adaptation that runs next to an engine.
+        windows: of an iteration of it, and those that measure it.
+        trained: designs of training, of training.bench.variants.
+        batch: tracks and frames of a training step.
+    """
+
+    device: str
+    weights: str
+    seed: int
+    precisions: tuple[str, ...] = ("fp32", "fp16")
+    tracks: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    frame_tracks: tuple[int, ...] = (1, 4, 16, 64)
+    image: tuple[int, int] = (375, 1242)
+    seconds: float = 1.0
+    sequence: int = 20
+    iterations: int = 60
+    windows: int = 48
+    trained: tuple[str, ...] = ("default", "short", "paper_bf16")
+    batch: tuple[int, int] = (16, 8)
+
+
+@dataclass(frozen=True)
+class GpuFolder:
+    """Where the results of the GPU go."""
+
+    out: Path = field(metadata={"help": "folder of gpu.json, gpu.md and each step's log"})
