@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -28,8 +29,21 @@ PROBE = (
 )
 
 
+# The way for machines without ROS packages on PyPI; docs/first_steps.md explains it.
+WORKSPACE = """\
+    source /opt/ros/%(distro)s/setup.bash
+    mkdir -p ~/ros2_ws/src && ln -sfn %(root)s ~/ros2_ws/src/savos_ros && cd ~/ros2_ws
+    rosdep install --from-paths src --ignore-src -y
+    python3 -m venv --system-site-packages ~/savos_env && . ~/savos_env/bin/activate
+    pip install -r src/savos_ros/requirements/workspace.txt
+    colcon build --packages-select savos_ros
+    source install/setup.bash"""
+DISTRO = "jazzy"  # the oldest that this package supports
+INSTALLED = "/opt/ros"
+
+
 class SetupError(Exception):
-    """Something is missing; the text is one line that says what to install."""
+    """Something is missing; the text says what to install, in one line, or gives the commands."""
 
 
 def probe(python):
@@ -93,10 +107,7 @@ def check_tools():
         SetupError: names the missing tool and its package.
     """
     if sys.platform != "linux" or platform.machine() != "x86_64":
-        raise SetupError(
-            "ROS 2 packages for pip exist for Linux on x86_64 only (this is %s on %s): "
-            "install ROS 2 Jazzy and use colcon build" % (platform.system(), platform.machine())
-        )
+        raise SetupError(colcon_way())
     if not any(map(shutil.which, ("c++", "g++"))) or not any(map(shutil.which, ("cc", "gcc"))):
         raise SetupError(
             "A C and C++ compiler is needed for the messages: sudo apt install build-essential"
@@ -112,6 +123,23 @@ def check_tools():
         )
     if not any(map(shutil.which, ("ninja", "make"))):
         raise SetupError("ninja or make is needed for the messages: sudo apt install ninja-build")
+
+
+def colcon_way():
+    """Return what to do on a Jetson or Raspberry Pi, for which PyPI has no ROS packages."""
+    names = sorted(os.listdir(INSTALLED)) if os.path.isdir(INSTALLED) else []
+    usable = [name for name in names if name >= DISTRO]
+    install = (
+        "Install ROS 2 Jazzy or newer (https://docs.ros.org/en/jazzy/Installation.html); where the "
+        "system has none\n(JetPack 6, Raspberry Pi OS) build a container instead: "
+        "docker build -f docker/jazzy.Dockerfile -t savos_ros .\n"
+    )
+    text = (
+        "ROS 2 packages for pip exist for Linux on x86_64 only, this is %s on %s: colcon builds "
+        "the package here.\n%sThen, in a terminal:\n"
+        % (platform.system(), platform.machine(), "" if usable else install)
+    )
+    return text + WORKSPACE % dict(distro=(usable or [DISTRO])[0], root=shlex.quote(ROOT))
 
 
 def read(path):

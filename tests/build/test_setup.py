@@ -103,10 +103,25 @@ def test_old_cmake_is_refused_with_its_version(bootstrap, tools, monkeypatch):
         bootstrap.check_tools()
 
 
-def test_another_machine_is_sent_to_colcon(bootstrap, monkeypatch):
+@pytest.mark.parametrize("distros", [[], ["humble"], ["humble", "jazzy"], ["kilted", "rolling"]])
+def test_another_machine_is_sent_to_colcon(bootstrap, monkeypatch, tmp_path, capsys, distros):
+    for name in distros:
+        (tmp_path / "ros" / name).mkdir(parents=True)
+    monkeypatch.setattr(bootstrap, "INSTALLED", str(tmp_path / "ros"))
     monkeypatch.setattr(bootstrap.platform, "machine", lambda: "aarch64")
-    with pytest.raises(bootstrap.SetupError, match="colcon build"):
-        bootstrap.check_tools()
+    monkeypatch.setattr(bootstrap, "call", lambda *_: pytest.fail("something was installed"))
+    assert bootstrap.main(["demo"]) == 1
+    text = capsys.readouterr().err
+    assert "this is Linux on aarch64: colcon" in text
+    usable = [name for name in distros if name != "humble"]
+    assert f"source /opt/ros/{usable[0] if usable else 'jazzy'}/setup.bash" in text
+    assert ("docker/jazzy.Dockerfile" in text) == (not usable)
+
+
+def test_the_lines_for_colcon_are_those_of_first_steps(bootstrap):
+    page = (ROOT / "docs" / "first_steps.md").read_text()
+    lines = [line.strip() for line in bootstrap.WORKSPACE.splitlines() if "%(" not in line]
+    assert len(lines) == 5 and not [line for line in lines if line not in page]
 
 
 @pytest.mark.parametrize(
