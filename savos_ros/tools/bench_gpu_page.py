@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from training.report.markdown import table
+from savos_model.tables import markdown_table
 
 ENGINES = ("torch", "onnx", "tensorrt")
 SWAP = (
@@ -40,7 +40,7 @@ def engine_runs(steps: dict) -> Iterator[tuple[str, str, dict]]:
 
 def section(title: str, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Return a heading and a table; nothing without rows."""
-    return [f"## {title}", "", *table(heads, rows), ""] if rows else []
+    return [f"## {title}", "", *markdown_table(heads, rows), ""] if rows else []
 
 
 def overview(steps: dict) -> list[str]:
@@ -49,7 +49,7 @@ def overview(steps: dict) -> list[str]:
         (name, step["state"], f"{step['seconds']:.0f}", cell(step["error"]))
         for name, step in steps.items()
     ]
-    return [*table(("step", "state", "seconds", "error"), rows), ""]
+    return [*markdown_table(("step", "state", "seconds", "error"), rows), ""]
 
 
 def cell(text: str) -> str:
@@ -167,5 +167,5 @@ def test_lines(steps: dict) -> list[str]:
         "",
         text,
         "",
-        *(table(("test", "", "why"), rows) if rows else []),
+        *(markdown_table(("test", "", "why"), rows) if rows else []),
     ]
