@@ -13,6 +13,7 @@ from typing import Annotated, Any, NamedTuple, NoReturn, get_args, get_origin, g
 import typer
 
 from savos_model.hints import PIP, extra_of
+from savos_model.settings import SettingError
 
 
 def option(
@@ -132,13 +133,13 @@ def command(
 def user_errors(*failures: type[Exception], extra: str = "train") -> Iterator[None]:
     """Turn expected errors into one line.
 
-    The status is 1 for errors of the types in `failures`, 2 for other wrong values or files and for
-    a missing package that an extra of this one installs, `extra` if that one does.
+    The status is 1 for errors of the types in `failures`, 2 for a wrong setting, other wrong values
+    or files, and a missing package that an extra of this one installs, `extra` if that one does.
     """
     try:
         yield
     except failures as error:
-        _end(error, str(error), 1)
+        _end(error, str(error), 2 if isinstance(error, SettingError) else 1)
     except ModuleNotFoundError as error:
         extra = extra_of((error.name or "").partition(".")[0], extra)
         if not extra:
@@ -159,8 +160,8 @@ def names_of(text: str) -> list[str]:
 
 
 def flag_of(name: str) -> str:
-    """Return the flag of a field or option."""
-    return f"--{name.replace('_', '-')}"
+    """Return the flag of a field or option; one named `as_`, as `as` is a keyword, is --as."""
+    return f"--{name.rstrip('_').replace('_', '-')}"
 
 
 def help_of(field: dataclasses.Field) -> str:
@@ -176,6 +177,9 @@ def _parameter(field: dataclasses.Field, hint: Any, name: str) -> inspect.Parame
     elif _is_list(hint):
         hint = GenericAlias(list, get_args(hint)[:1])
     text = re.sub(r"\[(\w+)\]", r"(\1)", help_of(field))  # Rich takes [px] as markup
+    choices = [str(choice) for choice in field.metadata.get("choices") or () if choice != ""]
+    if any(choice not in text for choice in choices):
+        text += f"; one of {', '.join(choices)}"
     limits: dict[str, Any] = {end: field.metadata.get(f"{end}imum") for end in ("min", "max")}
     limits = limits if hint in (int, float) else {}
     if field.metadata.get("argument"):

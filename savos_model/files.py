@@ -10,6 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+class FileError(ValueError):
+    """A file of others cannot be used; the text names it, the rule, the value and what to do.
+
+    Attributes:
+        kind: short word for the cause, the same in every release.
+    """
+
+    def __init__(self, text: str, kind: str = "unusable") -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; what is written there becomes `path`.

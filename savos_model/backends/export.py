@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 from onnx import helper
 
-from savos_model.backends.interface import BUCKETS, StepOutput
+from savos_model.backends.interface import BUCKETS, BackendError, StepOutput
 from savos_model.backends.onnx_graph import INPUTS, OUTPUTS, build_step
 from savos_model.backends.reference import TOLERANCE, deviation, random_inputs, reference_step
 from savos_model.files import atomic
@@ -21,7 +21,7 @@ Step = Callable[..., StepOutput]
 Inputs = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-class ExportError(RuntimeError):
+class ExportError(BackendError):
     """The exported network does not do what the original does; the text says by how much."""
 
 

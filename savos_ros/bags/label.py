@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from savos_model.backends.interface import Backend
-from savos_model.config import BackendConfig, RefineConfig, StreamConfig
-from savos_model.hints import PIP
+from savos_model.config import RefineConfig
 from savos_model.network.weights import load_weights
-from savos_model.settings import SettingError
 from savos_model.types import Frame
 from savos_ros.bags.coco import CocoLabels
 from savos_ros.bags.identity import bag_identity, weights_identity
 from savos_ros.bags.ids import with_ids
-from savos_ros.bags.reader import BagFrame, BagFrames, Topics
-from savos_ros.bags.run import REFINED_TOPIC, SUMMARY, RunOptions, run_bag, write_json
-from savos_ros.bags.types import BagError
-from savos_ros.messages.settings import InputConfig
+from savos_ros.bags.reader import BagFrame, BagFrames
+from savos_ros.bags.run import REFINED_TOPIC, SUMMARY, run_bag, write_json
+from savos_ros.bags.settings import BagError, LabelOptions, RunOptions
 
 LABELS = "labels.json"
 PIXEL_BYTES = 5  # of a frame that waits: colours, grey image and count of masks
@@ -33,35 +29,6 @@ MOST_WINDOW = 10_000
 WORDS = {"bag": "another bag", "weights": "other weights", "settings": "other settings"}
 
 Tick = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class LabelOptions:
-    """How bags are labelled.
-
-    Attributes:
-        backend, stream, input: settings of the parts.
-        topics: topics to read.
-        iterations: most iterations of the adaptation to each bag; 0 for none.
-        memory_mb: images kept for the backward pass; a longer bag is gone through in windows of so
-            much that overlap by half.
-    """
-
-    backend: BackendConfig = field(default_factory=BackendConfig)
-    stream: StreamConfig = field(default_factory=StreamConfig)
-    input: InputConfig = field(default_factory=InputConfig)
-    topics: Topics = field(default_factory=Topics)
-    iterations: int = 0
-    memory_mb: int = 2048
-
-    def __post_init__(self) -> None:
-        if self.iterations < 0 or self.memory_mb < 1:
-            raise SettingError(
-                f"iterations must be at least 0 and memory_mb at least 1, got {self.iterations} "
-                f"and {self.memory_mb}"
-            )
-        if self.iterations and importlib.util.find_spec("torch") is None:
-            raise SettingError(f"adaptation needs PyTorch: {PIP['torch']}, or --no-adapt")
 
 
 @dataclass(frozen=True)

@@ -14,63 +14,20 @@ from typing import TYPE_CHECKING, Any
 from savos_ros.bags.follow import Followers
 from savos_ros.bags.progress import progress_bar
 from savos_ros.bags.restamp import Restamp, begins_with_header
+from savos_ros.bags.settings import BagError, PlayOptions
 from savos_ros.bags.storage import Bag, open_bag, topics_text
-from savos_ros.bags.types import BagError
 from savos_ros.messages.kit import NANOSECONDS
 from savos_ros.node.ros_start import ros_node
 
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-CLOCK = "/clock"
+NODE_NAME, CLOCK = "savos_play", "/clock"
 CLOCK_PERIOD_S = 0.025  # /clock at 40 Hz, as `ros2 bag play --clock` does
 QUEUE_DEPTH = 10
 ACKNOWLEDGE_S = 5.0
 FOLLOWED_S = 1.0  # a subscriber that follows its publishers takes less
 SETTLED_S = 2.0  # discovery of a reader takes up to 2.7 s; a topic that nobody wants must not block
-
-
-@dataclass(frozen=True)
-class PlayOptions:
-    """How a bag is played.
-
-    Attributes:
-        rate: speed, 2.0 is twice as fast.
-        loop: start again at the end, until stopped.
-        clock: publish bag time on /clock, for nodes with use_sim_time.
-        remaps: new topic by topic of the bag.
-        topics: topics to play; all when empty.
-        wait_s: longest wait for subscribers; 0 for none [s].
-        node_name: name of the player's node.
-        follow: full names of amodal nodes: wait until they are active, then play no faster than
-            they answer.
-        restamp: move the header stamps by one offset, so that the first message is stamped "now":
-            nodes without use_sim_time then see a live camera, and can measure latency.
-    """
-
-    rate: float = 1.0
-    loop: bool = False
-    clock: bool = False
-    remaps: dict[str, str] = field(default_factory=dict)
-    topics: tuple[str, ...] = ()
-    wait_s: float = 0.0
-    node_name: str = "savos_play"
-    restamp: bool = False
-    follow: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not 0.01 <= self.rate <= 100.0:
-            raise BagError(f"rate must be between 0.01 and 100, got {self.rate}", "option")
-        if self.wait_s < 0:
-            raise BagError(f"wait must be at least 0 s, got {self.wait_s}", "option")
-        if self.restamp and (self.clock or self.rate != 1.0):
-            raise BagError(
-                "restamp makes stamps of the present: leave out clock, and play at rate 1", "option"
-            )
-        if self.restamp and self.follow:
-            raise BagError(
-                "follow delays messages, restamp plays them in time: leave one out", "option"
-            )
 
 
 @dataclass
@@ -155,7 +112,7 @@ def play(path: str | Path, options: PlayOptions, stop: threading.Event | None = 
     stop = stop or threading.Event()
     with open_bag(path) as bag:
         topics = _chosen(path, bag, options)
-        with ros_node(options.node_name) as node:
+        with ros_node(NODE_NAME) as node:
             played = Played()
             publishers = _publishers(node, bag, topics, options, played)
             if not publishers:
@@ -181,21 +138,6 @@ def play(path: str | Path, options: PlayOptions, stop: threading.Event | None = 
             _finish(publishers.values(), played)
             followers.close()
     return played
-
-
-def parse_remaps(texts: Iterable[str]) -> dict[str, str]:
-    """Turn OLD:=NEW texts into new topics by old one.
-
-    Raises:
-        BagError: a text of another form.
-    """
-    remaps = {}
-    for text in texts:
-        old, sign, new = text.partition(":=")
-        if not (sign and old.startswith("/") and new):
-            raise BagError(f"remap must read /old/topic:=/new/topic, got {text!r}", "option")
-        remaps[old] = new
-    return remaps
 
 
 def _play_once(
@@ -234,7 +176,7 @@ def _headed(bag: Bag, topics: Iterable[str]) -> set[str]:
 
 def _chosen(path: str | Path, bag: Bag, options: PlayOptions) -> list[str]:
     topics = list(options.topics) or sorted(bag.topics)
-    for name in [*topics, *options.remaps]:
+    for name in [*topics, *options.targets]:
         if name not in bag.topics:
             raise BagError(f"{path} has no topic {name}: {topics_text(bag)}", "no_topic")
     return topics
@@ -245,14 +187,14 @@ def _publishers(
 ) -> dict[str, Any]:
     from rclpy.exceptions import InvalidTopicNameException
 
-    publishers = {}
+    publishers, targets = {}, options.targets
     for topic in topics:
         kind = bag.topics[topic].msgtype
         message = _message_class(kind) if bag.topics[topic].encoding == "cdr" else None
         if message is None:
             played.skipped[topic] = kind or "several types"
             continue
-        target = options.remaps.get(topic, topic)
+        target = targets.get(topic, topic)
         if options.clock and target == CLOCK:
             played.replaced.append(topic)
             continue

@@ -13,8 +13,8 @@ from typing import Any
 from savos_model.types import Frame, Instance
 from savos_ros.bags import recording
 from savos_ros.bags.restamp import header_stamp
+from savos_ros.bags.settings import BagError, Topics
 from savos_ros.bags.storage import open_bag, topics_text
-from savos_ros.bags.types import BagError
 from savos_ros.messages.conversions import ConversionError, assumed_text
 from savos_ros.messages.frames import decode, masks_to_instances
 from savos_ros.messages.settings import InputConfig
@@ -50,15 +50,6 @@ UNPAIRED = {
     "unstamped": "messages on {topic} have stamp 0, which is no time: let the driver set "
     "header.stamp",
 }
-
-
-@dataclass(frozen=True)
-class Topics:
-    """Topics to read; an empty name means the usual ones of this package's bags."""
-
-    image: str = ""
-    instances: str = ""
-    truth: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import numpy as np
 from savos_model.instances import InstanceError, check_instances
 from savos_model.types import Instance
 from savos_ros.bags.progress import progress
-from savos_ros.bags.types import BagError, BagKit
+from savos_ros.bags.settings import BagError, RecordOptions
+from savos_ros.bags.types import BagKit
 from savos_ros.bags.writer import BagWriter
 from savos_ros.messages import kit as message_kit
 
@@ -27,7 +28,6 @@ IGNORE_LABEL = 65535
 # Stamp of the first frame of sources without a date: any but zero, which means "no time" in ROS.
 START_NS = 1_600_000_000_000_000_000
 JPEG_QUALITY = 95
-FORMS = ("label_image", "instance_masks")
 
 
 @dataclass(frozen=True)
@@ -52,42 +52,18 @@ class SourceFrame:
     jpeg: bytes | None = None
 
 
-@dataclass(frozen=True)
-class RecordOptions:
-    """How frames become topics.
-
-    Attributes:
-        form: "label_image", "instance_masks", or "" for no masks at all.
-        truth: whether a truth topic is written.
-        compressed: JPEG instead of raw images.
-        storage, force: see BagWriter.
-    """
-
-    form: str = "label_image"
-    truth: bool = False
-    compressed: bool = False
-    storage: str = "mcap"
-    force: bool = False
-
-    def __post_init__(self) -> None:
-        if self.form and self.form not in FORMS:
-            raise BagError(
-                f"masks must be written as one of {', '.join(FORMS)}, got {self.form!r}", "option"
-            )
-
-    @property
-    def topics(self) -> dict[str, str]:
-        """Return types by topic, in the order in which messages of one stamp are written."""
-        topics = {IMAGE_TOPIC: "sensor_msgs/Image"}
-        if self.compressed:
-            topics = {COMPRESSED_TOPIC: "sensor_msgs/CompressedImage"}
-        if self.form == "label_image":
-            topics[LABELS_TOPIC] = "sensor_msgs/Image"
-        elif self.form == "instance_masks":
-            topics[MASKS_TOPIC] = "savos_ros/InstanceMaskArray"
-        if self.truth:
-            topics[TRUTH_TOPIC] = "savos_ros/InstanceMaskArray"
-        return topics
+def topics_of(options: RecordOptions) -> dict[str, str]:
+    """Return types by topic, in the order in which messages of one stamp are written."""
+    topics = {IMAGE_TOPIC: "sensor_msgs/Image"}
+    if options.compressed:
+        topics = {COMPRESSED_TOPIC: "sensor_msgs/CompressedImage"}
+    if options.form == "label_image":
+        topics[LABELS_TOPIC] = "sensor_msgs/Image"
+    elif options.form == "instance_masks":
+        topics[MASKS_TOPIC] = "savos_ros/InstanceMaskArray"
+    if options.truth:
+        topics[TRUTH_TOPIC] = "savos_ros/InstanceMaskArray"
+    return topics
 
 
 @dataclass(frozen=True)
@@ -119,9 +95,9 @@ def record(
     Raises:
         BagError: the place is taken, or a frame cannot be written so.
     """
-    lost = 0
+    options, lost = options.resolved("label_image"), 0
     with BagWriter(path, options.storage, options.force) as bag:
-        for topic, kind in options.topics.items():
+        for topic, kind in topics_of(options).items():
             bag.add_topic(topic, kind)
         for number, frame in enumerate(progress(frames, f"writing {Path(path).name}", total)):
             _check(frame, number)

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from savos_model.config import BackendConfig, RefineConfig, StreamConfig
 from savos_model.files import write_file
 from savos_model.instances import InstanceError
 from savos_model.stream.record import Record
@@ -24,14 +23,14 @@ from savos_model.stream.video import cropped_as_learnt
 from savos_model.types import AmodalObject
 from savos_ros.bags.ids import associating, renamed
 from savos_ros.bags.progress import progress
-from savos_ros.bags.reader import BagFrame, BagFrames, Topics
+from savos_ros.bags.reader import BagFrame, BagFrames
 from savos_ros.bags.scoring import BagScores
-from savos_ros.bags.types import BagError, BagKit
+from savos_ros.bags.settings import BagError, RunOptions
+from savos_ros.bags.types import BagKit
 from savos_ros.bags.video import VideoWriter
 from savos_ros.bags.writer import BagWriter
 from savos_ros.messages import kit as message_kit
 from savos_ros.messages.overlay import bgr_of, draw
-from savos_ros.messages.settings import InputConfig, OverlayConfig
 
 MASKS_TOPIC, REFINED_TOPIC = "/savos/masks", "/savos/masks_refined"
 RESULT_BAG = "result"
@@ -42,30 +41,6 @@ PERCENTILES = (50, 95, 99)
 
 # Hears of every array that is written: its topic, frame, objects, and stage times of ~/masks [ms].
 Watch = Callable[[str, BagFrame, list[AmodalObject], dict[str, float]], None]
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How a bag is run.
-
-    Attributes:
-        backend, stream, refine, input, overlay: settings of the parts; crops are as large as the
-            weights were trained with, where they say so.
-        topics: topics to read.
-        max_frames: stop after so many frames; 0 for all.
-        video: whether the overlay video is written.
-        force: replace the results of an earlier run.
-    """
-
-    backend: BackendConfig = field(default_factory=BackendConfig)
-    stream: StreamConfig = field(default_factory=StreamConfig)
-    refine: RefineConfig = field(default_factory=RefineConfig)
-    input: InputConfig = field(default_factory=InputConfig)
-    overlay: OverlayConfig = field(default_factory=OverlayConfig)
-    topics: Topics = field(default_factory=Topics)
-    max_frames: int = 0
-    video: bool = True
-    force: bool = False
 
 
 @dataclass

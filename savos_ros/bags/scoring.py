@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from savos_model.masks import by_id
+from savos_model.tables import columned, percent
 from savos_model.types import AmodalObject, Instance
 from training.baselines.convex_hull import convex_hull
 from training.evaluate.metrics import Masks, ObjectScore, score_frame, summarise
@@ -42,16 +43,11 @@ class BagScores:
         return {name: summarise(scores) for name, scores in self._scores.items()}
 
 
-def score_table(summary: dict[str, dict]) -> Table:
-    """Show mean IoU of the methods in percent."""
-    any_method = next(iter(summary.values()))
-    table = Table(
-        title=f"mean IoU, {any_method['n']} occluded objects in {any_method['frames']} frames"
-    )
-    table.add_column("method")
-    for name in ("full [%]", "occluded [%]"):
-        table.add_column(name, justify="right")
-    for method, row in summary.items():
-        values = (row["full"], row["occluded"])
-        table.add_row(method, *("-" if value is None else f"{100 * value:.2f}" for value in values))
-    return table
+def score_table(summary: dict[str, dict], objects: int, digits: int = 1) -> Table:
+    """Return a table of the methods' mean IoU over so many objects, in per cent."""
+    title = f"mean IoU over {objects} occluded objects"
+    rows = [
+        (name, percent(row["full"], digits), percent(row["occluded"], digits))
+        for name, row in summary.items()
+    ]
+    return columned(title, "method", "full [%]", "occluded [%]", rows=rows)

@@ -18,7 +18,8 @@ from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_
 from rosbags.typesys.store import Typestore
 
 from savos_ros.bags.datafiles import FILES, McapFile, Recorded, SqliteFile, ros1
-from savos_ros.bags.types import BagError, typestore
+from savos_ros.bags.settings import BagError
+from savos_ros.bags.types import typestore
 
 FILE_ENDINGS = tuple(FILES)
 PACKED = ".zstd"
@@ -208,7 +209,9 @@ def _data_files(bag: Bag, metadata: dict[str, Any]) -> list[Path]:
             endings = " or ".join(FILE_ENDINGS)
             raise BagError(f"{path} is no bag: give a folder, or a file {endings}", "not_a_bag")
         return [path]
-    there = sorted((file for file in path.iterdir() if _is_data(file)), key=_natural)
+    there = sorted(
+        (file for file in path.iterdir() if _is_data(file)), key=lambda file: natural(file.name)
+    )
     if not there:
         if old := next(path.glob("*.bag"), None):
             raise ros1(old)
@@ -238,9 +241,9 @@ def _is_data(file: Path) -> bool:
     return not name.startswith(".") and name.endswith(FILE_ENDINGS)
 
 
-def _natural(file: Path) -> list[tuple[int, str]]:
-    """Return a key that puts part 10 of a recording behind part 9."""
-    parts = re.split(r"(\d+)", file.name)
+def natural(name: str) -> list[tuple[int, str]]:
+    """Return a key that orders names, numbers in them by value: part 9 comes before part 10."""
+    parts = re.split(r"(\d+)", name)
     return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
 
 

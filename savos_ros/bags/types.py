@@ -10,11 +10,6 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from savos_ros.paths import message_files
-from training.data.outside import FileError
-
-
-class BagError(FileError):
-    """A bag cannot be read or written."""
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from savos_ros.bags.types import BagError
+from savos_ros.bags.settings import BagError
 
 # Without B frames: with them x264 gave 7 different files in 100 encodings of one clip, without one.
 CODECS = (("libx264", {"crf": "20", "preset": "veryfast", "bf": "0"}), ("mpeg4", {"qscale": "3"}))

@@ -19,7 +19,8 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from savos_ros.bags.types import BagError, full_name, typestore
+from savos_ros.bags.settings import BagError
+from savos_ros.bags.types import full_name, typestore
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 MAX_STAMP_NS = (1 << 31) * 1_000_000_000  # seconds of a ROS stamp are an int32
@@ -50,17 +51,13 @@ class BagWriter:
 
         Args:
             path: folder of the bag.
-            storage: "mcap" or "sqlite3".
+            storage: a key of STORAGES.
             force: replace a bag that is already there.
 
         Raises:
-            BagError: the place is taken, or the storage is unknown.
+            BagError: the place is taken.
         """
         self.path = Path(path)
-        if storage not in STORAGES:
-            raise BagError(
-                f"storage must be one of {', '.join(STORAGES)}, got {storage!r}", "option"
-            )
         if self.path.exists() or self.path.is_symlink():
             if not (self.path / "metadata.yaml").is_file():
                 raise BagError(f"{self.path} exists and is no bag: choose another place", "taken")

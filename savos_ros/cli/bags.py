@@ -1,204 +1,197 @@
-"""The commands of `savos` that take a bag: arguments in, printed result out."""
+"""The commands of `savos` that read or make a bag: options in, printed result out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import dataclasses
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from savos_model.hints import PIP
+from savos_model.backends.interface import BackendError
+from savos_model.commands import Options, command, option
+from savos_model.config import BackendConfig, SiteConfig
+from savos_model.network.weights import WeightsError
+from savos_model.settings import setting
+from savos_model.tables import columned
+from savos_ros.bags.settings import (
+    BagError,
+    KittiSource,
+    LabelOptions,
+    MaskSource,
+    PlayOptions,
+    RecordOptions,
+    RunOptions,
+)
 from savos_ros.bags.stopping import stop_on_signals
+from training.street.config import StreetConfig
 
-BAG_MODULES = ("av", "jinja2", "mcap", "rosbags", "pycocotools", "rich", "PIL", "zstandard")
-BagIn = Annotated[Path, typer.Argument(help="Folder of a bag, or its .mcap or .db3 file.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what is already there.")]
-SyncSlop = Annotated[
-    float, typer.Option(help="Largest difference of image and mask stamps that are paired [s].")
-]
-
-Track = Annotated[
-    bool, typer.Option("--track", help="Give ids to masks by association: they need none.")
-]
+FAILURES = (BagError, WeightsError, BackendError, OSError)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    for function in (play, run):
-        app.command()(function)
+@dataclass(frozen=True)
+class BagIn:
+    """The bag that is read."""
+
+    bag: Path = option("folder of a bag, or its .mcap or .db3 file", argument=True)
 
 
-@contextmanager
-def clear_errors() -> Iterator[None]:
-    """Turn expected errors into one line and exit status 1."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in BAG_MODULES:
-            raise
-        _fail(f"{error.name} is not installed: {PIP['bags']}")
-    except Exception as error:
-        if not isinstance(error, _expected_errors()):
-            raise
-        _fail(str(error))
+@dataclass(frozen=True)
+class BagOut:
+    """The bag that is made."""
+
+    out: Path = option("folder of the new bag", argument=True)
 
 
-def _expected_errors() -> tuple[type[Exception], ...]:
-    """Errors whose text helps a user; all others are bugs, which keep their traceback."""
-    from savos_model.backends.interface import BackendError
-    from savos_model.network.weights import WeightsError
-    from savos_model.settings import SettingError
-    from savos_ros.bags.types import BagError
+@dataclass(frozen=True)
+class ClipIn:
+    """A FISHBOWL clip."""
 
-    return BagError, SettingError, WeightsError, BackendError, OSError
+    clip: Path = option("a clip: NAME.mp4 next to NAME.json.gz", argument=True)
 
 
-def _fail(text: str) -> None:
-    typer.echo(f"error: {text}", err=True)
-    raise typer.Exit(1)
+@dataclass(frozen=True)
+class RunFiles(BagIn):
+    """What a run reads and writes."""
+
+    out: Path = option("folder of the results")
+    report: bool = setting(False, "write report.html: frames, tracks, latency, drops")
 
 
-def play(
-    bag: BagIn,
-    rate: Annotated[float, typer.Option(help="Speed, 2 is twice as fast.")] = 1.0,
-    loop: Annotated[bool, typer.Option("--loop", help="Start again at the end.")] = False,
-    clock: Annotated[bool, typer.Option("--clock", help="Publish bag time on /clock.")] = False,
-    topic: Annotated[
-        list[str] | None, typer.Option(help="Play this topic only (may be repeated).")
-    ] = None,
-    remap: Annotated[
-        list[str] | None, typer.Option(help="OLD:=NEW, another topic (may be repeated).")
-    ] = None,
-    wait: Annotated[float, typer.Option(help="Longest wait for subscribers [s].")] = 0.0,
-    restamp: Annotated[
-        bool, typer.Option("--restamp", help="Move stamps to the present, as of a live camera.")
-    ] = False,
-    follow: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Full name of an amodal node (may be repeated): wait until it is active, "
-            "then play no faster than it answers."
-        ),
-    ] = None,
+@dataclass(frozen=True)
+class LabelFiles:
+    """What is labelled, where and by what."""
+
+    bags: tuple[Path, ...] = option("folders or files", argument=True)
+    out: Path = option("folder of the results", Path("labels"))
+    ray: str = option("Ray cluster that does the work: HOST:PORT, auto or local", "")
+    processes: int = setting(1, "worker processes", minimum=1)
+    adapt: bool = setting(True, "adapt the weights to each bag")
+
+
+@dataclass(frozen=True)
+class TrackOptions:
+    """Ids of masks that have none."""
+
+    track: bool = setting(False, "give ids to masks by association: they need none")
+    weights: str = setting(
+        BackendConfig().weights, "what predicts the objects that --track matches"
+    )
+
+
+app = typer.Typer()  # its commands become those of `savos` itself
+bag_command = partial(command, app, failures=FAILURES, extra="bags")
+
+RECORD = Options(RecordOptions, names={"form": "as_"})
+PLAIN_RECORD = Options(RecordOptions, only=("compressed", "storage", "force"))
+PICTURE = ("seed", "frames", "rate_hz", "width", "height", "density", "style")
+PLAY_NAMES = {"topics": "topic", "remaps": "remap", "wait_s": "wait"}
+MASK_NAMES = {"form": "format", "rate_hz": "rate"}
+
+
+@bag_command("kitti-to-bag", KittiSource, BagOut, RECORD)
+def kitti_to_bag(source: KittiSource, new: BagOut, options: RecordOptions) -> None:
+    """Make a bag from KITTI: tracking and MOTS layout, or a raw drive.
+
+    Masks become a label image; predicted ones (--masks tracker) become instance_masks, since they
+    may overlap.
+    """
+    from savos_ros.bags import convert
+
+    _print_recorded(convert.kitti_to_bag(source, new.out, options))
+
+
+@bag_command(
+    "fishbowl-to-bag", ClipIn, BagOut, Options(RecordOptions, ("compressed", "storage", "force"))
+)
+def fishbowl_to_bag(source: ClipIn, new: BagOut, options: RecordOptions) -> None:
+    """Make a bag from a FISHBOWL clip, with the whole fish on /truth/masks."""
+    from savos_ros.bags import convert
+
+    _print_recorded(convert.fishbowl_to_bag(source.clip, new.out, options))
+
+
+@bag_command("masks-to-bag", BagOut, Options(MaskSource, names=MASK_NAMES), TrackOptions, RECORD)
+def masks_to_bag(
+    new: BagOut, source: MaskSource, ids: TrackOptions, options: RecordOptions
 ) -> None:
+    """Make a bag from images and the tracked masks of another program, as docs/labelling.md says.
+
+    labels: a PNG of ids per image. objects: a folder of PNG files per object (SAM 2). coco: RLE
+    with track ids in a JSON file. ultralytics: what `yolo track` writes with save_txt. With --track
+    masks need no ids (also what `yolo predict` writes); --weights predict what they are matched by.
+    """
+    from savos_model.backends.choose import make_backend
+    from savos_ros.bags import convert
+
+    backend = make_backend(BackendConfig(ids.weights)) if ids.track else None
+    recorded, masks = convert.masks_to_bag(source, new.out, options, backend)
+    _print_recorded(recorded)
+    typer.echo(f"masks read as {masks.form}")
+    if any(masks.skipped.values()):
+        typer.echo(f"left out: {words_of(+masks.skipped)}", err=True)
+
+
+@bag_command("street-bag", BagOut, Options(StreetConfig, PICTURE), RECORD)
+def street_bag(new: BagOut, config: StreetConfig, options: RecordOptions) -> None:
+    """Make a bag of a generated street scene, with the whole objects on /truth/masks."""
+    from savos_ros.bags import convert
+
+    _print_recorded(convert.street_to_bag(config, new.out, options))
+
+
+def _print_recorded(recorded: Any) -> None:
+    _print_counts(str(recorded.path), recorded.counts)
+    if recorded.overlap_px:
+        text = f"{recorded.overlap_px} mask pixels were covered by other masks in the label images"
+        typer.echo(f"{text}: --as instance_masks keeps them", err=True)
+
+
+@bag_command("play", BagIn, Options(PlayOptions, names=PLAY_NAMES))
+def play(source: BagIn, options: PlayOptions) -> None:
     """Play a bag onto ROS topics at its pace; Ctrl-C ends it."""
     # From before the imports to behind the last line: the launch system sends a second signal.
-    with stop_on_signals() as stop, clear_errors():
-        from savos_ros.bags.play import PlayOptions, parse_remaps
+    with stop_on_signals() as stop:
         from savos_ros.bags.play import play as play_bag
 
-        options = PlayOptions(
-            rate,
-            loop,
-            clock,
-            parse_remaps(remap or ()),
-            tuple(topic or ()),
-            wait,
-            restamp=restamp,
-            follow=tuple(follow or ()),
-        )
-        _print_played(play_bag(bag, options, stop))
+        played = play_bag(source.bag, options, stop)
+        for name, kind in played.skipped.items():
+            typer.echo(f"not played: {name}, its type {kind} is not installed", err=True)
+        for name in played.replaced:
+            typer.echo(f"not played: {name}, --clock gives the time of the bag instead", err=True)
+        for name in played.silent:
+            typer.echo(f"nobody subscribed to {name} while waiting", err=True)
+        if played.unanswered:
+            typer.echo(f"{played.unanswered} frames were not answered in time", err=True)
+        _print_counts("stopped" if played.stopped else "played", played.counts)
+        if played.damage:
+            raise BagError(played.damage)
 
 
-def _print_played(played: Any) -> None:
-    for name, kind in played.skipped.items():
-        typer.echo(f"not played: {name}, its type {kind} is not installed", err=True)
-    for name in played.replaced:
-        typer.echo(f"not played: {name}, --clock gives the time of the bag instead", err=True)
-    for name in played.silent:
-        typer.echo(f"nobody subscribed to {name} while waiting", err=True)
-    if played.unanswered:
-        typer.echo(f"{played.unanswered} frames were not answered in time", err=True)
-    print_counts("stopped" if played.stopped else "played", played.counts)
-    if played.damage:
-        _fail(played.damage)
-
-
-def run(
-    bag: BagIn,
-    out: Annotated[Path, typer.Option(help="Folder of the results.")],
-    weights: Annotated[
-        str | None, typer.Option(help="Name of shipped weights, or a .safetensors file.")
-    ] = None,
-    backend: Annotated[
-        str | None, typer.Option(help="auto, onnx, openvino, tensorrt or torch.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.")] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="fp32; fp16 on a GPU, bf16 on a CPU.")
-    ] = None,
-    max_frames: Annotated[int, typer.Option(help="Stop after so many; 0 for all.", min=0)] = 0,
-    video: Annotated[bool, typer.Option(help="Write the overlay video.")] = True,
-    report: Annotated[
-        bool, typer.Option("--report", help="Write report.html: frames, tracks, latency, drops.")
-    ] = False,
-    refine: Annotated[
-        bool, typer.Option("--refine", help="Also refine with later frames: /savos/masks_refined.")
-    ] = False,
-    window: Annotated[int | None, typer.Option(help="Frames of one pass of --refine.")] = None,
-    stride: Annotated[int | None, typer.Option(help="Frames that a pass gives out.")] = None,
-    image: Annotated[str, typer.Option(help="Image topic, if not a usual one.")] = "",
-    instances: Annotated[str, typer.Option(help="Topic of the masks, if not a usual one.")] = "",
-    truth: Annotated[str, typer.Option(help="Topic of whole objects, if not a usual one.")] = "",
-    sync_slop: SyncSlop = 0.0,
-    track: Track = False,
-    force: Force = False,
-) -> None:
+@bag_command("run", RunFiles, RunOptions)
+def run(files: RunFiles, options: RunOptions) -> None:
     """Complete the masks of a bag without ROS: result bag, overlay video, scores, summary."""
-    with clear_errors():
-        from savos_model.config import BackendConfig, RefineConfig
-        from savos_ros.bags.reader import Topics
-        from savos_ros.bags.report import RunReport
-        from savos_ros.bags.run import REPORT, RunOptions, run_bag
-        from savos_ros.messages.settings import InputConfig
+    from savos_ros.bags.report import RunReport
+    from savos_ros.bags.run import REPORT, run_bag
 
-        engine = given(weights=weights, backend=backend, device=device, precision=precision)
-        options = RunOptions(
-            BackendConfig(**engine),
-            refine=RefineConfig(refine, **given(window=window, stride=stride)),
-            input=InputConfig(sync_slop_s=sync_slop, track=track),
-            topics=Topics(image, instances, truth),
-            max_frames=max_frames,
-            video=video,
-            force=force,
-        )
-        page = RunReport() if report else None
-        summary = run_bag(bag, out, options, watch=page.watch if page else None)
-        if page:
-            page.write(out / REPORT, summary)
-    _print_run(summary, out)
+    page = RunReport() if files.report else None
+    summary = run_bag(files.bag, files.out, options, watch=page.watch if page else None)
+    if page:
+        page.write(files.out / REPORT, summary)
+    _print_run(summary, files.out)
     for note in summary["notes"]:
         typer.echo(note, err=True)
     for reason, text in summary["examples"].items():
         typer.echo(f"{reason}: {text}", err=True)
     if summary["damage"]:
-        _fail(summary["damage"])
+        raise BagError(summary["damage"])
     if not summary["frames_out"]:
-        _fail("no frames were processed: fix the errors above, or select other topics of the bag")
-
-
-def messages_text(counts: dict[str, int]) -> str:
-    """Say what became of the messages of a topic."""
-    return ", ".join(
-        (
-            f"{counts['index']} messages in the index",
-            *(f"{counts[key]} {key}" for key in ("read", "joined", "lost")),
+        raise BagError(
+            "no frames were processed: fix the errors above, or select other topics of the bag"
         )
-    )
-
-
-def print_counts(title: str, counts: dict[str, int]) -> None:
-    """Print the messages by topic."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("topic")
-    table.add_column("messages", justify="right")
-    for topic, count in sorted(counts.items()):
-        table.add_row(topic, str(count))
-    Console().print(table)
 
 
 def _print_run(summary: dict, out: Path) -> None:
@@ -210,26 +203,52 @@ def _print_run(summary: dict, out: Path) -> None:
         f"{summary['masks_in']} masks in, out: {words_of(summary['objects_out'])}"
     )
     for topic, counts in summary["messages"].items():
-        console.print(f"{topic}: {messages_text(counts)}", soft_wrap=True)
+        others = ", ".join(f"{counts[key]} {key}" for key in ("read", "joined", "lost"))
+        console.print(f"{topic}: {counts['index']} messages in the index, {others}", soft_wrap=True)
     for key in ("refused", "masks_skipped", "not_completed", "resets"):
         if summary[key]:
             console.print(f"{key.replace('_', ' ')}: {words_of(summary[key])}")
-    table = Table(title=f"time per frame in ms, {summary['model']} on {summary['backend']}")
-    for name in ("stage", "p50", "p95", "p99"):
-        table.add_column(name, justify="left" if name == "stage" else "right")
-    for stage, row in summary["time_ms"].items():
-        table.add_row(stage, *(f"{row[name]:.1f}" for name in ("p50", "p95", "p99")))
-    console.print(table)
+    title = f"time per frame in ms, {summary['model']} on {summary['backend']}"
+    parts = ("p50", "p95", "p99")
+    times = [(s, *(f"{row[p]:.1f}" for p in parts)) for s, row in summary["time_ms"].items()]
+    console.print(columned(title, "stage", *parts, rows=times))
     if summary["miou"]:
-        console.print(score_table(summary["miou"]))
+        objects = next(iter(summary["miou"].values()))["n"]
+        console.print(score_table(summary["miou"], objects, digits=2))
     console.print(f"results in {out}")
 
 
-def given(**options: Any) -> dict[str, Any]:
-    """Return the options that were given; the others are None."""
-    return {name: value for name, value in options.items() if value is not None}
+def _print_counts(title: str, counts: dict[str, int]) -> None:
+    rows = [(topic, str(count)) for topic, count in sorted(counts.items())]
+    Console().print(columned(title, "topic", "messages", rows=rows))
 
 
 def words_of(counts: dict[str, int]) -> str:
-    """Counts in one line."""
+    """Return counts in one line."""
     return ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
+
+
+@bag_command("label", LabelFiles, LabelOptions)
+def label(files: LabelFiles, options: LabelOptions) -> bool:
+    """Label bags with whole objects at the best offline quality; finished bags are kept.
+
+    Each frame by all frames of its bag, before and after, with weights adapted to the bag. Leaves
+    OUT/BAG/labels.json (COCO, with amodal and visible RLE), result/ and summary.json.
+    """
+    from rich.markup import escape
+
+    from savos_ros.bags.fleet import label_bags
+
+    if files.adapt:
+        options = dataclasses.replace(options, iterations=SiteConfig().max_iterations)
+    results = label_bags(files.bags, files.out, options, processes=files.processes, ray=files.ray)
+    rows = [
+        (escape(item.name), item.state, str(item.frames), str(item.objects), f"{item.seconds:.1f}")
+        for item in results
+    ]
+    heads = ("bag", "", "frames", "masks", "seconds")
+    Console().print(columned(f"labels in {files.out}", *heads, names=2, rows=rows))
+    for item in results:
+        for text in filter(None, (item.text, item.lost)):
+            typer.echo(f"{item.name}: {text}", err=True)
+    return any(item.text for item in results)

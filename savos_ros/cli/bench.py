@@ -1,13 +1,16 @@
-"""Commands of `savos bench` that start nodes or run the whole method."""
+"""Commands of `savos bench`."""
 
 from __future__ import annotations
 
 import typer
 
 from savos_model.backends.interface import BackendError
-from savos_model.commands import Options, command
+from savos_model.commands import command
+from savos_ros.bags.settings import BagError
 from savos_ros.tools.settings import (
+    BenchLabelOptions,
     BenchOptions,
+    BenchStepConfig,
     BenchStreamConfig,
     CamerasOptions,
     DemoError,
@@ -18,10 +21,10 @@ from savos_ros.tools.settings import (
 )
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
-RESULTS = Options(ResultsFile)
+FAILURES = (DemoError, BackendError, BagError, OSError)
 
 
-@command(app, "cameras", Options(CamerasOptions), RESULTS, failures=(DemoError,))
+@command(app, "cameras", CamerasOptions, ResultsFile, failures=FAILURES)
 def cameras(options: CamerasOptions, results: ResultsFile) -> None:
     """CPU, memory and latency of one node, then two, ... all fed at the same moment at 10 Hz."""
     from rich import print_json
@@ -31,7 +34,7 @@ def cameras(options: CamerasOptions, results: ResultsFile) -> None:
     print_json(data=bench_cameras(options, results.json))
 
 
-@command(app, "start", Options(StartOptions), RESULTS, failures=(DemoError,))
+@command(app, "start", StartOptions, ResultsFile, failures=FAILURES)
 def start(options: StartOptions, results: ResultsFile) -> None:
     """From the start of the node's process to its first answer, with caches empty and full."""
     from rich import print_json
@@ -41,7 +44,7 @@ def start(options: StartOptions, results: ResultsFile) -> None:
     print_json(data=bench_start(options, results.json))
 
 
-@command(app, "node", Options(BenchOptions), RESULTS, failures=(DemoError,))
+@command(app, "node", BenchOptions, ResultsFile, failures=FAILURES)
 def node(options: BenchOptions, results: ResultsFile) -> None:
     """Latency, drops and memory of the node on a street played over DDS at 10 Hz."""
     from rich import print_json
@@ -51,7 +54,7 @@ def node(options: BenchOptions, results: ResultsFile) -> None:
     print_json(data=bench_node(options, results.json))
 
 
-@command(app, "stream", Options(BenchStreamConfig), RESULTS, failures=(BackendError,))
+@command(app, "stream", BenchStreamConfig, ResultsFile, failures=FAILURES)
 def stream(options: BenchStreamConfig, results: ResultsFile) -> None:
     """Whole frames by stage, tracks and image size, compared with the released design's."""
     from rich.console import Console
@@ -61,8 +64,28 @@ def stream(options: BenchStreamConfig, results: ResultsFile) -> None:
     print_bench(bench_stream(options, results.json), Console(width=160))
 
 
-@command(app, "gpu", Options(GpuFolder), Options(GpuOptions), failures=(DemoError,))
-def gpu(folder: GpuFolder, options: GpuOptions) -> None:
+@command(app, "step", BenchStepConfig, ResultsFile, failures=FAILURES)
+def step(options: BenchStepConfig, results: ResultsFile) -> None:
+    """Step of the network on every engine, against what a matrix product reaches here."""
+    from rich.console import Console
+
+    from savos_ros.tools.bench_step import bench_step, print_bench
+
+    print_bench(bench_step(options, results.json), Console())
+
+
+@command(app, "label", BenchLabelOptions, ResultsFile, failures=FAILURES, extra="bags")
+def label(options: BenchLabelOptions, results: ResultsFile) -> None:
+    """Labelling on a Ray cluster compared with one process, the labels compared to the bit."""
+    from rich import print_json
+
+    from savos_ros.tools.bench_label import bench_label
+
+    print_json(data=bench_label(options, results.json))
+
+
+@command(app, "gpu", GpuFolder, GpuOptions, failures=FAILURES)
+def gpu(folder: GpuFolder, options: GpuOptions) -> bool:
     """All that needs an NVIDIA GPU, in at most 8 minutes: one page and one JSON file.
 
     Engines compared with torch on the CPU, their speed, swaps of weights, adaptation, training and
@@ -74,5 +97,4 @@ def gpu(folder: GpuFolder, options: GpuOptions) -> None:
 
     from savos_ros.tools.bench_gpu import bench_gpu, good
 
-    report = bench_gpu(options, folder.out, Console())
-    raise typer.Exit(0 if good(report) else 1)
+    return not good(bench_gpu(options, folder.out, Console()))

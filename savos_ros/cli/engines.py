@@ -1,35 +1,81 @@
-"""The commands `savos export` and `savos build-engine`."""
+"""The commands `savos export`, `savos build-engine` and `savos weights`."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import typer
 
+from savos_model.backends.interface import BackendError
+from savos_model.commands import command, option
 from savos_model.config import BackendConfig
-from training.cli.options import JsonOption
+from savos_model.settings import setting
 
-WeightsArgument = Annotated[str, typer.Argument(help="Shipped name or .safetensors file.")]
-PrecisionOption = Annotated[str, typer.Option(help="fp32 or fp16.")]
-WEIGHTS = BackendConfig().weights
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("export")(export)
-    app.command("build-engine")(build_engine)
+app = typer.Typer()  # its commands become those of `savos` itself
+weights_app = typer.Typer(help="Weights of the network.", no_args_is_help=True)
+DEFAULT = BackendConfig()
+FAILURES = (ValueError, OSError, BackendError)
+engine_command = partial(command, failures=FAILURES, extra="torch")
 
 
-def export(
-    out: Annotated[Path, typer.Option("--out", help="The .onnx file to write.")],
-    weights: WeightsArgument = WEIGHTS,
-    precision: PrecisionOption = "fp32",
-) -> None:
+@dataclass(frozen=True)
+class NetworkOptions:
+    """The network that is written."""
+
+    weights: str = option(
+        "shipped name or .safetensors file", BackendConfig().weights, argument=True
+    )
+    precision: str = option("fp32 or fp16", DEFAULT.precision)
+
+    def __post_init__(self) -> None:
+        BackendConfig(device="cuda", precision=self.precision)  # refuses other words
+
+
+@dataclass(frozen=True)
+class OutFile:
+    """The file that is written."""
+
+    out: Path = option("the file to write")
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """For which GPU an engine is built, and where it is kept."""
+
+    device: str = option("GPU of this machine: cuda or cuda:N", "cuda")
+    compute_capability: str = option(
+        "build for other GPUs, as 8.9; needs TensorRT for RTX, but no GPU", ""
+    )
+    engine_dir: str = option("folder; empty: the node's default", DEFAULT.engine_dir)
+    json: Path | None = option("results file to write", None)
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """A released checkpoint, and how it is used."""
+
+    checkpoint: Path = option("released SaVos state dict (.pt, .pth)", argument=True)
+    out: Path = option("the .safetensors file to write")
+    preset: str = setting(
+        "official", "official: repeat the released code; paper: start training from it"
+    )
+
+
+@dataclass(frozen=True)
+class SaveOptions:
+    """Whose adapted weights are kept, and where."""
+
+    out: Path = option("the .safetensors file to write", argument=True)
+    node: str = option("of the node /front/savos, say; empty: of any", "")
+    folder: str = option("the node's adapt.folder; empty: its default", "")
+
+
+@engine_command(app, "export", OutFile, NetworkOptions)
+def export(target: OutFile, network: NetworkOptions) -> None:
     """Write the step network as ONNX, after comparing it with torch on random and real patches.
 
     Example: savos export savos_online --out savos_online.onnx
@@ -40,24 +86,16 @@ def export(
     from savos_model.network.weights import load_weights
     from savos_model.results import commit
 
-    with errors_as_lines("savos export"):
-        check_precision(precision)
-        loaded = load_weights(weights)
-        real, made_by = street_inputs(weights), {"commit": commit()}
-        report = export_onnx(out, loaded, precision=precision, real=real, properties=made_by)
-        print_json(data={"file": str(out), **report})
+    loaded, made_by = load_weights(network.weights), {"commit": commit()}
+    real = street_inputs(network.weights)
+    report = export_onnx(
+        target.out, loaded, precision=network.precision, real=real, properties=made_by
+    )
+    print_json(data={"file": str(target.out), **report})
 
 
-def build_engine(
-    weights: WeightsArgument = WEIGHTS,
-    precision: PrecisionOption = "fp32",
-    device: Annotated[str, typer.Option(help="GPU of this machine: cuda or cuda:N.")] = "cuda",
-    compute_capability: Annotated[
-        str, typer.Option(help="Build for other GPUs, as 8.9; needs TensorRT for RTX, but no GPU.")
-    ] = "",
-    engine_dir: Annotated[str, typer.Option(help="Folder; empty: the node's default.")] = "",
-    json: JsonOption = None,
-) -> None:
+@engine_command(app, "build-engine", NetworkOptions, BuildOptions)
+def build_engine(network: NetworkOptions, options: BuildOptions) -> None:
     """Build a TensorRT engine ahead of time, so that the node starts at once.
 
     Example: savos build-engine savos_online --precision fp16 --compute-capability 8.9
@@ -67,68 +105,49 @@ def build_engine(
     from savos_model.backends.engine_cache import cached_engine, engine_folder, engine_path
     from savos_model.backends.interface import gpu_index
     from savos_model.network.weights import load_weights
-    from savos_model.results import write_results
+    from savos_model.results import keep_results
     from savos_ros.node.engine import progress
 
-    with errors_as_lines("savos build-engine"):
-        check_precision(precision)
-        loaded = load_weights(weights)
-        gpu, capability = "any", compute_capability
-        if not capability:
-            candidates(BackendConfig(backend="tensorrt", device=device))  # says what is missing
-            from savos_model.backends.tensorrt import describe
+    loaded = load_weights(network.weights)
+    gpu, capability = "any", options.compute_capability
+    if not capability:
+        candidates(
+            BackendConfig(backend="tensorrt", device=options.device)
+        )  # names what is missing
+        from savos_model.backends.tensorrt import describe
 
-            gpu, capability = describe(gpu_index(device))
-        graph = tensorrt_build.graph_bytes(loaded, precision)
-        key = tensorrt_build.engine_key(loaded, graph, gpu, capability, precision)
-        folder = engine_folder(engine_dir)
-        took: dict[str, float] = {}
+        gpu, capability = describe(gpu_index(options.device))
+    graph = tensorrt_build.graph_bytes(loaded, network.precision)
+    key = tensorrt_build.engine_key(loaded, graph, gpu, capability, network.precision)
+    folder = engine_folder(options.engine_dir)
+    took: dict[str, float] = {}
 
-        def build() -> bytes:
-            wall, cpu = time.perf_counter(), time.process_time()
-            engine = tensorrt_build.build_engine(graph, capability=compute_capability)
-            took.update(wall_s=time.perf_counter() - wall, cpu_s=time.process_time() - cpu)
-            return engine
+    def build() -> bytes:
+        wall, cpu = time.perf_counter(), time.process_time()
+        engine = tensorrt_build.build_engine(graph, capability=options.compute_capability)
+        took.update(wall_s=time.perf_counter() - wall, cpu_s=time.process_time() - cpu)
+        return engine
 
-        with progress(f"building for {gpu} GPU, compute capability {capability}", typer.echo):
-            engine = cached_engine(folder, key, build)
-        if not (path := engine_path(folder, key)).is_file():
-            raise OSError(f"{path} could not be written: see the warning above")
-        typer.echo(f"{path}: {len(engine) / 2**20:.1f} MiB")
-        if json is not None:
-            _, network, _parser = tensorrt_build.parsed(graph)
-            sizes = {"onnx_bytes": len(graph), "engine_bytes": len(engine)}
-            build_report = {"key": key, "layers": network.num_layers, **sizes, "build": took}
-            write_results(json, build_report, seed=0)
-
-
-@contextmanager
-def errors_as_lines(command: str) -> Iterator[None]:
-    """Turn what a user can mend into one line and exit code 1."""
-    from savos_model.backends.export import ExportError
-    from savos_model.backends.interface import BackendError
-
-    try:
-        yield
-    except (ValueError, OSError, BackendError, ExportError) as error:
-        typer.echo(f"{command}: {error}", err=True)
-        raise typer.Exit(1) from error
-
-
-def check_precision(precision: str) -> None:
-    """Refuse other words, as the setting of the node does."""
-    BackendConfig(device="cuda", precision=precision)
+    with progress(f"building for {gpu} GPU, compute capability {capability}", typer.echo):
+        engine = cached_engine(folder, key, build)
+    if not (path := engine_path(folder, key)).is_file():
+        raise OSError(f"{path} could not be written: see the warning above")
+    typer.echo(f"{path}: {len(engine) / 2**20:.1f} MiB")
+    if options.json is not None:
+        _, parsed, _parser = tensorrt_build.parsed(graph)
+        sizes = {"onnx_bytes": len(graph), "engine_bytes": len(engine)}
+        report = {"key": key, "layers": parsed.num_layers, **sizes, "build": took}
+        keep_results(options.json, report, seed=0)
 
 
 def street_inputs(weights: str) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Patches and states that the network meets on a short generated street."""
+    """Return patches and states that the network meets on a short generated street."""
     from savos_model.backends.choose import make_backend
     from savos_model.backends.interface import StepOutput
     from savos_model.instances import from_label_image
     from savos_model.stream.stream import AmodalStream
     from savos_model.types import Frame
-    from training.street.config import StreetConfig
-    from training.street.generate import generate, label_image
+    from training.street.generate import StreetConfig, generate, label_image
 
     backend = make_backend(BackendConfig(weights=weights, threads=1))
     taken, step = [], backend.step
@@ -143,3 +162,25 @@ def street_inputs(weights: str) -> list[tuple[np.ndarray, np.ndarray, np.ndarray
         masks = from_label_image(label_image(frame))
         stream.step(Frame(frame.stamp_ns, frame.image, masks))
     return taken
+
+
+@engine_command(weights_app, "import", ImportOptions)
+def weights_import(options: ImportOptions) -> None:
+    """Convert a released checkpoint; code in the file is never run."""
+    from savos_model.network.released.checkpoint import import_checkpoint
+
+    weights = import_checkpoint(options.checkpoint, options.out, options.preset)
+    typer.echo(f"{options.out}: {len(weights.arrays)} tensors, preset {weights.model.preset}")
+
+
+@engine_command(weights_app, "save", SaveOptions)
+def weights_save(options: SaveOptions) -> None:
+    """Keep the weights that a node's adaptation accepted last; model.weights takes the file."""
+    from savos_model.network.weights import load_weights, save_weights
+    from savos_ros.node.adaptation_files import newest
+
+    weights = load_weights(str(newest(options.folder, options.node)))
+    save_weights(options.out, weights, "float32")
+    typer.echo(
+        f"{options.out}: {weights.name}, adapted from {weights.info.get('adapted_from', '?')}"
+    )

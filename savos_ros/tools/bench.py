@@ -17,9 +17,10 @@ import psutil
 from savos_model.results import keep_results
 from savos_model.stream.stream import STAGES
 from savos_model.types import Instance
-from savos_ros.bags.recording import START_NS, RecordOptions, SourceFrame, record
+from savos_ros.bags.recording import START_NS, SourceFrame, record
+from savos_ros.bags.settings import RecordOptions
 from savos_ros.node.adaptation import COUNTS
-from savos_ros.tools.harness import NodeProcess, Recorder, environment, latencies
+from savos_ros.tools.harness import NodeProcess, Recorder, environment, latencies, node_parameters
 from savos_ros.tools.settings import BenchOptions, DemoError
 from training.street.config import StreetConfig
 from training.street.generate import generate
@@ -94,11 +95,7 @@ def bench_node(options: BenchOptions, out: Path | None) -> dict:
 
 def run(bag: Path, log: Path, options: BenchOptions) -> dict:
     """Start node and player, watch for the asked time, and collect the figures."""
-    parameters = {"diagnostics.window": "100000", "refine.enabled": str(options.refine).lower()}
-    if options.adapt:
-        parameters |= {"adapt.enabled": "true", "adapt.folder": str(log.with_name("adapted"))}
-    if options.weights:
-        parameters["model.weights"] = options.weights
+    parameters = {"diagnostics.window": "100000", **node_parameters(options, log.parent)}
     with log.open("w") as output, NodeProcess(parameters, output, log) as node:
         with CountingRecorder() as recorder:
             recorder.wait_for_node(node.check)

@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 
 from savos_model.results import keep_results
-from savos_ros.bags.recording import RecordOptions, record
+from savos_ros.bags.recording import record
+from savos_ros.bags.settings import RecordOptions
 from savos_ros.tools.bench import (  # fmt: skip
     CLIP_FRAMES,
     MEASURED,

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+from savos_model.config import BackendConfig, SiteConfig
 from savos_model.results import keep_results
 from savos_ros.bags.fleet import label_bags
-from savos_ros.bags.label import LABELS, Labelled, LabelOptions
+from savos_ros.bags.label import LABELS, Labelled
 from savos_ros.bags.run import RESULT_BAG
-from savos_ros.bags.types import BagError
+from savos_ros.bags.settings import BagError, LabelOptions
+from savos_ros.tools.settings import BenchLabelOptions
 
 WAYS = ("one_process", "ray")
 
 
-def bench_label(
-    bags: Sequence[Path], options: LabelOptions, address: str, rounds: int, out: Path | None
-) -> dict:
+def bench_label(config: BenchLabelOptions, out: Path | None) -> dict:
     """Label bags in this process and on a cluster, in turn.
 
     The first round warms both up and is left out: a cluster starts its workers then.
 
     Args:
-        bags: at least one for each machine.
-        options: how; the same in both.
-        address: of the Ray cluster.
-        rounds: measured rounds.
+        config: what is measured.
         out: results file; None writes none.
 
     Returns:
@@ -38,13 +34,16 @@ def bench_label(
     Raises:
         BagError: a bag cannot be labelled, or the cluster is not to be had.
     """
+    iterations = SiteConfig().max_iterations if config.adapt else 0
+    options = LabelOptions(BackendConfig(threads=config.threads), iterations=iterations)
+    bags = config.bags
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     equal, frames = True, 0
-    for number in range(rounds + 1):
+    for number in range(config.rounds + 1):
         with tempfile.TemporaryDirectory() as folder:
             for way in WAYS:
                 started = time.perf_counter()
-                ray = address if way == "ray" else ""
+                ray = config.ray if way == "ray" else ""
                 done = label_bags(bags, Path(folder) / way, options, ray=ray)
                 if number:
                     seconds[way].append(round(time.perf_counter() - started, 2))
@@ -54,9 +53,9 @@ def bench_label(
     metrics = {
         "bags": len(bags),
         "frames": frames,
-        "threads": options.backend.threads,
-        "adaptation": bool(options.iterations),
-        "cluster": _cluster(address),
+        "threads": config.threads,
+        "adaptation": config.adapt,
+        "cluster": _cluster(config.ray),
         "seconds": seconds,
         "frames_per_second": speeds,
         "speedup": round(speeds["ray"] / speeds["one_process"], 3),

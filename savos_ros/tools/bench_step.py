@@ -6,7 +6,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -24,38 +24,9 @@ from savos_model.hints import installed
 from savos_model.network.layers import parameter_shapes, step_flop
 from savos_model.network.weights import Weights
 from savos_model.results import keep_results
-from savos_model.settings import SettingError
+from savos_ros.tools.settings import NETWORKS, BenchStepConfig
 
-ENGINES = ("onnx", "openvino", "torch", "tensorrt")
-TRACKS = (1, 4, 10, 20, 50)
-NETWORKS = {
-    "online, width 0.5": ModelConfig(),
-    "paper, width 1.0": ModelConfig(width=1.0, preset="paper"),
-}
 MATRIX = {"cpu": 1024, "cuda": 8192}  # rows and columns of the product
-
-
-@dataclass(frozen=True)
-class BenchStepConfig:
-    """How to measure: rounds, seconds for each number in a round, and the engines' settings.
-
-    A `precision` other than fp32 is measured next to fp32.
-    """
-
-    rounds: int = 7
-    seconds: float = 0.3
-    threads: int = 1
-    device: str = "cpu"
-    precision: str = "fp32"
-    tracks: tuple[int, ...] = TRACKS
-    engines: tuple[str, ...] = ENGINES
-    networks: tuple[str, ...] = ()  # all
-
-    def __post_init__(self) -> None:
-        for name in self.networks:
-            if name not in NETWORKS:
-                known = ", ".join(NETWORKS)
-                raise SettingError(f"network must be one of {known}, got {name!r}: choose one")
 
 
 class Measured(NamedTuple):
@@ -101,7 +72,7 @@ def bench_step(config: BenchStepConfig, out: Path | None = None) -> dict:
             {**key._asdict(), "gflop": gflop, "ms": 1e3 * clock, "cpu_ms": 1e3 * cpu}
             | {"rounds_ms": [1e3 * t for t, _ in measured], "times_limit": clock * limit / gflop}
         )
-    several = ("tracks", "engines", "networks")
+    several = ("tracks", "engine", "network")
     settings = asdict(config) | {name: list(getattr(config, name)) for name in several}
     report = {"settings": settings, "limit_gflops": limit, "absent": absent, "rows": rows}
     keep_results(out, report, 0)
@@ -113,11 +84,9 @@ def prepared(
 ) -> tuple[dict[Measured, Callable[[], object]], dict[str, str]]:
     """A step to call for all that is measured, warmed up; why other engines are absent."""
     runs, absent = {}, {}
-    weights = {
-        network: random_weights(NETWORKS[network]) for network in config.networks or NETWORKS
-    }
+    weights = {network: random_weights(NETWORKS[network]) for network in config.network or NETWORKS}
     for name, precision in itertools.product(
-        config.engines, dict.fromkeys(("fp32", config.precision))
+        config.engine, dict.fromkeys(("fp32", config.precision))
     ):
         settings = BackendConfig(
             backend=name, device=config.device, precision=precision, threads=config.threads

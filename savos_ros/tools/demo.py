@@ -6,10 +6,9 @@ import os
 from pathlib import Path
 
 from savos_model.settings import SettingError
-from savos_ros.bags.from_street import street_to_bag
-from savos_ros.bags.recording import RecordOptions
+from savos_ros.bags.convert import street_to_bag
 from savos_ros.bags.run import write_json
-from savos_ros.bags.types import BagError
+from savos_ros.bags.settings import BagError, RecordOptions
 from savos_ros.tools.demo_report import record_results, report_table, review, summary
 from savos_ros.tools.harness import environment, run_session
 from savos_ros.tools.settings import DemoError, DemoOptions

@@ -10,13 +10,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from savos_model.files import write_file
+from savos_model.tables import columned, number
 from savos_model.types import AmodalObject
 from savos_ros.bags.progress import progress
 from savos_ros.bags.reader import BagFrame, BagFrames
-from savos_ros.bags.scoring import BagScores
+from savos_ros.bags.scoring import BagScores, score_table
 from savos_ros.bags.strips import Row, hidden_px, keep_best, pictures
 from savos_ros.bags.types import typestore
 from savos_ros.bags.video import VideoWriter
@@ -148,28 +148,12 @@ def report_table(result: dict, findings: Findings, values: Mapping[str, str]) ->
     lost = {key: value for key, value in values.items() if key.startswith("drops.")}
     if lost:
         console.print(", ".join(f"{key} = {value}" for key, value in lost.items()))
-    latency = Table(title="latency in ms", title_justify="left")
-    latency.add_column("stage")
-    for part in PARTS:
-        latency.add_column(part, justify="right")
     whole = {part: result["latency_ms"][part] for part in PARTS}
-    for name, row in {"image stamp to masks": whole, **result["latency_ms"]["stages"]}.items():
-        latency.add_row(name, *(_number(row[part], "{:.1f}") for part in PARTS))
-    console.print(latency)
-    title = f"mean IoU over {findings.scored} occluded objects"
-    quality = Table(title=title, title_justify="left")
-    quality.add_column("method")
-    for name in ("full", "occluded"):
-        quality.add_column(f"{name} [%]", justify="right")
-    for method, row in result["miou"].items():
-        numbers = (None if value is None else 100 * value for value in row.values())
-        quality.add_row(method, *(_number(value, "{:.1f}") for value in numbers))
-    console.print(quality)
+    stages = {"image stamp to masks": whole, **result["latency_ms"]["stages"]}
+    rows = [(name, *(number(row[part], 1) for part in PARTS)) for name, row in stages.items()]
+    console.print(columned("latency in ms", "stage", *PARTS, rows=rows))
+    console.print(score_table(result["miou"], findings.scored))
     return console.export_text()
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else form.format(value)
 
 
 def record_results(bag: Path, results: Mapping[int, bytes]) -> None:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from savos_ros.bags import recording
-from savos_ros.bags.play import Played, PlayOptions, play
+from savos_ros.bags.play import Played, play
 from savos_ros.bags.restamp import header_stamp, moved_stamp
+from savos_ros.bags.settings import PlayOptions
 from savos_ros.node.ros_start import RosStartError, ros_node
 from savos_ros.paths import share_dir
 from savos_ros.tools.domain import own_domain
-from savos_ros.tools.settings import DemoError
+from savos_ros.tools.settings import BenchOptions, DemoError, SoakOptions
 
 NODE = "/savos"
 START_LIMIT_S = 60.0
@@ -60,6 +61,16 @@ def environment(place: int = 0) -> dict[str, str]:
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "FASTRTPS_DEFAULT_PROFILES_FILE": str(share_dir() / "config" / "fastdds.xml"),
     }
+
+
+def node_parameters(options: BenchOptions | SoakOptions, folder: Path) -> dict[str, str]:
+    """Return the ROS parameters that options ask for; adapted weights go below `folder`."""
+    found = {"model.weights": options.weights} if options.weights else {}
+    if options.refine:
+        found["refine.enabled"] = "true"
+    if options.adapt:
+        found |= {"adapt.enabled": "true", "adapt.folder": str(folder / "adapted")}
+    return found
 
 
 def latencies(values: Mapping[str, str]) -> dict[str, dict[str, float]]:

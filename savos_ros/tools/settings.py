@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from savos_model.config import BackendConfig
-from savos_model.settings import check_settings, setting
+from savos_model.commands import option
+from savos_model.config import BackendConfig, ModelConfig
+from savos_model.settings import SettingError, check_settings, setting
 from training.street.config import StreetConfig
+
+LOOP_FRAMES = 100  # of a soak
+TRACKS = (1, 4, 10, 20, 50)  # in a step
+PRECISIONS = ("fp32", "fp16", "bf16")
 
 
 class DemoError(RuntimeError):
@@ -89,18 +94,104 @@ class BenchStreamConfig:
         check_settings(self)
 
 
+ENGINES = ("onnx", "openvino", "torch", "tensorrt")
+NETWORKS = {
+    "online, width 0.5": ModelConfig(),
+    "paper, width 1.0": ModelConfig(width=1.0, preset="paper"),
+}
+
+
+@dataclass(frozen=True)
+class BenchStepConfig:
+    """How steps are measured."""
+
+    rounds: int = setting(7, "rounds; medians are reported", minimum=1)
+    seconds: float = setting(0.3, "time for each number in a round [s]", minimum=0.0)
+    threads: int = setting(1, "CPU threads of the network", minimum=1)
+    device: str = setting("cpu", "cpu, cuda or cuda:N")
+    precision: str = setting(
+        "fp32", "measured next to fp32: fp16 on a GPU, bf16 on a CPU", choices=PRECISIONS
+    )
+    tracks: tuple[int, ...] = option("numbers of tracks (may be repeated)", TRACKS, repeated=True)
+    engine: tuple[str, ...] = option("engines (may be repeated)", ENGINES, repeated=True)
+    network: tuple[str, ...] = option(
+        "networks by their names in the table (may be repeated); none: all", (), repeated=True
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        for name in self.network:
+            if name not in NETWORKS:
+                known = ", ".join(NETWORKS)
+                raise SettingError(f"network must be one of {known}, got {name!r}: choose one")
+
+
+@dataclass(frozen=True)
+class BenchLabelOptions:
+    """How labelling is measured."""
+
+    bags: tuple[Path, ...] = option("bags, one for each machine or more", argument=True)
+    ray: str = option("Ray cluster: HOST:PORT, auto or local", "auto")
+    rounds: int = setting(3, "rounds; medians are compared", minimum=1)
+    threads: int = setting(1, "CPU threads of a bag", minimum=1)
+    adapt: bool = setting(True, "adapt the weights to each bag")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
+class SoakOptions:
+    """What is run."""
+
+    hours: float = setting(
+        24.0, "length by the stamps, at 10 Hz [h]", minimum=0.001, maximum=100_000.0
+    )
+    size: str = setting("160x96", "image columns x rows [px]")
+    tracks: int = setting(3, "most masks per frame", minimum=1, maximum=40)
+    seed: int = setting(6, "number that fixes the scene", minimum=0, maximum=2**31 - 1)
+    weights: str = setting("", "weights of the node; empty for its default")
+    refine: bool = setting(False, "with refined masks, which a subscriber takes")
+    adapt: bool = setting(False, "with adaptation, in a separate process")
+    ahead: int = setting(2, "frames sent before their answers", minimum=1, maximum=100)
+    samples: int = setting(200, "measurements over the run", minimum=2, maximum=100_000)
+    warm_up: float = setting(
+        0.0, "left out by the verdict, a tenth at least [h]", minimum=0.0, maximum=100_000.0
+    )
+    fresh: int = setting(
+        30, "rounds of the loop at the end, in turn with a fresh node; 0: none", minimum=0,
+        maximum=10_000,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        sides = self.size.split("x")
+        if len(sides) != 2 or not all(side.isdecimal() for side in sides):
+            raise SettingError(f"size must be COLUMNSxROWS such as 160x96, got {self.size}")
+        _ = self.scene  # refuses sides out of range
+
+    @property
+    def scene(self) -> StreetConfig:
+        """The loop: crowded, its tracker loses objects often."""
+        width, height = map(int, self.size.split("x"))
+        return StreetConfig(
+            seed=self.seed, frames=LOOP_FRAMES, width=width, height=height, density=2.0,
+            lost_share=0.1, min_tracked_px=20, min_full_px=100,
+        )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class ResultsFile:
     """Where measured numbers go."""
 
-    json: Path | None = field(default=None, metadata={"help": "results file to write"})
+    json: Path | None = option("results file to write", None)
 
 
 @dataclass(frozen=True)
 class DemoFolder:
     """Where the demo leaves what it made."""
 
-    out: Path = field(default=Path("demo"), metadata={"help": "folder of the results"})
+    out: Path = option("folder of the results", Path("demo"))
 
 
 @dataclass(frozen=True)
@@ -167,4 +258,4 @@ class GpuPlan:
 class GpuFolder:
     """Where the results of the GPU go."""
 
-    out: Path = field(metadata={"help": "folder of gpu.json, gpu.md and each step's log"})
+    out: Path = option("folder of gpu.json, gpu.md and each step's log")

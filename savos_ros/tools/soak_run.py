@@ -171,6 +171,11 @@ class Run:
         }
 
 
+def frames_of(hours: float) -> int:
+    """Return the frames that come in so many hours of the stamps."""
+    return round(hours * 3600e9 / PERIOD_NS)
+
+
 def hours(frames: int) -> float:
     """Time that frames take at their stamps' rate [h]."""
     return frames * PERIOD_NS / 3600e9

@@ -8,11 +8,12 @@ from tiny_weights import save_random
 from typer.testing import CliRunner
 
 from savos_model.types import Box, Instance
-from savos_ros.bags.reader import BagFrames, Topics
-from savos_ros.bags.recording import RecordOptions, SourceFrame, record
+from savos_ros.bags.reader import BagFrames
+from savos_ros.bags.recording import SourceFrame, record
 from savos_ros.bags.restamp import header_stamp
+from savos_ros.bags.settings import BagError, RecordOptions, Topics
 from savos_ros.bags.storage import Bag
-from savos_ros.bags.types import BagError, BagKit
+from savos_ros.bags.types import BagKit
 from savos_ros.bags.writer import BagWriter
 from savos_ros.cli.main import app
 from savos_ros.messages import kit

@@ -5,11 +5,11 @@ import tiny_scene as scene
 from PIL import Image
 from typer.testing import CliRunner
 
-from savos_ros.bags.from_masks import masks_to_bag
+from savos_model.settings import SettingError
+from savos_ros.bags.convert import masks_to_bag
 from savos_ros.bags.reader import BagFrames
-from savos_ros.bags.recording import RecordOptions
-from savos_ros.bags.run import RunOptions, run_bag
-from savos_ros.bags.types import BagError
+from savos_ros.bags.run import run_bag
+from savos_ros.bags.settings import BagError, MaskSource, RecordOptions, RunOptions
 from savos_ros.cli.main import app
 from tests.failing import fails
 from tests.tiny_weights import save_random
@@ -37,7 +37,9 @@ def folders(tmp_path):
 def test_bag_holds_images_as_stored_and_overlapping_masks(folders, tmp_path):
     images, masks = folders
     options = RecordOptions("instance_masks", compressed=True)
-    recorded, source = masks_to_bag(images, masks, tmp_path / "bag", options, rate_hz=20)
+    recorded, source = masks_to_bag(
+        MaskSource(images, masks, rate_hz=20), tmp_path / "bag", options
+    )
     assert source.form == "objects" and recorded.overlap_px == 0
     with BagFrames(tmp_path / "bag") as bag:
         frames = [item.frame for item in bag]
@@ -66,7 +68,7 @@ def test_a_turn_noted_in_exif_is_made_in_raw_and_compressed_images(folders, tmp_
     exif[ORIENTATION] = 6  # a quarter to the right
     lying.save(images / "f8.jpg", exif=exif, quality=95)
     options = RecordOptions("instance_masks", compressed=compressed)
-    masks_to_bag(images, masks, tmp_path / "bag", options)
+    masks_to_bag(MaskSource(images, masks), tmp_path / "bag", options)
     with BagFrames(tmp_path / "bag") as bag:
         frame = next(item.frame for item in bag)
     assert (frame.image.shape, frame.order) == (wanted.shape, "bgr")
@@ -88,17 +90,18 @@ def test_command_says_how_masks_were_read(folders, tmp_path):
 def test_what_cannot_be_used_leaves_no_bag(folders, tmp_path):
     images, masks = folders
     cases = (
-        ("missing", tmp_path / "no", masks, 10),
-        ("missing", masks, masks, 10),
-        ("missing", images, tmp_path / "no", 10),
-        ("option", images, masks, 0),
+        (tmp_path / "no", masks),
+        (masks, masks),
+        (images, tmp_path / "no"),
     )
-    for kind, pictures, given, rate in cases:
-        with fails(BagError, kind):
-            masks_to_bag(pictures, given, tmp_path / "bag", RecordOptions(), rate_hz=rate)
+    for given in cases:
+        with fails(BagError, "missing"):
+            masks_to_bag(MaskSource(*given), tmp_path / "bag", RecordOptions())
+    with pytest.raises(SettingError, match="rate_hz must be between"):
+        MaskSource(images, masks, rate_hz=0)
     (images / "f9.jpg").write_bytes((images / "f9.jpg").read_bytes()[:100])
-    with fails(BagError, "unreadable"):
-        masks_to_bag(images, masks, tmp_path / "bag", RecordOptions("instance_masks"))
+    with fails(BagError, "unusable"):
+        masks_to_bag(MaskSource(images, masks), tmp_path / "bag", RecordOptions("instance_masks"))
     assert not (tmp_path / "bag").exists()
 
 
@@ -114,8 +117,9 @@ def test_masks_without_ids_get_ids_by_association(folders, tmp_path, rate_hz):
             x0, y0, x1, y1 = item.box
             labels[y0:y1, x0:x1][item.mask > 0] = number + place
         cv2.imwrite(str(masks / f"f{number}.png"), labels)
-    given = images, masks, tmp_path / "bag", RecordOptions("label_image")
-    masks_to_bag(*given, rate_hz=rate_hz, backend=scene.EchoBackend())
+    source = MaskSource(images, masks, rate_hz=rate_hz)
+    options = RecordOptions("label_image")
+    masks_to_bag(source, tmp_path / "bag", options, scene.EchoBackend())
     with BagFrames(tmp_path / "bag") as bag:
         frames = [item.frame for item in bag]
     assert [len(frame.instances) for frame in frames] == [2, 2, 2]

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import tiny_scene as scene
 
-from savos_ros.bags.play import Pace, PlayOptions, parse_remaps
-from savos_ros.bags.recording import RecordOptions, record
-from savos_ros.bags.types import BagError, BagKit
+from savos_model.settings import SettingError
+from savos_ros.bags.play import Pace
+from savos_ros.bags.recording import record
+from savos_ros.bags.settings import BagError, PlayOptions, RecordOptions
+from savos_ros.bags.types import BagKit
 from savos_ros.bags.writer import BagWriter
 from tests.failing import fails
 
@@ -188,14 +190,14 @@ def test_mistakes_are_named(bag):
     with fails(BagError, "no_topic"):
         play(bag, PlayOptions(topics=("/nothing",)))
     with fails(BagError, "no_topic"):
-        play(bag, PlayOptions(remaps={"/camera": "/front"}))
+        play(bag, PlayOptions(remaps=("/camera:=/front",)))
     with fails(BagError, "topic_name"):
-        play(bag, PlayOptions(remaps={"/camera/image_raw": "/no good"}))
-    with fails(BagError, "option"):
+        play(bag, PlayOptions(remaps=("/camera/image_raw:=/no good",)))
+    with pytest.raises(SettingError, match="rate must be between"):
         PlayOptions(rate=0)
-    with fails(BagError, "option"):
-        parse_remaps(["a=b"])
-    assert parse_remaps(["/a:=/b", "/c:=d"]) == {"/a": "/b", "/c": "d"}
+    with pytest.raises(SettingError, match="remap must read"):
+        PlayOptions(remaps=("a=b",))
+    assert PlayOptions(remaps=("/a:=/b", "/c:=d")).targets == {"/a": "/b", "/c": "d"}
 
 
 def test_topics_of_types_that_are_not_installed_are_skipped_and_named(tmp_path):

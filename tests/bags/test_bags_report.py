@@ -10,9 +10,10 @@ import tiny_scene as scene
 from savos_model.types import Frame, Instance
 from savos_ros.bags.charts import MOST_POINTS, course, histogram
 from savos_ros.bags.reader import BagFrame
-from savos_ros.bags.recording import RecordOptions, record
+from savos_ros.bags.recording import record
 from savos_ros.bags.report import RunReport
-from savos_ros.bags.run import REPORT, RunOptions, run_bag
+from savos_ros.bags.run import REPORT, run_bag
+from savos_ros.bags.settings import RecordOptions, RunOptions
 
 VOID = {"meta", "img"}
 

@@ -19,9 +19,9 @@ from savos_model.stream.video import Online, Setup
 from savos_model.types import Frame, Source
 from savos_ros.bags.ids import renamed
 from savos_ros.bags.reader import BagFrame
-from savos_ros.bags.recording import RecordOptions, SourceFrame, record
-from savos_ros.bags.run import RunOptions, run_bag
-from savos_ros.bags.types import BagError
+from savos_ros.bags.recording import SourceFrame, record
+from savos_ros.bags.run import run_bag
+from savos_ros.bags.settings import BagError, RecordOptions, RunOptions
 from savos_ros.bags.video import VideoWriter
 from savos_ros.cli.main import app
 from savos_ros.messages.settings import InputConfig
@@ -145,7 +145,8 @@ def test_bags_need_neither_ros_nor_torch(bag, tmp_path):
             sys.modules[name] = None
         import tiny_scene
         from savos_ros.bags import from_fishbowl, from_kitti, from_street, play
-        from savos_ros.bags.run import RunOptions, run_bag
+        from savos_ros.bags.run import run_bag
+        from savos_ros.bags.settings import RunOptions
         from savos_ros.node.ros_start import RosStartError
         backend = tiny_scene.EchoBackend()
         print(run_bag(sys.argv[1], sys.argv[2], RunOptions(), backend)["frames_out"])

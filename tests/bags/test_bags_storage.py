@@ -11,9 +11,9 @@ import zstandard
 from mcap.writer import CompressionType, Writer
 
 from savos_ros.bags.reader import BagFrames
-from savos_ros.bags.recording import RecordOptions, record
+from savos_ros.bags.recording import record
+from savos_ros.bags.settings import BagError, RecordOptions
 from savos_ros.bags.storage import open_bag
-from savos_ros.bags.types import BagError
 
 IMAGE, LABELS = "/camera/image_raw", "/tracker/labels"
 COUNT = 8

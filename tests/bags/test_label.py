@@ -19,11 +19,11 @@ from savos_ros.bags import fleet
 from savos_ros.bags import label as module
 from savos_ros.bags.fleet import label_bags
 from savos_ros.bags.identity import bag_identity
-from savos_ros.bags.label import LABELS, LabelOptions, refine_over
+from savos_ros.bags.label import LABELS, refine_over
 from savos_ros.bags.reader import BagFrames
-from savos_ros.bags.recording import RecordOptions, record
-from savos_ros.bags.run import RunOptions, run_bag
-from savos_ros.bags.types import BagError
+from savos_ros.bags.recording import record
+from savos_ros.bags.run import run_bag
+from savos_ros.bags.settings import BagError, LabelOptions, RecordOptions, RunOptions
 from savos_ros.cli.main import app
 from savos_ros.messages.settings import InputConfig
 from tests.bags import test_bags_bad_input as pairs
@@ -260,7 +260,7 @@ def test_two_bags_of_one_name_and_two_writers_are_refused(tmp_path, options):
     (tmp_path / "out").mkdir(exist_ok=True)
     with FileLock(tmp_path / "out" / ".lock"), fails(BagError, "busy"):
         label_bags([bag], tmp_path / "out", options)
-    with pytest.raises(SettingError, match="memory_mb at least 1"):
+    with pytest.raises(SettingError, match="memory_mb must be at least 1"):
         LabelOptions(memory_mb=0)
 
 

@@ -34,7 +34,7 @@ def test_export_compares_with_patches_of_a_street(tmp_path, monkeypatch):
 
 def test_wrong_words_are_answered_in_one_line(tmp_path):
     result = run("export", "--out", tmp_path / "a.onnx", "--precision", "int8")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "precision must be one of fp32, fp16, bf16, got 'int8'" in result.output
     result = run("export", "nothing", "--out", tmp_path / "a.onnx")
     assert result.exit_code == 1

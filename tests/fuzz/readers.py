@@ -20,8 +20,9 @@ from savos_model.network.weights import WeightsError, load_weights
 from savos_model.results import ResultsError, read_results
 from savos_model.settings import SettingError
 from savos_ros.bags.reader import BagFrames
-from savos_ros.bags.recording import RecordOptions, record
-from savos_ros.bags.types import BagError, BagKit, typestore
+from savos_ros.bags.recording import record
+from savos_ros.bags.settings import BagError, RecordOptions
+from savos_ros.bags.types import BagKit, typestore
 from savos_ros.messages import kit as message_kit
 from savos_ros.messages.conversions import ConversionError
 from savos_ros.messages.frames import decode

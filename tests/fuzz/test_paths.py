@@ -8,8 +8,8 @@ import tiny_scene
 
 from savos_model.adaptation_link import file_of
 from savos_ros.bags.reader import BagFrames
-from savos_ros.bags.recording import RecordOptions, record
-from savos_ros.bags.types import BagError
+from savos_ros.bags.recording import record
+from savos_ros.bags.settings import BagError, RecordOptions
 from tests.failing import fails
 from training.baselines.external import ExternalClip, ExternalError
 from training.data.kins import KinsAnnotations

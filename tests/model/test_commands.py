@@ -89,6 +89,7 @@ def test_wrong_options_are_refused(called, arguments, message):
 def test_help_names_options_as_given(called):
     text = called("work", "--help")[0].output
     assert "Work on data." in text and "--steps" in text and "steps (px)" in text
+    assert "even number; one of 2, 4" in text
     assert "--most-steps" not in text and "--inner" not in text and "--no-quick" not in text
 
 

@@ -60,7 +60,8 @@ def test_commands_end_with_one_line_that_names_the_remedy(no_home, tmp_path, com
     if words:
         import tiny_scene as scene
 
-        from savos_ros.bags.recording import RecordOptions, record
+        from savos_ros.bags.recording import record
+        from savos_ros.bags.settings import RecordOptions
 
         record(scene.frames(2), 2, tmp_path / "bag", RecordOptions())
     start = f"import sys; from {command} import main; sys.exit(main())"

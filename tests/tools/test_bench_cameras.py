@@ -4,7 +4,8 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 import tiny_scene as scene
 
 from savos_model.settings import SettingError
-from savos_ros.bags.recording import RecordOptions, record
+from savos_ros.bags.recording import record
+from savos_ros.bags.settings import RecordOptions
 from savos_ros.tools.bench_cameras import added, run
 from savos_ros.tools.settings import CamerasOptions
 

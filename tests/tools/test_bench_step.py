@@ -6,7 +6,7 @@ from savos_model.network.layers import step_flop
 from savos_model.results import read_results
 from savos_model.settings import SettingError
 from savos_ros.tools import bench_step
-from savos_ros.tools.bench_step import BenchStepConfig
+from savos_ros.tools.settings import BenchStepConfig
 
 pytestmark = pytest.mark.slow  # each measures engines
 
@@ -38,7 +38,7 @@ def test_bf16_is_measured_next_to_fp32(monkeypatch):
     monkeypatch.setattr(bench_step, "NETWORKS", {"tiny": ModelConfig(width=0.0625)})
     monkeypatch.setattr(bench_step, "MATRIX", {"cpu": 64})
     config = BenchStepConfig(
-        rounds=1, seconds=0.0, precision="bf16", tracks=(2,), engines=("onnx", "openvino")
+        rounds=1, seconds=0.0, precision="bf16", tracks=(2,), engine=("onnx", "openvino")
     )
     report = bench_step.bench_step(config)
     measured = {(row["engine"], row["precision"]) for row in report["rows"]}
@@ -52,4 +52,4 @@ def test_bf16_is_measured_next_to_fp32(monkeypatch):
 
 def test_an_unknown_network_is_named():
     with pytest.raises(SettingError, match="network must be one of online.*got 'small'"):
-        BenchStepConfig(networks=("small",))
+        BenchStepConfig(network=("small",))

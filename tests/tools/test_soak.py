@@ -14,10 +14,11 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 from savos_model.results import read_results
 from savos_model.types import Box
 from savos_ros.cli.main import app
-from savos_ros.tools import soak, soak_feed
-from savos_ros.tools.settings import DemoError
+from savos_ros.tools import soak_feed
+from savos_ros.tools.settings import DemoError, SoakOptions
 from savos_ros.tools.soak_feed import MASKS, REFINED, Feeder
 from savos_ros.tools.soak_fresh import against_fresh
+from savos_ros.tools.soak_run import frames_of
 from savos_ros.tools.soak_scene import SoakFrame, renumbering, score, shares
 from savos_ros.tools.soak_verdict import verdict
 from tests.tiny_weights import save_random
@@ -140,8 +141,8 @@ def test_what_never_comes_is_lost_but_not_while_the_node_is_stopped(monkeypatch)
 def command(tmp_path):
     save_random(tmp_path / "w.safetensors")
     program = (
-        "from savos_ros.cli import main; from savos_ros.tools import soak; "
-        "soak.LOOP_FRAMES = 12; main.main()"
+        "from savos_ros.cli import main; from savos_ros.tools import settings; "
+        "settings.LOOP_FRAMES = 12; main.main()"
     )
     arguments = ["soak", "--size", "128x64", "--samples", "20", "--json", str(tmp_path / "s.json")]
     arguments += ["--weights", str(tmp_path / "w.safetensors")]
@@ -188,7 +189,7 @@ def test_an_interrupted_run_keeps_what_it_has(command, tmp_path):
     assert process.returncode == 1 and "interrupted: 0.0" in told
     assert metrics["ended"] == "interrupted" and 0 < metrics["sent"] < 324_000
     assert metrics["samples"] and metrics["lost"] == {MASKS: 0}
-    assert soak.SoakOptions().frames == 864_000
+    assert frames_of(SoakOptions().hours) == 864_000
 
 
 @pytest.mark.parametrize(

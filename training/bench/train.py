@@ -19,10 +19,10 @@ from rich.progress import Progress
 from savos_model.results import keep_results
 from savos_model.tables import columned
 from training.bench.scene import clip_frames, make_scene, write_raw
+from training.bench.settings import BenchTrainConfig
 from training.bench.variants import (
     IMAGES,
     VARIANTS,
-    BenchTrainConfig,
     count_gflop,
     measure,
     measure_limit,

@@ -7,7 +7,6 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +20,8 @@ from savos_model.config import ModelConfig
 from savos_model.network.losses import LossConfig, Targets, total_loss
 from savos_model.network.net import SavosNet
 from savos_model.network.released.keys import OFFICIAL_MODEL
-from savos_model.settings import check_settings, setting
 from training.bench.released_design import Batch, read_batch, released_loss
+from training.bench.settings import BenchTrainConfig
 from training.data.store import Clip, open_clip
 from training.learn.augment import make_input
 from training.learn.augment_config import AugmentConfig
@@ -42,27 +41,6 @@ IMAGES = {"fishbowl": (320, 480), "kitti": (375, 1242)}  # rows and columns [px]
 LIMIT_SIDE = {"cpu": 2048, "cuda": 8192}  # of the matrices that measure the machine
 LIMIT_REPEATS = 5
 MIB = 2**20
-
-
-@dataclass(frozen=True)
-class BenchTrainConfig:
-    """How the training benchmark runs."""
-
-    rounds: int = setting(5, "rounds; each measures every variant once", minimum=1)
-    tracks: int = setting(4, "objects in a batch", minimum=2, maximum=16)
-    frames: int = setting(8, "frames of each object", minimum=3, maximum=128)
-    seconds: float = setting(4.0, "shortest time a variant is measured for [s]", minimum=0.0)
-    threads: int = setting(1, "CPU threads", minimum=1)
-    device: str = setting("cpu", "where the network runs", choices=("cpu", "cuda"))
-    seed: int = setting(0, "seed of scene and weights", minimum=0)
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-
-    @property
-    def object_frames(self) -> int:
-        """Objects times frames of a batch."""
-        return self.tracks * self.frames
 
 
 class Variant(NamedTuple):

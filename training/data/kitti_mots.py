@@ -11,10 +11,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from savos_model.files import FileError
 from savos_model.masks import from_image
 from savos_model.types import Box, Instance
 from training.data.kitti_time import read_timestamps, regular_stamp
-from training.data.outside import FileError, read_lines, read_picture
+from training.data.outside import read_lines, read_picture
 from training.data.rle import RleError, decode
 
 IGNORE_ID = "10000"  # KITTI MOTS: regions that nobody annotated

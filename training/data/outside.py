@@ -16,18 +16,6 @@ MAX_BYTES = 256 << 20  # of one file; one of MAX_PIXELS without any packing take
 MAX_NAME = 100
 
 
-class FileError(ValueError):
-    """A file of others cannot be used; the text names it, the rule, the value and what to do.
-
-    Attributes:
-        kind: short word for the cause, the same in every release.
-    """
-
-    def __init__(self, text: str, kind: str = "unusable") -> None:
-        super().__init__(text)
-        self.kind = kind
-
-
 def shown(paths: Iterable[Path]) -> list[Path]:
     """Return paths in order of their names, without hidden ones such as `._0001.png` of macOS."""
     return sorted(path for path in paths if not path.name.startswith("."))

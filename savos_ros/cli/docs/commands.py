@@ -56,8 +56,7 @@ def row(item: Any) -> str:
     elif item.secondary_opts:
         default = f"`{names[0 if item.default else 1]}`"
     else:
-        none = item.default is None or item.default is False or item.default == ""
-        default = "" if none else f"`{item.default}`"
+        default = "" if item.default in (None, False, "", ()) else f"`{item.default}`"
     written = ", ".join(f"`{name}`" for name in names)
     return f"| {written} | {default} | {escaped(item.help or '')} |"
 

@@ -19,11 +19,11 @@ from tests.model.released import reference_arrays, reference_clip, reference_net
 from training.bench import train as bench
 from training.bench.released_design import Batch, colour_loss, read_batch, released_loss
 from training.bench.scene import clip_frames, make_scene, write_raw
+from training.bench.settings import BenchTrainConfig
 from training.bench.variants import (
     MIB,
     PAPER,
     VARIANTS,
-    BenchTrainConfig,
     count_gflop,
     make_batch,
     measure,

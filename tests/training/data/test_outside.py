@@ -5,9 +5,8 @@ import os
 import pytest
 import tiny_scene as scene
 
-from savos_ros.bags.from_masks import masks_to_bag
-from savos_ros.bags.recording import RecordOptions
-from savos_ros.bags.types import BagError
+from savos_ros.bags.convert import masks_to_bag
+from savos_ros.bags.settings import BagError, MaskSource, RecordOptions
 from training.data.fishbowl import FishbowlError
 from training.data.fishbowl_released import SUBSET_FILE, read_subset
 from training.data.kitti_mots import KittiError, read_labels, read_mots
@@ -25,7 +24,7 @@ READERS = {
     "subset": (lambda path: read_subset(path.parent, "test1"), FishbowlError),
     "image": (
         lambda path: masks_to_bag(
-            path.parent, path.parent / "masks", path.parent / "bag", RecordOptions()
+            MaskSource(path.parent, path.parent / "masks"), path.parent / "bag", RecordOptions()
         ),
         BagError,
     ),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from savos_model.files import FileError
 from savos_model.types import Instance
-from training.data.outside import FileError, shown
+from training.data.outside import shown
 
 Read = Callable[[str, tuple[int, int]], list[Instance]]
 

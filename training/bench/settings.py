@@ -1,0 +1,28 @@
+"""Options of the training benchmark. Quick to load, for the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from savos_model.settings import check_settings, setting
+
+
+@dataclass(frozen=True)
+class BenchTrainConfig:
+    """How the training benchmark runs."""
+
+    rounds: int = setting(5, "rounds; each measures every variant once", minimum=1)
+    tracks: int = setting(4, "objects in a batch", minimum=2, maximum=16)
+    frames: int = setting(8, "frames of each object", minimum=3, maximum=128)
+    seconds: float = setting(4.0, "shortest time a variant is measured for [s]", minimum=0.0)
+    threads: int = setting(1, "CPU threads", minimum=1)
+    device: str = setting("cpu", "where the network runs", choices=("cpu", "cuda"))
+    seed: int = setting(0, "seed of scene and weights", minimum=0)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    @property
+    def object_frames(self) -> int:
+        """Objects times frames of a batch."""
+        return self.tracks * self.frames
