@@ -79,7 +79,7 @@ def test_pages_name_every_field_of_the_messages_and_every_option_of_a_command():
     assert "| `BAG` | required | folder of a bag" in commands
     assert "| `--video`, `--no-video` | `--video` |" in commands
     assert "| `--learning-rate` | `0.001` | train: peak learning rate of Adam" in commands
-    assert "| `--max-frames` | `0` | Stop after so many" in commands, "a default of 0 is a default"
+    assert "| `--max-frames` | `0` | stop after so many" in commands, "a default of 0 is a default"
 
 
 @pytest.mark.torch  # which some options of training need

@@ -56,7 +56,8 @@ def row(item: Any) -> str:
     elif item.secondary_opts:
         default = f"`{names[0 if item.default else 1]}`"
     else:
-        default = "" if item.default in (None, False, "", ()) else f"`{item.default}`"
+        none = item.default is None or item.default is False or item.default in ("", ())
+        default = "" if none else f"`{item.default}`"
     written = ", ".join(f"`{name}`" for name in names)
     return f"| {written} | {default} | {escaped(item.help or '')} |"
 
