@@ -121,7 +121,7 @@ def test_remap_topic_choice_and_clock(bag, listen):
 
     image, _ = kinds()
     listener = listen({"/front/image": image, "/clock": Clock})
-    options = {"topics": (IMAGE,), "remaps": {IMAGE: "/front/image"}, "clock": True}
+    options = {"topics": (IMAGE,), "remaps": (f"{IMAGE}:=/front/image",), "clock": True}
     thread, result = played(bag, rate=5.0, wait_s=15.0, **options)
     listener.wait_for({"/front/image": 30, "/clock": 30})
     thread.join()
