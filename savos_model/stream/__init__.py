@@ -1,4 +1,4 @@
-"""Frames in, amodal masks out: tracks, flow, prediction, refinement.
+"""The online stream from frames to amodal masks: tracks, flow, prediction, refinement.
 
 May import backends and network.
 """

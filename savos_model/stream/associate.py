@@ -1,4 +1,4 @@
-"""Ids for masks that come without: each takes the track whose whole object is expected there."""
+"""Assign track IDs to masks without IDs, using the predicted amodal mask of each track."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from savos_model.geometry import intersect, mask_box, move, paste, window
 from savos_model.stream.tracks import TrackState, area
 from savos_model.types import Box, Instance
 
-INSIDE = 0.5  # probability from which a pixel belongs to an expected whole object
-NEAREST = 8  # tracks that a mask is compared with, which bounds the work in a crowded frame
-NEAR_WEIGHT = 0.3  # of a mask that does not overlap what is expected: small objects move farther
+INSIDE = 0.5  # probability from which a pixel belongs to an expected amodal mask
+NEAREST = 8  # tracks compared with a mask; bounds the work in a crowded frame
+NEAR_WEIGHT = 0.3  # for masks without overlap: small objects move farther
 NEVER = -1.0  # score of a pair that cannot be
 
 
 @dataclass
 class Known:
-    """What is remembered of an id.
+    """State of an ID.
 
     Attributes:
         last: last visible mask.
         motion: motion of the object (x, y) [px per frame].
-        whole: last predicted amodal mask, float32 [h, w], which fills `box`; None before there is
-            one.
+        whole: last predicted amodal mask, float32 [h, w], which fills `box`; None before the
+            first one.
         box: where it is expected in the frame to come [px].
         missing: frames since the last mask.
     """
@@ -41,7 +41,7 @@ class Known:
     missing: int = 0
 
     def learn(self, state: TrackState | None) -> None:
-        """Take over what the stream made of the last frame; without it, move on."""
+        """Update from the stream's state after the last frame; without one, extrapolate."""
         if state is not None and state.guess is not None:
             guess = state.guess
             steps = (d + v for d, v in zip(guess.drift, guess.mean_motion, strict=True))
@@ -54,7 +54,7 @@ class Known:
             self.box = move(self.box, *self.motion)
 
     def seen(self, item: Instance) -> None:
-        """Take this frame's mask; its motion is measured where the stream measures none."""
+        """Set this frame's mask; measure its motion if the stream does not."""
         passed = self.missing + 1
         before, now = centre(self.last.box), centre(item.box)
         self.motion = (now[0] - before[0]) / passed, (now[1] - before[1]) / passed
@@ -67,7 +67,7 @@ class Known:
         return Region(box, self.last.mask, area(self.last))
 
     def expected(self, shape: tuple[int, int]) -> Region | None:
-        """Return where the whole object is expected in an image; None where nothing is known."""
+        """Return where the amodal mask is expected in an image; None if it is unknown."""
         if self.whole is None or self.box is None:
             return None
         left, top = round(self.box.x0), round(self.box.y0)
@@ -85,7 +85,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Region:
-    """Pixels of an object: uint8 [box.height, box.width], 0 or 1, in an integer box; their area."""
+    """Pixels of an object, uint8 [box.height, box.width], 0 or 1, in an integer box; their area."""
 
     box: Box
     mask: np.ndarray
@@ -113,11 +113,11 @@ def iou(a: Region, b: Region, common: int) -> float:
 
 
 class Associator:
-    """Gives ids to the masks of one camera, frame by frame.
+    """Assigns IDs to the masks of one camera, frame by frame.
 
-    A mask is compared with what each track would show in its frame: the last visible mask and the
-    predicted whole object, both moved on. So an object that comes out from behind another, on
-    whichever side, keeps its id.
+    A mask is compared with the expected appearance of each track in its frame: the last visible
+    mask and the predicted amodal mask, both moved by the track's motion. An object that reappears
+    from behind an occluder, on any side, thus keeps its ID.
     """
 
     def __init__(self, config: AssociationConfig | None = None) -> None:
@@ -126,7 +126,7 @@ class Associator:
         self.given = 0
 
     def reset(self) -> None:
-        """Forget all tracks; ids given once are not given again."""
+        """Delete all tracks; their IDs are not reused."""
         self.known.clear()
 
     def assign(
@@ -135,11 +135,11 @@ class Associator:
         states: Mapping[str, TrackState],
         shape: tuple[int, int],
     ) -> list[Instance]:
-        """Return the instances with ids of this run in place of those they came with.
+        """Return the instances with assigned IDs.
 
         Args:
-            instances: visible masks of the frame; their ids mean nothing.
-            states: live tracks of the stream by id, as the last frame left them.
+            instances: visible masks of the frame; their IDs are ignored.
+            states: live tracks of the stream by ID after the last frame.
             shape: image rows and columns.
         """
         for track_id, known in self.known.items():
@@ -204,7 +204,7 @@ class Associator:
         return [row[np.isfinite(far[i, row])] for i, row in enumerate(order)]
 
     def remember(self, instances: Sequence[Instance]) -> None:
-        """Keep the masks of a frame, and forget ids that had none for too long."""
+        """Store the masks of a frame; delete IDs without a mask for too long."""
         for known in self.known.values():
             known.missing += 1
         for item in instances:
@@ -218,7 +218,7 @@ class Associator:
             del self.known[track_id]
 
     def new_id(self) -> str:
-        """Return an id that this object has not given before."""
+        """Return an ID that was not assigned before."""
         self.given += 1
         return str(self.given)
 

@@ -1,4 +1,4 @@
-"""The network backwards in time over recorded frames, for the bi-directional pass."""
+"""Run the network backwards in time over recorded frames, for the bidirectional pass."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Backwards(NamedTuple):
 
 
 class Carried(NamedTuple):
-    """What a backward step hands to the frame before: state and, in `box`, its prediction."""
+    """State and prediction (in `box`) that a backward step passes to the previous frame."""
 
     h: np.ndarray
     c: np.ndarray
@@ -49,15 +49,15 @@ def make_backward(
 
     Args:
         backend: an engine with the weights of the stream.
-        flow: gives the flow backwards in time.
-        pause: called before each piece of work; what it raises ends the pass.
+        flow: provides the flow backwards in time.
+        pause: called before each unit of work; an exception ends the pass.
     """
     kind = BackwardSame if backend.model.same_frame else BackwardNext
     return kind(backend, flow, pause)
 
 
 class Backward:
-    """What both kinds share: inputs that are worked out once, as passes overlap."""
+    """Shared base: network inputs, computed once although passes overlap."""
 
     def __init__(self, backend: Backend, flow: FlowProvider, pause: Callable[[], None]) -> None:
         self.backend, self.flow, self.pause = backend, flow, pause
@@ -65,9 +65,9 @@ class Backward:
     def inputs(
         self, known: dict[str, Backwards], items: list[Observed], seen: Seen, there: Seen | None
     ) -> dict[str, Backwards]:
-        """Inputs of tracks of the frame `seen`, with the flow into its neighbour `there`.
+        """Return inputs of tracks of the frame `seen`, with the flow into its neighbour `there`.
 
-        `known` takes what is worked out, unless the neighbour is still missing.
+        `known` caches them, unless the neighbour is still missing.
         """
         missing = [item for item in items if item.instance.id not in known]
         made = self.work_out(seen, there, missing) if missing else {}
@@ -79,7 +79,7 @@ class Backward:
     def work_out(
         self, seen: Seen, there: Seen | None, items: list[Observed]
     ) -> dict[str, Backwards]:
-        """Compute inputs; where flow misses a mask, the published motion is taken."""
+        """Compute inputs; masks without flow use the published motion."""
         self.pause()
         signs = 1 if self.backend.model.same_frame else -1
         shifts = [(signs * i.object.motion[0], signs * i.object.motion[1]) for i in items]
@@ -96,8 +96,8 @@ class Backward:
 class BackwardSame(Backward):
     """The mirror image of estimate.SameFrame: M~ of each frame, from the last one to the first.
 
-    A track's state starts at zero in its last frame of the window; alpha says how little the first
-    steps know.
+    A track's state starts at zero in its last frame of the window; alpha expresses how little the
+    first steps know.
     """
 
     def run(
@@ -106,7 +106,7 @@ class BackwardSame(Backward):
         known: Sequence[dict[str, Backwards]],
         names: Collection[str],
     ) -> Estimates:
-        """Return what the backward direction says of the tracks `names` in each record."""
+        """Return the backward prediction of the tracks `names` in each record."""
         estimates: Estimates = [{} for _ in records]
         carried: dict[str, Carried] = {}
         later: Record | None = None
@@ -115,7 +115,7 @@ class BackwardSame(Backward):
             items = [item for name, item in record.tracks.items() if name in names]
             onward = set(linked(later)) if later else set()
             carried = {name: last for name, last in carried.items() if name in onward}
-            refined = set(carried)  # of a track's last frame, no later one says anything
+            refined = set(carried)  # no later frame has information on a track's last frame
             if items:
                 there = later.seen if later else None
                 inputs = self.inputs(known[index], items, record.seen, there)
@@ -125,7 +125,7 @@ class BackwardSame(Backward):
         return estimates
 
     def step(self, inputs: dict[str, Backwards], carried: dict[str, Carried]) -> dict[str, Carried]:
-        """One step of the network; what it hands on, by id."""
+        """Run one step of the network; return what it passes on by ID."""
         self.pause()
         model = self.backend.model
         zeros = np.zeros(model.hidden, np.float32)
@@ -140,7 +140,7 @@ class BackwardSame(Backward):
         return {name: Carried._make((*row, inputs[name].cue.box)) for name, *row in rows}
 
     def prior(self, given: Backwards, last: Carried | None) -> np.ndarray | None:
-        """The later frame's mask moved into this one; None where the track ends here."""
+        """Return the later frame's mask moved into this one; None if the track ends here."""
         if last is None:
             return None
         self.pause()
@@ -149,7 +149,7 @@ class BackwardSame(Backward):
 
 
 class BackwardNext(Backward):
-    """The mirror image of estimate.NextFrame: each step says M^ of the frame before its own."""
+    """The mirror image of estimate.NextFrame: each step estimates M^ of the previous frame."""
 
     def run(
         self,
@@ -157,10 +157,10 @@ class BackwardNext(Backward):
         known: Sequence[dict[str, Backwards]],
         names: Collection[str],
     ) -> Estimates:
-        """Return what the backward direction says of the tracks `names` in each record.
+        """Return the backward prediction of the tracks `names` in each record.
 
-        A track's state starts at zero in its last frame of the window; alpha says how little the
-        first steps know.
+        A track's state starts at zero in its last frame of the window; alpha expresses how little
+        the first steps know.
         """
         model = self.backend.model
         estimates: Estimates = [{} for _ in records]
@@ -188,5 +188,5 @@ class BackwardNext(Backward):
 
 
 def linked(record: Record) -> Iterator[str]:
-    """Ids of the tracks that the frame before knows too."""
+    """Return the IDs of the tracks that also exist in the previous frame."""
     return (name for name, item in record.tracks.items() if item.linked)

@@ -1,4 +1,4 @@
-"""Visible mask, prediction and occluders become the published amodal mask."""
+"""Compose the published amodal mask from visible mask, prediction and occluders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COAST_DECAY = 0.8  # confidence kept per frame without an observation
 
 
 def copy_visible(instance: Instance, motion: tuple[float, float] = (0.0, 0.0)) -> AmodalObject:
-    """The visible mask as it is: births, masks too small, tracks over the cap."""
+    """Return the visible mask unchanged: new tracks, small masks, tracks over the limit."""
     return AmodalObject(
         instance.id,
         instance.class_id,
@@ -31,7 +31,7 @@ def copy_visible(instance: Instance, motion: tuple[float, float] = (0.0, 0.0)) -
 def occluder_mask(
     count: np.ndarray, own: np.ndarray, region: Box, margin: int
 ) -> np.ndarray | None:
-    """Where other objects are visible, with a rim, in an integer region inside the image.
+    """Return where other objects are visible, with a rim, in an integer region of the image.
 
     The rim closes the gap that trackers leave between an object and its occluder.
 
@@ -42,7 +42,7 @@ def occluder_mask(
         margin: width of the rim [px], 0 for none.
 
     Returns:
-        uint8 0/1 of the region's shape, or None when no other object is near.
+        uint8 0/1 of the region's shape, or None if no other object is near.
     """
     wide = intersect(
         Box(region.x0 - margin, region.y0 - margin, region.x1 + margin, region.y1 + margin),
@@ -63,14 +63,14 @@ def occluder_mask(
 
 
 def least_chance(behind: np.ndarray | None, config: ComposeConfig) -> np.ndarray | float:
-    """Probability from which a hidden pixel is published, by the evidence of an occluder.
+    """Return the probability threshold of occluded pixels, by the evidence of an occluder.
 
     Args:
-        behind: where other objects are visible, 0/1 as occluder_mask gives it; None for nowhere.
-        config: thresholds, and whether things without a mask may hide something too.
+        behind: where other objects are visible, 0/1 from occluder_mask; None for nowhere.
+        config: thresholds, and whether untracked objects may occlude.
 
     Returns:
-        One number for all pixels, or float32 of the shape of `behind`; above 1 is never.
+        One number for all pixels, or float32 of the shape of `behind`; above 1 means never.
     """
     elsewhere = config.untracked_threshold if config.complete_into == "anything" else 2.0
     if behind is None:
@@ -87,7 +87,7 @@ def compose(
     config: ComposeConfig,
     source: Source = Source.FORWARD,
 ) -> AmodalObject:
-    """V plus the predicted pixels that may be hidden, behind other objects (paper's protocol).
+    """Return V plus the predicted pixels that may be occluded (the paper's protocol).
 
     Args:
         instance: this frame's visible mask.
@@ -143,7 +143,7 @@ def compose_coasted(
     missing: int,
     config: ComposeConfig,
 ) -> AmodalObject | None:
-    """The prediction alone, for a track without a mask in this frame; None when it left the image.
+    """Return the prediction of a track without a mask; None if it has left the image.
 
     Args:
         instance: the last visible mask (for id, class and score).

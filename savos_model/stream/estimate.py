@@ -1,4 +1,4 @@
-"""What the network says of one frame's tracks: of the frame it sees, or of the one after it."""
+"""Estimate the masks of a frame's tracks with a network for the same or for the next frame."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from savos_model.types import Box, Instance
 
 
 class Work(NamedTuple):
-    """A track to be estimated: its visible mask, its crop box, what is known of it (or None)."""
+    """A track to be estimated: visible mask, crop box and state (or None)."""
 
     instance: Instance
     box: Box
@@ -37,14 +37,14 @@ class Work(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """The amodal mask that is estimated for one track of a frame.
+    """The estimated amodal mask of one track in a frame.
 
     Attributes:
         box: crop box.
-        values: float32 [h, w, 1 or 2], fills `box`: probability and, where records are kept, alpha;
-            None where nothing is known.
-        motion: mean motion of the mask from the frame before (x, y) [px per frame].
-        kept: what the track's state keeps of this step, by attribute name.
+        values: float32 [h, w, 1 or 2], fills `box`: probability and, if frames are recorded, alpha;
+            None if nothing is known.
+        motion: mean motion of the mask from the previous frame (x, y) [px per frame].
+        kept: attributes of the track's state to update.
     """
 
     box: Box
@@ -59,21 +59,21 @@ class Estimator(Protocol):
     def advance(
         self, seen: Seen, before: Seen | None, present: Collection[str], clock: Clock
     ) -> None:
-        """Do what comes before the crop boxes of a frame are chosen."""
+        """Prepare a frame before its crop boxes are chosen."""
         ...
 
     def estimate(
         self, seen: Seen, before: Seen | None, work: Sequence[Work], clock: Clock
     ) -> list[Estimate]:
-        """Return an estimate for each piece of work."""
+        """Return an estimate for each track."""
         ...
 
 
 class Clock(Protocol):
-    """Books the time since the last stop to a stage."""
+    """Records the time since the last stop for a stage."""
 
     def stop(self, stage: str) -> None:
-        """Book it."""
+        """Record it."""
         ...
 
 
@@ -105,7 +105,7 @@ class SameFrame:
     def estimate(
         self, seen: Seen, before: Seen | None, work: Sequence[Work], clock: Clock
     ) -> list[Estimate]:
-        """As Estimator.estimate."""
+        """Implement Estimator.estimate."""
         if not work:
             return []
         model = self.backend.model
@@ -135,7 +135,7 @@ class SameFrame:
 def estimate_of(
     cue: Cue, motion: np.ndarray, values: np.ndarray, out: StepOutput, row: int
 ) -> Estimate:
-    """One track's part of a step's output; `motion` leads into the frame before."""
+    """Return one track's part of a step's output; `motion` leads into the previous frame."""
     mean = opposite(mean_inside(motion, values[..., 0], cue.base))
     kept = {
         "h": out.h[row],
@@ -154,7 +154,7 @@ def backward_flow(
     boxes: list[Box],
     shifts: list[tuple[float, float]],
 ) -> list[FlowRegion]:
-    """Flow of boxes of one frame into its neighbour; none where there is no neighbour."""
+    """Return the flow of boxes into a neighbouring frame; none if there is no neighbour."""
     if there is None:
         rows, cols = here.grey.shape
         still = FlowRegion(Box(0, 0, cols, rows), np.zeros((1, 1, 2), np.float32))
@@ -165,31 +165,31 @@ def backward_flow(
 
 
 def backward_motion(patch: np.ndarray, cue: Cue, model: ModelConfig) -> np.ndarray:
-    """Dense motion of a patch's pixels into the neighbouring frame, [2, h, w] [px]."""
+    """Return the dense motion of a patch into the neighbouring frame, [2, h, w] [px]."""
     scale = flow_scale(model, cue.box)
     return observed_motion(patch[FLOW], patch[VISIBLE][0], cue.base, scale, model.motion_base)
 
 
 def prior_of(work: Work, motion: np.ndarray) -> np.ndarray | None:
-    """Last mask of a track moved into its present box; None at its birth."""
+    """Return the last mask of a track moved into its current box; None at its birth."""
     state = work.state
     if state is None or state.guess is None:
         return None
     if state.missing or state.residual is None or state.guess.held:
-        return state.guess.warped(work.box)  # away for frames whose flow was not looked at
+        return state.guess.warped(work.box)  # missing in frames whose flow was not computed
     return pull_patch(state.guess.values, motion, state.residual, state.guess.box, work.box)
 
 
 def opposite(motion: tuple[float, float]) -> tuple[float, float]:
-    """The way back (x, y)."""
+    """Return the reverse motion (x, y)."""
     return -motion[0], -motion[1]
 
 
 class NextFrame:
     """The paper's M^: step n-1 of the network, warped into frame n with the flow n-1 -> n (eq. 2).
 
-    The flow is known only when frame n is, so the step runs then; nothing of frame n but its flow
-    enters the estimate.
+    The flow is known only with frame n, so the step runs then; the estimate uses nothing of frame n
+    but its flow.
     """
 
     def __init__(
@@ -236,14 +236,14 @@ class NextFrame:
     def estimate(
         self, seen: Seen, before: Seen | None, work: Sequence[Work], clock: Clock
     ) -> list[Estimate]:
-        """As Estimator.estimate; nothing is known at a track's birth."""
+        """Implement Estimator.estimate; nothing is known at a track's birth."""
         estimates = [moved(w.state.guess if w.state else None, w.box) for w in work]
         clock.stop("warp")
         return estimates
 
 
 def moved(guess: Guess | None, box: Box) -> Estimate:
-    """A held guess in a box of the present frame."""
+    """Return a held guess in a box of the current frame."""
     if guess is None:
         return Estimate(box, None, (0.0, 0.0), {"guess": None, "prior": None})
     values = guess.warped(box)

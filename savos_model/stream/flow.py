@@ -1,4 +1,4 @@
-"""Optical flow in the regions of the live tracks; the provider can be swapped."""
+"""Compute or read optical flow in the regions of live tracks."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ PRESETS = {
 class FlowRegion(NamedTuple):
     """Flow of the earlier frame's pixels inside a box, on a grid of any resolution.
 
-    Motion in image pixels is `flow * (box size / grid size) + shift`, worked out where it is read:
-    fewer places are read than a grid has.
+    Motion in image pixels is `flow * (box size / grid size) + shift`, computed where it is read:
+    fewer points are read than a grid has.
 
     box: integer box inside the image; flow: float32 [rows, cols, 2] (x, y) [grid cells], fills the
     box; shift: motion (x, y) that is not in `flow` [px].
@@ -43,13 +43,13 @@ class FlowRegion(NamedTuple):
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Image pixels per grid cell (x, y)."""
+        """Return image pixels per grid cell (x, y)."""
         return self.box.width / self.flow.shape[1], self.box.height / self.flow.shape[0]
 
     def patch(
         self, box: Box, size: tuple[int, int], unit: tuple[float, float] = (1.0, 1.0)
     ) -> np.ndarray:
-        """Flow as a patch of (rows, cols) that fills `box`: float32 [2, rows, cols].
+        """Return the flow as a patch that fills `box`: float32 [2, rows, cols].
 
         In units of `unit` (x, y) [px]; bilinear, zero outside the region.
         """
@@ -68,7 +68,7 @@ class FlowRegion(NamedTuple):
         return cv2.transform(cells, to_unit).transpose(2, 0, 1)
 
     def median(self, item: Instance) -> tuple[float, float] | None:
-        """Median motion (x, y) [px] of an instance's visible mask; None when it is not inside.
+        """Return the median motion (x, y) [px] of a visible mask; None if it is outside.
 
         The median replaces the mean of eq. 12: at the mask's edge flow belongs to the occluder
         (docs/departures.md row 10).
@@ -88,12 +88,12 @@ class FlowRegion(NamedTuple):
 
 
 def make_flow(method: str) -> FlowProvider:
-    """The provider of a `flow.method`."""
+    """Return the provider of a `flow.method`."""
     return TopicFlow() if method == "topic" else DisFlow(method)
 
 
 class FlowProvider(Protocol):
-    """Gives the motion of the pixels of some boxes from the earlier to the later frame."""
+    """Provides the motion of boxes' pixels from the earlier to the later frame."""
 
     def regions(
         self,
@@ -102,7 +102,7 @@ class FlowProvider(Protocol):
         boxes: list[Box],
         shifts: list[tuple[float, float]],
     ) -> list[FlowRegion]:
-        """Flow for each box; a region covers at least the part of its box inside the image.
+        """Return flow for each box; a region covers at least the part of its box in the image.
 
         Args:
             earlier: grey uint8 [H, W].
@@ -133,7 +133,7 @@ class DisFlow:
         boxes: list[Box],
         shifts: list[tuple[float, float]],
     ) -> list[FlowRegion]:
-        """As FlowProvider.regions."""
+        """Implement FlowProvider.regions."""
         rows, cols = earlier.shape
         if min(rows, cols) < MIN_SIDE_PX:  # smaller than DIS can take
             still = FlowRegion(Box(0, 0, cols, rows), np.zeros((rows, cols, 2), np.float32))
@@ -146,7 +146,7 @@ class DisFlow:
     def region(
         self, earlier: np.ndarray, later: np.ndarray, box: Box, shift: tuple[float, float]
     ) -> FlowRegion:
-        """Flow of one box inside the image."""
+        """Return the flow of one box inside the image."""
         rows, cols = earlier.shape
         dx = int(np.clip(round(shift[0]), -box.x0, cols - box.x1))
         dy = int(np.clip(round(shift[1]), -box.y0, rows - box.y1))
@@ -155,7 +155,7 @@ class DisFlow:
         return FlowRegion(box, self.fine.calc(a, b, NOTHING), (dx, dy))
 
     def frame(self, earlier: np.ndarray, later: np.ndarray) -> FlowRegion:
-        """Flow of the whole frame, shrunk to at most FRAME_PX."""
+        """Return the flow of the whole frame, downscaled to at most FRAME_PX."""
         rows, cols = earlier.shape
         shrink = min(1.0, (FRAME_PX / earlier.size) ** 0.5)
         size = (round(rows * shrink), round(cols * shrink))
@@ -165,7 +165,7 @@ class DisFlow:
 
 
 def shrunk(image: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
-    """Grey pixels of an integer box inside the image as (rows, cols).
+    """Return grey pixels of an integer box inside the image, resized to (rows, cols).
 
     Means over whole numbers of pixels, then bilinear: OpenCV's area mean by a fraction takes three
     times as long.
@@ -187,14 +187,14 @@ def shrunk(image: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
 
 
 class TopicFlow:
-    """Flow that came with the frames from an outside estimator."""
+    """Flow from an external estimator, provided with the frames."""
 
     def __init__(self) -> None:
         self.flow: np.ndarray | None = None
         self.reverse: np.ndarray | None = None
 
     def use(self, here: Frame, there: Frame) -> None:
-        """Take the flow between two neighbouring frames, for the motion from `here` to `there`."""
+        """Set the flow between two neighbouring frames, for the motion from `here` to `there`."""
         later, onwards = (there, True) if there.stamp_ns >= here.stamp_ns else (here, False)
         both = (later.flow, later.flow_back)
         self.flow, self.reverse = both if onwards else both[::-1]
@@ -206,10 +206,10 @@ class TopicFlow:
         boxes: list[Box],
         shifts: list[tuple[float, float]],
     ) -> list[FlowRegion]:
-        """As FlowProvider.regions; where the flow is unknown, `shifts` are taken.
+        """Implement FlowProvider.regions; `shifts` replace unknown flow.
 
-        Unknown are all of a missing flow, NaN, and motion beyond the size of the image: one such
-        pixel would stay in its track's state for life. A flow that was given for the other
+        Unknown are missing flow, NaN, and motion beyond the size of the image: a single such pixel
+        would corrupt the state of its track permanently. Flow that was provided for the opposite
         direction is inverted.
         """
         rows, cols = earlier.shape
@@ -231,7 +231,7 @@ class TopicFlow:
 
 
 def inverted(flow: np.ndarray, box: Box, shift: tuple[float, float]) -> np.ndarray:
-    """Motion of a box's pixels out of the flow the other way: b(x) = -f(x + b(x)).
+    """Return a box's motion by inverting the opposite flow: b(x) = -f(x + b(x)).
 
     Args:
         flow: float32 [H, W, 2], f of the other frame's pixels into the box's frame [px].
@@ -254,7 +254,7 @@ def inverted(flow: np.ndarray, box: Box, shift: tuple[float, float]) -> np.ndarr
 
 
 def padded_box(box: Box, rows: int, cols: int) -> Box:
-    """A box with PAD_PX around it, at least MIN_SIDE_PX a side, moved and cut to fit the image."""
+    """Return a box padded by PAD_PX, at least MIN_SIDE_PX a side, shifted and clipped to fit."""
     x0, x1 = padded_range(box.x0, box.x1, cols)
     y0, y1 = padded_range(box.y0, box.y1, rows)
     inside = intersect(Box(x0, y0, x1, y1), Box(0, 0, cols, rows))
@@ -263,7 +263,7 @@ def padded_box(box: Box, rows: int, cols: int) -> Box:
 
 
 def padded_range(low: float, high: float, size: int) -> tuple[int, int]:
-    """One axis of `padded_box`."""
+    """Return one axis of `padded_box`."""
     low, high = int(low) - PAD_PX, int(high) + PAD_PX
     low, high = max(low, 0), min(high, size)
     if high - low < MIN_SIDE_PX:

@@ -1,4 +1,4 @@
-"""One object's network input: colours, masks and flow of its crop box."""
+"""Write the network input of one object: colours, masks and flow of its crop box."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fill_patch(
         count: uint8 [H, W], visible masks over each pixel.
         item: the object's visible mask in `frame`.
         box: integer crop box.
-        region: flow around the box, into the frame that `model` looks to.
+        region: flow around the box, into the frame that `model` expects.
         model: patch size and conventions.
     """
     colours = crop(frame.image, box, model.patch)
@@ -47,10 +47,9 @@ def fill_patch(
 
 
 def mask_channel(count: np.ndarray, item: Instance, box: Box, model: ModelConfig) -> np.ndarray:
-    """V in [0, 1]; with the occluder hint, minus the other objects' visible masks: [-1, 1].
+    """Return V in [0, 1]; with the occluder hint minus other objects' visible masks: [-1, 1].
 
-    The hint is ours: it tells the network where hidden pixels may lie, which the paper leaves to
-    the image.
+    The hint, which the paper does not have, shows the network where occluded pixels may be.
     """
     inside = intersect(box, Box(0, 0, count.shape[1], count.shape[0])) or item.box
     own = window(item.mask, move(inside, -item.box.x0, -item.box.y0))

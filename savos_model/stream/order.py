@@ -1,10 +1,9 @@
-"""Which of two touching objects is in front: each pixel of their border has one occluder only.
+"""Decide which of two touching objects is in front, as a border pixel has only one occluder.
 
-Completed alone, both objects of a pair often grow into each other, although at most one of them can
-be hidden there. What each claims of the other is weighed, over the last frames, and the one with
-the weaker claim loses probability where the other is visible. (The idea of an order by mutual
-completion is that of self-supervised scene de-occlusion, Zhan et al., CVPR 2020, which compares
-areas in one image.)
+When completed separately, both objects of a pair often extend into each other, although only one
+can be occluded there. Their claims on each other are compared over the last frames, and the weaker
+one loses probability where the other object is visible. (Ordering by mutual completion is the idea
+of self-supervised scene de-occlusion, Zhan et al., CVPR 2020, which compares areas in one image.)
 """
 
 from __future__ import annotations
@@ -36,10 +35,10 @@ class Claim(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """Who is visible where, at every `step`-th pixel.
+    """The visible instance at every `step`-th pixel.
 
     Attributes:
-        image: int16 [ceil(H / step), ceil(W / step)], 1 + number of the instance, 0 for nobody.
+        image: int16 [ceil(H / step), ceil(W / step)], 1 + number of the instance, 0 for none.
         step: whole number of pixels, both ways.
     """
 
@@ -73,7 +72,7 @@ def label_visible(instances: Sequence[Instance], height: int, width: int) -> Lab
 
 
 class OcclusionOrder:
-    """Weighs, pair by pair and over time, how much of each other objects claim.
+    """Compares over time how much objects of each pair claim of each other.
 
     State: the evidence of each ordered pair of ids [px], of live tracks only.
     """
@@ -82,11 +81,11 @@ class OcclusionOrder:
         self.evidence: dict[tuple[str, str], float] = {}
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Clear the state."""
         self.evidence.clear()
 
     def keep(self, live: Collection[str]) -> None:
-        """Forget the pairs of tracks that have ended."""
+        """Remove the pairs of tracks that have ended."""
         self.evidence = {
             pair: px for pair, px in self.evidence.items() if pair[0] in live and pair[1] in live
         }
@@ -98,7 +97,7 @@ class OcclusionOrder:
         labels: Labels,
         strength: float,
     ) -> dict[str, np.ndarray]:
-        """Take the claims of one frame into account.
+        """Update with the claims of one frame.
 
         Args:
             instances: visible masks of the frame.

@@ -1,4 +1,4 @@
-"""From network output to a mask that moves: the prediction for a neighbouring frame."""
+"""Convert network output to a moving mask: the prediction for a neighbouring frame."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from savos_model.types import Box, Frame, Instance
 
 @dataclass(frozen=True)
 class Seen:
-    """What later steps need of a frame: the image, its grey form and the occupancy of its masks."""
+    """A frame as later steps need it: image, grey image and occupancy of its masks."""
 
     frame: Frame
     grey: np.ndarray
@@ -29,14 +29,14 @@ class Seen:
 
 @dataclass
 class Guess:
-    """The amodal mask predicted for a neighbouring frame, before it is moved into its box there.
+    """The amodal mask predicted for a neighbouring frame, before it is moved there.
 
     Attributes:
         values: float32 [h, w, 1 or 2], fills `box`: probability and, for the bi-directional merge,
             alpha.
         motion: float32 [2, h, w] motion into the neighbouring frame [px].
         mean_motion: mean of `motion` over the mask (x, y) [px per frame].
-        held: frames that passed since without a new prediction; in them all moved as the mean.
+        held: frames since then without a new prediction, in which all moved by the mean.
     """
 
     values: np.ndarray
@@ -47,21 +47,21 @@ class Guess:
 
     @property
     def probability(self) -> np.ndarray:
-        """float32 [h, w]."""
+        """Return the probability, float32 [h, w]."""
         return self.values[..., 0]
 
     @property
     def drift(self) -> tuple[float, float]:
-        """Motion while it was held (x, y) [px]."""
+        """Return the motion while it was held (x, y) [px]."""
         return self.held * self.mean_motion[0], self.held * self.mean_motion[1]
 
     def warped(self, box: Box) -> np.ndarray:
-        """The values in a box of the next frame (eq. 2), sampled once however long it was held."""
+        """Return the values in a box of the next frame (eq. 2), sampled once after any hold."""
         x, y = self.drift
         return warp_patch(self.values, self.motion, self.box, move(box, -x, -y))
 
     def moved_on(self) -> Box:
-        """The box that it fills in the next frame, on whole pixels; what is left is not lost."""
+        """Return the box that it fills in the next frame, on whole pixels."""
         return move(
             self.box,
             *(float(round(d + v)) for d, v in zip(self.drift, self.mean_motion, strict=True)),
@@ -69,7 +69,7 @@ class Guess:
 
 
 class Cue(NamedTuple):
-    """One object as the network gets it: mask, crop box, flow and base motion (x, y) [px]."""
+    """One object as network input: mask, crop box, flow and base motion (x, y) [px]."""
 
     instance: Instance
     box: Box
@@ -78,7 +78,7 @@ class Cue(NamedTuple):
 
 
 def network_inputs(seen: Seen, cues: list[Cue], model: ModelConfig) -> np.ndarray:
-    """Patches of objects of one frame, float32 [N, 6 or 7, h, w]; their priors are UNKNOWN."""
+    """Return patches of objects of a frame, float32 [N, 6 or 7, h, w]; priors are UNKNOWN."""
     patches = np.empty((len(cues), input_channels(model), *model.patch), np.float32)
     patches[:, PRIOR] = UNKNOWN
     for patch, cue in zip(patches, cues, strict=True):
@@ -87,9 +87,9 @@ def network_inputs(seen: Seen, cues: list[Cue], model: ModelConfig) -> np.ndarra
 
 
 def set_priors(patches: np.ndarray, values: list[np.ndarray | None], model: ModelConfig) -> None:
-    """Write the masks predicted for the patches' frame, where the network wants them.
+    """Write the masks predicted for the patches' frame into the prior channel, if there is one.
 
-    `values` are Guess.values warped into each patch's box; None stands for a track's birth.
+    `values` are Guess.values warped into each patch's box; None at a track's birth.
     """
     if not model.prior_mask:
         return
@@ -99,15 +99,15 @@ def set_priors(patches: np.ndarray, values: list[np.ndarray | None], model: Mode
 
 
 def output_values(out: StepOutput, with_alpha: bool) -> np.ndarray:
-    """Guess.values of N objects: float32 [N, h, w, 1 or 2]."""
+    """Return Guess.values of N objects: float32 [N, h, w, 1 or 2]."""
     chances = 1 / (1 + np.exp(-out.mask_logits))
     return np.stack((chances, out.alpha) if with_alpha else (chances,), -1)
 
 
 def calibrated(chance: np.ndarray, temperature: float) -> np.ndarray:
-    """Sigmoid of the logit of a probability divided by the temperature; 0.5 stays 0.5.
+    """Return a probability with its logit divided by the temperature; 0.5 stays 0.5.
 
-    For what is published only: a prior or a merge must see what training saw.
+    Only for published masks: priors and merges need the probabilities of the training.
     """
     if temperature == 1.0:
         return chance
@@ -119,7 +119,7 @@ def calibrated(chance: np.ndarray, temperature: float) -> np.ndarray:
 def moving(
     values: np.ndarray, residual: np.ndarray, patch: np.ndarray, cue: Cue, model: ModelConfig
 ) -> Guess:
-    """The guess of an object whose motion is known: residual [2, h, w], its network input."""
+    """Return the guess of an object with known motion: residual [2, h, w], network input."""
     flow, visible = patch[FLOW], patch[VISIBLE][0]
     scale = flow_scale(model, cue.box)
     motion = amodal_motion(residual, flow, visible, cue.base, scale, model.motion_base)
@@ -129,7 +129,7 @@ def moving(
 def mean_inside(
     motion: np.ndarray, chance: np.ndarray, otherwise: tuple[float, float]
 ) -> tuple[float, float]:
-    """Mean motion (x, y) of a mask's pixels: [2, h, w], probability [h, w]; `otherwise` of none."""
+    """Return the mean motion (x, y) of a mask's pixels; `otherwise` if it has none."""
     on = (chance > 0.5).view(np.uint8)
     if not on.any():
         return otherwise
@@ -138,5 +138,5 @@ def mean_inside(
 
 
 def moving_whole(values: np.ndarray, box: Box, motion: tuple[float, float]) -> Guess:
-    """A guess that moves as a whole, for a track that no new observation moves."""
+    """Return a guess that moves rigidly, for a track without a new observation."""
     return Guess(values, np.broadcast_to(pair(motion), (2, *values.shape[:2])), box, motion)

@@ -1,4 +1,4 @@
-"""What the forward pass leaves behind for the bi-directional one."""
+"""Define the records of the forward pass for the bidirectional pass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Observed:
         instance: its visible mask.
         box: its crop box.
         forward: float32 [h, w, 2], probability and alpha predicted for this frame in `box`; None at
-            a track's birth, and until alpha was kept all along.
+            a track's birth, and until alpha is recorded.
         object: the object as published.
         linked: whether the track was observed in the previous frame too.
         age: observations since the track's birth.
@@ -35,13 +35,13 @@ class Observed:
 
     @property
     def need(self) -> float:
-        """How much later frames may tell, 0..1: of a young track, or one with much hidden."""
+        """Return the possible gain from later frames, 0..1: high if young or largely occluded."""
         return max(self.object.occlusion, 1 / (1 + self.age))
 
 
 @dataclass
 class Record:
-    """One frame: what was seen, what was published, and the tracks that the network completed."""
+    """One frame: input, published objects, and the tracks completed by the network."""
 
     seen: Seen
     objects: list[AmodalObject]

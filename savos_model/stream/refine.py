@@ -1,7 +1,6 @@
-"""The bi-directional pass: recorded frames run backwards, both directions merged by alpha (eq. 8).
+"""Run recorded frames backwards and merge both directions by alpha (eq. 8).
 
-Over a few of the last frames it is a fixed-lag smoother, over a whole video the paper's offline
-mode: one implementation for both.
+Over the last frames this is a fixed-lag smoother, over a whole video the paper's offline mode.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from savos_model.types import AmodalObject, Source
 
 
 class Refined(NamedTuple):
-    """A frame's objects after the bi-directional pass, in the order they were published in."""
+    """A frame's objects after the bidirectional pass, in the order of publication."""
 
     stamp_ns: int
     objects: list[AmodalObject]
@@ -40,8 +39,8 @@ class WindowRefiner:
         backend: an engine with the weights of the stream.
         stream: settings of the stream.
         config: window and stride.
-        pause: called before each piece of work; what it raises ends the pass, which may then be
-            run again.
+        pause: called before each unit of work; an exception ends the pass, which may be
+            repeated.
     """
 
     def __init__(
@@ -55,11 +54,11 @@ class WindowRefiner:
         self.compose_config = stream.compose
         self.backward = make_backward(backend, make_flow(stream.flow.method), pause)
         self.records: deque[Record] = deque()
-        self.inputs: deque[dict[str, Backwards]] = deque()  # of each record, as far as worked out
+        self.inputs: deque[dict[str, Backwards]] = deque()  # of each record, as far as computed
 
     @property
     def backend(self) -> Backend:
-        """The engine of the next pass; another one has weights of the same preset."""
+        """Return the engine of the next pass; a new one must have the same preset."""
         return self.backward.backend
 
     @backend.setter
@@ -71,10 +70,9 @@ class WindowRefiner:
         self.compose_config = config
 
     def feed(self, record: Record, fresh: bool) -> Iterator[Refined]:
-        """Take the record of the next frame; yields what is refined by now.
+        """Add the record of the next frame; yield the frames that are refined now.
 
-        `fresh` says that the tracks started anew with this frame: the frames before it get no more
-        from later ones.
+        `fresh`: the tracks restarted with this frame, so later frames cannot refine earlier ones.
         """
         if fresh:
             yield from self.flush()
@@ -83,25 +81,25 @@ class WindowRefiner:
             yield from self.refine()
 
     def push(self, record: Record) -> None:
-        """Take the record of the next frame."""
+        """Add the record of the next frame."""
         self.records.append(record)
         self.inputs.append({})
 
     @property
     def due(self) -> bool:
-        """Whether a pass should run now."""
+        """Return whether a pass should run now."""
         return len(self.records) >= self.config.window
 
     def refine(self) -> list[Refined]:
-        """One pass over the window; gives its oldest frames out and forgets them."""
+        """Run a pass over the window; return and remove its oldest frames."""
         return self.give_out(self.config.stride)
 
     def flush(self) -> list[Refined]:
-        """The last pass, at the end of a video: gives all remaining frames out."""
+        """Run the last pass of a video; return all remaining frames."""
         return self.give_out(len(self.records))
 
     def needy(self, count: int) -> list[str]:
-        """Ids of the tracks that a pass can refine in the oldest `count` frames, neediest first."""
+        """Return IDs of the tracks that a pass can refine in the oldest `count` frames by need."""
         need: dict[str, float] = {}
         for before, record in islice(pairwise(self.records), count):
             for name in linked(record):
@@ -109,7 +107,7 @@ class WindowRefiner:
         return sorted(need, key=lambda name: -need[name])
 
     def give_out(self, count: int, names: Collection[str] | None = None) -> list[Refined]:
-        """Give the oldest `count` frames out, the tracks of `names` (None: all) refined in them.
+        """Return the oldest `count` frames with the tracks of `names` (None: all) refined.
 
         All other objects are those that were published.
         """
@@ -125,7 +123,7 @@ class WindowRefiner:
         return done
 
     def compose_frame(self, record: Record, backward: dict[str, np.ndarray]) -> Refined:
-        """Refined objects where a backward estimate exists, the published ones elsewhere."""
+        """Return refined objects if a backward estimate exists, otherwise the published ones."""
         better = {
             name: self.compose_track(record, record.tracks[name], values)
             for name, values in backward.items()
@@ -134,7 +132,7 @@ class WindowRefiner:
         return Refined(record.seen.frame.stamp_ns, objects)
 
     def compose_track(self, record: Record, item: Observed, backward: np.ndarray) -> AmodalObject:
-        """One object of the merged prediction."""
+        """Return one object of the merged prediction."""
         chance = calibrated(merge(item.forward, backward), self.backend.weights.temperature)
         chance = doubted(chance, item.factor)
         count, motion = record.seen.count, item.object.motion
@@ -145,9 +143,9 @@ class WindowRefiner:
 
 
 def merge(forward: np.ndarray | None, backward: np.ndarray) -> np.ndarray:
-    """Eq. 8: probability [h, w] of both directions' values [h, w, 2], shared by softmax of alpha.
+    """Return the probability [h, w] of both directions' values [h, w, 2], merged by eq. 8.
 
-    Without a forward prediction, as in a track's first frame, the backward one stands alone.
+    Without a forward prediction, as in a track's first frame, it is the backward one.
     """
     if forward is None:
         return backward[..., 0]
@@ -156,5 +154,5 @@ def merge(forward: np.ndarray | None, backward: np.ndarray) -> np.ndarray:
 
 
 def forward_share(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:
-    """Weight of the forward direction in eq. 8, float32 [h, w], 0..1."""
+    """Return the weight of the forward direction in eq. 8, float32 [h, w], 0..1."""
     return expit(ALPHA_SCALE * (forward[..., 1] - backward[..., 1]))

@@ -1,4 +1,4 @@
-"""The online loop of one camera: frames in, amodal objects out."""
+"""Run the online loop of one camera, from frames to amodal objects."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from savos_model.types import AmodalObject, Box, Frame, Instance
 
 STAGES = ("associate", "flow", "crop", "network", "warp", "compose")
 MEMORY_LIMIT = 3.0  # a crop box never grows beyond this multiple of the visible box
-EXTENT_MARGIN = 1.2  # growth of a remembered extent, so that a mask cut by its box can unfold
+EXTENT_MARGIN = 1.2  # growth of the last extent, so that a mask clipped by its box can grow
 
 
 @dataclass
 class StepReport:
-    """What happened in the last step.
+    """Report of the last step.
 
     Attributes:
         timings_ms: time per stage of STAGES [ms].
         tracks: live tracks after the step.
         skipped: instances passed on without completion, by reason.
-        reset: why all tracks were forgotten before this frame, "" when they were not.
-        period_s: time since the frame before, in which the objects' motion begins [s]; 0 for none.
+        reset: why all tracks were deleted before this frame, "" if they were not.
+        period_s: time since the previous frame [s], in which motion starts; 0 for none.
     """
 
     timings_ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
@@ -50,7 +50,7 @@ class StepReport:
 
 
 class Settled(NamedTuple):
-    """An estimate, and the probability of its mask after all claims of the frame were weighed.
+    """An estimate, and the probability of its mask after weighing all claims of the frame.
 
     Attributes:
         chance: float32 [h, w], calibrated; None where nothing is known.
@@ -63,16 +63,16 @@ class Settled(NamedTuple):
 
 
 class AmodalStream:
-    """SaVos forward in time for one camera, with no frame of delay.
+    """SaVos forward in time for one camera, without a frame of delay.
 
-    Which step of the network estimates the mask of a frame is the preset's
+    The preset of the network defines which step estimates the mask of a frame
     (savos_model.stream.estimate).
     """
 
     def __init__(
         self, backend: Backend, config: StreamConfig | None = None, *, records: bool = False
     ) -> None:
-        """`records` keeps a Record of each step for a WindowRefiner; it may change between two."""
+        """Create a stream; `records` keeps a Record of each step for a WindowRefiner."""
         self.config = config or StreamConfig()
         self.backend = backend
         self.compose_config = self.config.compose
@@ -88,7 +88,7 @@ class AmodalStream:
 
     @property
     def records(self) -> bool:
-        """Whether each step leaves a Record; may change between two steps."""
+        """Return whether each step stores a Record; may change between two steps."""
         return self.estimator.with_alpha
 
     @records.setter
@@ -97,8 +97,8 @@ class AmodalStream:
 
     @property
     def frame(self) -> Frame:
-        """The last frame, its masks under the ids that they were completed with."""
-        assert self.previous is not None  # asked for after a step
+        """Return the last frame, its masks with the IDs used for completion."""
+        assert self.previous is not None  # only valid after a step
         return self.previous.frame
 
     def set_compose(self, config: ComposeConfig) -> None:
@@ -106,7 +106,7 @@ class AmodalStream:
         self.compose_config = config
 
     def reset(self) -> None:
-        """Forget all tracks and the previous frame."""
+        """Delete all tracks and the previous frame."""
         self.tracks.clear()
         self.order.clear()
         self.previous = None
@@ -160,7 +160,7 @@ class AmodalStream:
         return objects
 
     def with_ids(self, frame: Frame) -> Frame:
-        """Return the frame with ids by association, where that is on."""
+        """Return the frame with IDs by association, if enabled."""
         if self.associator is None:
             return frame
         shape = frame.image.shape[:2]
@@ -168,7 +168,7 @@ class AmodalStream:
         return dataclasses.replace(frame, instances=named)
 
     def reset_reason(self, frame: Frame) -> str:
-        """Why the tracks cannot go on into this frame; "" when they can."""
+        """Return why the tracks cannot continue in this frame, "" if they can."""
         if self.previous is None:
             return ""
         last = self.previous.frame
@@ -190,7 +190,7 @@ class AmodalStream:
     def estimate(
         self, seen: Seen, chosen: Collection[str], clock: StageClock
     ) -> dict[str, Estimate]:
-        """Estimates by id: of the chosen instances by the network, of others what is remembered."""
+        """Return estimates by ID: by the network for chosen instances, from memory for others."""
         items = [item for item in seen.frame.instances if item.id in chosen]
         states = [self.tracks.get(item.id) for item in items]
         work = [Work(i, self.crop_box(i, s), s) for i, s in zip(items, states, strict=True)]
@@ -199,12 +199,12 @@ class AmodalStream:
         for item in seen.frame.instances:
             state = self.tracks.get(item.id)
             if item.id not in chosen and state is not None and state.guess is not None:
-                # A speck shows no extent.
+                # A tiny mask shows no extent.
                 estimates[item.id] = moved(state.guess, state.guess.moved_on())
         return estimates
 
     def settle(self, estimates: Mapping[str, Estimate], seen: Seen) -> dict[str, Settled]:
-        """The probability of each estimate, what it claims weighed against the others' claims."""
+        """Return the probability of each estimate after weighing the claims of all objects."""
         temperature = self.backend.weights.temperature
         chances = {
             name: None if one.values is None else calibrated(one.values[..., 0], temperature)
@@ -231,7 +231,7 @@ class AmodalStream:
     def complete(
         self, item: Instance, seen: Seen, settled: Settled | None, chosen: bool
     ) -> AmodalObject:
-        """The object of one visible mask; chosen ones are observed for the next step."""
+        """Return the object of one visible mask; update the tracks of chosen ones."""
         state = self.tracks.get(item.id)
         if settled is None or settled.chance is None:
             done = copy_visible(item)
@@ -239,7 +239,7 @@ class AmodalStream:
             box, motion = settled.estimate.box, settled.estimate.motion
             done = compose(item, settled.chance, box, seen.count, motion, self.compose_config)
         if chosen:
-            assert settled is not None  # its patch was given to the network
+            assert settled is not None  # its patch was passed to the network
             if self.record is not None:
                 self.record.tracks[item.id] = observed(item, settled, done, state)
             self.tracks.observe(item, settled.estimate.box, done, settled.estimate.kept)
@@ -248,7 +248,7 @@ class AmodalStream:
         return done
 
     def crop_box(self, item: Instance, state: TrackState | None) -> Box:
-        """The visible box enlarged; while part of a track is hidden, also round its last extent."""
+        """Return the enlarged visible box; it includes the last extent while partly occluded."""
         box = enlarge(item.box, self.config.tracks.enlarge)
         if state is None or state.extent is None or state.guess is None:
             return box
@@ -259,7 +259,7 @@ class AmodalStream:
         return box if remembered is None else union(box, remembered)
 
     def coast(self, track_id: str, state: TrackState, seen: Seen) -> AmodalObject | None:
-        """Move a track without a mask on by its held motion."""
+        """Predict a track without a mask by its held motion."""
         guess = state.guess
         if guess is None or state.missing >= self.config.tracks.coast_frames:
             return None
@@ -280,20 +280,20 @@ class AmodalStream:
 
 
 class StageClock:
-    """Adds the time since the last stop to a stage."""
+    """Records the time since the last stop for a stage."""
 
     def __init__(self, timings_ms: dict[str, float]) -> None:
         self.timings_ms, self.last = timings_ms, time.perf_counter()
 
     def stop(self, stage: str) -> None:
-        """Book the time since the last stop."""
+        """Record the time since the last stop."""
         now = time.perf_counter()
         self.timings_ms[stage] += (now - self.last) * 1e3
         self.last = now
 
 
 def to_grey(frame: Frame) -> np.ndarray:
-    """Grey uint8 [H, W] of the image."""
+    """Return the image as grey uint8 [H, W]."""
     if frame.image.ndim == 2:
         return frame.image
     code = cv2.COLOR_BGR2GRAY if frame.order == "bgr" else cv2.COLOR_RGB2GRAY
@@ -303,17 +303,17 @@ def to_grey(frame: Frame) -> np.ndarray:
 def observed(
     item: Instance, settled: Settled, done: AmodalObject, state: TrackState | None
 ) -> Observed:
-    """The record of a track that is about to be observed."""
+    """Return the record of a track that is about to be observed."""
     estimate, factor = settled.estimate, settled.factor
     values = estimate.values
     if values is not None and values.shape[-1] == 1:
-        values = None  # held since before records were kept: it has no alpha
+        values = None  # held since before recording started, so without alpha
     linked, age = (False, 0) if state is None else (state.missing == 0, state.age + 1)
     return Observed(item, estimate.box, values, done, linked, age, factor)
 
 
 def left_image(box: Box, motion: tuple[float, float], size: tuple[int, int]) -> bool:
-    """Whether an object was last seen at the image border (rows, columns), moving out of it."""
+    """Return whether an object was last at the image border (rows, columns), moving out."""
     rows, cols = size
     across = (box.x0 <= 0 and motion[0] < 0) or (box.x1 >= cols and motion[0] > 0)
     return across or (box.y0 <= 0 and motion[1] < 0) or (box.y1 >= rows and motion[1] > 0)

@@ -1,4 +1,4 @@
-"""The tracks of one camera: outside id to recurrent state, from birth over coasting to expiry."""
+"""Manage the tracks of one camera: external ID to recurrent state, from birth to expiry."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from savos_model.geometry import intersect, mask_box, move
 from savos_model.stream.prediction import Guess
 from savos_model.types import AmodalObject, Box, Instance
 
-# Training shows no object with less of it visible; less says nothing of the shape, whose crop it
-# would draw together, so the shape seen before is moved on instead.
+# Training has no object with less of it visible. A smaller part has no information on the shape and
+# would shrink the crop, so the previous shape is moved instead.
 LEAST_VISIBLE_SHARE = 0.12
 
 
 @dataclass
 class TrackState:
-    """Everything remembered of one track.
+    """State of one track.
 
     Attributes:
         h, c: float32 [D], recurrent state.
         instance: last visible mask, box: its crop box.
         motion: last base motion (x, y) [px per frame].
-        guess: the last prediction, which moves on while the track has no new observation.
+        guess: the last prediction, which moves while the track has no new observation.
         residual: float32 [2, h, w], predicted motion beyond the observed one of the pixels of
             `guess` (savos_model.stream.estimate.SameFrame).
         prior: values predicted for the last frame in `box`, None at birth
@@ -50,7 +50,7 @@ class TrackState:
     age: int = 0
 
     def hold(self) -> None:
-        """Move what is remembered on, after a frame without an observation."""
+        """Extrapolate the state after a frame without an observation."""
         if self.guess is None or self.extent is None:
             return
         self.guess.held += 1
@@ -58,7 +58,7 @@ class TrackState:
 
 
 class TrackTable:
-    """Live tracks by outside id; ids are never renumbered."""
+    """Live tracks by external ID; IDs are never renumbered."""
 
     def __init__(self, config: TracksConfig, hidden: int) -> None:
         self.config, self.hidden = config, hidden
@@ -68,19 +68,19 @@ class TrackTable:
         return len(self.states)
 
     def get(self, track_id: str) -> TrackState | None:
-        """State of a track, None when unknown."""
+        """Return the state of a track, None if unknown."""
         return self.states.get(track_id)
 
     def observed_last(self) -> Iterator[tuple[str, TrackState]]:
-        """Tracks that had a mask in the last frame, in order of birth."""
+        """Return the tracks with a mask in the last frame, in order of birth."""
         return ((i, s) for i, s in self.states.items() if s.missing == 0)
 
     def observe(
         self, instance: Instance, box: Box, done: AmodalObject, kept: Mapping[str, object]
     ) -> None:
-        """Store this frame's mask of a track and what was published; a new id has zero state.
+        """Store this frame's mask of a track and the published object; new IDs have zero state.
 
-        `kept` are attributes of the state that the estimate brings.
+        `kept`: attributes of the state to update from the estimate.
         """
         state = self.states.get(instance.id)
         if state is None:
@@ -105,24 +105,24 @@ class TrackTable:
         self.states.clear()
 
     def choose(self, instances: list[Instance]) -> tuple[set[str], dict[str, int]]:
-        """Ids that are completed this frame, and how many are not, by reason.
+        """Return the IDs to complete in this frame, and the number of others by reason.
 
         Live tracks come first, then the largest; `max_tracks` bounds the work of a frame.
         """
         large = [i for i in instances if area(i) >= self.config.min_mask_px]
-        telling = [i for i in large if self.tells(i)]
+        shown = [i for i in large if self.shows_shape(i)]
         skipped = {
             "below min_mask_px": len(instances) - len(large),
-            "almost all hidden": len(large) - len(telling),
+            "almost all hidden": len(large) - len(shown),
         }
-        large = telling
+        large = shown
         large.sort(key=lambda i: (i.id not in self.states, -i.box.width * i.box.height))
         skipped["over max_tracks"] = max(0, len(large) - self.config.max_tracks)
         chosen = {i.id for i in large[: self.config.max_tracks]}
         return chosen, {reason: n for reason, n in skipped.items() if n}
 
-    def tells(self, item: Instance) -> bool:
-        """Whether enough of a known object is visible to say something of its shape."""
+    def shows_shape(self, item: Instance) -> bool:
+        """Return whether enough of a known object is visible to show its shape."""
         state = self.states.get(item.id)
         if state is None or jumped(state, item):
             return True
@@ -131,7 +131,7 @@ class TrackTable:
     def expire(self, observed: set[str], present: set[str]) -> None:
         """Age tracks without a mask in this frame; end those past `coast_frames`.
 
-        A mask too small to be observed still proves that the object is there.
+        A mask that is too small to be observed still proves that the object exists.
         """
         for track_id in [i for i in self.states if i not in observed]:
             state = self.states[track_id]
@@ -141,12 +141,12 @@ class TrackTable:
 
 
 def area(instance: Instance) -> int:
-    """Visible pixels."""
+    """Return the number of visible pixels."""
     return int(np.count_nonzero(instance.mask))
 
 
 def jumped(state: TrackState, item: Instance) -> bool:
-    """Whether an id is now where its old crop box, moved on, does not touch: another object."""
+    """Return whether an ID jumped: its mask does not touch its old crop box, moved."""
     last = move(state.guess.box, *state.guess.drift) if state.guess else state.box
     expected = move(last, *state.motion)
     return intersect(expected, item.box) is None

@@ -1,4 +1,4 @@
-"""Runs our method over videos: as a robot does, or with the bi-directional pass."""
+"""Run the method over videos: online as on a robot, or with the bidirectional pass."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MODES = "forward (online), bidirectional (whole video), lag:N (N frames later)"
 
 
 def refine_config(mode: str) -> RefineConfig | None:
-    """The pass of a mode of MODES, None for forward.
+    """Return the pass of a mode of MODES, None for forward.
 
     Raises:
         ValueError: no such mode.
@@ -34,7 +34,7 @@ def refine_config(mode: str) -> RefineConfig | None:
 
 @dataclass(frozen=True)
 class Setup:
-    """How our method runs in an evaluation: weights and engine, stream, and one of MODES."""
+    """Settings of our method in an evaluation: weights and engine, stream, one of MODES."""
 
     backend: BackendConfig = field(default_factory=BackendConfig)
     stream: StreamConfig = field(default_factory=StreamConfig)
@@ -45,7 +45,7 @@ class Setup:
 
 
 def cropped_as_learnt(stream: StreamConfig, info: Mapping[str, str]) -> StreamConfig:
-    """The stream with the crop factor that weights were trained for, where their `info` says so."""
+    """Return the stream with the crop factor that the weights were trained with, if known."""
     if "enlarge" not in info:
         return stream
     tracks = dataclasses.replace(stream.tracks, enlarge=float(info["enlarge"]))
@@ -53,7 +53,7 @@ def cropped_as_learnt(stream: StreamConfig, info: Mapping[str, str]) -> StreamCo
 
 
 def described(weights: Weights) -> dict:
-    """Name of weights, settings of their network and what they were trained with, for results."""
+    """Return name, network settings and training data of weights, for results."""
     return {
         "weights": weights.name,
         "settings": dataclasses.asdict(weights.model),
@@ -62,10 +62,10 @@ def described(weights: Weights) -> dict:
 
 
 class Online:
-    """Our method with loaded weights; what runs in it is in `model`, for result files."""
+    """Our method with loaded weights; `model` describes them for result files."""
 
     def __init__(self, setup: Setup) -> None:
-        # Imported here, so that rules alone are scored without a network engine.
+        # Imported here, so that heuristics can be scored without a network engine.
         from savos_model.backends.choose import make_backend
 
         self.refine = refine_config(setup.mode)
@@ -75,7 +75,7 @@ class Online:
         self.model = {"engine": self.engine.name, **described(weights)}
 
     def run(self, frames: Iterable[Frame]) -> Iterator[list[AmodalObject]]:
-        """Objects of each frame of one video, in order; `frames` is read no further than needed."""
+        """Yield the objects of each frame of a video in order; read `frames` lazily."""
         from savos_model.stream.refine import WindowRefiner
         from savos_model.stream.stream import AmodalStream
 
