@@ -1,4 +1,4 @@
-"""The method: typed, without ROS and without training.
+"""The method, without ROS and training.
 
 Settings, types and masks are shared by all rooms.
 """

@@ -1,4 +1,4 @@
-"""What the node and the process that adapts behind it say to each other."""
+"""Define the messages between the node and its adaptation process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from savos_model.network.weights import Weights
 from savos_model.types import Box, Frame, Instance
 
 MOST_FACTS_BYTES = 10_000
-MOST_HEAD_BYTES = 64 << 20  # ids and classes are texts of others
+MOST_HEAD_BYTES = 64 << 20  # IDs and classes are external strings
 MOST_ARRAY_BYTES = 2 << 30  # of one item: the largest image and its masks
 KINDS = {"|u1": np.uint8, "<f4": np.float32}
 FACTS = {
@@ -27,7 +27,7 @@ FACTS = {
     "decision": ("accepted", "rejected", "rolled_back", "skipped"),
     "reason": str,
     "version": int,  # of accepted weights
-    "loss_before": float,  # on held-out frames: the weights in use, and the adapted ones
+    "loss_before": float,  # on held-out frames: active and adapted weights
     "loss_after": float,
     "visible_iou_before": float,
     "visible_iou_after": float,
@@ -36,19 +36,19 @@ FACTS = {
 
 
 class SiteError(RuntimeError):
-    """The other side said what cannot be."""
+    """The other side sent invalid data, or failed."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """The first thing that the process is told.
+    """The first message to the process.
 
     Attributes:
         base: the weights that the node was configured with.
-        current: those that adaptation goes on from.
-        version: the last one that was given out.
+        current: those that adaptation continues from.
+        version: the last accepted version.
         config: of the adaptation.
-        folder: where accepted weights are put.
+        folder: stores accepted weights.
     """
 
     base: Weights
@@ -59,19 +59,19 @@ class Start:
 
 
 def name_of(base: Weights, version: int) -> str:
-    """Name of adapted weights, such as savos_online+3."""
+    """Return the name of adapted weights, such as savos_online+3."""
     return f"{base.name}+{version}"
 
 
 def file_of(folder: Path, name: str) -> Path:
-    """File of adapted weights."""
+    """Return the file of adapted weights."""
     return folder / f"{re.sub(r'[^A-Za-z0-9_.+-]', '_', name)}.safetensors"
 
 
 def send(connection: Connection, item: Start | Frame | None) -> None:
-    """Send the process what it works with, arrays as they lie: no copy holds up other threads.
+    """Send an item to the process, arrays without a copy that would block other threads.
 
-    A frame goes without its flow: the process works out its own, both ways.
+    A frame is sent without flow: the process computes its own in both directions.
     """
     arrays: list[np.ndarray] = []
     head: dict[str, Any] = {}
@@ -94,11 +94,11 @@ def send(connection: Connection, item: Start | Frame | None) -> None:
 
 
 def receive(connection: Connection) -> Start | Frame | None:
-    """What the node sent; nothing of it is run, and its size is checked before memory is taken.
+    """Receive an item of the node; its size is checked before memory is taken.
 
     Raises:
-        SiteError: it is something else.
-        EOFError, OSError: the node is gone, or sends more than can be meant.
+        SiteError: invalid data.
+        EOFError, OSError: the node has ended, or the message is too large.
     """
     data = connection.recv_bytes(MOST_HEAD_BYTES)
     try:
@@ -116,7 +116,7 @@ def receive(connection: Connection) -> Start | Frame | None:
             return _start(arrays=arrays, **head["start"])
         return _frame(arrays=arrays, **head["frame"]) if "frame" in head else None
     except (ValueError, TypeError, KeyError, StopIteration, RecursionError) as error:
-        raise SiteError(f"the node sent something else: {error!r:.200}") from None
+        raise SiteError(f"the node sent invalid data: {error!r:.200}") from None
 
 
 def _weights_head(weights: Weights, arrays: list[np.ndarray]) -> tuple:
@@ -144,27 +144,27 @@ def _frame(arrays: Iterator[np.ndarray], stamp_ns: int, order: str, instances: l
     return Frame(stamp_ns, image, seen, order)
 
 
-def tell(connection: Connection, **facts: Any) -> None:
-    """Tell the node some of FACTS."""
+def report(connection: Connection, **facts: Any) -> None:
+    """Send the node some of FACTS."""
     connection.send_bytes(json.dumps(facts).encode())
 
 
 def hear(connection: Connection) -> dict[str, Any]:
-    """Some of FACTS, as the process told them; nothing of it is run.
+    """Receive some of FACTS from the process.
 
     Raises:
-        SiteError: it is something else.
-        EOFError, OSError: the process is gone, or says more than can be meant.
+        SiteError: invalid data.
+        EOFError, OSError: the process has ended, or the message is too large.
     """
     data = connection.recv_bytes(MOST_FACTS_BYTES)
     try:
         facts = json.loads(data)
     except ValueError:
-        raise SiteError(f"it said {data[:40]!r}") from None
+        raise SiteError(f"the process sent {data[:40]!r}") from None
     if not isinstance(facts, dict):
-        raise SiteError(f"it said {data[:40]!r}")
+        raise SiteError(f"the process sent {data[:40]!r}")
     for name, value in facts.items():
         rule = FACTS.get(name)
         if not (value in rule if isinstance(rule, tuple) else type(value) is rule):
-            raise SiteError(f"it said {name[:40]} = {str(value)[:40]}")
+            raise SiteError(f"the process sent {name[:40]} = {str(value)[:40]}")
     return facts

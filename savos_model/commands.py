@@ -1,4 +1,4 @@
-"""Command-line options out of settings dataclasses, and errors that a user sees as one line."""
+"""Build command-line options from settings dataclasses, and report errors in one line."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def command(
 ) -> Callable[[Callable], Callable]:
     """Register a function as a command.
 
-    Its docstring is the help text; it is called with an object of each group, and its result is the
-    exit status. Groups may share an option: its value is given to both. Errors as in user_errors.
+    Its docstring is the help text. It is called with an object of each group, and its result is the
+    exit status. Groups may share an option: both get its value. Errors as in user_errors.
     """
     chosen = [group if isinstance(group, Options) else Options(group) for group in groups]
 

@@ -1,4 +1,4 @@
-"""Typed settings of the model and of the online stream, checked when they are built."""
+"""Define typed settings of the model and of the online stream, validated on construction."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class ModelConfig:
     blank_others: bool = setting(
         True, "preset online: hide colours and flow where the mask channel shows other objects"
     )
-    # Memory in the shape of a mask, beside that in h; docs/departures.md row 39.
+    # Memory in the form of a mask, in addition to h; docs/departures.md row 39.
     prior_mask: bool = setting(True, "feed the prediction for this frame back in as a channel")
     # The paper's eq. 12 is uniform; hybrid is the released code's (docs/departures.md row 10).
     motion_base: str = setting(
         "hybrid",
-        "what the residual motion adds to: flow on V and the base motion elsewhere, or that alone",
+        "base of the residual motion: flow on V and base motion elsewhere, or base motion alone",
         choices=("hybrid", "uniform"),
     )
 
@@ -58,7 +58,7 @@ class ModelConfig:
         if self.preset == "official" and (ours or self.patch_height != 64):
             raise SettingError(
                 "preset official needs patch 64x128, occluder_hint and prior_mask False and "
-                "motion_base hybrid: the released network has nothing else"
+                "motion_base hybrid: the released network supports nothing else"
             )
 
     def channels(self, paper_channels: int) -> int:
@@ -67,27 +67,27 @@ class ModelConfig:
 
     @property
     def same_frame(self) -> bool:
-        """Whether a step estimates the mask of its own frame, not that of the next one."""
+        """Return whether a step estimates the mask of its frame, not of the next one."""
         return self.preset == "online"
 
     @property
     def blanks(self) -> bool:
-        """Whether colours and flow of other objects' visible pixels are set to zero."""
+        """Return whether colours and flow of other objects' visible pixels are set to zero."""
         return self.preset == "online" and self.occluder_hint and self.blank_others
 
     @property
     def hidden(self) -> int:
-        """Size D of the recurrent state."""
+        """Return the size D of the recurrent state."""
         return self.channels(256)
 
     @property
     def patch(self) -> tuple[int, int]:
-        """Patch rows and columns [px]."""
+        """Return patch rows and columns [px]."""
         return self.patch_height, self.patch_width
 
 
 def check_device(device: str) -> None:
-    """Refuse what names no device, with a SettingError."""
+    """Raise SettingError unless the text names a device."""
     if re.fullmatch(r"cpu|cuda(:\d+)?", device) is None:
         raise SettingError(
             f"device must be cpu, cuda or cuda:N, got {device!r}: choose one of them"
@@ -103,13 +103,13 @@ class BackendConfig:
     )
     backend: str = setting(
         "auto",
-        "engine that runs the network; auto prefers what this machine has",
+        "engine that runs the network; auto selects the first one that runs here",
         choices=("auto", "onnx", "openvino", "tensorrt", "torch"),
     )
     device: str = setting("cpu", "cpu, cuda or cuda:N")
     precision: str = setting(
         "fp32",
-        "arithmetic of the network; fp16 for GPUs, bf16 for CPUs that have it",
+        "arithmetic of the network; fp16 for GPUs, bf16 for CPUs that support it",
         choices=("fp32", "fp16", "bf16"),
     )
     threads: int = setting(2, "CPU threads of the network", minimum=1, maximum=64)
@@ -136,7 +136,7 @@ class TracksConfig:
 
     max_tracks: int = setting(
         64,
-        "most tracks completed per frame; the rest keep their visible mask",
+        "maximum number of tracks completed per frame; others keep their visible mask",
         minimum=1,
         maximum=1024,
     )
@@ -146,12 +146,16 @@ class TracksConfig:
         minimum=1,
         maximum=1_000_000,
     )
-    # The released code takes 1.5, which reaches the end of an object with a fifth of it hidden;
-    # 2.0 reaches that of a third (docs/departures.md row 4). Weights are trained for one value.
-    enlarge: float = setting(2.0, "crop box over visible box", minimum=1.0, maximum=4.0)
-    coast_frames: int = setting(5, "frames a track goes on without a mask", minimum=0, maximum=1000)
+    # The released code uses 1.5, which covers an object with a fifth of it hidden; 2.0 covers one
+    # with a third (docs/departures.md row 4). Weights are trained for one value.
+    enlarge: float = setting(
+        2.0, "crop size as a multiple of the visible box", minimum=1.0, maximum=4.0
+    )
+    coast_frames: int = setting(
+        5, "frames a track is kept alive without a mask", minimum=0, maximum=1000
+    )
     reset_gap_s: float = setting(
-        0.5, "a longer gap between stamps forgets all tracks [s]", minimum=0.001, maximum=60.0
+        0.5, "a longer gap between stamps deletes all tracks [s]", minimum=0.001, maximum=60.0
     )
 
     def __post_init__(self) -> None:
@@ -160,43 +164,43 @@ class TracksConfig:
 
 @dataclass(frozen=True)
 class ComposeConfig:
-    """How a prediction and the visible masks become the published mask."""
+    """Composition of predictions and visible masks into published masks."""
 
-    # Between what is best for the hidden part, 0.35, and for the whole, 0.45 (departures row 43).
+    # Between the optima of the hidden part, 0.35, and of the whole mask, 0.45 (departures row 43).
     threshold: float = setting(
         0.4,
-        "probability from which a hidden pixel is published",
+        "probability from which an occluded pixel is published",
         minimum=0.01,
         maximum=0.99,
         live=True,
     )
     occluder_margin_px: int = setting(
-        3, "rim around occluders that may be completed too [px]", minimum=0, maximum=32, live=True
+        3, "rim around occluders that may also be completed [px]", minimum=0, maximum=32, live=True
     )
-    # Nothing shows that something hides the object there: the network has to be surer of it.
+    # There is no evidence of an occluder, so the network has to be more certain.
     untracked_threshold: float = setting(
         0.7,
-        "the same where no other object is visible, with `complete_into: anything`",
+        "threshold where no other object is visible, with `complete_into: anything`",
         minimum=0.01,
         maximum=1.0,
         live=True,
     )
     order_strength: float = setting(
         2.0,
-        "how much less an object is completed into another one that claims more of it: logits per "
-        "natural logarithm of the ratio of their claims, 0 for off",
+        "reduction of the weaker of two objects that are completed into each other: logits per "
+        "natural logarithm of the ratio of their claims; 0 disables it",
         minimum=0.0,
         maximum=10.0,
         live=True,
     )
     complete_into: str = setting(
         "others",
-        "where hidden pixels may lie: behind other tracked objects, or anywhere",
+        "where occluded pixels may be: behind other tracked objects, or anywhere",
         choices=("others", "anything"),
     )
     mask_values: str = setting(
         "binary",
-        "published pixels: 0/255, or the probability 0..255",
+        "published pixels: 0/255, or probability 0..255",
         choices=("binary", "probability"),
         live=True,
     )
@@ -207,11 +211,11 @@ class ComposeConfig:
 
 @dataclass(frozen=True)
 class FlowConfig:
-    """Where optical flow comes from."""
+    """Source of optical flow."""
 
     method: str = setting(
         "dis_fast",
-        "flow estimator, or topic for an outside one",
+        "flow estimator; topic for an external one",
         choices=("dis_fast", "dis_medium", "topic"),
     )
 
@@ -221,20 +225,20 @@ class FlowConfig:
 
 @dataclass(frozen=True)
 class RefineConfig:
-    """The bi-directional pass over the last frames."""
+    """The bidirectional pass over the last frames."""
 
     enabled: bool = setting(False, "publish refined masks on `~/masks_refined`", live=True)
     window: int = setting(
         12, "frames of one pass, kept in memory with their images", minimum=2, maximum=10_000
     )
-    stride: int = setting(4, "frames given out by one pass, the oldest ones", minimum=1)
+    stride: int = setting(4, "oldest frames of the window, which a pass publishes", minimum=1)
 
     def __post_init__(self) -> None:
         check_settings(self)
         if self.stride > self.window:
             raise SettingError(
                 f"stride must be at most window ({self.window}), got {self.stride}: "
-                "a pass cannot give out more frames than it sees"
+                "a pass cannot publish more frames than its window has"
             )
 
 
@@ -242,52 +246,59 @@ class RefineConfig:
 class SiteConfig:
     """Test-time adaptation to the site that a node runs at (ROS group `adapt`)."""
 
-    enabled: bool = setting(False, "learn from the camera, in a process of its own", live=True)
-    device: str = setting("cpu", "where it learns: cpu, cuda or cuda:N")
+    enabled: bool = setting(
+        False, "adapt the weights to the camera, in a separate process", live=True
+    )
+    device: str = setting("cpu", "device for adaptation: cpu, cuda or cuda:N")
     learning_rate: float = setting(5e-4, "learning rate of Adam", minimum=0.0, maximum=1.0)
-    max_iterations: int = setting(100, "most iterations on one burst of frames", minimum=1)
+    max_iterations: int = setting(
+        100, "maximum number of iterations per burst of frames", minimum=1
+    )
     min_frames: int = setting(
         30,
-        "frames of a burst, which wait in memory; the last third is held out to check",
+        "frames of a burst, kept in memory; the last third is held out for the check",
         minimum=12,
         maximum=1000,
     )
     folder: str = setting(
-        "", "where accepted weights are kept; empty: savos_ros/adapted in the user's cache folder"
+        "", "folder of accepted weights; empty: savos_ros/adapted in the user's cache folder"
     )
 
     def __post_init__(self) -> None:
         check_settings(self)
         check_device(self.device)
         if self.enabled and importlib.util.find_spec("torch") is None:
-            raise SettingError(f"adapt.enabled needs PyTorch: {PIP['torch']}, or leave it false")
+            raise SettingError(f"adapt.enabled needs PyTorch: {PIP['torch']}, or set it to false")
 
 
 @dataclass(frozen=True)
 class AssociationConfig:
-    """How masks without ids get those of tracks (ROS group `track`)."""
+    """Association of masks without IDs (ROS group `track`)."""
 
     masks: str = setting(
         "amodal",
-        "what a mask is compared with: predicted whole objects, or last visible masks alone",
+        "masks are compared with: predicted amodal masks, or last visible masks alone",
         choices=("amodal", "visible"),
     )
     max_age: int = setting(
-        30, "frames for which an id without a mask is remembered", minimum=0, maximum=10_000
+        30, "frames for which an ID without a mask is kept", minimum=0, maximum=10_000
     )
     sure: float = setting(
-        0.5, "overlap (IoU) from which a mask takes an id first", minimum=0.0, maximum=1.0
+        0.5,
+        "overlap (IoU) from which a mask is matched in the first stage",
+        minimum=0.0,
+        maximum=1.0,
     )
-    least: float = setting(0.05, "score below which a mask gets a new id", minimum=0.0, maximum=1.0)
+    least: float = setting(0.05, "score below which a mask gets a new ID", minimum=0.0, maximum=1.0)
     inside_weight: float = setting(
         0.9,
-        "score of a mask that lies inside the expected whole object",
+        "score of a mask inside the expected amodal mask",
         minimum=0.0,
         maximum=1.0,
     )
     reach: float = setting(
         2.0,
-        "farthest that a mask may be from where its object is expected, in diagonals of that",
+        "maximum distance of a mask from its expected position, in diagonals of the object",
         minimum=0.0,
         maximum=100.0,
     )
@@ -298,7 +309,7 @@ class AssociationConfig:
 
 @dataclass(frozen=True)
 class StreamConfig:
-    """All settings of the online loop of one camera; without `associate`, masks bring ids."""
+    """All settings of one camera's online loop; without `associate`, masks have IDs."""
 
     tracks: TracksConfig = dataclasses.field(default_factory=TracksConfig)
     compose: ComposeConfig = dataclasses.field(default_factory=ComposeConfig)

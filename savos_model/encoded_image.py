@@ -1,4 +1,4 @@
-"""Decodes JPEG and PNG; sizes are checked in the file before memory is taken."""
+"""Decode JPEG and PNG after checking their size before memory is taken."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import cv2
 import numpy as np
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-# Start-of-frame markers of JPEG; C4, C8 and CC in their midst are something else.
+# Start-of-frame markers of JPEG, without C4, C8 and CC.
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}
 
 
 def encoded_size(data: np.ndarray) -> tuple[int, int] | None:
-    """Return (height, width) [px] as the file header says; None when it is neither JPEG nor PNG.
+    """Return (height, width) [px] of the file header; None if it is neither JPEG nor PNG.
 
     Args:
-        data: uint8 [N], the encoded picture.
+        data: uint8 [N], the encoded image.
     """
     head = data[:24].tobytes()
     if head.startswith(_PNG):
@@ -35,7 +35,7 @@ def decode_image(data: np.ndarray, flags: int) -> np.ndarray | None:
         flags: of cv2.imdecode.
 
     Returns:
-        The pixels [H, W] or [H, W, C] as the flags ask for them; None when the data are damaged.
+        The pixels [H, W] or [H, W, C] as the flags ask for them; None if the data are damaged.
     """
     if data[: len(_PNG)].tobytes() == _PNG and not _has_whole_chunks(data):
         return None

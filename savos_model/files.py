@@ -1,4 +1,4 @@
-"""Write files that appear whole or not at all."""
+"""Write files atomically."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class FileError(ValueError):
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; what is written there becomes `path`.
+    """Yield a temporary path in the folder of `path`; the file written there becomes `path`.
 
-    It is renamed when the block ends without an error, and removed otherwise; a file that was there
-    before stays until then. The folder is made when missing. Permissions follow the user's umask.
+    It is renamed if the block ends without an error, and removed otherwise; an existing file is
+    kept until then. Missing folders are created. Permissions follow the user's umask.
 
     Raises:
         OSError: no space, or no permission.
@@ -39,7 +39,7 @@ def atomic(path: Path) -> Iterator[Path]:
         mode = stat.S_IMODE(temporary.stat().st_mode)
         temporary.unlink()
         yield temporary
-        os.chmod(temporary, mode)  # safetensors, for one, makes files that only their owner reads
+        os.chmod(temporary, mode)  # safetensors creates files that only their owner can read
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -47,12 +47,12 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def write_file(path: Path, data: bytes | str) -> None:
-    """Write a whole file, as `atomic` does.
+    """Write a file atomically.
 
     Args:
         path: the file.
-        data: bytes, or text that is written as UTF-8; what UTF-8 cannot hold, such as a byte of a
-            file name in another encoding, is written as an escape.
+        data: bytes, or text written as UTF-8; characters outside UTF-8, such as bytes of a file
+            name in another encoding, are escaped.
     """
     with atomic(path) as temporary:
         if isinstance(data, str):

@@ -1,6 +1,6 @@
-"""Boxes.
+"""Crop, paste and warp patches in NumPy and OpenCV.
 
-Crop, paste and patch warp in NumPy and OpenCV; network/geometry_torch.py has the torch forms.
+network/geometry_torch.py has the torch forms.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import numpy as np
 
 from savos_model.types import Box
 
-MIN_BOX_PX = 16  # a crop box is never smaller: a patch of a few pixels carries no shape
+MIN_BOX_PX = 16  # smallest crop box: fewer pixels have no shape
 # Fixed-point steps u(x) = dM(x - u(x)); docs/departures.md row 8.
-NOTHING: Any = None  # for arguments that OpenCV does without and its types demand
+NOTHING: Any = None  # for arguments that are optional in OpenCV but not in its types
 WARP_ITERATIONS = 3
-# A larger box [px], which may be many times the image, is never made whole.
+# Larger boxes [px], which may exceed the image many times, are never allocated.
 LARGE_BOX = 1 << 22
 
 
 def enlarge(box: Box, factor: float) -> Box:
-    """Grow a box about its centre by `factor`, outwards to whole pixels, MIN_BOX_PX a side or more.
+    """Enlarge a box about its centre by `factor`, to whole pixels, at least MIN_BOX_PX a side.
 
     The box may leave the image: crops are zero padded, so that a shape keeps its place in the patch
     at the image border. (The released code clips to the image: docs/departures.md row 4.)
@@ -38,12 +38,12 @@ def enlarge(box: Box, factor: float) -> Box:
 
 
 def union(a: Box, b: Box) -> Box:
-    """Smallest box around both."""
+    """Return the smallest box around both."""
     return Box(min(a.x0, b.x0), min(a.y0, b.y0), max(a.x1, b.x1), max(a.y1, b.y1))
 
 
 def intersect(a: Box, b: Box) -> Box | None:
-    """Common part of two boxes, None when empty."""
+    """Return the common part of two boxes, None if empty."""
     box = Box(max(a.x0, b.x0), max(a.y0, b.y0), min(a.x1, b.x1), min(a.y1, b.y1))
     return box if box.x0 < box.x1 and box.y0 < box.y1 else None
 
@@ -54,7 +54,7 @@ def move(box: Box, dx: float, dy: float) -> Box:
 
 
 def mask_box(mask: np.ndarray, origin: tuple[int, int] = (0, 0)) -> Box | None:
-    """Tight box around the non-zero pixels of [H, W], shifted by origin (x, y); None when empty."""
+    """Return a tight box around non-zero pixels of [H, W], shifted by origin (x, y), or None."""
     x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask, np.uint8))
     if width == 0:
         return None
@@ -63,7 +63,7 @@ def mask_box(mask: np.ndarray, origin: tuple[int, int] = (0, 0)) -> Box | None:
 
 
 def window(image: np.ndarray, box: Box) -> np.ndarray:
-    """Pixels of an integer box, 0 outside image: [H, W, ...] -> [box.height, box.width, ...]."""
+    """Return pixels of an integer box, 0 outside: [H, W, ...] -> [box.height, box.width, ...]."""
     x0, y0, x1, y1 = (int(v) for v in box)
     rows, cols = image.shape[:2]
     if x0 >= 0 and y0 >= 0 and x1 <= cols and y1 <= rows:
@@ -111,7 +111,7 @@ def crop(image: np.ndarray, box: Box, patch: tuple[int, int]) -> np.ndarray:
 def crop_inside(
     image: np.ndarray, box: Box, inside: Box | None, patch: tuple[int, int]
 ) -> np.ndarray:
-    """The area means of `crop`, from the part of the box that is `inside` the image alone."""
+    """Return the area means of `crop` from the part of the box `inside` the image alone."""
     if inside is None:
         return np.zeros((*patch, *image.shape[2:]), image.dtype)
     pixels = window(image, inside)
@@ -122,13 +122,13 @@ def crop_inside(
 
 
 def cell_means(pixels: np.ndarray, start: float, length: float, cells: int) -> np.ndarray:
-    """Means of equal cells of rows: [N, M, ...] -> float32 [cells, M, ...], 0 outside `pixels`.
+    """Return means of equal cells of rows: [N, M, ...] -> float32 [cells, M, ...], 0 outside.
 
     Args:
         pixels: uint8 or float32.
         start: where the first cell begins, in rows of `pixels`.
         length: of all cells together, in rows.
-        cells: how many there are.
+        cells: number of cells.
     """
     means, size = np.zeros((cells, *pixels.shape[1:]), np.float32), length / cells
     for cell, mean in enumerate(means):
@@ -137,13 +137,13 @@ def cell_means(pixels: np.ndarray, start: float, length: float, cells: int) -> n
         if low < high:
             first, last = math.floor(low), math.ceil(high)
             mean += cv2.reduce(pixels[first:last], 0, cv2.REDUCE_SUM, dtype=cv2.CV_32F)[0]
-            # Less the shares of the outermost rows that belong to the cells beside this one.
+            # Subtract the shares of the outermost rows that belong to neighbouring cells.
             mean -= (low - first) * pixels[first] + (last - high) * pixels[last - 1]
     return means / np.float32(size)
 
 
 def paste(patch: np.ndarray, box: Box, region: Box) -> np.ndarray:
-    """Inverse of `crop`: values of a patch at the pixels of an integer region.
+    """Return the values of a patch at the pixels of an integer region, the inverse of `crop`.
 
     Args:
         patch: float32 [h, w] that fills `box`.
@@ -161,9 +161,9 @@ def paste(patch: np.ndarray, box: Box, region: Box) -> np.ndarray:
 
 
 def paste_inside(patch: np.ndarray, box: Box, region: Box) -> np.ndarray:
-    """As `paste`, without the part of the box outside `region`.
+    """Paste like `paste`, without the part of the box outside `region`.
 
-    Before OpenCV 5 places are rounded to a 32nd of a cell of the patch.
+    Before OpenCV 5 positions are rounded to a 32nd of a cell of the patch.
     """
     inside = intersect(box, region)
     if inside is None:
@@ -194,7 +194,7 @@ def warp_patch(values: np.ndarray, motion: np.ndarray, source: Box, target: Box)
         target: box to fill in the later frame [px].
 
     Returns:
-        as `values`, fills `target`.
+        As `values`, fills `target`.
     """
     grid = cell_grid(source, target, values.shape[:2])
     scaled = in_cells(motion, source)
@@ -213,16 +213,16 @@ def pull_patch(
     source: Box,
     target: Box,
 ) -> np.ndarray:
-    """Fetch a patch of the frame before into the box of this frame, along backward motion.
+    """Fetch a patch of the previous frame into the box of this frame, along backward motion.
 
-    With the motion of this frame's pixels into the frame before, eq. 2 needs no inverse: the value
+    With the motion of this frame into the previous frame, eq. 2 needs no inverse: the value
     at x is that at x + u(x) + r(x + u(x)), where r is the residual that was predicted there.
 
     Args:
         values: float32 [h, w] or [h, w, C], fills `source`; zero outside.
         motion: float32 [2, h, w], u (x, y) [image px per frame] of the pixels of `target`.
         residual: float32 [2, h, w], r (x, y) [patch px of `source`] of the pixels of `source`.
-        source: box of `values` in the frame before [px].
+        source: box of `values` in the previous frame [px].
         target: box to fill in this frame [px].
 
     Returns:
@@ -235,7 +235,7 @@ def pull_patch(
 
 
 def cell_grid(source: Box, target: Box, patch: tuple[int, int]) -> np.ndarray:
-    """Return where the pixel centres of `target` lie in the patch of `source` [h, w, 2] [cells]."""
+    """Return the pixel centres of `target` in the patch of `source` [h, w, 2] [cells]."""
     rows, cols = patch
     at_x = (target.x0 - source.x0 + (np.arange(cols) + 0.5) * target.width / cols) * (
         cols / source.width
@@ -249,15 +249,15 @@ def cell_grid(source: Box, target: Box, patch: tuple[int, int]) -> np.ndarray:
 
 
 def in_cells(motion: np.ndarray, source: Box) -> np.ndarray:
-    """Motion [2, h, w] [image px] as [h, w, 2] in cells of the patch that fills `source`."""
+    """Return motion [2, h, w] [image px] as [h, w, 2] in cells of the patch of `source`."""
     rows, cols = motion.shape[1:]
     return np.dstack((motion[0] * (cols / source.width), motion[1] * (rows / source.height)))
 
 
 def sample(values: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Values [h, w] or [h, w, C] at places [h, w, 2] [cells], bilinear, zero outside."""
-    # Channel by channel: OpenCV rounds two at once by other code than one, and what a mask becomes
-    # must not depend on whether alpha comes along.
+    """Return values [h, w] or [h, w, C] at points [h, w, 2] [cells], bilinear, zero outside."""
+    # Channel by channel: OpenCV rounds two channels differently than one; masks must not depend
+    # on whether alpha is present.
     moved = [
         cv2.remap(channel, at, NOTHING, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         for channel in cv2.split(values)

@@ -1,4 +1,4 @@
-"""What to install for what is optional, for messages to the user; each is an extra of pyproject."""
+"""Name the packages to install for optional features; each is an extra of pyproject.toml."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PIP = {
     "train": "pip install torch matplotlib scikit-learn tensorboard pycocotools pillow",
 }
 
-MODULES = {  # what the extras install; one module may be in several
+MODULES = {  # modules of the extras; a module may be in several
     "render": ("av", "fast_simplification", "glcontext", "moderngl", "mujoco", "trimesh"),
     "train": ("PIL", "matplotlib", "pycocotools", "sklearn", "tensorboard", "torch"),
     "bags": ("av", "jinja2", "mcap", "rosbags", "pycocotools", "rich", "PIL", "zstandard"),
@@ -22,12 +22,12 @@ MODULES = {  # what the extras install; one module may be in several
 
 
 def extra_of(module: str, first: str = "") -> str:
-    """Return the extra that installs a module, `first` if that one does; "" for none."""
+    """Return the extra that installs a module, preferably `first`; "" for none."""
     return next((name for name in (first, *MODULES) if module in MODULES.get(name, ())), "")
 
 
 def installed(module: str) -> bool:
-    """Whether a module can be imported, without importing it."""
+    """Return whether a module can be imported, without importing it."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # of a package around it

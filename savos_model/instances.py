@@ -1,4 +1,4 @@
-"""Visible masks from label images and from mask crops."""
+"""Convert label images and mask crops to visible masks."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ DIRECT_LIMIT = 1 << 20  # above it labels are sorted
 
 
 class InstanceError(ValueError):
-    """Visible masks cannot be used; the text says why and what to do."""
+    """Visible masks cannot be used; the text names the reason and the remedy."""
 
 
 class TooManyInstancesError(InstanceError):
-    """A frame has more masks than the user allows."""
+    """A frame has more masks than allowed."""
 
 
 def from_label_image(
     labels: np.ndarray, ignore_label: int = 65535, divisor: int = 1000, limit: int | None = None
 ) -> list[Instance]:
-    """Instances of a label image, in ascending order of label.
+    """Return the instances of a label image, in ascending order of label.
 
     Args:
         labels: integer [H, W]; pixel = track id, 0 background.
-        ignore_label: label that is no object.
+        ignore_label: label that is not an object.
         divisor: class id = label // divisor, as in KITTI MOTS; 0 or a quotient of 0 gives "".
-        limit: most objects allowed, or None; a picture taken for labels is refused before it costs
-            time.
+        limit: maximum number of objects, or None; rejects camera images used as labels early.
 
     Raises:
         InstanceError: not a two-dimensional integer array, negative labels, or more than `limit`.
@@ -39,7 +38,7 @@ def from_label_image(
     if labels.ndim != 2 or labels.dtype.kind not in LABEL_KINDS:
         raise InstanceError(
             f"labels must be an integer image [H, W], got {labels.dtype} {labels.shape}: "
-            "send track ids"
+            "send track IDs"
         )
     if labels.size == 0:
         return []
@@ -52,7 +51,7 @@ def from_label_image(
     ]
     if limit is not None and len(found) > limit:
         raise TooManyInstancesError(
-            f"label image has {len(found)} labels, more than {limit}: send track ids"
+            f"label image has {len(found)} labels, more than {limit}: send track IDs"
         )
     instances = []
     for label, row, where in found:
@@ -64,9 +63,9 @@ def from_label_image(
 
 
 def numbered(labels: np.ndarray) -> tuple[Sequence[int] | np.ndarray, np.ndarray]:
-    """Labels (ascending, without 0) and an image in which the first is 1, the second 2, ...
+    """Return labels (ascending, without 0) and an image in which the first is 1, the second 2, ...
 
-    Small ones are their own numbers, whether present or not, and the image is the given one.
+    Small labels are kept as numbers, whether present or not, and the image is returned unchanged.
     """
     if labels.dtype.kind == "i" and labels.min() < 0:
         raise InstanceError(f"labels must not be negative, got {labels.min()}: 0 is background")
@@ -79,7 +78,7 @@ def numbered(labels: np.ndarray) -> tuple[Sequence[int] | np.ndarray, np.ndarray
 
 
 def check_instances(instances: list[Instance], height: int, width: int) -> None:
-    """Refuse instances that do not fit the image.
+    """Raise InstanceError for instances that do not fit the image.
 
     Raises:
         InstanceError: names the id, the rule and the sizes.
@@ -89,7 +88,7 @@ def check_instances(instances: list[Instance], height: int, width: int) -> None:
         x0, y0, x1, y1 = item.box
         if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
             raise InstanceError(
-                f"instance {item.id}: box {tuple(item.box)} must lie inside the image of "
+                f"instance {item.id}: box {tuple(item.box)} must be inside the image of "
                 f"{width}x{height}: masks and image must have the same size"
             )
         if item.mask.shape != (y1 - y0, x1 - x0):
@@ -98,13 +97,13 @@ def check_instances(instances: list[Instance], height: int, width: int) -> None:
             )
         if item.id in seen:
             raise InstanceError(
-                f"instance {item.id} comes twice in one frame: send each track id once"
+                f"instance {item.id} occurs twice in one frame: send each track ID once"
             )
         seen.add(item.id)
 
 
 def occupancy(instances: list[Instance], height: int, width: int) -> np.ndarray:
-    """Number of visible masks over each pixel, uint8 [H, W] (overlaps count, saturating at 255)."""
+    """Return the number of visible masks over each pixel, uint8 [H, W], saturating at 255."""
     count = np.zeros((height, width), np.uint8)
     for item in instances:
         x0, y0, x1, y1 = (int(v) for v in item.box)

@@ -1,4 +1,4 @@
-"""Binary masks held as a box with the crop inside it."""
+"""Handle binary masks stored as a box with the crop inside it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class BoxedMask(NamedTuple):
     """A mask in image coordinates; unpacks like the pair (box, crop).
 
     Attributes:
-        box: integer box where `mask` lies; nothing is set outside it.
+        box: integer box of `mask`; nothing is set outside it.
         mask: [box.height, box.width], non-zero inside the object.
     """
 
@@ -29,12 +29,12 @@ EMPTY = BoxedMask(Box(0, 0, 0, 0), np.zeros((0, 0), bool))
 
 
 def by_id(instances: Iterable[Instance]) -> dict[str, BoxedMask]:
-    """Masks of instances by their id."""
+    """Return the masks of instances by ID."""
     return {item.id: BoxedMask(item.box, item.mask) for item in instances}
 
 
 def box_around(boxes: Iterable[Box]) -> Box:
-    """Smallest integer box that holds all non-empty boxes (an empty box when there are none)."""
+    """Return the smallest integer box around all non-empty boxes (empty if there are none)."""
     kept = [box for box in boxes if box.width > 0 and box.height > 0]
     if not kept:
         return EMPTY.box
@@ -55,23 +55,23 @@ def clip_box(box: Box, shape: tuple[int, int]) -> Box:
 
 
 def slices(box: Box) -> tuple[slice, slice]:
-    """Rows and columns of an integer box, for indexing an image."""
+    """Return rows and columns of an integer box as slices."""
     return slice(int(box.y0), int(box.y1)), slice(int(box.x0), int(box.x1))
 
 
 def look_at(boxed: tuple[Box, np.ndarray], view: Box) -> np.ndarray:
-    """Show a boxed mask in another integer box.
+    """Return a boxed mask in another integer box.
 
     Returns:
-        bool [view.height, view.width], False where `view` leaves the mask's own box.
+        bool [view.height, view.width], False where `view` exceeds the mask's box.
 
     Raises:
-        ValueError: the crop is not of its box's size.
+        ValueError: the crop does not have the size of its box.
     """
     box, mask = boxed
     if mask.shape != (box.height, box.width):
         raise ValueError(
-            f"mask must be of its box's size {(box.height, box.width)}, got {mask.shape}: "
+            f"mask must have the size of its box {(box.height, box.width)}, got {mask.shape}: "
             "crop it first"
         )
     shown = np.zeros((int(view.height), int(view.width)), bool)
@@ -86,7 +86,7 @@ def look_at(boxed: tuple[Box, np.ndarray], view: Box) -> np.ndarray:
 
 
 def tighten(boxed: tuple[Box, np.ndarray]) -> BoxedMask:
-    """Shrink the box to the mask's set pixels; EMPTY when there are none."""
+    """Shrink the box to the mask's set pixels; EMPTY if there are none."""
     box, mask = boxed
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if rows.size == 0:
@@ -106,7 +106,7 @@ MATCH_IOU = 0.5
 
 
 def match(given: Iterable[Instance], truth: Iterable[Instance]) -> dict[str, str]:
-    """Given id by truth id: the given mask of the best IoU with each true one, at least 0.5."""
+    """Return given ID by true ID: the mask of the best IoU with each true one, at least 0.5."""
     pairs: dict[str, str] = {}
     for target in truth:
         best, best_iou = "", 0.0
@@ -125,7 +125,7 @@ def match(given: Iterable[Instance], truth: Iterable[Instance]) -> dict[str, str
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> float:
-    """Smoothed IoU of two bool arrays of one shape; 1 when both are empty."""
+    """Return the smoothed IoU of two bool arrays of equal shape; 1 if both are empty."""
     both = int(np.count_nonzero(first & second))
     either = int(np.count_nonzero(first | second))
     return (both + SMOOTHING) / (either + SMOOTHING)

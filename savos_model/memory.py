@@ -1,4 +1,4 @@
-"""Memory that a process of many hours no longer needs."""
+"""Release unused memory of long-running processes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ import ctypes
 
 
 def give_back_memory() -> None:
-    """Return to the system what was freed; glibc would keep it."""
+    """Return freed memory to the system; glibc would keep it."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)

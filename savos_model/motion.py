@@ -1,6 +1,6 @@
-"""Amodal motion from flow.
+"""Compute amodal motion from flow, base motion and residual (eq. 12).
 
-Base motion and residual (eq. 12), NumPy form of network/motion_torch.py.
+NumPy form of network/motion_torch.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from savos_model.types import Box
 
 
 def flow_scale(model: ModelConfig, box: Box) -> tuple[float, float]:
-    """Image pixels per unit of the flow channels (x, y).
+    """Return image pixels per unit of the flow channels (x, y).
 
     Preset paper: flow and residual are in patch pixels (docs/departures.md row 3); official: in
     image pixels.
@@ -23,7 +23,7 @@ def flow_scale(model: ModelConfig, box: Box) -> tuple[float, float]:
 
 
 def pair(values: tuple[float, float]) -> np.ndarray:
-    """An (x, y) pair as float32 [2, 1, 1]."""
+    """Return an (x, y) pair as float32 [2, 1, 1]."""
     return np.array(values, np.float32)[:, None, None]
 
 
@@ -35,7 +35,7 @@ def amodal_motion(
     scale: tuple[float, float],
     motion_base: str = "hybrid",
 ) -> np.ndarray:
-    """Dense motion [2, h, w] [image px per frame]: flow on V, base motion elsewhere, plus residual.
+    """Return dense motion [2, h, w] [image px per frame]: flow on V, else base, plus residual.
 
     Args:
         residual: float32 [2, h, w] in units of `scale` (see flow_scale).
@@ -43,7 +43,7 @@ def amodal_motion(
         visible: [h, w], above 0.5 on V.
         base: median motion of V (x, y) [image px].
         scale: image px per unit (x, y).
-        motion_base: uniform takes the base motion on V too (ModelConfig.motion_base).
+        motion_base: uniform uses the base motion on V, too (ModelConfig.motion_base).
     """
     unit = pair(scale)
     return observed_motion(flow, visible, base, scale, motion_base) + residual * unit
@@ -56,7 +56,7 @@ def observed_motion(
     scale: tuple[float, float],
     motion_base: str = "hybrid",
 ) -> np.ndarray:
-    """Dense motion without the residual, [2, h, w] [image px per frame]; as amodal_motion."""
+    """Return dense motion without the residual, [2, h, w] [image px per frame]."""
     if motion_base == "uniform":
         return np.broadcast_to(pair(base), flow.shape)
     return np.where(visible > 0.5, flow * pair(scale), pair(base))

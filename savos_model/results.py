@@ -1,4 +1,4 @@
-"""The JSON file that holds measured numbers together with what is needed to measure them again."""
+"""Write and read JSON files of results with the data needed to reproduce them."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ REQUIRED = ("command", "commit", "machine", "seed", "date", "metrics")
 
 
 class ResultsError(ValueError):
-    """A results file that cannot be used; the text says why and what to do."""
+    """A results file cannot be used; the text names the reason and the remedy."""
 
 
 def write_results(
     path: str | Path, metrics: dict, *, seed: int, command: str | None = None
 ) -> dict:
-    """Write a results file; it appears whole or not at all.
+    """Write a results file atomically.
 
     Args:
-        path: file to write; its folder is made when missing.
+        path: file to write; missing folders are created.
         metrics: measured values; JSON types only, no NaN.
         seed: of everything random.
-        command: shell line that repeats the measurement; that of this process when None.
+        command: shell command that repeats the measurement; None for that of this process.
 
     Returns:
-        What was written: command, commit, machine, seed, date (UTC), metrics.
+        The content: command, commit, machine, seed, date (UTC), metrics.
 
     Raises:
-        ResultsError: metrics hold something that JSON cannot.
+        ResultsError: metrics are not valid JSON.
     """
     document = {
         "command": command or this_command(),
@@ -60,7 +60,7 @@ def write_results(
 def keep_results(
     out: Path | None, metrics: dict, seed: int, console: Console | None = None
 ) -> None:
-    """Write a results file where one is wanted, and say so on the console, if any."""
+    """Write a results file if a path is given, and report it on the console, if any."""
     if out is not None:
         write_results(out, metrics, seed=seed)
         if console is not None:
@@ -71,12 +71,12 @@ def read_results(path: str | Path) -> dict:
     """Read a results file.
 
     Raises:
-        ResultsError: not JSON, or a part of it is missing.
+        ResultsError: not JSON, or incomplete.
     """
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ResultsError(f"{path} is no JSON ({error}): write it again with --json") from error
+        raise ResultsError(f"{path} is not JSON ({error}): write it again with --json") from error
     missing = [name for name in REQUIRED if not isinstance(document, dict) or name not in document]
     if missing:
         raise ResultsError(f"{path} lacks {', '.join(missing)}: write it again with --json")
@@ -84,16 +84,16 @@ def read_results(path: str | Path) -> dict:
 
 
 def this_command() -> str:
-    """Shell line of this process, the program by its name alone."""
+    """Return the shell command of this process, with the bare name of the program."""
     program = Path(sys.argv[0]).name
     # `python -m savos_ros.cli` is the savos command of a source tree that is not installed.
     return shlex.join(["savos" if program == "__main__.py" else program, *sys.argv[1:]])
 
 
 def commit() -> str:
-    """Git commit of the sources, "+changes" when tracked files differ, "unknown" without git.
+    """Return the git commit, with "+changes" if tracked files differ; "unknown" without git.
 
-    Results of other runs do not count: a long run rewrites its own.
+    Changed results files are ignored, as long runs rewrite them.
     """
     folder = Path(__file__).resolve().parent
     head = _git(folder, "rev-parse", "HEAD")
@@ -114,7 +114,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def machine() -> dict:
-    """CPU model, cores and versions of what computes the numbers."""
+    """Return CPU model, cores and versions of the libraries."""
     import cv2
     import numpy
 
@@ -129,7 +129,7 @@ def machine() -> dict:
 
 
 def cpu_model() -> str:
-    """Name of the processor."""
+    """Return the name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

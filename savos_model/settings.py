@@ -1,4 +1,4 @@
-"""Dataclass fields that carry a setting's description and bounds, and the check of these."""
+"""Define dataclass fields with description and bounds, and validate them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def setting(
     choices: tuple | None = None,
     live: bool = False,
 ) -> Any:
-    """Declare one setting: the only place where its default, text and bounds stand.
+    """Declare one setting, the only place of its default, text and bounds.
 
     Args:
         default: default value; its type (bool, int, float, str or tuple) is the setting's type.
@@ -30,7 +30,7 @@ def setting(
         minimum: inclusive lower bound of a number, or None.
         maximum: inclusive upper bound of a number, or None.
         choices: allowed values.
-        live: True when it may change while the stream runs.
+        live: True if it may change while the stream runs.
     """
     meta = {"text": text, "minimum": minimum, "maximum": maximum, "choices": choices, "live": live}
     return dataclasses.field(default=default, metadata=meta)
@@ -75,13 +75,13 @@ def check_value(field: dataclasses.Field, value: Any) -> None:
 
 
 def bounds_text(low: float | None, high: float | None) -> str:
-    """Say inclusive bounds in words, for errors and tables."""
+    """Return inclusive bounds as text, for errors and tables."""
     if low is not None and high is not None:
         return f"between {low} and {high}"
     return f"at least {low}" if low is not None else f"at most {high}"
 
 
 def user_cache() -> Path:
-    """Folder for what this package keeps for a user between runs."""
+    """Return the user's cache folder of this package."""
     cache = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(cache) if os.path.isabs(cache) else Path.home() / ".cache") / "savos_ros"

@@ -1,4 +1,4 @@
-"""Tables of measured numbers, for terminals and as Markdown."""
+"""Format tables of results for terminals and Markdown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Table(NamedTuple):
     names: int = 1
 
     def show(self, console: Console) -> None:
-        """Print it."""
+        """Print the table."""
         console.print(columned(self.title, *self.heads, names=self.names, rows=self.rows))
         if self.note:
             console.print(self.note)
@@ -33,7 +33,7 @@ class Table(NamedTuple):
 
 
 def number(value: float | None, digits: int = 4, sign: str = "") -> str:
-    """Format a figure, with its sign where `sign` is "+"; a dash where nothing was measured."""
+    """Format a number, with its sign if `sign` is "+"; a dash if there is none."""
     return DASH if value is None else f"{value:{sign}.{digits}f}"
 
 
@@ -43,7 +43,7 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def interval(bounds: Sequence[float] | None, digits: int = 2, sign: str = "") -> str:
-    """Format an interval, with signs where `sign` is "+"; a dash where there is none."""
+    """Format an interval, with signs if `sign` is "+"; a dash if there is none."""
     joint = " to " if sign else "-"
     return joint.join(number(value, digits, sign) for value in bounds) if bounds else DASH
 
@@ -51,7 +51,7 @@ def interval(bounds: Sequence[float] | None, digits: int = 2, sign: str = "") ->
 def columned(
     title: str, *columns: str, names: int = 1, rows: Iterable[Sequence[str]] = ()
 ) -> RichTable:
-    """Return a table: the first `names` columns to the left, figures to the right."""
+    """Return a table: the first `names` columns left-aligned, numbers right-aligned."""
     table = RichTable(title=title, title_justify="left")
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < names else "right", no_wrap=True)

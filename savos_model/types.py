@@ -1,4 +1,4 @@
-"""The values that go into and come out of the online stream."""
+"""Define inputs and outputs of the online stream."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class Box(NamedTuple):
 
     @property
     def width(self) -> float:
-        """Columns [px]."""
+        """Return the number of columns [px]."""
         return self.x1 - self.x0
 
     @property
     def height(self) -> float:
-        """Rows [px]."""
+        """Return the number of rows [px]."""
         return self.y1 - self.y0
 
 
 class Source(IntEnum):
-    """Where a published mask comes from (the values of AmodalMask.source)."""
+    """Source of a published mask (the values of AmodalMask.source)."""
 
     VISIBLE = 0
     FORWARD = 1
@@ -42,10 +42,10 @@ class Instance:
     """One tracked visible mask of a frame.
 
     Attributes:
-        id: outside track id, never renumbered.
-        box: integer box inside the image, where `mask` lies.
+        id: external track ID, never renumbered.
+        box: integer box of `mask` inside the image.
         mask: uint8 [box.height, box.width], 0 or 1.
-        class_id, score: handed through; score in [0, 1].
+        class_id, score: passed through; score in [0, 1].
     """
 
     id: str
@@ -67,7 +67,7 @@ class Frame:
         flow: float32 [H, W, 2] motion (x, y) of the previous frame's pixels into this one [px], or
             None.
         flow_back: float32 [H, W, 2] motion (x, y) of this frame's pixels into the previous one
-            [px], or None; for the bi-directional pass only.
+            [px], or None; for the bidirectional pass only.
     """
 
     stamp_ns: int
@@ -84,9 +84,9 @@ class AmodalObject:
 
     Attributes:
         mask: uint8 [box.height, box.width]; 0 or 255, or the probability 0..255 (`mask_values`).
-        visible: uint8 of the same shape, 0 or 1: the given visible mask (all 0 while coasting).
+        visible: uint8 of the same shape, 0 or 1: the input mask (all 0 while coasting).
         occlusion: hidden share of the amodal area, 0..1.
-        confidence: 0..1, mean probability of the hidden pixels published (1.0 when there are none).
+        confidence: 0..1, mean probability of the published hidden pixels (1.0 without any).
         motion: mean amodal motion (x, y) [px per frame].
         cut: bool of the same shape, the pixels published with `mask_values: binary`, where `mask`
             holds probabilities; None where it does not, or where they are not known.
@@ -106,5 +106,5 @@ class AmodalObject:
 
     @property
     def inside(self) -> np.ndarray:
-        """The object's pixels, bool [box.height, box.width], whatever `mask` holds."""
+        """Return the object's pixels, bool [box.height, box.width], for any kind of `mask`."""
         return self.mask >= 128 if self.cut is None else self.cut

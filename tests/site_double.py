@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 from multiprocessing.connection import Connection
 
-from savos_model.adaptation_link import file_of, name_of, receive, tell
+from savos_model.adaptation_link import file_of, name_of, receive, report
 from savos_model.network.weights import save_weights
 from training.adapt.worker import end_with_the_node
 
@@ -30,13 +30,13 @@ def main(descriptor):
     if does == "starting":
         stay()
     if does == "fail":
-        tell(connection, error="RuntimeError: no such device")
+        report(connection, error="RuntimeError: no such device")
         return 1
     if does == "noise":
         connection.send_bytes(b"\x00\x01noise")
         stay()
     while True:
-        tell(connection, state="collecting")
+        report(connection, state="collecting")
         if does == "deaf":
             stay()
         frames = []
@@ -44,10 +44,10 @@ def main(descriptor):
             frame = receive(connection)
             frames = [] if frame is None else [*frames, frame]
         stamps = [frame.stamp_ns for frame in frames]
-        tell(connection, state="adapting", iterations=len(frames))
+        report(connection, state="adapting", iterations=len(frames))
         (start.folder / "stamps").write_text(" ".join(map(str, stamps)))
         if does in ("adapting", "checking"):
-            tell(connection, state=does)
+            report(connection, state=does)
             stay()
         version += 1
         name = name_of(start.base, version)
@@ -57,14 +57,14 @@ def main(descriptor):
         if does == "shape":
             arrays.popitem()
         if does == "rollback":
-            tell(connection, decision="rolled_back", reason="worse", **FIGURES)
+            report(connection, decision="rolled_back", reason="worse", **FIGURES)
             stay()
         save_weights(
             file_of(start.folder, name), replace(start.base, name=name, arrays=arrays), "float32"
         )
         if does == "number":
             version += 5
-        tell(connection, decision="accepted", reason="better", version=version, **FIGURES)
+        report(connection, decision="accepted", reason="better", version=version, **FIGURES)
         if does == "once":
             stay()
 

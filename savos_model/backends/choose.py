@@ -12,17 +12,17 @@ from savos_model.config import BackendConfig
 from savos_model.hints import PIP, installed
 from savos_model.network.weights import Weights, load_weights
 
-RIVALS = {"onnx", "openvino"}  # which of them is faster depends on the processor
+RIVALS = {"onnx", "openvino"}  # the faster one depends on the processor
 RACE_TRACKS, RACE_ROUNDS, RACE_S = 8, 9, 0.15  # of one step; most rounds; the end of new rounds [s]
-# Answers differ in the last digits: a gain that is within the noise is not worth it.
+# Results differ in the last digits: a gain within the noise is not worth it.
 LEAST_GAIN = 1.05
 
 
 def candidates(config: BackendConfig) -> list[tuple[str, str]]:
-    """Names of the engines that may serve here, best first, each with the reason.
+    """Return the names of usable engines, best first, each with the reason.
 
     Raises:
-        BackendError: what was asked for is not installed or does not go together.
+        BackendError: the requested engine is not installed or does not fit the device.
     """
     gpu = config.device != "cpu"
     have = {
@@ -63,19 +63,18 @@ def candidates(config: BackendConfig) -> list[tuple[str, str]]:
 
 
 def make_backend(config: BackendConfig, measure: bool = False) -> Backend:
-    """Load weights, start the engine that `config` asks for, and test it.
+    """Load weights, start the engine of `config` and test it.
 
-    With `backend: auto`, an engine that cannot start here gives way to the next one, and the reason
-    says so.
+    With `backend: auto`, the next engine is tried if one cannot start; the reason names it.
 
     Args:
         config: which weights on which engine.
-        measure: with `backend: auto` on a CPU, take the faster of ONNX Runtime and OpenVINO. For
-            what runs online: elsewhere the engine, and so the last digits, must not depend on a
-            clock.
+        measure: with `backend: auto` on a CPU, select the faster of ONNX Runtime and OpenVINO. For
+            online use only: elsewhere the engine, and thus the last digits, must not depend on
+            timing.
 
     Raises:
-        WeightsError, BackendError: the text says what to do.
+        WeightsError, BackendError: they cannot be used; the text names the remedy.
     """
     weights, failed = load_weights(config.weights), ""
     ready: list[Backend] = []
@@ -84,7 +83,7 @@ def make_backend(config: BackendConfig, measure: bool = False) -> Backend:
             break
         try:
             ready.append(tested(name, weights, config, reason))
-        except Exception as error:  # a GPU's libraries raise whatever they like, or are missing
+        except Exception as error:  # GPU libraries raise any type of error, or are missing
             failed += f"; not {name}: {error}"
             cause = error
     if not ready:
@@ -95,7 +94,7 @@ def make_backend(config: BackendConfig, measure: bool = False) -> Backend:
 
 
 def tested(name: str, weights: Weights, config: BackendConfig, reason: str) -> Backend:
-    """Start an engine that has answered a known step."""
+    """Start an engine and verify it on a known step."""
     backend = start(name, weights, config, reason)
     self_test(backend.name, weights, backend.step, config.precision)
     return backend
@@ -104,9 +103,9 @@ def tested(name: str, weights: Weights, config: BackendConfig, reason: str) -> B
 def faster(
     usual: Backend, other: Backend, clock: Callable[[], float] = time.perf_counter
 ) -> Backend:
-    """Return `other` if its step is clearly faster than that of `usual`, else that.
+    """Return `other` if its step is clearly faster than that of `usual`, else `usual`.
 
-    Steps of both alternate for about RACE_S; the medians decide, and the reason gives both.
+    Steps of both alternate for about RACE_S; the medians decide, and the reason contains both.
     """
     inputs = random_inputs(usual.weights, RACE_TRACKS)
     took: dict[str, list[float]] = {usual.name: [], other.name: []}
@@ -124,7 +123,7 @@ def faster(
 
 
 def start(name: str, weights: Weights, config: BackendConfig, reason: str) -> Backend:
-    """An engine by name, with its module imported now."""
+    """Return an engine by name; import its module now."""
     if name == "tensorrt":
         from savos_model.backends.tensorrt import TensorrtBackend
 

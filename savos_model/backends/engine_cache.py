@@ -1,4 +1,4 @@
-"""A folder of built engines, each made once for its key, checked before it is used."""
+"""Store built engines in a folder: build each key once, verify files before use."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ Key = Mapping[str, str]
 
 
 class EngineCacheError(OSError):
-    """The folder cannot be used; the text names it and says what to do."""
+    """The folder cannot be used; the text names it and the remedy."""
 
 
 class ForeignEngineError(ValueError):
-    """A file is no engine of the wanted key, or is damaged; the text says how."""
+    """A file is damaged or not an engine of the key; the text names the reason."""
 
 
 def engine_folder(engine_dir: str) -> Path:
-    """Return the folder that the setting engine_dir names.
+    """Return the folder of the setting engine_dir.
 
     Raises:
-        EngineCacheError: it lies in the home of a user who has none.
+        EngineCacheError: it is in the home of a user without one.
     """
     try:
         return Path(engine_dir).expanduser() if engine_dir else user_cache() / "engines"
@@ -47,27 +47,27 @@ def engine_folder(engine_dir: str) -> Path:
 
 
 def engine_path(folder: Path, key: Key) -> Path:
-    """File of a key: its weights' name for people, its hash for safety."""
+    """Return the file of a key, named by weights and hash."""
     name = "".join(letter if letter.isalnum() else "_" for letter in key.get("weights", "engine"))
     return folder / f"{name[:40]}-{hashlib.sha256(canonical(key)).hexdigest()[:20]}.engine"
 
 
 def canonical(key: Key) -> bytes:
-    """A key as bytes that do not depend on its order."""
+    """Return a key as bytes, independent of its order."""
     return json.dumps(dict(key), sort_keys=True).encode()
 
 
 def cached_engine(folder: Path, key: Key, build: Callable[[], bytes]) -> bytes:
-    """The engine of a key: read, or built and kept. Of several processes one builds, others wait.
+    """Return the engine of a key, loaded or built; other processes wait for a build.
 
     Args:
-        folder: made when missing; a read-only one serves what is in it.
+        folder: created if missing; a read-only one is only read.
         key: everything that the engine depends on.
-        build: makes the engine; called at most once. One for which the disk has no room is not
-            kept, with a warning: it is as good, and building took minutes.
+        build: makes the engine; called at most once. If the disk is full, the engine
+            is used but not stored, with a warning.
 
     Raises:
-        EngineCacheError: the engine must be built and the folder cannot be written.
+        EngineCacheError: the engine has to be built and the folder is not writable.
     """
     path = engine_path(folder, key)
     if (engine := read_if_sound(path, key)) is not None:
@@ -88,14 +88,14 @@ def cached_engine(folder: Path, key: Key, build: Callable[[], bytes]) -> bytes:
 
 
 def read_if_sound(path: Path, key: Key, *, warn: bool = True) -> bytes | None:
-    """The engine of a file; None, with a warning, when it is not of this key or damaged."""
+    """Return the engine of a file; None, with a warning, if it is damaged or of another key."""
     try:
         return read_engine(path, key)
     except FileNotFoundError:
         return None
     except (ForeignEngineError, OSError) as error:
         if warn:
-            LOG.warning("engine file %s is not used (%s): it is built anew", path, error)
+            LOG.warning("engine file %s is not used (%s): rebuilding", path, error)
         return None
 
 
@@ -103,13 +103,13 @@ def read_engine(path: Path, key: Key) -> bytes:
     """Read an engine file; sizes are checked before memory is taken.
 
     Raises:
-        ForeignEngineError: not of this key, cut off, or changed since it was written.
+        ForeignEngineError: of another key, truncated, or changed since it was written.
     """
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         head = file.read(HEAD.size)
         if len(head) < HEAD.size or head[: len(MAGIC)] != MAGIC:
-            raise ForeignEngineError("no engine file of this program")
+            raise ForeignEngineError("not an engine file of this program")
         length = HEAD.unpack(head)[1]
         left = size - HEAD.size - length
         if length > MAX_HEADER_BYTES or not 0 <= left <= MAX_ENGINE_BYTES:
@@ -130,15 +130,15 @@ def read_engine(path: Path, key: Key) -> bytes:
 
 
 def keep_engine(path: Path, key: Key, engine: bytes) -> None:
-    """Write an engine file, or warn that there is none."""
+    """Write an engine file; warn if that fails."""
     try:
         write_engine(path, key, engine)
     except OSError as error:
-        LOG.warning("engine %s cannot be kept (%s): the next start builds it again", path, error)
+        LOG.warning("engine %s cannot be stored (%s): the next start rebuilds it", path, error)
 
 
 def write_engine(path: Path, key: Key, engine: bytes) -> None:
-    """Write an engine file, whole or not at all."""
+    """Write an engine file atomically."""
     header = {"key": dict(key), "bytes": len(engine), "sha256": hashlib.sha256(engine).hexdigest()}
     text = json.dumps(header, sort_keys=True).encode()
     with atomic(path) as temporary, temporary.open("wb") as file:

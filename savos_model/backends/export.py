@@ -1,4 +1,4 @@
-"""The step network as an ONNX file that has been compared with the network it came from."""
+"""Export the step network as ONNX after comparing it with the original network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Inputs = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class ExportError(BackendError):
-    """The exported network does not do what the original does; the text says by how much."""
+    """The exported network differs from the original; the text names the difference."""
 
 
 def export_onnx(
@@ -36,14 +36,14 @@ def export_onnx(
     """Write the step network as ONNX with any number N of tracks, after a comparison.
 
     Args:
-        path: the .onnx file; it appears whole, and only when the comparison holds.
+        path: the .onnx file; written atomically, and only if the comparison succeeds.
         weights: of the network.
         precision: fp32, or fp16 with float32 inputs, outputs, state and sums.
-        real: patches, h and c of frames, compared beside random ones of 1 and 64 tracks.
-        properties: more metadata, beside weights' name, settings of the network and version.
+        real: patches, h and c of frames, compared in addition to random ones of 1 and 64 tracks.
+        properties: metadata in addition to name of weights, settings of the network and version.
 
     Returns:
-        What it was compared with (torch, or NumPy without it), tolerance, and the largest
+        The reference (torch, or NumPy without it), tolerance, and the largest
         difference of each output, in units of its largest value or 1.
 
     Raises:
@@ -58,7 +58,7 @@ def export_onnx(
 
 
 def compare(path: str, weights: Weights, precision: str, real: list[Inputs]) -> dict[str, object]:
-    """Run a file beside the network; see export_onnx."""
+    """Compare a file with the network; see export_onnx."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # idle threads spin
     session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
@@ -76,7 +76,7 @@ def compare(path: str, weights: Weights, precision: str, real: list[Inputs]) -> 
     if not all(value <= allowed for value in worst.values()):
         listed = ", ".join(f"{key} {value:.2g}" for key, value in worst.items())
         raise ExportError(
-            f"the exported network is off from {name}: {listed}, allowed in {precision} {allowed}: "
+            f"the export differs from {name}: {listed}, allowed in {precision} {allowed}: "
             "nothing was written"
         )
     return {
@@ -88,7 +88,7 @@ def compare(path: str, weights: Weights, precision: str, real: list[Inputs]) -> 
 
 
 def original_step(weights: Weights) -> tuple[str, Step]:
-    """Name and step of what an export is compared with."""
+    """Return name and step of the reference of an export."""
     if not installed("torch"):
         return "NumPy", lambda *inputs: reference_step(weights, *inputs)
     from savos_model.backends.torch import TorchBackend

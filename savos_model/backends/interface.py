@@ -13,12 +13,12 @@ from savos_model.network.weights import Weights
 from savos_model.settings import SettingError
 
 TENSORRT_MODULES = ("tensorrt", "tensorrt_rtx")  # one interface, two packages
-BUCKETS = (1, 2, 4, 8, 16, 32, 64)  # batch sizes that a GPU engine is prepared for
+BUCKETS = (1, 2, 4, 8, 16, 32, 64)  # batch sizes of GPU engines
 PROFILE = (1, 8, BUCKETS[-1])  # tracks of TensorRT's engines: fewest, tuned for, most
 
 
 class StepOutput(NamedTuple):
-    """What one step gives for N tracks, float32 arrays.
+    """Output of one step for N tracks, float32 arrays.
 
     mask_logits, alpha: [N, H, W]; residual: [N, 2, H, W] [patch px]; h, c: [N, D], the new state.
     """
@@ -39,7 +39,7 @@ class Backend(Protocol):
 
     @property
     def model(self) -> ModelConfig:
-        """Settings of the network."""
+        """Return the settings of the network."""
         ...
 
     def step(self, patches: np.ndarray, h: np.ndarray, c: np.ndarray) -> StepOutput:
@@ -47,22 +47,22 @@ class Backend(Protocol):
         ...
 
     def update_weights(self, weights: Weights) -> Callable[[], None]:
-        """Prepare other weights of the same network beside running steps, from any thread.
+        """Prepare other weights of the same network from any thread, while steps run.
 
         Returns:
-            What puts them in force at once; to be called between two steps.
+            A callable that activates them; to be called between two steps.
         """
         ...
 
 
 class BackendError(RuntimeError):
-    """An engine cannot be used here; the text says what is missing, what to install or choose."""
+    """An engine cannot be used; the text names what is missing, or what to install or set."""
 
 
 def in_buckets(run: Callable[..., Sequence[np.ndarray]], *arrays: np.ndarray) -> StepOutput:
     """Step any number of tracks with `run`, which is called with batch sizes of BUCKETS only.
 
-    Short batches are filled up with zeros, whose answers are cut off again.
+    Short batches are padded with zeros, whose results are removed.
     """
     parts, most = [], BUCKETS[-1]
     for first in range(0, len(arrays[0]), most):
@@ -75,12 +75,12 @@ def in_buckets(run: Callable[..., Sequence[np.ndarray]], *arrays: np.ndarray) ->
 
 
 def gpu_index(device: str) -> int:
-    """Number of the GPU: 0 of cuda, N of cuda:N."""
+    """Return the number of the GPU: 0 for cuda, N for cuda:N."""
     return int(device.partition(":")[2] or 0)
 
 
 def check_inputs(patches: np.ndarray, h: np.ndarray, c: np.ndarray, model: ModelConfig) -> None:
-    """Refuse arrays that do not fit the network, before the engine sees them."""
+    """Raise ValueError for arrays that do not fit the network, before the engine gets them."""
     tracks = len(patches)
     want = {
         "patches": (tracks, input_channels(model), *model.patch),

@@ -1,4 +1,4 @@
-"""The network on ONNX Runtime: the default on a CPU, without torch; GPUs with onnxruntime-gpu."""
+"""Run the network on ONNX Runtime: the default on CPUs; GPUs with onnxruntime-gpu."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CUDA = "CUDAExecutionProvider"
 
 
 class OnnxBackend:
-    """Builds the step graph from the weights in memory, so that one file holds them."""
+    """Engine on the step graph, which is built from the weights in memory."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class OnnxBackend:
         device: str = "cpu",
         precision: str = "fp32",
     ) -> None:
-        # Another name: what holds for engines on the CPU must not be taken to hold for this one.
+        # Another name, as the GPU engine does not have the properties of the CPU engine.
         self.name = "onnx" if device == "cpu" else "onnx_gpu"
         self.threads, self.precision = threads, precision
         self.providers = providers(device)
@@ -44,14 +44,14 @@ class OnnxBackend:
         self.reason = reason if device == "cpu" else f"{reason} ({CUDA})"
 
     def update_weights(self, weights: Weights) -> Callable[[], None]:
-        """As Backend.update_weights: a session of its own takes the place of the present one.
+        """Implement Backend.update_weights: a new session replaces the current one.
 
         Raises:
-            BackendError: the new session does not run on its GPU, or answers wrongly there.
+            BackendError: the new session does not run on its GPU, or computes wrong results.
         """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
-        # Idle threads must sleep: a robot's cores have other work between two frames.
+        # Idle threads must sleep, as a robot's cores have other work between frames.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # A GPU has its own copy.
         constants: dict[str, np.ndarray] | None = {} if self.name == "onnx" else None
@@ -66,18 +66,18 @@ class OnnxBackend:
             self_test(self.name, weights, answer, self.precision)
 
         def use() -> None:
-            # The session reads the constants where they lie.
+            # The session uses the constants without a copy.
             self.weights, self.session, self.constants = weights, session, constants
 
         return use
 
     @property
     def model(self) -> ModelConfig:
-        """Settings of the network."""
+        """Return the settings of the network."""
         return self.weights.model
 
     def step(self, patches: np.ndarray, h: np.ndarray, c: np.ndarray) -> StepOutput:
-        """As Backend.step."""
+        """Implement Backend.step."""
         check_inputs(patches, h, c, self.model)
         if self.name == "onnx":
             return StepOutput(*run(self.session, patches, h, c))
@@ -85,19 +85,19 @@ class OnnxBackend:
 
 
 def run(session: onnxruntime.InferenceSession, *arrays: np.ndarray) -> list[np.ndarray]:
-    """The fields of StepOutput."""
+    """Return the fields of StepOutput."""
     return session.run(list(OUTPUTS), dict(zip(INPUTS, arrays, strict=True)))
 
 
 def warm_up(session: onnxruntime.InferenceSession, model: ModelConfig) -> None:
-    """Run every batch size once: CUDA looks for algorithms at each new one, for whole frames.
+    """Run every batch size once, as CUDA searches algorithms at each new one, for many frames.
 
     Raises:
         BackendError: the session does not run on the GPU.
     """
     if CUDA not in session.get_providers():
         raise BackendError(
-            "ONNX Runtime cannot use the GPU: its CUDA libraries do not load here, see its own "
+            "ONNX Runtime cannot use the GPU: its CUDA libraries do not load, see its "
             "message above, or choose model.backend torch or tensorrt"
         )
     shapes = ((input_channels(model), *model.patch), (model.hidden,), (model.hidden,))
@@ -106,13 +106,13 @@ def warm_up(session: onnxruntime.InferenceSession, model: ModelConfig) -> None:
 
 
 def providers(device: str) -> list[str | tuple[str, dict[str, str]]]:
-    """Execution providers of a device, best first.
+    """Return the execution providers of a device, best first.
 
-    Not ONNX Runtime's own TensorRT: the key of its engine files leaves the weights out, so that
-    other weights of the same network would get the old engine.
+    ONNX Runtime's TensorRT is excluded: the key of its engine files lacks the weights, so other
+    weights of the same network would use the old engine.
 
     Raises:
-        BackendError: this ONNX Runtime is built without CUDA.
+        BackendError: ONNX Runtime was built without CUDA.
     """
     if device == "cpu":
         return ["CPUExecutionProvider"]
@@ -121,6 +121,6 @@ def providers(device: str) -> list[str | tuple[str, dict[str, str]]]:
             f"ONNX Runtime for {device} is another package: pip uninstall onnxruntime, "
             "pip install onnxruntime-gpu"
         )
-    # fp32 is to be what it says.
+    # fp32 must not be reduced to TF32.
     options = {"device_id": str(gpu_index(device)), "use_tf32": "0"}
     return [(CUDA, options), "CPUExecutionProvider"]

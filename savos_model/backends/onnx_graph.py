@@ -1,4 +1,4 @@
-"""The step network as an ONNX graph, built from the layer list and the weights without torch."""
+"""Build the step network as an ONNX graph from layer list and weights, without torch."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from savos_model.network.weights import Weights
 OPSET = 17
 INPUTS = ("patches", "h", "c")
 OUTPUTS = ("mask_logits", "alpha", "residual", "h_out", "c_out")
-APART_BYTES = 1024  # constants of this size and more can be kept apart
+APART_BYTES = 1024  # constants of at least this size can be stored separately
 
 
 class Graph:
@@ -62,7 +62,7 @@ class Graph:
         self.apart, self.half = apart, precision == "fp16"
 
     def constant(self, name: str, value: np.ndarray) -> str:
-        """Add an initialiser once; returns its name."""
+        """Add an initialiser once; return its name."""
         if name in self.names:
             return name
         self.names.add(name)
@@ -73,53 +73,53 @@ class Graph:
             kind = helper.np_dtype_to_tensor_dtype(value.dtype)
             named = TensorProto(name=name, data_type=kind, dims=value.shape)
             named.data_location = TensorProto.EXTERNAL
-            named.external_data.add(key="location", value="given to the session")
+            named.external_data.add(key="location", value="passed to the session")
             self.initialisers.append(named)
             self.apart[name] = value
         return name
 
     def weight(self, name: str, value: np.ndarray | None = None) -> str:
-        """A parameter of the network, or what is made of it, in the graph's precision."""
+        """Return a parameter of the network, or a derived value, in the graph's precision."""
         value = self.arrays[name] if value is None else value
         return self.constant(name, value.astype(np.float16) if self.half else value)
 
     def low(self, x: str) -> str:
-        """X in the precision of encoders and decoders."""
+        """Cast to the precision of encoders and decoders."""
         return self.add("Cast", [x], to=TensorProto.FLOAT16) if self.half else x
 
     def full(self, x: str) -> str:
-        """X in float32: states, evidence and outputs are kept in it."""
+        """Cast to float32, which states, evidence and outputs use."""
         return self.add("Cast", [x], to=TensorProto.FLOAT) if self.half else x
 
     def add(self, kind: str, inputs: list[str], output: str = "", **attributes: Any) -> str:
-        """Add a node with one output; returns the output's name."""
+        """Add a node with one output; return the output's name."""
         output = output or f"{kind}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
 
     def slice(self, x: str, part: slice, axis: int = 1, output: str = "") -> str:
-        """x[:, part] along one axis."""
+        """Add x[:, part] along one axis."""
         ends = [
             self.constant(f"i{v}", np.array([v], np.int64)) for v in (part.start, part.stop, axis)
         ]
         return self.add("Slice", [x, *ends], output)
 
     def linear(self, x: str, name: str) -> str:
-        """X @ W.T + b."""
+        """Add X @ W.T + b."""
         return self.add(
             "Gemm", [x, self.weight(f"{name}.weight"), self.weight(f"{name}.bias")], transB=1
         )
 
     def norm(self, x: str, name: str, shape: tuple[int, ...]) -> str:
-        """GroupNorm with one group, then LeakyReLU, as LayerNormalization over `shape`.
+        """Add GroupNorm with one group, then LeakyReLU, as LayerNormalization over `shape`.
 
-        The affine part is spread over rows and columns, so that one fused operator does all of it.
-        In float16 too its sums are float32 (the operator's default).
+        The affine part is expanded to rows and columns for a single fused operator. Its sums are
+        float32 in float16, too (the operator's default).
         """
         return self.add("LeakyRelu", [self.layer_norm(x, name, shape)], alpha=LEAK)
 
     def layer_norm(self, x: str, name: str, shape: tuple[int, ...]) -> str:
-        """GroupNorm with one group."""
+        """Add GroupNorm with one group."""
         affine = [
             self.weight(f"{name}.{kind}.spread", spread(self.arrays[f"{name}.{kind}"], shape))
             for kind in ("weight", "bias")
@@ -127,7 +127,7 @@ class Graph:
         return self.add("LayerNormalization", [x, *affine], axis=1, epsilon=NORM_EPS)
 
     def group_norm(self, x: str, name: str, shape: tuple[int, ...], count: int) -> str:
-        """GroupNorm of x [N, *shape] in `count` groups; sums are float32 in float16 too."""
+        """Add GroupNorm of x [N, *shape] in `count` groups; sums are float32 in float16, too."""
         if count == 1:
             return self.layer_norm(x, name, shape)
         inner = math.prod(shape) // count
@@ -146,17 +146,17 @@ class Graph:
 
 
 def spread(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Per-channel values [C] repeated to `shape` [C, ...]."""
+    """Repeat per-channel values [C] to `shape` [C, ...]."""
     return np.broadcast_to(values.reshape(-1, *[1] * (len(shape) - 1)), shape)
 
 
 def pads(stage: Stage) -> list[int]:
-    """ONNX order: begins, then ends."""
+    """Return padding in ONNX order: starts, then ends."""
     return [*stage.padding, *stage.padding]
 
 
 def encoder(graph: Graph, name: str, x: str, stages: list[Stage], size: tuple[int, int]) -> str:
-    """Nodes of an encoder; returns the code [N, D].
+    """Add the nodes of an encoder; return the code [N, D].
 
     The last kernel covers its input: a matrix product, as in network.WholeConv2d.
     """
@@ -178,9 +178,9 @@ def encoder(graph: Graph, name: str, x: str, stages: list[Stage], size: tuple[in
 
 
 def decoder(graph: Graph, name: str, x: str, stages: list[Stage]) -> str:
-    """Nodes of a decoder; returns [N, 2, H, W].
+    """Add the nodes of a decoder; return [N, 2, H, W].
 
-    The first transposed convolution is of one pixel: a matrix product, as in
+    The first transposed convolution has one pixel: a matrix product, as in
     network.WholeConvTranspose2d.
     """
     first, prefix = stages[0], f"{name}.stages.0"
@@ -202,7 +202,7 @@ def decoder(graph: Graph, name: str, x: str, stages: list[Stage]) -> str:
 
 
 def lstm_cell(graph: Graph, x: str, hidden: int) -> str:
-    """One LSTM step with explicit state (torch's gate order i, f, g, o); returns the new h."""
+    """Add an LSTM step with explicit state (torch's gate order i, f, g, o); return the new h."""
     total = graph.arrays["lstm.bias_ih_l0"] + graph.arrays["lstm.bias_hh_l0"]
     both = np.concatenate((graph.arrays["lstm.weight_ih_l0"], graph.arrays["lstm.weight_hh_l0"]), 1)
     inputs = [
@@ -222,13 +222,13 @@ def lstm_cell(graph: Graph, x: str, hidden: int) -> str:
 def build_step(
     weights: Weights, apart: dict[str, np.ndarray] | None = None, precision: str = "fp32"
 ) -> onnx.ModelProto:
-    """Step network: patches [N, C, H, W], h, c to mask logits, alpha, residual, h, c; N free.
+    """Build the step: patches [N, C, H, W], h, c to mask logits, alpha, residual, h, c.
 
-    Inputs and outputs are float32 in either precision; in fp16 encoders, decoders and the gates'
-    matrix product are float16, and state and evidence stay float32.
+    N is free. Inputs and outputs are float32 in either precision; in fp16 encoders, decoders and
+    the gates' matrix product are float16, and state and evidence stay float32.
 
-    `apart` takes the large constants, which the model then only names; a session gets both. Else
-    they are copied, and a thread that builds beside running frames stops them meanwhile.
+    `apart` receives the large constants, which the model then only names; a session gets both.
+    Otherwise they are copied, which blocks running frames while another thread builds.
     """
     model, graph = weights.model, Graph(weights.arrays, apart, precision)
     mask = (unet_maps if model.preset == "online" else encoder_decoder_maps)(graph, model)
@@ -239,7 +239,7 @@ def build_step(
 
 
 def encoder_decoder_maps(graph: Graph, model: ModelConfig) -> str:
-    """Nodes of SavosNet, outputs alpha and residual; returns the mask logits [N, 1, H, W]."""
+    """Add SavosNet with outputs alpha and residual; return the mask logits [N, 1, H, W]."""
     patches = graph.low("patches")
     fed = {"embed_encoder": patches, "motion_encoder": graph.slice(patches, FLOW)}
     wanted = graph.constant("completer", np.array(completer_channels(model), np.int64))
@@ -258,7 +258,7 @@ def encoder_decoder_maps(graph: Graph, model: ModelConfig) -> str:
 
 
 def mask_and_alpha(graph: Graph, maps: str) -> str:
-    """Split the first two maps [N, 2.., H, W]: output alpha; returns the mask [N, 1, H, W]."""
+    """Split the first two maps [N, 2.., H, W]: output alpha; return the mask [N, 1, H, W]."""
     axis = graph.constant("axis1", np.array([1], np.int64))
     mask, alpha = (graph.slice(maps, slice(k, k + 1)) for k in range(2))
     graph.add("Squeeze", [alpha, axis], "alpha")
@@ -266,7 +266,7 @@ def mask_and_alpha(graph: Graph, maps: str) -> str:
 
 
 def unet_maps(graph: Graph, model: ModelConfig) -> str:
-    """Nodes of RecurrentUNet, outputs alpha and residual; returns the mask logits [N, 1, H, W]."""
+    """Add RecurrentUNet with outputs alpha and residual; return the mask logits [N, 1, H, W]."""
     convs, last = {conv.name: conv for conv in unet_convs(model)}, len(LEVELS) - 1
 
     def run(x: str, name: str) -> str:
@@ -295,7 +295,7 @@ def unet_maps(graph: Graph, model: ModelConfig) -> str:
 
 
 def unet_conv(graph: Graph, x: str, conv: Conv, size: tuple[int, int]) -> str:
-    """One convolution of the U-Net, with GroupNorm and ReLU where it has them."""
+    """Add a convolution of the U-Net, with GroupNorm and ReLU if it has them."""
     shape: dict[str, Any] = {
         "kernel_shape": [conv.kernel] * 2,
         "strides": [conv.stride] * 2,
@@ -310,7 +310,7 @@ def unet_conv(graph: Graph, x: str, conv: Conv, size: tuple[int, int]) -> str:
 
 
 def evidence(graph: Graph, model: ModelConfig) -> str:
-    """As SavosNet.evidence; returns the name of the logits [N, 1, H, W]."""
+    """Add SavosNet.evidence; return the name of the logits [N, 1, H, W]."""
     gains = GAIN_SCALE * graph.arrays["evidence_gain"]
     one, two = (
         graph.constant(name, np.array([v], np.float32)) for name, v in (("one", 1), ("two", 2))
@@ -334,7 +334,7 @@ def evidence(graph: Graph, model: ModelConfig) -> str:
 
 
 def metadata(weights: Weights, precision: str) -> dict[str, str]:
-    """What a file of the graph says about itself."""
+    """Return the metadata of a file of the graph."""
     try:
         package = version("savos_ros")
     except PackageNotFoundError:  # a source tree that is not installed
@@ -375,6 +375,6 @@ def model_proto(graph: Graph, model: ModelConfig, properties: dict[str, str]) ->
     )
     result = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
     helper.set_model_props(result, properties)
-    if graph.apart is None:  # the check copies the model, and knows no constants but in files
+    if graph.apart is None:  # the check copies the model, and only supports constants in files
         onnx.checker.check_model(result)
     return result

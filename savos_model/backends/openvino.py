@@ -1,4 +1,4 @@
-"""The network on OpenVINO: for CPUs, in bfloat16 where they compute it, without torch."""
+"""Run the network on OpenVINO: for CPUs, in bfloat16 if supported, without torch."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from savos_model.config import ModelConfig
 from savos_model.network.weights import Weights
 
 PRECISION = {"fp32": "f32", "bf16": "bf16"}
-# Values of ONEDNN_MAX_CPU_ISA that switch bfloat16 off.
+# Values of ONEDNN_MAX_CPU_ISA that disable bfloat16.
 WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
-WARM_TRACKS = 8  # most tracks that are run before the weights take over
+WARM_TRACKS = 8  # tracks that are run before new weights are activated
 
 
 class OpenvinoBackend:
-    """Runs the step graph of onnx_graph.py from memory, with any number of tracks."""
+    """Engine on the step graph of onnx_graph.py in memory, for any number of tracks."""
 
     name = "openvino"
 
@@ -32,8 +32,8 @@ class OpenvinoBackend:
         self.core = openvino.Core()
         if precision == "bf16" and not has_bf16(self.core):
             raise BackendError(
-                "model.precision bf16 needs a processor with AMX or AVX512-BF16 on openvino, "
-                "this one has neither: set model.precision fp32"
+                "model.precision bf16 on openvino needs a processor with AMX or AVX512-BF16: "
+                "set model.precision fp32"
             )
         self.reason, self.precision = reason, precision
         self.settings = {
@@ -41,18 +41,18 @@ class OpenvinoBackend:
             "INFERENCE_PRECISION_HINT": PRECISION[precision],
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
-            # Several nodes would all be bound to the same first cores.
+            # Otherwise several nodes would be pinned to the same first cores.
             "ENABLE_CPU_PINNING": False,
         }
         self._turn = threading.Lock()  # a request serves one thread at a time
         self.update_weights(weights)()
 
     def update_weights(self, weights: Weights) -> Callable[[], None]:
-        """As Backend.update_weights: a compiled model of these weights replaces the present one."""
+        """Implement Backend.update_weights: a new compiled model replaces the current one."""
         model = self.core.read_model(build_step(weights).SerializeToString())
         rewrite(model, self.precision)
         request = self.core.compile_model(model, "CPU", self.settings).create_infer_request()
-        # A number of tracks that is new to a model costs the generation of code, about 15 ms.
+        # A new number of tracks costs code generation, about 15 ms.
         for tracks in range(1, WARM_TRACKS + 1):
             infer(request, *random_inputs(weights, tracks))
 
@@ -64,18 +64,18 @@ class OpenvinoBackend:
 
     @property
     def model(self) -> ModelConfig:
-        """Settings of the network."""
+        """Return the settings of the network."""
         return self.weights.model
 
     def step(self, patches: np.ndarray, h: np.ndarray, c: np.ndarray) -> StepOutput:
-        """As Backend.step."""
+        """Implement Backend.step."""
         check_inputs(patches, h, c, self.model)
         with self._turn:
             return infer(self.request, patches, h, c)
 
 
 def has_bf16(core: openvino.Core) -> bool:
-    """Return whether OpenVINO computes in bfloat16 here.
+    """Return whether OpenVINO supports bfloat16 on this processor.
 
     OpenVINO asks the processor; the oneDNN in it also obeys ONEDNN_MAX_CPU_ISA, and then fails.
     """
@@ -85,6 +85,6 @@ def has_bf16(core: openvino.Core) -> bool:
 
 
 def infer(request: openvino.InferRequest, *arrays: np.ndarray) -> StepOutput:
-    """Run the step; the inputs are read where they lie, the outputs are copies."""
+    """Run the step; inputs are not copied, outputs are."""
     answer = request.infer(dict(zip(INPUTS, arrays, strict=True)), share_inputs=True)
     return StepOutput(*(answer[name] for name in OUTPUTS))

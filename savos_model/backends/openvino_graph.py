@@ -1,7 +1,7 @@
-"""Rewrites of the step graph, as OpenVINO reads it, that make it faster and keep its answers.
+"""Rewrite the step graph for OpenVINO, which makes it faster without changing its results.
 
-Each looks for a pattern and leaves alone what it does not know, so the graph may change. The gains
-are in processor time of a step of 10 tracks, in bfloat16 on a CPU with AMX.
+Each rewrite matches a pattern and ignores everything else, so the graph may change. Speed-ups are
+in processor time of a step of 10 tracks, in bfloat16 on a CPU with AMX.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import sys
 
 import numpy as np
 
-# OpenVINO reports each import to its maker over the network, without asking, by this package; where
-# it cannot be imported, OpenVINO does without.
+# OpenVINO reports each import to its vendor over the network through this package, without consent;
+# OpenVINO also works if it cannot be imported.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino  # noqa: E402
 
 opset = openvino.opset8
 
-# Operators that OpenVINO runs in bfloat16 up to the outputs. What lies between the last of them and
-# an output stays float32, and transposed convolutions are not among them.
+# Operators that OpenVINO runs in bfloat16 up to the outputs. Everything between the last of them
+# and an output stays float32; transposed convolutions are not among them.
 LOW = ("Convolution", "GroupConvolution", "MatMul")
 TRANSPOSED = "ConvolutionBackpropData"
 
 
 def rewrite(model: openvino.Model, precision: str) -> None:
-    """Apply all rewrites that serve this precision."""
+    """Apply all rewrites for this precision."""
     shrink_constants(model)
     gather_pixels(model)
     convolve_affine(model)
@@ -33,10 +33,10 @@ def rewrite(model: openvino.Model, precision: str) -> None:
 
 
 def shrink_constants(model: openvino.Model) -> None:
-    """Replace constants that repeat along an axis by one row of it: a tenth faster.
+    """Replace constants that repeat along an axis by a single row: a tenth faster.
 
-    The graph spreads the affine part of a norm over rows and columns for ONNX Runtime; per channel
-    OpenVINO computes it with the norm.
+    The graph expands the affine part of a norm to rows and columns for ONNX Runtime; OpenVINO fuses
+    per-channel constants with the norm.
     """
     for node in model.get_ops():
         users = node.output(0).get_target_inputs() if kind(node) == "Constant" else ()
@@ -54,7 +54,7 @@ def shrink_constants(model: openvino.Model) -> None:
 def gather_pixels(model: openvino.Model) -> None:
     """Replace pixel shuffles (DepthToSpace, depth first) by one gather: a fifth faster.
 
-    OpenVINO's shuffle leaves channels last, out of which the outputs are then cut value by value.
+    OpenVINO's shuffle leaves channels last, from which the outputs are then copied value by value.
     """
     for node in model.get_ops():
         if kind(node) != "DepthToSpace" or node.get_attributes()["mode"] != "depth_first":
@@ -74,7 +74,7 @@ def gather_pixels(model: openvino.Model) -> None:
 def convolve_affine(model: openvino.Model) -> None:
     """Replace the affine part of a norm in groups by a depthwise convolution: a tenth faster.
 
-    It takes in the activation and writes channels last, as the next convolution reads them.
+    It is fused with the activation and writes channels last, as the next convolution reads them.
     """
     for add in model.get_ops():
         scaled = add.input_value(0).get_node() if kind(add) == "Add" else add
@@ -90,10 +90,10 @@ def convolve_affine(model: openvino.Model) -> None:
 
 
 def lower_decoders(model: openvino.Model) -> None:
-    """Let decoders that end in a transposed convolution run in bfloat16 too: 1.5 times as fast.
+    """Run decoders that end in a transposed convolution in bfloat16, too: 1.5 times as fast.
 
-    OpenVINO keeps what follows the last operator of LOW in float32, so a convolution that passes on
-    each channel as it is follows the last transposed ones. The outputs are rounded to bfloat16.
+    OpenVINO keeps everything after the last operator of LOW in float32, so an identity convolution
+    is added after the last transposed ones. The outputs are rounded to bfloat16.
     """
     waiting = [result.input_value(0) for result in model.get_results()]
     seen = set()
@@ -115,12 +115,12 @@ def lower_decoders(model: openvino.Model) -> None:
 
 
 def kind(node: openvino.Node) -> str:
-    """Name of the operator."""
+    """Return the name of the operator."""
     return node.get_type_name()
 
 
 def column(node: openvino.Node) -> np.ndarray | None:
-    """The second input, where it is a constant [C, 1, 1] and the first one has C channels."""
+    """Return the second input if it is a constant [C, 1, 1] and the first has C channels."""
     first, other = node.input_value(0).get_partial_shape(), node.input_value(1).get_node()
     if kind(other) != "Constant" or first.rank != 4 or first[1].is_dynamic:
         return None
@@ -128,6 +128,6 @@ def column(node: openvino.Node) -> np.ndarray | None:
 
 
 def replace(node: openvino.Node, other: openvino.Node) -> None:
-    """Give what reads the output of `node` that of `other`."""
+    """Connect the readers of the output of `node` to that of `other`."""
     for user in node.output(0).get_target_inputs():
         user.replace_source_output(other.output(0))

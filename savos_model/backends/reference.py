@@ -1,4 +1,4 @@
-"""The step in plain NumPy, which every engine is checked against when it is loaded."""
+"""Run the step in plain NumPy, the reference for every engine that is loaded."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Arrays = dict[str, np.ndarray]
 def reference_step(
     weights: Weights, patches: np.ndarray, h: np.ndarray, c: np.ndarray
 ) -> StepOutput:
-    """As Backend.step, many times slower."""
+    """Run one step like Backend.step, many times slower."""
     a, model = weights.arrays, weights.model
     step = unet_step if model.preset == "online" else encoder_decoder_step
     mask_logits, alpha, residual, h, c = step(a, model, patches, h, c)
@@ -50,7 +50,7 @@ def reference_step(
 def encoder_decoder_step(
     a: Arrays, model: ModelConfig, patches: np.ndarray, h: np.ndarray, c: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """SavosNet without its evidence; the fields of StepOutput."""
+    """Run SavosNet without its evidence; return the fields of StepOutput."""
     fed = {
         "embed_encoder": patches,
         "motion_encoder": patches[:, FLOW],
@@ -68,7 +68,7 @@ def encoder_decoder_step(
 def unet_step(
     a: Arrays, model: ModelConfig, patches: np.ndarray, h: np.ndarray, c: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """RecurrentUNet without its evidence; the fields of StepOutput."""
+    """Run RecurrentUNet without its evidence; return the fields of StepOutput."""
     convs, last = {conv.name: conv for conv in unet_convs(model)}, len(LEVELS) - 1
 
     def run(x: np.ndarray, name: str) -> np.ndarray:
@@ -92,7 +92,7 @@ def unet_step(
 
 
 def unet_conv(a: Arrays, x: np.ndarray, conv: Conv) -> np.ndarray:
-    """One convolution of the U-Net, with GroupNorm and ReLU where it has them."""
+    """Run a convolution of the U-Net, with GroupNorm and ReLU if it has them."""
     stride, padding = (conv.stride,) * 2, (conv.padding,) * 2
     if not conv.norm:
         return convolve(x, a[f"{conv.name}.weight"], a[f"{conv.name}.bias"], stride, padding)
@@ -106,7 +106,7 @@ def unet_conv(a: Arrays, x: np.ndarray, conv: Conv) -> np.ndarray:
 
 
 def encode(a: Arrays, name: str, x: np.ndarray, stages: list) -> np.ndarray:
-    """Code [N, D] of x [N, C, H, W]."""
+    """Return the code [N, D] of x [N, C, H, W]."""
     for i, s in enumerate(stages):
         at = f"{name}.stages.{i}"
         x = convolve(x, a[f"{at}.0.weight"], a[f"{at}.0.bias"], s.stride, s.padding)
@@ -115,12 +115,12 @@ def encode(a: Arrays, name: str, x: np.ndarray, stages: list) -> np.ndarray:
 
 
 def decode(a: Arrays, name: str, x: np.ndarray, stages: list) -> np.ndarray:
-    """Picture [N, 2, H, W] of a code [N, 2D]."""
+    """Return the image [N, 2, H, W] of a code [N, 2D]."""
     x = (x @ a[f"{name}.linear.weight"].T + a[f"{name}.linear.bias"])[:, :, None, None]
     for i, s in enumerate(stages):
         at = f"{name}.stages.{i}"
         x = norm(x, a[f"{at}.0.weight"], a[f"{at}.0.bias"])
-        # A transposed convolution: zeros between the pixels, then the kernel turned round.
+        # A transposed convolution: zeros between the pixels, then the rotated kernel.
         wide = np.zeros(
             (*x.shape[:2], *((n - 1) * t + 1 for n, t in zip(x.shape[2:], s.stride, strict=True))),
             np.float32,
@@ -139,7 +139,7 @@ def convolve(
     stride: tuple[int, int],
     padding: tuple[int, int],
 ) -> np.ndarray:
-    """Convolution of x [N, C, H, W] with weight [D, C, h, w]."""
+    """Convolve x [N, C, H, W] with weight [D, C, h, w]."""
     x = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in padding)))
     seen = sliding_window_view(x, weight.shape[2:], axis=(2, 3))[:, :, :: stride[0], :: stride[1]]
     return (
@@ -149,7 +149,7 @@ def convolve(
 
 
 def norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """GroupNorm with one group, then LeakyReLU."""
+    """Apply GroupNorm with one group, then LeakyReLU."""
     axes = (1, 2, 3)
     x = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + NORM_EPS)
     x = x * weight[:, None, None] + bias[:, None, None]
@@ -157,7 +157,7 @@ def norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
 
 
 def lstm(a: Arrays, x: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """New h and c, torch's gate order."""
+    """Return new h and c, in torch's gate order."""
     gates = x @ a["lstm.weight_ih_l0"].T + h @ a["lstm.weight_hh_l0"].T
     i, f, g, o = np.split(gates + a["lstm.bias_ih_l0"] + a["lstm.bias_hh_l0"], 4, axis=1)
     c = expit(f) * c + expit(i) * np.tanh(g)
@@ -165,7 +165,7 @@ def lstm(a: Arrays, x: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[np.nda
 
 
 def random_inputs(weights: Weights, tracks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Patches, h and c that are always the same."""
+    """Return reproducible random patches, h and c."""
     model, rng = weights.model, np.random.default_rng(0)
     patches = rng.random((tracks, input_channels(model), *model.patch), np.float32)
     h, c = rng.uniform(-1, 1, (2, tracks, model.hidden)).astype(np.float32)
@@ -173,7 +173,7 @@ def random_inputs(weights: Weights, tracks: int) -> tuple[np.ndarray, np.ndarray
 
 
 def deviation(got: StepOutput, want: StepOutput) -> dict[str, float]:
-    """Largest difference of each output, in units of its largest value or 1."""
+    """Return the largest difference of each output, in units of its largest value or 1."""
     return {
         name: float(np.abs(g - w).max() / max(1.0, np.abs(w).max()))
         for name, g, w in zip(StepOutput._fields, got, want, strict=True)
@@ -186,7 +186,7 @@ def self_test(
     """Compare a step of a new engine with the reference.
 
     Raises:
-        BackendError: its answer is off; names the output and by how much.
+        BackendError: its result differs; the text names output and difference.
     """
     inputs = random_inputs(weights, 1)
     want = reference_step(weights, *inputs)
@@ -195,6 +195,6 @@ def self_test(
     worst = max(off, key=lambda name: np.nan_to_num(off[name], nan=np.inf))
     if not off[worst] <= TOLERANCE[precision]:
         raise BackendError(
-            f"engine {engine} computes {worst} wrongly here: off by {off[worst]:.2g}, "
+            f"engine {engine} computes {worst} incorrectly: it differs by {off[worst]:.2g}, "
             f"allowed in {precision} {TOLERANCE[precision]}: choose another model.backend"
         )

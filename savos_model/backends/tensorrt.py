@@ -1,4 +1,4 @@
-"""The network on TensorRT: an NVIDIA GPU, engines kept between starts."""
+"""Run the network on TensorRT, with engines cached between starts."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from savos_model.network.weights import Weights
 
 try:
     from cuda.bindings import runtime as cuda
-except ImportError:  # candidates() has said so before this is needed
+except ImportError:  # candidates() has checked this before
     cuda = None
 
 
 class TensorrtBackend:
-    """Runs an engine on one GPU, on buffers for the largest bucket."""
+    """Engine on one GPU, with buffers for the largest bucket."""
 
     name = "tensorrt"
 
@@ -57,7 +57,7 @@ class TensorrtBackend:
             raise BackendError(str(error)) from error
         self.runtime = tensorrt().Runtime(logger())
         self.weights, self.reason = weights, f"{reason} ({key['tensorrt']}, {gpu})"
-        self._turn = threading.Lock()  # the buffers serve one thread at a time
+        self._turn = threading.Lock()  # one thread at a time uses the buffers
         self._stream = call(cuda.cudaStreamCreate())
         model = weights.model
         state = (model.hidden,)
@@ -72,19 +72,19 @@ class TensorrtBackend:
 
     @property
     def model(self) -> ModelConfig:
-        """Settings of the network."""
+        """Return the settings of the network."""
         return self.weights.model
 
     def step(self, patches: np.ndarray, h: np.ndarray, c: np.ndarray) -> StepOutput:
-        """As Backend.step."""
+        """Implement Backend.step."""
         check_inputs(patches, h, c, self.model)
         return self._answer(self._context, patches, h, c)
 
     def update_weights(self, weights: Weights) -> Callable[[], None]:
-        """As Backend.update_weights: another engine, refitted or built beside the present one.
+        """Implement Backend.update_weights: refit or build another engine.
 
         Raises:
-            BackendError: the new engine cannot be made or answers wrongly.
+            BackendError: the new engine cannot be built or computes wrong results.
         """
         call(cuda.cudaSetDevice(self.index))
         graph = graph_bytes(weights, self.precision)
@@ -107,7 +107,7 @@ class TensorrtBackend:
         engine = self.runtime.deserialize_cuda_engine(plan)
         if engine is None:
             raise BackendError(
-                "TensorRT cannot load the engine on this GPU, see its own message above: "
+                "TensorRT cannot load the engine on this GPU, see its message above: "
                 "choose model.backend torch or onnx"
             )
         return engine
@@ -118,7 +118,7 @@ class TensorrtBackend:
             return in_buckets(lambda *arrays: self._run(context, arrays), *inputs)
 
     def _run(self, context: Any, arrays: tuple[np.ndarray, ...]) -> list[np.ndarray]:
-        """One call of the engine at a batch size of BUCKETS; everything queued, one wait."""
+        """Run the engine at a batch size of BUCKETS; queue everything and wait once."""
         rows, kinds = len(arrays[0]), cuda.cudaMemcpyKind
         for name, array in zip(INPUTS, arrays, strict=True):
             buffer = self._buffers[name]
@@ -128,7 +128,7 @@ class TensorrtBackend:
         for name, buffer in self._buffers.items():
             context.set_tensor_address(name, buffer.device)
         if not context.execute_async_v3(int(self._stream)):
-            raise BackendError("TensorRT could not run the engine, see its own message above")
+            raise BackendError("TensorRT could not run the engine, see its message above")
         for name in OUTPUTS:
             self._buffers[name].copy(rows, kinds.cudaMemcpyDeviceToHost, self._stream)
         call(cuda.cudaStreamSynchronize(self._stream))
@@ -136,22 +136,22 @@ class TensorrtBackend:
 
 
 def context_of(engine: Any) -> Any:
-    """What runs an engine.
+    """Return the execution context of an engine.
 
     Raises:
-        BackendError: the GPU has no room for it.
+        BackendError: not enough GPU memory.
     """
     context = engine.create_execution_context()
     if context is None:
         raise BackendError(
-            "TensorRT cannot prepare the engine on this GPU, see its own message above: "
+            "TensorRT cannot prepare the engine on this GPU, see its message above: "
             "free some of the GPU's memory, or choose model.backend torch or onnx"
         )
     return context
 
 
 class Buffer:
-    """One float32 tensor on the GPU with pinned memory of the host beside it."""
+    """One float32 tensor on the GPU with its pinned host memory."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.bytes = 4 * math.prod(shape)
@@ -170,7 +170,7 @@ class Buffer:
 
 
 def release(stream: Any, buffers: list[Buffer]) -> None:
-    """Give the GPU's memory back; at the end of a process CUDA may be gone already."""
+    """Free the GPU memory; CUDA may already be unloaded at the end of a process."""
     cuda.cudaStreamSynchronize(stream)
     for buffer in buffers:
         cuda.cudaFree(buffer.device)
@@ -179,7 +179,7 @@ def release(stream: Any, buffers: list[Buffer]) -> None:
 
 
 def describe(index: int) -> tuple[str, str]:
-    """Name and compute capability of a GPU, which becomes this thread's.
+    """Select a GPU for this thread; return its name and compute capability.
 
     Raises:
         BackendError: there is no such GPU.
@@ -187,13 +187,15 @@ def describe(index: int) -> tuple[str, str]:
     try:
         call(cuda.cudaSetDevice(index))
         properties = call(cuda.cudaGetDeviceProperties(index))
-    except RuntimeError as error:  # BackendError too; without a driver the bindings raise their own
-        raise BackendError(f"model.device cuda:{index}: no such NVIDIA GPU here: {error}") from None
+    except (
+        RuntimeError
+    ) as error:  # also BackendError; without a driver the bindings raise other types
+        raise BackendError(f"model.device cuda:{index}: no such NVIDIA GPU: {error}") from None
     return properties.name.split(b"\0")[0].decode(), f"{properties.major}.{properties.minor}"
 
 
 def call(result: tuple) -> Any:
-    """Value of a CUDA call.
+    """Return the value of a CUDA call.
 
     Raises:
         BackendError: the call failed.

@@ -1,4 +1,4 @@
-"""TensorRT engines of the step network: built from its ONNX graph, for one kind of GPU."""
+"""Build TensorRT engines of the step network from its ONNX graph, for one kind of GPU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from savos_model.network.weights import Weights
 
 @functools.cache
 def tensorrt() -> ModuleType:
-    """TensorRT, or TensorRT for RTX, which has the same interface.
+    """Return TensorRT, or TensorRT for RTX, which has the same interface.
 
     Raises:
         BackendError: neither is installed.
@@ -29,23 +29,23 @@ def tensorrt() -> ModuleType:
 
 @functools.cache
 def logger() -> Any:
-    """The one logger that TensorRT allows in a process."""
+    """Return the logger, of which TensorRT allows one per process."""
     trt = tensorrt()
     return trt.Logger(trt.Logger.WARNING)
 
 
 def graph_bytes(weights: Weights, precision: str) -> bytes:
-    """The step network as TensorRT reads it."""
+    """Return the step network as serialised ONNX for TensorRT."""
     return build_step(weights, precision=precision).SerializeToString()
 
 
 def engine_key(
     weights: Weights, graph: bytes, gpu: str, capability: str, precision: str
 ) -> dict[str, str]:
-    """Everything that an engine depends on.
+    """Return everything that an engine depends on.
 
     Args:
-        weights: their name is for people; the graph holds their values.
+        weights: their name for readers; the graph contains their values.
         graph: of graph_bytes.
         gpu: name of the GPU. Engines of TensorRT for RTX run on every GPU of their capability,
             and are built for one, here or ahead.
@@ -59,7 +59,7 @@ def engine_key(
         "tensorrt": f"{trt.__name__} {trt.__version__}",
         "gpu": "any" if portable(trt) else gpu,
         "capability": capability,
-        # Unlike the engines of TensorRT for RTX without a target, which run from 8.6 on alone.
+        # Engines of TensorRT for RTX without a target need 8.6 or newer.
         "target": "capability" if portable(trt) else "gpu",
         "precision": precision,
         "profile": ",".join(map(str, PROFILE)),
@@ -67,7 +67,7 @@ def engine_key(
 
 
 def portable(trt: ModuleType) -> bool:
-    """Whether engines can be built for another machine's GPU, by its compute capability."""
+    """Return whether engines can be built for other GPUs by compute capability."""
     return hasattr(trt, "ComputeCapability")
 
 
@@ -76,11 +76,11 @@ def build_engine(graph: bytes, *, capability: str = "") -> bytes:
 
     Args:
         graph: of graph_bytes; its types are the engine's precision.
-        capability: of a GPU that need not be here; empty: for the GPU of this machine. Only the
-            latter engine can be refitted: TensorRT prepares that with the GPU's help.
+        capability: of another GPU; empty: for the GPU of this machine. Only the latter can be
+            refitted, as TensorRT needs the GPU to prepare it.
 
     Raises:
-        BackendError: TensorRT cannot do it; what it said itself is on standard error.
+        BackendError: TensorRT failed; its messages are on standard error.
     """
     trt = tensorrt()
     builder, network, _parser = parsed(graph)
@@ -88,14 +88,14 @@ def build_engine(graph: bytes, *, capability: str = "") -> bytes:
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise BackendError(
-            f"TensorRT {trt.__version__} could not build the engine, see its own message above: "
+            f"TensorRT {trt.__version__} could not build the engine, see its message above: "
             "choose model.backend torch or onnx"
         )
     return bytes(plan)
 
 
 def parsed(graph: bytes) -> tuple[Any, Any, Any]:
-    """Builder, network and parser of an ONNX graph; the network points into the parser's memory.
+    """Return builder, network and parser of a graph; the network uses the parser's memory.
 
     Raises:
         BackendError: TensorRT cannot read it.
@@ -111,13 +111,13 @@ def parsed(graph: bytes) -> tuple[Any, Any, Any]:
 
 
 def configured(trt: ModuleType, builder: Any, network: Any, capability: str) -> Any:
-    """Builder settings: shape profile, no TF32, target or refit."""
+    """Return builder settings: shape profile, no TF32, target or refit."""
     config, profile = builder.create_builder_config(), builder.create_optimization_profile()
     for i in range(network.num_inputs):
         tensor = network.get_input(i)
         profile.set_shape(tensor.name, *((rows, *tuple(tensor.shape)[1:]) for rows in PROFILE))
     config.add_optimization_profile(profile)
-    config.clear_flag(trt.BuilderFlag.TF32)  # fp32 is to be what it says
+    config.clear_flag(trt.BuilderFlag.TF32)  # fp32 must not be reduced to TF32
     if not capability:
         config.set_flag(trt.BuilderFlag.REFIT)
     if capability or portable(trt):
@@ -126,10 +126,10 @@ def configured(trt: ModuleType, builder: Any, network: Any, capability: str) -> 
 
 
 def aim(trt: ModuleType, config: Any, capability: str) -> None:
-    """Build for one compute capability; empty: that of this machine's GPU.
+    """Set one compute capability; empty: that of this machine's GPU.
 
     Raises:
-        BackendError: this TensorRT cannot.
+        BackendError: this TensorRT does not support it.
     """
     if not portable(trt):
         raise BackendError(
@@ -140,25 +140,25 @@ def aim(trt: ModuleType, config: Any, capability: str) -> None:
     known = [n for n in vars(trt.ComputeCapability) if n[:2] == "SM"]
     if target not in ("CURRENT", *known):
         raise BackendError(
-            f"compute capability {capability} is none of this TensorRT for RTX: choose one of "
+            f"TensorRT for RTX does not support compute capability {capability}: use one of "
             + ", ".join(f"{n[2:-1]}.{n[-1]}" for n in sorted(known))
         )
     config.num_compute_capabilities = 1
     if not config.set_compute_capability(getattr(trt.ComputeCapability, target), 0):
         raise BackendError(
-            f"TensorRT for RTX does not build for {capability or 'this GPU'}, see its own message "
+            f"TensorRT for RTX does not build for {capability or 'this GPU'}, see its message "
             "above: choose model.backend torch or onnx"
         )
 
 
 def refit(engine: Any, graph: bytes) -> None:
-    """Give an engine the weights of another graph of the same network.
+    """Refit an engine with the weights of another graph of the same network.
 
     Raises:
-        BackendError: TensorRT refuses.
+        BackendError: TensorRT rejects them.
     """
     trt = tensorrt()
     refitter = trt.Refitter(engine, logger())
     parser = trt.OnnxParserRefitter(refitter, logger())
     if not (parser.refit_from_bytes(graph) and refitter.refit_cuda_engine()):
-        raise BackendError("TensorRT could not refit the engine, see its own message above")
+        raise BackendError("TensorRT could not refit the engine, see its message above")

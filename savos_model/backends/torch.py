@@ -1,4 +1,4 @@
-"""The network on torch: CPU or CUDA."""
+"""Run the network on torch: CPU or CUDA."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WARM_UP = 3  # runs before a capture, so that libraries have chosen their kernel
 
 
 class TorchBackend:
-    """Runs the step in inference mode, channels last; on CUDA as one graph per bucket."""
+    """Engine in inference mode, channels last; on CUDA one graph per bucket."""
 
     name = "torch"
 
@@ -36,9 +36,7 @@ class TorchBackend:
         self, weights: Weights, device: str, threads: int, reason: str, precision: str = "fp32"
     ) -> None:
         if device.startswith("cuda") and not torch.cuda.is_available():
-            raise BackendError(
-                f"model.device {device}: torch sees no CUDA GPU here: set device cpu"
-            )
+            raise BackendError(f"model.device {device}: torch finds no CUDA GPU: set device cpu")
         if device == "cpu":
             torch.set_num_threads(threads)
         self.weights, self.reason, self.device = weights, reason, torch.device(device)
@@ -47,13 +45,13 @@ class TorchBackend:
         net.load_state_dict({k: torch.from_numpy(v) for k, v in weights.arrays.items()})
         self.net = net.eval().to(self.device)
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._turn = threading.Lock()  # a bucket's buffers serve one thread at a time
+        self._turn = threading.Lock()  # one thread at a time uses a bucket's buffers
         if self.device.type == "cuda":
-            torch.backends.cudnn.allow_tf32 = False  # fp32 is to be what it says
+            torch.backends.cudnn.allow_tf32 = False  # fp32 must not be reduced to TF32
             self.buckets = {rows: Bucket(self, rows) for rows in BUCKETS}
 
     def update_weights(self, weights: Weights) -> Callable[[], None]:
-        """As Backend.update_weights; copied in place, so that CUDA graphs stay valid."""
+        """Implement Backend.update_weights by a copy in place, so that CUDA graphs stay valid."""
         state = {k: torch.from_numpy(v).to(self.device) for k, v in weights.arrays.items()}
 
         def use() -> None:
@@ -65,11 +63,11 @@ class TorchBackend:
 
     @property
     def model(self) -> ModelConfig:
-        """Settings of the network."""
+        """Return the settings of the network."""
         return self.weights.model
 
     def step(self, patches: np.ndarray, h: np.ndarray, c: np.ndarray) -> StepOutput:
-        """As Backend.step."""
+        """Implement Backend.step."""
         check_inputs(patches, h, c, self.model)
         if self.device.type == "cuda":
             with self._turn:
@@ -79,10 +77,10 @@ class TorchBackend:
 
     @torch.inference_mode()
     def forward(self, patches: torch.Tensor, h: torch.Tensor, c: torch.Tensor) -> list:
-        """The step on tensors of this device; the fields of StepOutput, float32."""
+        """Run the step on tensors of this device; return the fields of StepOutput, float32."""
         half: contextlib.AbstractContextManager = contextlib.nullcontext()
         if self.precision in HALF:
-            # Without its cache, so that a captured graph reads the weights anew each time.
+            # Without its cache, so that a captured graph reads the weights each time.
             half = torch.autocast(self.device.type, HALF[self.precision], cache_enabled=False)
         with half:
             out, state = self.net.step(patches, StepState(h, c))
@@ -90,10 +88,10 @@ class TorchBackend:
 
 
 class Bucket:
-    """The step at one batch size on buffers that stay where they are, as a CUDA graph.
+    """The step at one batch size on fixed buffers, as a CUDA graph.
 
-    All inputs go up in one copy and all outputs come down in one, through pinned memory, and the
-    CPU waits once, for the end: patches and states of ten tracks are less than the image.
+    Inputs are uploaded and outputs downloaded in one copy through pinned memory, and the CPU waits
+    once, at the end: patches and states of ten tracks are smaller than the image.
     """
 
     def __init__(self, backend: TorchBackend, rows: int) -> None:
@@ -122,13 +120,13 @@ class Bucket:
         self.made = torch.empty(self.packed.shape, pin_memory=cuda)
 
     def run(self) -> None:
-        """Fill `packed`, all outputs end to end, from `inputs`."""
+        """Compute `packed`, all outputs concatenated, from `inputs`."""
         outputs = self.forward(*self.inputs)
         self.shapes = [tuple(output.shape) for output in outputs]
         self.packed = torch.cat([output.flatten() for output in outputs])
 
     def __call__(self, *arrays: np.ndarray) -> list[np.ndarray]:
-        """Outputs of `arrays`, which have this bucket's batch size."""
+        """Return the outputs of `arrays`, which have this bucket's batch size."""
         for slot, array in zip(self.slots, arrays, strict=True):
             np.copyto(slot, array)
         self.given.copy_(self.staged, non_blocking=True)
@@ -140,6 +138,6 @@ class Bucket:
 
 
 def parts(flat: torch.Tensor, shapes: Sequence[tuple[int, ...]]) -> list[torch.Tensor]:
-    """Views of a flat tensor, one after the other, in these shapes."""
+    """Return consecutive views of a flat tensor in these shapes."""
     pieces = flat.split([math.prod(shape) for shape in shapes])
     return [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)]

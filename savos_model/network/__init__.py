@@ -1,4 +1,4 @@
-"""The network, its weights and losses; torch where a module says so.
+"""The network, its weights and losses; torch only in modules that need it.
 
 May import the modules of savos_model.
 """

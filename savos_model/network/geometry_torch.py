@@ -1,4 +1,4 @@
-"""The torch forms of crop and warp, for training: batches, any float box, differentiable."""
+"""Crop and warp batches in torch for training: float boxes, differentiable."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from savos_model.geometry import WARP_ITERATIONS
 
 
 def resample(values: Tensor, source: Tensor, target: Tensor, patch: tuple[int, int]) -> Tensor:
-    """Values [N, C, H, W] filling boxes `source` [N, 4], seen in `target`: [N, C, h, w]; else 0."""
+    """Resample values [N, C, H, W] of boxes `source` [N, 4] to `target`: [N, C, h, w]; else 0."""
     return F.grid_sample(values, box_grid(source, target, patch), align_corners=False)
 
 
 def box_grid(source: Tensor, target: Tensor, patch: tuple[int, int]) -> Tensor:
-    """Pixel centres of boxes `target` [N, 4] in [-1, 1] of boxes `source` [N, 4]: [N, h, w, 2]."""
+    """Return pixel centres of boxes `target` in [-1, 1] of boxes `source` [N, 4]: [N, h, w, 2]."""
     lines = []
     for axis, count in ((0, patch[1]), (1, patch[0])):
         low, high = (target[:, i, None] for i in (axis, axis + 2))
@@ -27,7 +27,7 @@ def box_grid(source: Tensor, target: Tensor, patch: tuple[int, int]) -> Tensor:
 
 
 def warp_patch(values: Tensor, motion: Tensor, source: Tensor, target: Tensor) -> Tensor:
-    """As geometry.warp_patch, for N patches.
+    """Warp N patches like geometry.warp_patch.
 
     Args:
         values: float [N, C, h, w].
@@ -35,7 +35,7 @@ def warp_patch(values: Tensor, motion: Tensor, source: Tensor, target: Tensor) -
         source: float [N, 4], boxes of `values` in the earlier frame [px].
         target: float [N, 4], boxes to fill in the later frame [px].
     """
-    # All in the coordinates of grid_sample: one subtraction a step.
+    # All in the coordinates of grid_sample: one subtraction per step.
     rows, cols = values.shape[-2:]
     base = box_grid(source, target, (rows, cols))
     motion = motion * (2 / (source[:, 2:] - source[:, :2]))[..., None, None]
@@ -49,13 +49,13 @@ def warp_patch(values: Tensor, motion: Tensor, source: Tensor, target: Tensor) -
 def pull_patch(
     values: Tensor, motion: Tensor, residual: Tensor, source: Tensor, target: Tensor
 ) -> Tensor:
-    """As geometry.pull_patch, for N patches.
+    """Fetch N patches like geometry.pull_patch.
 
     Args:
         values: float [N, C, h, w].
-        motion: float [N, 2, h, w] of the pixels of `target` into the frame before [image px].
+        motion: float [N, 2, h, w] of the pixels of `target` into the previous frame [image px].
         residual: float [N, 2, h, w] of the pixels of `source` [patch px].
-        source: float [N, 4], boxes of `values` in the frame before [px].
+        source: float [N, 4], boxes of `values` in the previous frame [px].
         target: float [N, 4], boxes to fill in this frame [px].
     """
     rows, cols = values.shape[-2:]

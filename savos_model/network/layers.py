@@ -1,4 +1,4 @@
-"""The network's layer list (supplement, Table 6), shared by torch network and ONNX graph."""
+"""Define the layer list (supplement, Table 6), shared by torch network and ONNX graph."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from savos_model.config import ModelConfig
 from savos_model.network.unet_layers import unet_flop, unet_shapes
 
-# Channels of a patch, NCHW. Named here once; nothing else indexes by number.
+# Channels of a patch, NCHW; the only place with indices.
 RGB = slice(0, 3)
 VISIBLE = slice(3, 4)
 FLOW = slice(4, 6)
@@ -16,11 +16,11 @@ FLOW_X = slice(4, 5)
 INPUT_CHANNELS = 6
 PRIOR = slice(6, 7)  # with ModelConfig.prior_mask only
 UNKNOWN = 0.5  # prior at a track's birth
-# Logits that certain evidence adds per unit of the two learnt gains, of V and of the prior: the
-# scale lets these numbers move as fast as they must at the learning rate of all others.
+# Logits per unit of the two trained gains, of V and of the prior: the scale lets them change fast
+# enough at the common learning rate.
 GAIN_SCALE = 4.0
 GAIN_START = 0.25
-# Of alpha in the softmax of eq. 8: as an output like the others it would need ten times the steps.
+# Scale of alpha in the softmax of eq. 8: without it alpha would need ten times as many steps.
 ALPHA_SCALE = 10.0
 
 LEAK = 0.01  # negative slope of every LeakyReLU
@@ -29,7 +29,7 @@ EMBEDDING = 256
 BOTTLENECK = 512
 
 EMBED_CHANNELS = (32, 64, 128, 256, 256, 512)
-# The motion encoder is narrower; this is in the released code only.
+# The motion encoder is narrower, in the released code only.
 MOTION_CHANNELS = (16, 32, 64, 128, 256, 256)
 KERNELS = ((4, 4), (4, 4), (4, 4), (4, 4), (3, 4), (4, 4))
 STRIDES = ((2, 2), (2, 2), (2, 2), (2, 2), (1, 2), (1, 1))
@@ -47,7 +47,7 @@ class Stage(NamedTuple):
 
 
 def convolved(stage: Stage, size: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns after a convolution."""
+    """Return rows and columns after a convolution."""
     rows, cols = (
         (n + 2 * p - k) // t + 1
         for n, p, k, t in zip(size, stage.padding, stage.kernel, stage.stride, strict=True)
@@ -56,7 +56,7 @@ def convolved(stage: Stage, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def deconvolved(stage: Stage, size: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns after a transposed convolution."""
+    """Return rows and columns after a transposed convolution."""
     rows, cols = (
         (n - 1) * t - 2 * p + k
         for n, p, k, t in zip(size, stage.padding, stage.kernel, stage.stride, strict=True)
@@ -65,15 +65,15 @@ def deconvolved(stage: Stage, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def first_stage(config: ModelConfig) -> int:
-    """Index of the first of the six stages used.
+    """Return the index of the first of the six stages in use.
 
-    A 32-row patch leaves the first stride-2 stage out, so that 4x4 stays the innermost size.
+    A 32-row patch skips the first stride-2 stage, so that the innermost size is always 4x4.
     """
     return 0 if config.patch_height == 64 else 1
 
 
 def encoder_stages(config: ModelConfig, inputs: int, channels: tuple[int, ...]) -> list[Stage]:
-    """Convolutions of an encoder: [inputs, H, W] down to [C, 1, 1]."""
+    """Return the convolutions of an encoder: [inputs, H, W] down to [C, 1, 1]."""
     stages = []
     for i in range(first_stage(config), len(KERNELS)):
         outputs = config.channels(channels[i])
@@ -83,7 +83,7 @@ def encoder_stages(config: ModelConfig, inputs: int, channels: tuple[int, ...]) 
 
 
 def decoder_stages(config: ModelConfig) -> list[Stage]:
-    """Transposed convolutions of a decoder: [C, 1, 1] up to [2, H, W], the encoder reversed."""
+    """Return the transposed convolutions of a decoder: [C, 1, 1] up to [2, H, W]."""
     stages, first, inputs = [], first_stage(config), config.channels(BOTTLENECK)
     for i in range(len(KERNELS) - 1, first - 1, -1):
         outputs = 2 if i == first else config.channels(EMBED_CHANNELS[i - 1])
@@ -93,19 +93,19 @@ def decoder_stages(config: ModelConfig) -> list[Stage]:
 
 
 def input_channels(config: ModelConfig) -> int:
-    """Channels of a patch."""
+    """Return the number of channels of a patch."""
     return PRIOR.stop if config.prior_mask else INPUT_CHANNELS
 
 
 def completer_channels(config: ModelConfig) -> list[int]:
-    """Channels that the mask completer reads."""
-    # The released code feeds horizontal flow where the paper says V (its issue 9).
+    """Return the channels that the mask completer reads."""
+    # The released code uses horizontal flow instead of the paper's V (its issue 9).
     first = FLOW_X if config.preset == "official" else VISIBLE
     return [first.start, PRIOR.start] if config.prior_mask else [first.start]
 
 
 def encoders(config: ModelConfig) -> dict[str, list[Stage]]:
-    """The three encoders' stages by name."""
+    """Return the stages of the three encoders by name."""
     return {
         "embed_encoder": encoder_stages(config, input_channels(config), EMBED_CHANNELS),
         "mask_encoder": encoder_stages(config, len(completer_channels(config)), EMBED_CHANNELS),
@@ -142,7 +142,7 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def shared_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of the parameters that both kinds of network have: memory and evidence."""
+    """Return name and shape of the common parameters: memory and evidence."""
     shapes: dict[str, tuple[int, ...]] = {}
     for kind in ("ih", "hh"):
         shapes[f"lstm.weight_{kind}_l0"] = (4 * config.hidden, config.hidden)
@@ -153,7 +153,7 @@ def shared_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def step_flop(config: ModelConfig) -> int:
-    """Multiplications and additions of one track's step: (transposed) convolutions, products."""
+    """Return multiplications and additions of one track's step."""
     shapes = parameter_shapes(config).values()
     total = sum(2 * math.prod(shape) for shape in shapes if len(shape) == 2)
     if config.preset == "online":

@@ -1,4 +1,4 @@
-"""The self-supervised losses of the paper in patch space: L_M (eq. 3-5) and L_C (eq. 6)."""
+"""Compute the self-supervised losses in patch space: L_M (eq. 3-5) and L_C (eq. 6)."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from savos_model.network.net import Prediction
 from savos_model.network.presets import Net
 from savos_model.settings import check_settings, setting
 
-PROBABILITY_EPS = 1e-6  # squeezes probabilities before the logarithm, as in the released code
+PROBABILITY_EPS = 1e-6  # clamps probabilities before the logarithm, as in the released code
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights and options of the loss; the defaults train both the online and the offline use."""
+    """Weights and options of the loss; the defaults train online and offline use."""
 
     mask: float = setting(1.0, "lambda 1, weight of L_M", minimum=0.0)
     consistency: float = setting(0.1, "lambda 2, weight of L_C", minimum=0.0)
     direct: float = setting(1.0, "weight of the same-frame term", minimum=0.0)
-    photometric: float = setting(0.0, "weight of the warped colours' term", minimum=0.0)
+    photometric: float = setting(
+        0.0, "weight of the photometric term (warped colours)", minimum=0.0
+    )
     detach_motion: bool = setting(False, "L_C trains no motion, as in the released code")
     both_directions: bool = setting(True, "train both directions and their merge by alpha")
 
@@ -35,10 +37,10 @@ class LossConfig:
 
 
 class Targets(NamedTuple):
-    """What the losses compare with, for windows of T frames of B tracks.
+    """Targets of the losses, for windows of T frames of B tracks.
 
-    Flow and base motion lead to the next frame where a step estimates that one's mask, and to the
-    frame before where it estimates the mask of its own (ModelConfig.same_frame).
+    Flow and base motion lead to the next frame if a step estimates the mask of that frame, and to
+    the previous one if it estimates its own (ModelConfig.same_frame).
 
     Attributes:
         patches: float [B, T, 6, h, w], the network's input without the prior.
@@ -68,7 +70,7 @@ class Targets(NamedTuple):
         )
 
     def reversed(self) -> Targets:
-        """The same windows backwards in time; needs `flow_back` and `base_back`."""
+        """Return the windows reversed in time; needs `flow_back` and `base_back`."""
         if self.flow_back is None or self.base_back is None:
             raise ValueError("targets must have flow_back and base_back to be reversed")
         back = torch.cat((self.patches[:, :, : FLOW.start], self.flow_back), 2)
@@ -95,20 +97,20 @@ class Warped(NamedTuple):
 
 
 def weighted_bce(probability: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """W * BCE (eq. 4), summed over a patch's pixels and divided by their number."""
+    """Return W * BCE (eq. 4), averaged over the pixels of a patch."""
     p = probability.clamp(PROBABILITY_EPS, 1 - PROBABILITY_EPS)
-    # On CPUs, logarithms of whole tensors take less time than PyTorch's own cross-entropy.
+    # On CPUs, logarithms of whole tensors are faster than PyTorch's cross-entropy.
     return -(weight * torch.lerp((1 - p).log(), p.log(), target)).mean((-2, -1))
 
 
 def diff_iou(a: Tensor, b: Tensor) -> Tensor:
-    """1 - soft IoU of masks [..., h, w] (the paper's d_C): 1 - sum(ab) / sum(a + b - ab)."""
+    """Return 1 - soft IoU of masks [..., h, w] (the paper's d_C)."""
     both = a * b
     return 1 - both.sum((-2, -1)) / (a + b - both).sum((-2, -1)).clamp_min(PROBABILITY_EPS)
 
 
 def warp_forward(values: Tensor, motion: Tensor, boxes: Tensor) -> Tensor:
-    """Eq. 2 on whole windows: values of frames 0..T-2 in the boxes of frames 1..T-1.
+    """Warp values of frames 0..T-2 into the boxes of frames 1..T-1 (eq. 2).
 
     Args:
         values: float [B, T-1, C, h, w].
@@ -161,7 +163,7 @@ def estimates(prediction: Prediction, targets: Targets, model: ModelConfig) -> T
 
 
 def merge(forward: Warped, backward: Warped) -> Tensor:
-    """Eq. 8: both directions' masks of the same frames, weighted by the softmax of their alphas."""
+    """Merge both directions' masks of the same frames by the softmax of their alphas (eq. 8)."""
     share = torch.sigmoid(ALPHA_SCALE * (forward.alpha - backward.alpha))
     return share * forward.mask + (1 - share) * backward.mask
 
@@ -191,7 +193,7 @@ def merge_windows(warped: Warped) -> Tensor:
 
 
 def photometric(prediction: Prediction, targets: Targets, model: ModelConfig) -> Tensor:
-    """L1 of warped colours and the next frame's, where the warped V meets the next V: [B, T-1]."""
+    """Return L1 of warped and next colours where the warped V overlaps the next V: [B, T-1]."""
     patches = targets.patches
     seen = (patches[:, :, VISIBLE] > 0.5).to(patches.dtype)
     given = torch.cat((patches[:, :-1, RGB], seen[:, :-1]), 2)
@@ -202,10 +204,10 @@ def photometric(prediction: Prediction, targets: Targets, model: ModelConfig) ->
 
 
 def savos_losses(net: Net, targets: Targets, config: LossConfig, *, bf16: bool = False) -> Losses:
-    """Run the network over windows and compare; the network in bfloat16 if asked for, losses not.
+    """Run the network over windows, optionally in bfloat16, and compute the losses in float32.
 
-    With both directions each is compared by itself too, as the forward one must stand alone online;
-    the paper compares the merge only.
+    With both directions each is also compared separately, as only the forward one runs online; the
+    paper compares the merge only.
     """
     if config.both_directions:
         pairs = zip(targets, targets.reversed(), strict=True)
@@ -214,7 +216,7 @@ def savos_losses(net: Net, targets: Targets, config: LossConfig, *, bf16: bool =
 
 
 def predict(net: Net, targets: Targets, bf16: bool = False) -> Prediction:
-    """Run the network over whole windows; float32 out."""
+    """Run the network over whole windows; return float32."""
     if net.config.prior_mask:
         return predict_with_prior(net, targets, bf16)
     with torch.autocast(targets.patches.device.type, torch.bfloat16, enabled=bf16):
@@ -223,7 +225,7 @@ def predict(net: Net, targets: Targets, bf16: bool = False) -> Prediction:
 
 
 def predict_with_prior(net: Net, targets: Targets, bf16: bool = False) -> Prediction:
-    """Run frame by frame, each fed with its warped prediction, through which no gradient flows."""
+    """Run frame by frame, each with the warped prediction as input, without its gradient."""
     state, steps = net.initial_state(len(targets.patches)), []
     prior = torch.full_like(targets.visible[:, :1], UNKNOWN)
     # One context around all frames: each entry would cast all weights again.
@@ -239,7 +241,7 @@ def predict_with_prior(net: Net, targets: Targets, bf16: bool = False) -> Predic
 
 @torch.no_grad()
 def next_prior(prediction: Prediction, targets: Targets, now: slice, model: ModelConfig) -> Tensor:
-    """M^ of the later of two frames from M~ of the earlier one: [B, 1, h, w]."""
+    """Return M^ of the later of two frames from M~ of the earlier one: [B, 1, h, w]."""
     both = Targets._make(None if part is None else part[:, now] for part in targets)
     mask = prediction.mask_logits.sigmoid()[:, :, None]
     return carry(mask, prediction.residual, both, model)[:, :, 0]
@@ -248,10 +250,10 @@ def next_prior(prediction: Prediction, targets: Targets, now: slice, model: Mode
 def compare(
     prediction: Prediction, targets: Targets, config: LossConfig, model: ModelConfig
 ) -> Losses:
-    """L_M on the warped prediction, L_C between M~ and M^ of the same frame, and BCE of M~ itself.
+    """Compute L_M on the warped prediction, L_C between M~ and M^ of a frame, and BCE of M~.
 
     The same-frame term is not in the paper: with occluders pasted over the input it trains
-    completion directly; without them it only asks for a copy of V (docs/departures.md row 32).
+    completion directly; without them it only requires a copy of V (docs/departures.md row 32).
     With both directions, `targets` are windows followed by the same windows reversed.
     """
     warped = carry_forward(prediction, targets, model)
@@ -279,6 +281,6 @@ def compare(
 
 
 def total_loss(losses: Losses, config: LossConfig) -> Tensor:
-    """Eq. 7 with our terms: lambda1 (L_M + L_M of the merge) + lambda2 L_C + the other two."""
+    """Return eq. 7 with our terms: lambda1 (L_M + L_M of the merge) + lambda2 L_C + others."""
     parts = (config.mask, config.consistency, config.direct, config.photometric, config.mask)
     return torch.stack(list(losses)) @ losses.mask.new_tensor(parts)

@@ -1,4 +1,4 @@
-"""Amodal motion from flow, base motion and the network's residual (eq. 12), torch form."""
+"""Compute amodal motion from flow, base motion and residual (eq. 12) in torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from savos_model.network.layers import FLOW, VISIBLE
 
 
 def patch_scale(boxes: Tensor, rows: int, cols: int) -> Tensor:
-    """Image pixels per patch pixel (x, y): boxes [..., 4] -> [..., 2, 1, 1]."""
+    """Return image pixels per patch pixel (x, y): boxes [..., 4] -> [..., 2, 1, 1]."""
     size = boxes[..., 2:] - boxes[..., :2]
     return (size / size.new_tensor((cols, rows)))[..., None, None]
 
@@ -16,18 +16,18 @@ def patch_scale(boxes: Tensor, rows: int, cols: int) -> Tensor:
 def amodal_motion(
     residual: Tensor, patches: Tensor, boxes: Tensor, base: Tensor, motion_base: str = "hybrid"
 ) -> Tensor:
-    """Dense motion of the amodal mask: flow on V, base motion elsewhere, plus the residual.
+    """Return dense motion of the amodal mask: flow on V, base motion elsewhere, plus residual.
 
     Flow and residual are in patch pixels, so that the network sees the same motion at any object
-    size (docs/departures.md row 3); the hybrid base is the released code's, with a median for its
-    mean (row 10).
+    size (docs/departures.md row 3); the hybrid base is the released code's, with a median (row
+    10).
 
     Args:
         residual: float [..., 2, h, w] [patch px].
         patches: float [..., 6, h, w], the network's input.
         boxes: float [..., 4] [image px].
         base: float [..., 2], median motion of V (x, y) [image px].
-        motion_base: uniform takes the base motion on V too (ModelConfig.motion_base).
+        motion_base: uniform uses the base motion on V, too (ModelConfig.motion_base).
 
     Returns:
         float [..., 2, h, w] [image px per frame].
@@ -39,7 +39,7 @@ def amodal_motion(
 def observed_motion(
     patches: Tensor, boxes: Tensor, base: Tensor, motion_base: str = "hybrid"
 ) -> Tensor:
-    """Dense motion without the residual, float [..., 2, h, w] [image px]; as amodal_motion."""
+    """Return dense motion without the residual, float [..., 2, h, w] [image px]."""
     flow = patches[..., FLOW, :, :]
     if motion_base == "uniform":
         return base[..., None, None].expand_as(flow)

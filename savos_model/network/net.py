@@ -1,4 +1,4 @@
-"""The SaVos network: spatiotemporal embedding, mask completer, motion predictor (section 3.3)."""
+"""Define the SaVos network: embedding, mask completer, motion predictor (section 3.3)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class StepState(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What the network says of N tracks (and T frames): leading axes [N] or [N, T].
+    """Output of the network for N tracks (and T frames): leading axes [N] or [N, T].
 
     mask_logits, alpha: float [..., H, W]; residual: float [..., 2, H, W], motion beyond the base
     motion in the units of the flow channels; h: float [..., D].
@@ -49,7 +49,7 @@ class Prediction(NamedTuple):
 class WholeConv2d(nn.Conv2d):
     """A convolution whose kernel covers its input: [N, C, *kernel] -> [N, D, 1, 1].
 
-    Computed as the matrix product that it is: on CPUs several times as fast, channels last.
+    Computed as a matrix product, which is several times as fast on CPUs, channels last.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ class WholeConv2d(nn.Conv2d):
 
 
 class WholeConvTranspose2d(nn.ConvTranspose2d):
-    """A transposed convolution of one pixel, as WholeConv2d: [N, C, 1, 1] -> [N, D, *kernel]."""
+    """A transposed convolution of one pixel, like WholeConv2d: [N, C, 1, 1] -> [N, D, *kernel]."""
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # the size is fixed
         """Convolve; x float [N, C, 1, 1]."""
@@ -116,10 +116,10 @@ class Decoder(nn.Module):
 
 
 def evidence(patches: Tensor, gains: Tensor, config: ModelConfig) -> Tensor:
-    """Return the logits [N, H, W] that V and the prior add by themselves.
+    """Return the logits [N, H, W] that V and the prior add directly.
 
-    The code of a whole mask in one vector cannot keep its outline to the pixel. V says yes, ground
-    no, and where others are seen it says nothing.
+    A single vector cannot encode a mask's outline to the pixel. V adds positive logits, background
+    negative ones, and the visible area of other objects none.
 
     Args:
         patches: float [N, 7, H, W], with the prior.
@@ -134,7 +134,7 @@ def evidence(patches: Tensor, gains: Tensor, config: ModelConfig) -> Tensor:
 
 
 class SavosNet(nn.Module):
-    """The whole network F_theta of eq. 1; `step` and `sequence` share all weights.
+    """The network F_theta of eq. 1; `step` and `sequence` share all weights.
 
     At width 1.0 and 64x128 patches it has the released network's 17,303,124 parameters.
     """
@@ -159,12 +159,12 @@ class SavosNet(nn.Module):
             self.evidence_gain = nn.Parameter(torch.full((2,), GAIN_START))
 
     def initial_state(self, tracks: int) -> StepState:
-        """State of tracks that are born now: zeros [N, D]."""
+        """Return the state of new tracks: zeros [N, D]."""
         zeros = next(self.parameters()).new_zeros(tracks, self.config.hidden)
         return StepState(zeros, zeros)
 
     def step(self, patches: Tensor, state: StepState) -> tuple[Prediction, StepState]:
-        """One frame of N tracks.
+        """Run one frame of N tracks.
 
         Args:
             patches: float [N, 6 or 7, H, W]: RGB in [0, 1], visible mask, flow (x, y) and, with
@@ -180,11 +180,11 @@ class SavosNet(nn.Module):
     def sequence(
         self, patches: Tensor, state: StepState | None = None
     ) -> tuple[Prediction, StepState]:
-        """T frames of N tracks at once; equals T calls of `step`.
+        """Run T frames of N tracks in one call; equal to T calls of `step`.
 
         Args:
             patches: float [N, T, 6 or 7, H, W].
-            state: state before the first frame; zeros when None.
+            state: state before the first frame; None for zeros.
         """
         tracks, frames = patches.shape[:2]
         state = state or self.initial_state(tracks)

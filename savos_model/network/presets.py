@@ -1,4 +1,4 @@
-"""The choice of a network by the preset of its settings."""
+"""Create the network of a preset."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ Net = SavosNet | RecurrentUNet  # one interface: initial_state, step, sequence
 
 
 def make_net(config: ModelConfig) -> Net:
-    """Return a new network of these settings: RecurrentUNet online, else SavosNet."""
+    """Return a new network: RecurrentUNet for preset online, otherwise SavosNet."""
     return RecurrentUNet(config) if config.preset == "online" else SavosNet(config)

@@ -1,4 +1,4 @@
-"""The recurrent U-Net on torch: one step estimates the whole mask of the frame that it sees."""
+"""Define the recurrent U-Net in torch: steps estimate the mask of their frame."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from savos_model.network.layers import GAIN_START, NORM_EPS
 from savos_model.network.net import Prediction, StepState, evidence
 from savos_model.network.unet_layers import LEVELS, MEMORY, STEM, Conv, grid, groups, unet_convs
 
-SMALL = 0.3  # of the last convolution's weights at the start, so that evidence decides first
+SMALL = 0.3  # initial scale of the last convolution, so that evidence dominates at first
 
 
 class NormedConv(nn.Module):
@@ -30,12 +30,12 @@ class NormedConv(nn.Module):
 
 
 def plain_conv(conv: Conv) -> nn.Conv2d:
-    """A convolution that nothing follows."""
+    """Return a convolution without norm and activation."""
     return nn.Conv2d(conv.inputs, conv.outputs, conv.kernel, conv.stride, conv.padding)
 
 
 class RecurrentUNet(nn.Module):
-    """F_theta of eq. 1 with skip connections; the interface is that of SavosNet."""
+    """F_theta of eq. 1 with skip connections; same interface as SavosNet."""
 
     enter: nn.Module
     squeeze: nn.Module
@@ -70,19 +70,19 @@ class RecurrentUNet(nn.Module):
             self.leave.bias.zero_()
 
     def initial_state(self, tracks: int) -> StepState:
-        """State of tracks that are born now: zeros [N, D]."""
+        """Return the state of new tracks: zeros [N, D]."""
         zeros = self.leave.weight.new_zeros(tracks, self.config.hidden)
         return StepState(zeros, zeros)
 
     def step(self, patches: Tensor, state: StepState) -> tuple[Prediction, StepState]:
-        """Run one frame of N tracks, as SavosNet.step; flow is that into the frame before."""
+        """Run one frame of N tracks like SavosNet.step; flow leads into the previous frame."""
         prediction, state = self.sequence(patches[:, None], state)
         return Prediction(*(p[:, 0] for p in prediction)), state
 
     def sequence(
         self, patches: Tensor, state: StepState | None = None
     ) -> tuple[Prediction, StepState]:
-        """Run T frames of N tracks, as SavosNet.sequence; equals T calls of `step`."""
+        """Run T frames of N tracks like SavosNet.sequence; equal to T calls of `step`."""
         split = patches.shape[:2]
         state = state or self.initial_state(split[0])
         flat = patches.flatten(0, 1)
@@ -97,11 +97,11 @@ class RecurrentUNet(nn.Module):
         memory = self.spread(h.flatten(0, 1)).unflatten(1, (MEMORY, *self.innermost))
         x = self.fuse(torch.cat((x, memory), 1))
         for i in reversed(range(self.levels)):
-            # The 1x1 convolution before the nearest upsampling: the same result, a quarter of it.
+            # The 1x1 convolution before the nearest upsampling: same result, a quarter of the cost.
             up = F.interpolate(self.up[str(i)](x), scale_factor=2.0, mode="nearest")
             x = self.join[str(i)](up + skips[i])
         out = F.pixel_shuffle(self.leave(x), STEM).float()
-        # Split at one go: each slice of its own would cost a whole gradient of zeros.
+        # A single split: separate slices would each cost a full gradient of zeros.
         mask_logits, alpha, residual = out.split((1, 1, 2), 1)
         mask_logits = mask_logits.squeeze(1)
         if self.config.prior_mask:

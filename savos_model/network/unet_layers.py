@@ -1,10 +1,9 @@
-"""The recurrent U-Net's layer list (preset online), shared by torch network and ONNX graph.
+"""Define the layer list of the recurrent U-Net, shared by torch network and ONNX graph.
 
-A strided stem makes half of the patch's rows and columns, a ladder of strided convolutions and
-1x1 convolutions with nearest upsampling goes down and up with added skip connections, and the last
-convolution writes 2x2 pixels of each output map at once (pixel shuffle): the network reads and
-writes the whole patch at the cost of half of it. Memory is the paper's LSTM on a code of the
-innermost map.
+A strided stem halves the patch's rows and columns. Strided convolutions lead down, and 1x1
+convolutions with nearest upsampling lead up, with added skip connections. The last convolution
+writes 2x2 pixels of each output map (pixel shuffle), so the network reads and writes a patch at the
+cost of half its size. Memory is the paper's LSTM on a code of the innermost map.
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ from savos_model.config import ModelConfig
 
 LEVELS = (32, 96, 192, 384)  # channels at width 1.0, finest first
 GROUP = 16  # channels that GroupNorm normalises together
-STEM = 2  # rows and columns of the patch for one of the finest level
+STEM = 2  # patch pixels per pixel of the finest level
 MAPS = 4  # outputs: mask logits, alpha, residual motion (x, y)
-MEMORY = 32  # channels of the innermost map that memory reads and writes
+MEMORY = 32  # channels of the innermost map for memory
 
 
 class Conv(NamedTuple):
-    """One convolution of the ladder.
+    """One convolution of the U-Net.
 
     Attributes:
         name: of the parameters.
         inputs, outputs: channels.
-        kernel, stride: rows and columns alike; padding keeps the size, or its stride-th part.
-        level: that of its output, 0 the finest.
+        kernel, stride: of rows and columns; padding keeps the size up to the stride.
+        level: level of its output, 0 the finest.
         norm: whether GroupNorm and ReLU follow; it then has no bias.
     """
 
@@ -43,33 +42,33 @@ class Conv(NamedTuple):
 
     @property
     def padding(self) -> int:
-        """Zeros on each side."""
+        """Return the padding on each side."""
         return (self.kernel - 1) // 2
 
 
 def channels(config: ModelConfig) -> list[int]:
-    """Channels of each level, finest first."""
+    """Return the channels of each level, finest first."""
     return [config.channels(count) for count in LEVELS]
 
 
 def groups(count: int) -> int:
-    """Groups of GroupNorm over so many channels."""
+    """Return the number of groups of GroupNorm for a number of channels."""
     return max(1, count // GROUP)
 
 
 def grid(config: ModelConfig, level: int) -> tuple[int, int]:
-    """Rows and columns of a level."""
+    """Return rows and columns of a level."""
     step = STEM * 2**level
     return config.patch_height // step, config.patch_width // step
 
 
 def memory_size(config: ModelConfig) -> int:
-    """Values of the innermost map that memory reads and writes."""
+    """Return the number of values of the innermost map for memory."""
     return MEMORY * math.prod(grid(config, len(LEVELS) - 1))
 
 
 def unet_convs(config: ModelConfig) -> Iterator[Conv]:
-    """All convolutions in the order of a step; parameters are named after them."""
+    """Return all convolutions in the order of a step; parameters are named after them."""
     count, last = channels(config), len(LEVELS) - 1
     inputs = 7 if config.prior_mask else 6
     yield Conv("enter", inputs, count[0], 4, STEM, 0)
@@ -85,7 +84,7 @@ def unet_convs(config: ModelConfig) -> Iterator[Conv]:
 
 
 def unet_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of the ladder's parameters and of memory's two linear layers."""
+    """Return name and shape of the parameters of convolutions and of memory's linear layers."""
     shapes: dict[str, tuple[int, ...]] = {}
     for conv in unet_convs(config):
         weight = (conv.outputs, conv.inputs, conv.kernel, conv.kernel)
@@ -100,7 +99,7 @@ def unet_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def unet_flop(config: ModelConfig) -> int:
-    """Multiplications and additions of the convolutions in one track's step."""
+    """Return multiplications and additions of the convolutions in one track's step."""
     return sum(
         2 * conv.inputs * conv.outputs * conv.kernel**2 * math.prod(grid(config, conv.level))
         for conv in unet_convs(config)

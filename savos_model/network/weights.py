@@ -1,4 +1,4 @@
-"""Weights as safetensors with their model settings; the released checkpoint's key map."""
+"""Read, write and validate weights as safetensors with their model settings."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from savos_model.config import ModelConfig
 from savos_model.files import atomic
 from savos_model.network.layers import parameter_shapes
 
-KINDS = ("F16", "F32", "F64")  # types of stored values, as safetensors names them
-MAX_BYTES = 512 * 2**20  # several times the largest network; guards memory against foreign files
+KINDS = ("F16", "F32", "F64")  # types of stored values in safetensors
+MAX_BYTES = 512 * 2**20  # several times the largest network; limits memory for other files
 
 
 class WeightsError(ValueError):
-    """Weights cannot be used; the text says why and what to do."""
+    """Weights cannot be used; the text names the reason and the remedy."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Network parameters by name (float32 arrays) with what they were trained for.
+    """Network parameters by name (float32 arrays) with settings and metadata.
 
     Attributes:
         name: short name shown to users.
@@ -44,12 +44,12 @@ class Weights:
 
     @property
     def temperature(self) -> float:
-        """Divisor of the mask logits that calibrates confidence; 1.0 when never fitted."""
+        """Return the divisor of the mask logits that calibrates confidence; 1.0 by default."""
         return float(self.info.get("temperature", 1.0))
 
 
 def shipped_weights() -> list[str]:
-    """Names of the weights that came with this package."""
+    """Return the names of the shipped weights."""
     folder = files("savos_model") / "shipped"
     return sorted(
         p.name.removesuffix(".safetensors")
@@ -59,7 +59,7 @@ def shipped_weights() -> list[str]:
 
 
 def find_weights(name_or_path: str) -> Path:
-    """Path of shipped weights by name, or of a file.
+    """Return the path of shipped weights by name, or of a file.
 
     Raises:
         WeightsError: neither exists.
@@ -72,7 +72,7 @@ def find_weights(name_or_path: str) -> Path:
         return path
     if path.suffix in (".pt", ".pth") and path.is_file():
         raise WeightsError(
-            f"model.weights: {path} is no .safetensors file: "
+            f"model.weights: {path} is not a .safetensors file: "
             f"convert it with `savos weights import {path} --out {path.stem}.safetensors`"
         )
     raise WeightsError(
@@ -82,10 +82,10 @@ def find_weights(name_or_path: str) -> Path:
 
 
 def load_weights(name_or_path: str) -> Weights:
-    """Read weights as float32; no code in the file is ever run.
+    """Read weights as float32 without running code of the file.
 
     Raises:
-        WeightsError: missing, unreadable, too large, or not a network of ours.
+        WeightsError: missing, unreadable, too large, or of another network.
     """
     path = find_weights(name_or_path)
     size = path.stat().st_size
@@ -121,7 +121,7 @@ def load_weights(name_or_path: str) -> Weights:
 
 
 def model_from_metadata(metadata: Mapping[str, str], path: Path) -> ModelConfig:
-    """Settings stored beside the weights; WeightsError when absent or wrong."""
+    """Return the settings stored with the weights; raise WeightsError if missing or invalid."""
     if "model" not in metadata:
         raise WeightsError(
             f"model.weights: {path} has no model settings: "
@@ -130,11 +130,11 @@ def model_from_metadata(metadata: Mapping[str, str], path: Path) -> ModelConfig:
     try:
         return ModelConfig(**json.loads(metadata["model"]))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise WeightsError(f"model.weights: {path} has wrong model settings: {error}") from error
+        raise WeightsError(f"model.weights: {path} has invalid model settings: {error}") from error
 
 
 def save_weights(path: Path, weights: Weights, dtype: str = "float16") -> None:
-    """Write weights, whole or not at all; OSError as save_tensors."""
+    """Write weights atomically; raise OSError like save_tensors."""
     metadata = {
         **weights.info,
         "name": weights.name,
@@ -148,9 +148,9 @@ def save_tensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping
     """Write arrays and text as safetensors atomically (temporary file, then rename).
 
     Raises:
-        OSError: no space, or no permission; what was there before stays.
+        OSError: no space, or no permission; an existing file is kept.
     """
-    # The library writes an array's memory as it lies, so a transposed one would come back mixed up.
+    # The library writes the memory of an array without regard to strides.
     whole = {key: np.ascontiguousarray(a) for key, a in arrays.items()}
     try:
         with atomic(path) as temporary:
@@ -160,13 +160,13 @@ def save_tensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping
 
 
 def check_shapes(arrays: Mapping[str, np.ndarray], model: ModelConfig, where: str) -> None:
-    """Refuse weights whose names, shapes or values do not fit the settings stored with them."""
+    """Raise WeightsError unless names, shapes and values fit the stored settings."""
     check_names({key: array.shape for key, array in arrays.items()}, model, where)
     check_values(arrays, where)
 
 
 def check_heads(heads: Mapping[str, Any], model: ModelConfig, where: str) -> None:
-    """Refuse tensors of a file, by what its header says of them, as check_shapes does."""
+    """Raise WeightsError unless the tensors in the header of a file fit, see check_shapes."""
     check_names({key: tuple(head.get_shape()) for key, head in heads.items()}, model, where)
     for key, head in heads.items():
         if head.get_dtype() not in KINDS:
@@ -177,7 +177,7 @@ def check_heads(heads: Mapping[str, Any], model: ModelConfig, where: str) -> Non
 
 
 def check_names(shapes: Mapping[str, tuple[int, ...]], model: ModelConfig, where: str) -> None:
-    """Refuse names and shapes that are not those of the network."""
+    """Raise WeightsError unless names and shapes are those of the network."""
     expected = parameter_shapes(model)
     for key in sorted(expected.keys() | shapes.keys()):
         if expected.get(key) != shapes.get(key):
@@ -189,7 +189,7 @@ def check_names(shapes: Mapping[str, tuple[int, ...]], model: ModelConfig, where
 
 
 def check_values(arrays: Mapping[str, np.ndarray], where: str) -> None:
-    """Refuse values that are not finite."""
+    """Raise WeightsError unless all values are finite."""
     for key, array in arrays.items():
         if not np.isfinite(array).all():
             raise WeightsError(

@@ -74,7 +74,7 @@ def test_backend_equals_the_cpu_and_takes_new_weights(gpu, tmp_path):
 
 def test_missing_gpu_is_named(gpu, tmp_path):
     config = BackendConfig(backend="tensorrt", device="cuda:3", engine_dir=str(tmp_path))
-    with pytest.raises(BackendError, match="cuda:3: no such NVIDIA GPU here: CUDA: invalid device"):
+    with pytest.raises(BackendError, match="cuda:3: .*CUDA: invalid device"):
         TensorrtBackend(random_weights(MODEL), config, "")
 
 

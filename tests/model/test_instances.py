@@ -75,9 +75,9 @@ def test_occupancy_counts_overlaps():
 @pytest.mark.parametrize(
     ("box", "shape", "words"),
     [
-        (Box(3, 0, 5, 2), (2, 2), "must lie inside"),
+        (Box(3, 0, 5, 2), (2, 2), "must be inside"),
         (Box(0, 0, 2, 2), (3, 2), "its box needs"),
-        (Box(1, 1, 1, 2), (1, 0), "must lie inside"),
+        (Box(1, 1, 1, 2), (1, 0), "must be inside"),
     ],
 )
 def test_misfits_name_the_instance(box, shape, words):
@@ -87,5 +87,5 @@ def test_misfits_name_the_instance(box, shape, words):
 
 def test_same_id_twice_is_refused():
     item = Instance("9", Box(0, 0, 1, 1), np.ones((1, 1), np.uint8))
-    with pytest.raises(InstanceError, match="comes twice"):
+    with pytest.raises(InstanceError, match="twice in one frame"):
         check_instances([item, item], 4, 4)

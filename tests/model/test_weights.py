@@ -98,10 +98,10 @@ def test_weights_of_another_shape_are_refused_by_name(tmp_path):
     ("metadata", "words"),
     [
         ({}, "no model settings"),
-        ({"model": "{"}, "wrong model settings"),
+        ({"model": "{"}, "model settings"),
         ({"model": '{"width": -1}'}, "width must be between"),
-        ({"model": '{"depth": 3}'}, "wrong model settings"),
-        ({"model": f'{{"width": 1{"0" * 400}}}'}, "wrong model settings"),
+        ({"model": '{"depth": 3}'}, "model settings"),
+        ({"model": f'{{"width": 1{"0" * 400}}}'}, "model settings"),
     ],
 )
 def test_missing_or_wrong_settings_are_refused(tmp_path, metadata, words):

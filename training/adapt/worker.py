@@ -10,7 +10,7 @@ import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from savos_model.adaptation_link import receive, tell
+from savos_model.adaptation_link import receive, report
 from savos_model.memory import give_back_memory
 
 NICENESS = 19
@@ -31,9 +31,9 @@ def main(descriptor: int) -> int:
     connection = Connection(descriptor)
     try:
         start = receive(connection)
-        site = Site(start, lambda **facts: tell(connection, **facts))
+        site = Site(start, lambda **facts: report(connection, **facts))
         while True:
-            tell(connection, state="collecting")
+            report(connection, state="collecting")
             frames = []
             while len(frames) < start.config.min_frames:
                 frame = receive(connection)
@@ -46,7 +46,7 @@ def main(descriptor: int) -> int:
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return 0  # the node is gone
     except Exception as error:
-        tell(connection, error=f"{type(error).__name__}: {error}"[:1000])
+        report(connection, error=f"{type(error).__name__}: {error}"[:1000])
         raise
 
 

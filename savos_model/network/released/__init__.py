@@ -1,1 +1,1 @@
-"""The authors' released code, its faults kept, for reading checkpoints. May import the network."""
+"""The authors' released code with its faults, to read checkpoints; may import the network."""

@@ -1,4 +1,4 @@
-"""Converts a released SaVos checkpoint to safetensors without running any code that it may hold."""
+"""Convert a released SaVos checkpoint to safetensors without running code of the file."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def import_checkpoint(checkpoint: Path, out: Path, preset: str = "official") -> 
 
 
 def read_state(path: Path) -> dict[str, np.ndarray]:
-    """Float32 arrays of a released state dict, by their names there.
+    """Return float32 arrays of a released state dict by their names.
 
     Raises:
         WeightsError: the file is missing, too large, damaged, or anything but named tensors of the
@@ -54,8 +54,8 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
     check_size(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or foreign pickle raises anything
-        # Its own text advises to switch the protection off: not repeated.
+    except Exception as error:  # a damaged or foreign pickle raises any type
+        # PyTorch's text advises to disable the protection: not repeated.
         raise WeightsError(
             f"{path} is damaged or holds pickled objects (a whole model?), not only tensors; "
             f"none of its code was run. Where the model was trained, {REMEDY}"
@@ -64,7 +64,7 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
 
 
 def check_size(path: Path) -> None:
-    """Refuse what would not fit the network, packed or unpacked, before memory is taken.
+    """Raise WeightsError for files that are too large, packed or unpacked.
 
     Raises:
         WeightsError: too large or damaged.
@@ -81,7 +81,7 @@ def check_size(path: Path) -> None:
 
 
 def state_arrays(state: Any, path: Path) -> dict[str, np.ndarray]:
-    """Check that a loaded object is a state dict of the released network; float32 arrays of it."""
+    """Validate a loaded state dict of the released network; return its float32 arrays."""
     import torch
 
     if not isinstance(state, dict):
@@ -95,7 +95,7 @@ def state_arrays(state: Any, path: Path) -> dict[str, np.ndarray]:
             )
     if 4 * sum(value.numel() for value in state.values()) > MAX_BYTES:
         raise WeightsError(
-            f"{path} unfolds to more than {MAX_BYTES} bytes: not this network's weights"
+            f"{path} expands to more than {MAX_BYTES} bytes: not weights of this network"
         )
     if len({our_name(key) for key in state}) < len(state):
         raise WeightsError(f"{path} has a parameter with and without `module.` in front: {REMEDY}")

@@ -1,4 +1,4 @@
-"""The released code's image-space inference, faults kept, so that its checkpoint gives its numbers.
+"""Repeat the released image-space inference with its faults, to reproduce its numbers.
 
 Rows quoted below are those of docs/departures.md; geometry_torch.py has the forms without faults.
 """
@@ -14,12 +14,12 @@ from torch.nn import functional as F  # noqa: N812
 from savos_model.network.layers import FLOW, INPUT_CHANNELS, RGB, VISIBLE
 from savos_model.network.net import Prediction, SavosNet
 
-BACKWARD_FLOW = slice(6, 8)  # of Clip.patches, behind the network's input channels
-SQUEEZE = 1e-6  # keeps probabilities off 0 and 1, as in the released decoder
+BACKWARD_FLOW = slice(6, 8)  # of Clip.patches, after the network's input channels
+SQUEEZE = 1e-6  # clamps probabilities, as in the released decoder
 
 
 class Clip(NamedTuple):
-    """T frames of B objects as the released code sees them, whole images beside the patches.
+    """T frames of B objects as input of the released code: patches and whole images.
 
     Attributes:
         patches: float [B, T, 8, h, w]: the network's input channels, then backward flow (x, y);
@@ -38,7 +38,7 @@ class Clip(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """What one pass through time says in image space; entry t speaks of the frame after t.
+    """Output of one pass through time in image space; entry t is for frame t + 1.
 
     mask, alpha: float [B, T, H, W], probability and raw weight; flow: float [B, T, 2, H, W] [px].
     """
@@ -49,7 +49,7 @@ class Estimate(NamedTuple):
 
 
 def reverse(clip: Clip) -> Clip:
-    """The same clip with time running backwards; twice gives it back."""
+    """Return the clip reversed in time; its own inverse."""
     p = clip.patches.flip(1)
     channels = (p[:, :, RGB], p[:, :, VISIBLE], p[:, :, BACKWARD_FLOW], p[:, :, FLOW])
     later = (part.flip(1) for part in (clip.visible, clip.boxes, clip.backward_flow, clip.flow))
@@ -57,13 +57,13 @@ def reverse(clip: Clip) -> Clip:
 
 
 def pixel_grid(image: tuple[int, int], like: Tensor) -> Tensor:
-    """Indices (x, y) of the pixels of an image of (H, W): [H, W, 2] with the dtype of `like`."""
+    """Return pixel indices (x, y) of an image of (H, W): [H, W, 2] with the dtype of `like`."""
     y, x = (torch.arange(n, dtype=like.dtype, device=like.device) for n in image)
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
 
 
 def paste(values: Tensor, boxes: Tensor, image: tuple[int, int]) -> Tensor:
-    """Patches stretched to their boxes, zeros elsewhere.
+    """Return patches stretched to their boxes, zeros elsewhere.
 
     Args:
         values: float [N, C, h, w].
@@ -76,7 +76,7 @@ def paste(values: Tensor, boxes: Tensor, image: tuple[int, int]) -> Tensor:
     Raises:
         ValueError: a box is too small.
     """
-    # Fault (row 6): the crop has x1 - x0 columns, its paste fills one less. Rows likewise.
+    # Fault (row 6): the crop has x1 - x0 columns, its paste fills one less. Rows, too.
     filled = boxes[:, 2:] - boxes[:, :2] - 1
     if (filled <= 0).any():
         raise ValueError(
@@ -100,7 +100,7 @@ def paste(values: Tensor, boxes: Tensor, image: tuple[int, int]) -> Tensor:
 
 
 def warp(values: Tensor, flow: Tensor) -> Tensor:
-    """Values [N, C, H, W] moved along their flow [N, 2, H, W] [px]: [N, C, H, W]."""
+    """Return values [N, C, H, W] moved along their flow [N, 2, H, W] [px]."""
     rows, cols = values.shape[-2:]
     # Fault (row 8): the flow of the target pixel is taken for that of its source.
     at = pixel_grid((rows, cols), values) - flow.permute(0, 2, 3, 1)
@@ -112,7 +112,7 @@ def warp(values: Tensor, flow: Tensor) -> Tensor:
 
 
 def base_motion(flow: Tensor, visible: Tensor) -> Tensor:
-    """Optical flow on V, its plain mean over V elsewhere (row 10; the paper: mean everywhere).
+    """Return flow on V, its mean over V elsewhere (row 10; the paper: mean everywhere).
 
     Args:
         flow: float [B, T, 2, H, W] [px].
@@ -131,7 +131,7 @@ def base_motion(flow: Tensor, visible: Tensor) -> Tensor:
 
 
 def estimate(prediction: Prediction, clip: Clip) -> Estimate:
-    """What one pass says of every next frame: paste, add the base motion, warp."""
+    """Return the estimates of all next frames: paste, add the base motion, warp."""
     split = clip.boxes.shape[:2]
     boxes, (rows, cols) = clip.boxes.flatten(0, 1), clip.visible.shape[-2:]
     image = rows, cols
@@ -146,7 +146,7 @@ def estimate(prediction: Prediction, clip: Clip) -> Estimate:
 
 
 def both_passes(net: SavosNet, clip: Clip) -> tuple[Estimate, Estimate]:
-    """Forward and backward estimates by the same weights (row 12), each in its order of time."""
+    """Return forward and backward estimates (row 12), each in its order of time."""
     passes = []
     for run in (clip, reverse(clip)):
         prediction, _ = net.sequence(run.patches[:, :, :INPUT_CHANNELS])
@@ -155,30 +155,30 @@ def both_passes(net: SavosNet, clip: Clip) -> tuple[Estimate, Estimate]:
 
 
 def aligned(backward: Tensor) -> Tensor:
-    """Backward estimates [B, T, ...] in forward order, so that entry t speaks of frame t + 1 too.
+    """Return backward estimates [B, T, ...] in forward order: entry t is for frame t + 1.
 
-    Fault (row 13): nothing speaks of the last two entries; they repeat frames T-3 and T-2.
+    Fault (row 13): the last two entries have no estimate; they repeat frames T-3 and T-2.
     """
     forward_order = backward.flip(1)
     return torch.cat((forward_order[:, 2:], forward_order[:, -2:]), 1)
 
 
 def merge(forward: Estimate, backward: Estimate) -> Tensor:
-    """Both passes weighed per pixel by the softmax of their alphas (row 11): float [B, T, H, W]."""
+    """Merge both passes per pixel by the softmax of their alphas (row 11): [B, T, H, W]."""
     masks = torch.stack((forward.mask, aligned(backward.mask)))
     alphas = torch.stack((forward.alpha, aligned(backward.alpha)))
     return (masks * alphas.softmax(0)).sum(0)
 
 
 def bidirectional_masks(net: SavosNet, clip: Clip) -> Tensor:
-    """The released inference: probability of the amodal masks.
+    """Run the released inference; return the probability of the amodal masks.
 
     Args:
         net: network with the preset `official`.
         clip: at least 2 frames.
 
     Returns:
-        float [B, T, H, W]; entry t is the mask of frame t + 1, and the last entry is junk.
+        float [B, T, H, W]; entry t is the mask of frame t + 1; the last entry is invalid.
     """
     forward, backward = both_passes(net, clip)
     merged = merge(forward, backward)

@@ -1,4 +1,4 @@
-"""The released checkpoint's parameter names, mapped to ours."""
+"""Map parameter names of the released checkpoint to ours."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ RULES = (
 
 
 def our_name(official_key: str) -> str:
-    """Our parameter name for one of the released state dict; `module.` in front is ignored.
+    """Return our name of a parameter in the released state dict, without `module.`.
 
     Raises:
         WeightsError: the key is not of the released network.
@@ -49,11 +49,13 @@ def our_name(official_key: str) -> str:
         name, hits = re.subn("^" + pattern, ours, key)
         if hits:
             return name
-    raise WeightsError(f"model.weights: {official_key!r} is no parameter of the released network")
+    raise WeightsError(
+        f"model.weights: {official_key!r} is not a parameter of the released network"
+    )
 
 
 def from_official(state: Mapping[str, np.ndarray], name: str, preset: str = "official") -> Weights:
-    """Weights from the released state dict (name -> float array).
+    """Return weights from the released state dict (name -> float array).
 
     Raises:
         WeightsError: a key or a shape does not belong to the released network.

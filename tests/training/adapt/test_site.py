@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from savos_model.adaptation_link import SiteError, Start, file_of, hear, receive, send, tell
+from savos_model.adaptation_link import SiteError, Start, file_of, hear, receive, report, send
 from savos_model.network.weights import load_weights
 from savos_model.types import Box, Frame, Instance
 from tests.planted import planted_weights
@@ -232,7 +232,7 @@ def test_only_known_facts_are_heard(pipe, data):
     pipe[0].send_bytes(data)
     with pytest.raises(SiteError, match="it said"):
         hear(pipe[1])
-    tell(pipe[0], state="adapting", iterations=3, loss_after=math.nan)
+    report(pipe[0], state="adapting", iterations=3, loss_after=math.nan)
     if not pipe[1].closed:
         facts = hear(pipe[1])
         assert facts["iterations"] == 3 and math.isnan(facts["loss_after"])

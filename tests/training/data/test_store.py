@@ -183,7 +183,7 @@ def test_given_flow_is_used_and_holes_are_filled():
 
 def test_masks_that_do_not_fit_are_refused():
     twice = dataclasses.replace(frame(0), instances=frame(0).instances[:1] * 2)
-    with pytest.raises(InstanceError, match="comes twice"):
+    with pytest.raises(InstanceError, match="twice in one frame"):
         collect_rows([twice], PATCH)
 
 

@@ -239,7 +239,7 @@ def test_commands(tmp_path):
     bad = CliRunner().invoke(
         app, ["report", "results", str(tmp_path / "x.json"), "--out", str(tmp_path)]
     )
-    assert bad.exit_code == 2 and "is no JSON" in bad.stderr
+    assert bad.exit_code == 2 and "is not JSON" in bad.stderr
 
 
 @pytest.mark.slow
