@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from savos_model.encoded_image import decode_image
 from savos_model.masks import BoxedMask, from_image
-from training.data.outside import is_file_name
-from training.data.rle import RleError, decode
-
-MAX_JSON_BYTES = 256 << 20  # unpacked; a FISHBOWL clip takes about 5 MB
-MAX_PNG_BYTES = 64 << 20
-PNG = b"\x89PNG\r\n\x1a\n"
+from training.data.outside import FileError, is_file_name, read_json, read_picture
+from training.data.rle import RleError, decode_record
 
 
-class ExternalError(ValueError):
+class ExternalError(FileError):
     """Results that cannot be read; the text names the file, the rule and the value found."""
 
 
@@ -47,7 +39,7 @@ class ExternalClip:
             )
 
     def mask(self, frame: int, name: str, shape: tuple[int, int]) -> BoxedMask | None:
-        """The whole mask of an object, None where the results have none.
+        """Return the whole mask of an object, None where the results have none.
 
         Args:
             frame: number of the frame in its clip.
@@ -65,12 +57,9 @@ class ExternalClip:
         if runs is None:
             return None
         try:
-            if runs["size"] != list(shape):
-                raise RleError(f"size {runs['size']} is not the image's {list(shape)}")
-            return decode(runs["counts"], *shape)
-        except (RleError, KeyError, TypeError, AttributeError) as error:
-            what = f"lacks {error}" if isinstance(error, KeyError) else error
-            raise ExternalError(f"{self.path}: frame {frame}, object {name}: {what}") from None
+            return decode_record(runs, shape)
+        except RleError as error:
+            raise ExternalError(f"{self.path}: frame {frame}, object {name}: {error}") from None
 
 
 def _check_name(name: str, what: str) -> None:
@@ -80,16 +69,9 @@ def _check_name(name: str, what: str) -> None:
 
 def _read_frames(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            data = file.read(MAX_JSON_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ExternalError(f"{path} cannot be read ({error}): write it again") from None
-    if len(data) > MAX_JSON_BYTES:
-        raise ExternalError(f"{path} holds more than {MAX_JSON_BYTES >> 20} MiB: split the clip")
-    try:
-        frames = json.loads(data)["frames"]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ExternalError(f'{path} is not JSON with the key "frames": {error!r}') from None
+        frames = read_json(path, ExternalError)["frames"]
+    except (TypeError, KeyError) as error:
+        raise ExternalError(f'{path} has not the key "frames": {error!r}') from None
     if not isinstance(frames, dict) or not all(isinstance(f, dict) for f in frames.values()):
         raise ExternalError(f'{path}: "frames" must map frame numbers to objects')
     bad = [number for number in frames if not number.isdecimal() or number != str(int(number))]
@@ -99,20 +81,12 @@ def _read_frames(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _read_png(path: Path, shape: tuple[int, int]) -> BoxedMask:
-    try:
-        size = path.stat().st_size
-        data = path.read_bytes() if size <= MAX_PNG_BYTES else b""
-    except OSError as error:
-        raise ExternalError(f"{path} cannot be read ({error}): write it again") from None
-    # The header tells the size, so that nothing larger than the image is ever decoded.
-    found = int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
-    if not data.startswith(PNG) or found != shape:
-        raise ExternalError(
-            f"{path} must be a PNG of {shape[1]}x{shape[0]}, got {found[1]}x{found[0]}"
-        )
-    mask = decode_image(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
-        raise ExternalError(f"{path} must be an undamaged 8-bit grey PNG")
+    mask = read_picture(path, ExternalError, cv2.IMREAD_UNCHANGED)
+    if mask.shape[:2] != shape:
+        rows, columns = mask.shape[:2]
+        raise ExternalError(f"{path} must be a PNG of {shape[1]}x{shape[0]}, got {columns}x{rows}")
+    if mask.ndim != 2 or mask.dtype != np.uint8:
+        raise ExternalError(f"{path} must be an 8-bit grey PNG")
     values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
     if not set(values.tolist()) <= {0, 255}:
         raise ExternalError(f"{path} must hold 0 and 255 alone, got {values[:4].tolist()}")

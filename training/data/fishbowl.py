@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,15 +11,14 @@ import numpy as np
 
 from savos_model.masks import BoxedMask
 from savos_model.types import Instance
-from training.data.rle import RleError, decode
+from training.data.outside import FileError, read_json
+from training.data.rle import RleError, decode_record
 
-# A clip of the data set unpacks to about 5 MB; the bound keeps a hostile file from filling memory.
-MAX_JSON_BYTES = 256 << 20
 OBJECT_LISTS = ("visible", "full", "depth", "depth_order")
 SUFFIXES = (".json.gz", ".mp4")
 
 
-class FishbowlError(ValueError):
+class FishbowlError(FileError):
     """A clip that cannot be used; the text names the file, the rule and the value found."""
 
 
@@ -45,23 +41,20 @@ class FishbowlObject:
         self._masks = {kind: record[kind] for kind in ("visible", "full")}
 
     def visible(self, frame: int) -> BoxedMask | None:
-        """Visible mask (uint8 crop of 0 or 1) of a frame, None when nothing is seen."""
+        """Return the visible mask (uint8 crop of 0 or 1) of a frame, None when nothing is seen."""
         return self._mask("visible", frame)
 
     def full(self, frame: int) -> BoxedMask | None:
-        """Whole mask of a frame, cut at the frame border; None when out of the picture."""
+        """Return the whole mask of a frame, cut at the frame border; None outside of it."""
         return self._mask("full", frame)
 
     def _mask(self, kind: str, frame: int) -> BoxedMask | None:
-        runs = self._masks[kind][frame]
+        runs, clip = self._masks[kind][frame], self._clip
         if runs is None:
             return None
-        clip = self._clip
         try:
-            if runs["size"] != [clip.height, clip.width]:
-                raise RleError(f"size {runs['size']} is not the clip's {[clip.height, clip.width]}")
-            boxed = decode(runs["counts"], clip.height, clip.width)
-        except (RleError, KeyError, TypeError) as error:
+            boxed = decode_record(runs, (clip.height, clip.width))
+        except RleError as error:
             raise FishbowlError(
                 f"{clip.masks_path}: object {self.id}, {kind} mask of frame {frame}: {error}"
             ) from None
@@ -96,7 +89,7 @@ class FishbowlClip:
                 half = f"; {other.name} is there, its other half" if other.is_file() else ""
                 raise FishbowlError(f"{mine} does not exist{half}: a clip needs both files")
         self.name = Path(stem).name
-        record = _read_json(self.masks_path)
+        record = read_json(self.masks_path, FishbowlError)
         try:
             self._take(record)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -162,19 +155,19 @@ class FishbowlClip:
             video.release()
 
     def stamp_ns(self, frame: int) -> int:
-        """Time of a frame after the first one [ns]."""
+        """Return the time of a frame after the first one [ns]."""
         return round(frame * 1_000_000_000 / self.fps)
 
     def instances(self, frame: int) -> list[Instance]:
-        """Visible masks of a frame, as a perfect tracker would give them."""
+        """Return the visible masks of a frame, as a perfect tracker would give them."""
         return self._instances(frame, FishbowlObject.visible)
 
     def truth(self, frame: int) -> list[Instance]:
-        """Whole masks of a frame under the same ids; fully hidden fish included."""
+        """Return the whole masks of a frame by the same ids, fully hidden fish included."""
         return self._instances(frame, FishbowlObject.full)
 
     def untracked(self, frame: int) -> list[Instance]:
-        """What else may hide fish: nothing, as every fish is an instance."""
+        """Return what else may hide fish: nothing, as every fish is an instance."""
         return []
 
     def _instances(self, frame: int, mask_of: Any) -> list[Instance]:
@@ -183,26 +176,6 @@ class FishbowlClip:
 
 
 def clip_names(folder: str | Path) -> list[Path]:
-    """Paths (without ending) of the clips in a folder, sorted, halves without partner too."""
+    """Return the sorted paths, without ending, of the clips in a folder; incomplete ones too."""
     stems = {str(path)[: -len(end)] for end in SUFFIXES for path in Path(folder).glob(f"*{end}")}
     return [Path(stem) for stem in sorted(stems)]
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        with gzip.open(path, "rb") as file:
-            data = file.read(MAX_JSON_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        text = f"{path} cannot be unpacked ({error}): it is cut off or no gzip file"
-        raise FishbowlError(text) from None
-    if len(data) > MAX_JSON_BYTES:
-        raise FishbowlError(
-            f"{path} unpacks to more than {MAX_JSON_BYTES >> 20} MiB: not a FISHBOWL mask file"
-        )
-    try:
-        record = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise FishbowlError(f"{path} is not JSON: {error}") from None
-    if not isinstance(record, dict):
-        raise FishbowlError(f"{path} must hold a JSON object, got {type(record).__name__}")
-    return record

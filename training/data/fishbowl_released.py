@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from savos_model.masks import EMPTY, BoxedMask, from_image, slices
+from savos_model.masks import EMPTY, BoxedMask, slices
 from savos_model.types import Instance
 from training.data.fishbowl import FishbowlClip, FishbowlError, clip_names
 from training.data.outside import is_file_name, read_bytes, read_picture
 from training.data.provenance import require
-from training.data.rle import RleError, decode
+from training.data.rle import RleError, decode_record
 from training.data.safe_pickle import load
+from training.data.scenery import remainder
 
 FRAMES, MASKS = "test_frames", "test_data.pkl"
 FLOW = Path("inference") / "run.epoch-0-flow-field"
@@ -64,7 +65,7 @@ class ReleasedClip:
         self.flow = (flow[0], flow[1]) if all(path.is_dir() for path in flow) else None
 
     def frames(self) -> Iterator[np.ndarray]:
-        """Pictures in order: uint8 [height, width, 3], BGR.
+        """Yield the pictures in order: uint8 [height, width, 3], BGR.
 
         Raises:
             FishbowlError: one is damaged or of another size.
@@ -79,34 +80,31 @@ class ReleasedClip:
             yield image
 
     def stamp_ns(self, frame: int) -> int:
-        """Time of a frame after the first one [ns]."""
+        """Return the time of a frame after the first one [ns]."""
         return round(frame * 1_000_000_000 / self.fps)
 
     def instances(self, frame: int) -> list[Instance]:
-        """Visible masks of the scored fish in a frame."""
+        """Return the visible masks of the scored fish in a frame."""
         return self._instances(frame, "VM")
 
     def truth(self, frame: int) -> list[Instance]:
-        """Whole masks of the scored fish in a frame under the same ids."""
+        """Return the whole masks of the scored fish in a frame by the same ids."""
         return self._instances(frame, "FM")
 
     def untracked(self, frame: int) -> list[Instance]:
-        """What the loss weights take as occluders beside the scored fish, as one instance.
+        """Return what the loss weights take as occluders next to the scored fish, as one instance.
 
         The released file leaves out fish near the image border, small ones and those seen for few
         frames; they hide others all the same.
         """
-        left = np.zeros((self.height, self.width), np.uint8)
+        hidden = []
         for name, times in self._fish.items():
             if frame in times:
                 box, free = self._decode(name, frame, "loss_mask_weight")
-                taken = np.ones_like(left)
-                taken[slices(box)] -= free
-                left |= taken
-        for item in self.instances(frame):
-            left[slices(item.box)] &= 1 - item.mask
-        boxed = from_image(left)
-        return [Instance(UNTRACKED, *boxed)] if boxed.mask.size else []
+                whole = np.ones((self.height, self.width), np.uint8)
+                whole[slices(box)] -= free
+                hidden.append(whole)
+        return remainder(hidden, self.instances(frame), UNTRACKED)
 
     def _instances(self, frame: int, kind: str) -> list[Instance]:
         found = []
@@ -120,9 +118,7 @@ class ReleasedClip:
         try:
             runs = self._fish[name][frame][kind]
             runs = runs[0] if isinstance(runs, list) else runs
-            if tuple(runs["size"]) != (self.height, self.width):
-                raise RleError(f"size {tuple(runs['size'])}, pictures {self.height, self.width}")
-            return decode(runs["counts"], self.height, self.width)
+            return decode_record(runs, (self.height, self.width))
         except (RleError, LookupError, TypeError) as error:
             raise FishbowlError(
                 f"{self.path}: {kind} of {self.name}_{name}, frame {frame}: {error!r}"
@@ -131,7 +127,7 @@ class ReleasedClip:
 
 @functools.lru_cache(maxsize=1)
 def _videos(path: Path) -> dict[str, dict[str, dict[int, Any]]]:
-    """Entries of a masks' file by video, fish and frame."""
+    """Return the entries of a masks' file by video, fish and frame."""
     data = load(path, MAX_PICKLE_BYTES)
     good = isinstance(data, dict) and all(
         isinstance(name, str)
@@ -150,7 +146,7 @@ def _videos(path: Path) -> dict[str, dict[str, dict[int, Any]]]:
 
 
 def is_released(folder: str | Path) -> bool:
-    """Whether a folder has the layout of the released test data, whole or in part."""
+    """Return whether a folder has the layout of the released test data, whole or in part."""
     return (Path(folder) / FRAMES).is_dir() or (Path(folder) / MASKS).is_file()
 
 
@@ -178,10 +174,10 @@ def open_fishbowl(path: str | Path) -> FishbowlClip | ReleasedClip:
 
 @functools.lru_cache(maxsize=1)
 def read_subset(folder: Path, subset: str) -> dict[tuple[int, int], frozenset[str]]:
-    """Fish listed in a subset of the released test by (video, frame).
+    """Return the fish listed in a subset of the released test by (video, frame).
 
     Args:
-        folder: of the test data; the list lies there, in its test_files or in one beside it.
+        folder: of the test data; the list lies there, in its test_files or in one next to it.
         subset: of SUBSETS.
 
     Raises:

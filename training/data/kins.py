@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 from collections import defaultdict
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any, NamedTuple
 
 from savos_model.masks import EMPTY, BoxedMask
 from savos_model.types import Instance
+from training.data.outside import FileError, read_json
 from training.data.provenance import require
-from training.data.rle import RleError, decode
+from training.data.rle import decode, decode_record
 
 MAX_BYTES = 2 << 30  # instances_train.json has some hundred MB
 MAX_SIDE = 4096
@@ -22,7 +22,7 @@ FULL_FIELDS = ("segmentation", "a_segm")
 VISIBLE_FIELDS = ("inmodal_seg", "i_segm")
 
 
-class KinsError(ValueError):
+class KinsError(FileError):
     """Annotations that cannot be used; the text names the file, the annotation and the rule."""
 
 
@@ -50,10 +50,8 @@ class KinsAnnotations:
             KinsError: it is not in KINS' layout.
         """
         self.path = require("kins", Path(path))
-        if self.path.stat().st_size > MAX_BYTES:
-            raise KinsError(f"{self.path} is larger than {MAX_BYTES} bytes: no file of KINS")
+        record = read_json(self.path, KinsError, MAX_BYTES)
         try:
-            record = json.loads(self.path.read_bytes())
             images = {entry["id"]: entry for entry in record["images"]}
             found: dict[Any, list[dict]] = defaultdict(list)
             for note in record["annotations"]:
@@ -68,7 +66,7 @@ class KinsAnnotations:
                 )
                 for key, image in images.items()
             }
-        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             what = f"lacks the key {error}" if isinstance(error, KeyError) else str(error)
             raise KinsError(f"{self.path} is not in KINS' layout: {what}") from None
         if any(not 0 < side <= MAX_SIDE for shape, _ in self._notes.values() for side in shape):
@@ -76,15 +74,15 @@ class KinsAnnotations:
 
     @property
     def images(self) -> set[int]:
-        """Numbers of the annotated images."""
+        """Return the numbers of the annotated images."""
         return set(self._notes)
 
     def shape(self, image: int) -> tuple[int, int]:
-        """Rows and columns of an image."""
+        """Return rows and columns of an image."""
         return self._notes[image][0]
 
     def objects(self, image: int) -> list[KinsObject]:
-        """Objects of an image that show some pixel.
+        """Return the objects of an image that show some pixel.
 
         Raises:
             KinsError: a mask is damaged.
@@ -105,7 +103,7 @@ class KinsAnnotations:
         return made
 
     def truth(self, image: int) -> tuple[list[Instance], dict[str, BoxedMask]]:
-        """Visible masks as instances with their place in the file as id, whole masks by that id."""
+        """Return visible masks, whose ids are their places in the file, and whole masks by id."""
         objects = self.objects(image)
         seen = [
             Instance(str(i), *item.visible, str(item.category)) for i, item in enumerate(objects)
@@ -115,7 +113,7 @@ class KinsAnnotations:
 
 @functools.lru_cache(maxsize=1)
 def read_kins(path: Path) -> KinsAnnotations:
-    """The annotations of a file, read once by each process."""
+    """Return the annotations of a file, read once by each process."""
     return KinsAnnotations(path)
 
 
@@ -127,11 +125,9 @@ def _field(note: dict, names: tuple[str, str]) -> Any:
 
 
 def _mask(segment: Any, height: int, width: int) -> BoxedMask:
-    """Mask of run lengths or of polygons."""
+    """Return a mask of run lengths or of polygons."""
     if isinstance(segment, dict):
-        if list(segment.get("size", [])) != [height, width]:
-            raise RleError(f"size {segment.get('size')} is not the image's {[height, width]}")
-        return decode(segment["counts"], height, width)
+        return decode_record(segment, (height, width))
     # Imported here: readers of other sets do without it. Polygons are filled by COCO's own rule.
     from pycocotools import mask as coco
 

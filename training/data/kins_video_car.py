@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from savos_model.masks import BoxedMask, from_image, match, slices
-from savos_model.types import Instance
+from savos_model.masks import BoxedMask, look_at, match
+from savos_model.types import Box, Instance
 from training.data.flow_files import with_flo
 from training.data.kins import KinsAnnotations, KinsError, read_kins
 from training.data.kitti_frames import clip_frames
@@ -19,8 +19,9 @@ from training.data.kitti_mots import open_raw
 from training.data.kitti_object import images_of_drives
 from training.data.outside import is_file_name, read_picture
 from training.data.provenance import MissingPartError, require
-from training.data.rle import RleError, decode
+from training.data.rle import RleError, decode_record
 from training.data.safe_pickle import load
+from training.data.scenery import remainder
 from training.data.store import ClipFrame
 
 SPLITS = ("train", "val", "test")
@@ -146,41 +147,29 @@ class ReleasedCars:
         for index, path in enumerate(pictures[start:stop], start):
             image = read_picture(path, KinsVideoCarError)
             shape = image.shape[:2]
+            whole = Box(0, 0, shape[1], shape[0])
             here = {str(name): times[index] for name, times in tracks.items() if index in times}
             masks = {i: self._decode(e, "VM", shape, (video, i, index)) for i, e in here.items()}
             instances = [Instance(i, *mask, CAR) for i, mask in masks.items() if mask.mask.size]
+            # The loss masks take dropped short tracks as occluders, too.
             others = [
-                self._decode(e, "loss_mask", shape, (video, i, index)) for i, e in here.items()
+                look_at(self._decode(e, "loss_mask", shape, (video, i, index)), whole)
+                for i, e in here.items()
             ]
+            hiding = remainder((mask.view(np.uint8) for mask in others), instances, "")
             known = truth.of(video, int(path.stem), instances, shape) if truth else None
-            yield ClipFrame(image, instances, known, _remainder(others, instances, shape))
+            yield ClipFrame(image, instances, known, hiding)
 
     def _decode(
         self, entry: Any, kind: str, shape: tuple[int, int], where: tuple[str, str, int]
     ) -> BoxedMask:
         try:
-            runs = entry[kind]
-            if tuple(runs["size"]) != shape:
-                raise RleError(f"size {tuple(runs['size'])} is not the image's {shape}")
-            return decode(runs["counts"], *shape)
+            return decode_record(entry[kind], shape)
         except (RleError, KeyError, TypeError, AttributeError) as error:
             video, name, index = where
             raise KinsVideoCarError(
                 f"{self.path}: {kind} of {video}, object {name}, frame {index}: {error!r}"
             ) from None
-
-
-def _remainder(
-    others: list[BoxedMask], instances: list[Instance], shape: tuple[int, int]
-) -> list[Instance]:
-    """What the loss masks take as occluders beside the tracked cars: dropped short tracks."""
-    left = np.zeros(shape, np.uint8)
-    for box, mask in others:
-        left[slices(box)] |= mask
-    for item in instances:
-        left[slices(item.box)] &= 1 - item.mask
-    boxed = from_image(left)
-    return [Instance("", *boxed)] if boxed.mask.size else []
 
 
 @functools.lru_cache(maxsize=1)

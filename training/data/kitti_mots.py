@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from training.data.kitti_time import read_timestamps, regular_stamp
 from training.data.outside import read_lines, read_picture
 from training.data.rle import RleError, decode
 
+Row = TypeVar("Row")
 IGNORE_ID = "10000"  # KITTI MOTS: regions that nobody annotated
 MASK_SOURCES = ("txt", "png", "tracker", "none")
 IMAGE_ENDINGS = (".png", ".jpg")
@@ -196,20 +197,13 @@ def read_mots(path: Path) -> dict[int, list[MotsEntry]]:
     Raises:
         KittiError: unreadable, or a line of another form.
     """
-    entries: dict[int, list[MotsEntry]] = defaultdict(list)
-    for number, line in enumerate(read_lines(path, KittiError), 1):
-        parts = line.split()
-        try:
-            if len(parts) != 6:
-                raise ValueError(f"{len(parts)} fields")
-            frame, height, width = int(parts[0]), int(parts[3]), int(parts[4])
-        except ValueError as error:
-            raise KittiError(
-                f"{path}: line {number} must read 'frame id class height width rle', "
-                f"got {line[:60]!r} ({error})"
-            ) from None
-        entries[frame].append(MotsEntry(parts[1], parts[2], height, width, parts[5], number))
-    return dict(entries)
+
+    def parse(parts: list[str], line: int) -> MotsEntry:
+        if len(parts) != 6:
+            raise ValueError(f"{len(parts)} fields")
+        return MotsEntry(parts[1], parts[2], int(parts[3]), int(parts[4]), parts[5], line)
+
+    return _by_frame(path, "frame id class height width rle", parse)
 
 
 def read_labels(path: Path) -> dict[int, list[KittiLabel]]:
@@ -218,17 +212,29 @@ def read_labels(path: Path) -> dict[int, list[KittiLabel]]:
     Raises:
         KittiError: unreadable, or a line of another form.
     """
-    labels: dict[int, list[KittiLabel]] = defaultdict(list)
+
+    def parse(parts: list[str], line: int) -> KittiLabel:
+        box = Box(*(float(value) for value in parts[6:10]))
+        return KittiLabel(int(parts[1]), parts[2], float(parts[3]), int(float(parts[4])), box)
+
+    return _by_frame(path, "frame track type truncated occluded alpha x0 y0 x1 y1 ...", parse)
+
+
+def _by_frame(
+    path: Path, form: str, parse: Callable[[list[str], int], Row]
+) -> dict[int, list[Row]]:
+    """Return what `parse` makes of the fields and the number of each line, by the first field."""
+    rows: dict[int, list[Row]] = defaultdict(list)
     for number, line in enumerate(read_lines(path, KittiError), 1):
         parts = line.split()
         try:
-            box = Box(*(float(value) for value in parts[6:10]))
-            label = KittiLabel(int(parts[1]), parts[2], float(parts[3]), int(float(parts[4])), box)
-            labels[int(parts[0])].append(label)
+            row = parse(parts, number)
+            rows[int(parts[0])].append(row)
         except (ValueError, IndexError, TypeError, OverflowError) as error:
-            text = f"{path}: line {number} is no KITTI tracking label ({error})"
-            raise KittiError(text) from None
-    return dict(labels)
+            raise KittiError(
+                f"{path}: line {number} must read '{form}', got {line[:60]!r} ({error})"
+            ) from None
+    return dict(rows)
 
 
 def _clip(

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from training.data.outside import read_lines
 from training.data.provenance import require
-
-MAX_BYTES = 16 << 20
 
 
 class MappingError(ValueError):
@@ -34,9 +33,17 @@ def read_mapping(folder: str | Path) -> list[RawFrame]:
     folder = Path(folder)
     table = require("kitti_object_mapping", folder / "train_mapping.txt")
     random = require("kitti_object_mapping", folder / "train_rand.txt")
-    frames = [_frame(table, number, line) for number, line in enumerate(_lines(table), 1)]
+    frames = [
+        _frame(table, number, line)
+        for number, line in enumerate(read_lines(table, MappingError), 1)
+    ]
     try:
-        order = [int(value) for line in _lines(random) for value in line.split(",") if value]
+        order = [
+            int(value)
+            for line in read_lines(random, MappingError)
+            for value in line.split(",")
+            if value
+        ]
     except ValueError as error:
         raise MappingError(
             f"{random} must hold numbers with commas between them: {error}"
@@ -62,12 +69,3 @@ def _frame(path: Path, number: int, line: str) -> RawFrame:
     if len(parts) != 3 or not parts[2].isdigit() or not parts[1].startswith(f"{parts[0]}_drive_"):
         raise MappingError(f"{path}: line {number} must read 'date drive frame', got {line[:60]!r}")
     return RawFrame(parts[0], parts[1], int(parts[2]))
-
-
-def _lines(path: Path) -> list[str]:
-    if path.stat().st_size > MAX_BYTES:
-        raise MappingError(f"{path} is larger than {MAX_BYTES} bytes: no table of the devkit")
-    try:
-        return path.read_text(encoding="ascii").splitlines()
-    except UnicodeDecodeError as error:
-        raise MappingError(f"{path} cannot be read: {error}") from None

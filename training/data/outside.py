@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,6 +54,29 @@ def read_lines(path: Path, error: type[ValueError]) -> list[str]:
         return read_bytes(path, error).decode("ascii").splitlines()
     except UnicodeDecodeError as cause:
         raise error(f"{path} cannot be read: {cause}") from None
+
+
+def read_json(path: Path, error: type[FileError], most: int = MAX_BYTES) -> Any:
+    """Read JSON, packed by gzip where the name ends in .gz; no more than `most` bytes are unpacked.
+
+    Raises:
+        error: missing, too large ("size"), cut off or not JSON ("unreadable").
+    """
+    try:
+        with open(path, "rb") as file:
+            if path.suffix == ".gz":
+                data = gzip.GzipFile(fileobj=file).read(most + 1)
+            else:  # a buffer of the size asked for is allocated
+                data = file.read(min(most, os.fstat(file.fileno()).st_size) + 1)
+    except (OSError, EOFError, zlib.error) as cause:
+        text = f"{path} cannot be read ({cause}): it is missing, cut off or of another format"
+        raise error(text, "unreadable") from None
+    if len(data) > most:
+        raise error(f"{path} holds more than {most >> 20} MiB: split it by video", "size")
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as cause:
+        raise error(f"{path} is not JSON ({cause}): write it again", "unreadable") from None
 
 
 def read_picture(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from savos_model.masks import EMPTY, BoxedMask, tighten
@@ -30,6 +32,20 @@ def decode(counts: str | bytes, height: int, width: int) -> BoxedMask:
         RleError: not such a text, or of another image size.
     """
     return decode_runs(_decoded(counts), height, width)
+
+
+def decode_record(record: Any, shape: tuple[int, int]) -> BoxedMask:
+    """Decode `{"size": [rows, columns], "counts": text}` for an image of `shape`; as `decode`."""
+    try:
+        size, counts = tuple(record["size"]), record["counts"]
+    except (KeyError, TypeError, AttributeError) as error:
+        what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise RleError(f"run lengths need size and counts: {what}") from None
+    if size != tuple(shape):
+        raise RleError(f"size {list(size)} is not the image's {list(shape)}")
+    if not isinstance(counts, str | bytes):
+        raise RleError(f"run lengths must be text, got {type(counts).__name__}")
+    return decode(counts, *shape)
 
 
 def decode_runs(runs: np.ndarray, height: int, width: int) -> BoxedMask:

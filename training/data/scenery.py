@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 import numpy as np
 
 from savos_model.instances import occupancy
-from savos_model.masks import slices
+from savos_model.masks import from_image, slices
 from savos_model.types import Box, Instance
 
 Masks = dict[str, tuple[Box, np.ndarray]]
@@ -32,3 +33,22 @@ def scenery_over(full: Masks, shown: Iterable[Instance], shape: tuple[int, int])
     free = occupancy(list(shown), *shape) == 0
     covered = {name: (box, mask * free[slices(box)]) for name, (box, mask) in full.items()}
     return {name: (box, mask) for name, (box, mask) in covered.items() if mask.any()}
+
+
+def remainder(
+    masks: Iterable[np.ndarray], instances: Iterable[Instance], name: str
+) -> list[Instance]:
+    """Return the union of whole-image masks without those of instances, as one instance or none.
+
+    Args:
+        masks: uint8 0/1 [H, W], all of one size.
+        instances: what is left out.
+        name: id of the result.
+    """
+    left = functools.reduce(np.bitwise_or, masks, np.zeros((), np.uint8))
+    if not left.any():
+        return []
+    for item in instances:
+        left[slices(item.box)] &= 1 - item.mask
+    boxed = from_image(left)
+    return [Instance(name, *boxed)] if boxed.mask.size else []

@@ -75,7 +75,7 @@ class Clip:
     arrays: dict[str, np.ndarray]
 
     def windows(self, length: int) -> np.ndarray:
-        """First rows of all runs of `length` linked rows, int64 [K]."""
+        """Return the first rows of all runs of `length` linked rows, int64 [K]."""
         linked = np.asarray(self.arrays["linked"], np.int64)
         if len(linked) < length:
             return np.empty(0, np.int64)
@@ -113,12 +113,12 @@ def _mapped(path: Path) -> np.ndarray:
 
 
 def open_store(folder: Path) -> list[Clip]:
-    """All finished clips of a data set, by name."""
+    """Return all finished clips of a data set, by name."""
     return [open_clip(path) for path in clip_folders(folder)]
 
 
 def clip_folders(folder: Path) -> list[Path]:
-    """Folders of all finished clips of a data set, by name."""
+    """Return the folders of all finished clips of a data set, by name."""
     folders = [path.parent for path in sorted(folder.glob("*/meta.json"))]
     return [path for path in folders if path.suffix != UNFINISHED]
 
@@ -134,7 +134,7 @@ def store_clip(
 
     Args:
         frames: the frames in order.
-        folder: target; written aside and renamed, so that a finished folder is whole.
+        folder: target; a temporary folder is renamed to it, so a finished folder is complete.
         patch: rows and columns of the network's patch; the context is stored at twice that.
         min_px: smaller visible masks are left out.
         made: what the clip was made from and how, as JSON has it; it is put into meta.json.
@@ -150,7 +150,7 @@ def store_clip(
 def collect_rows(
     frames: Iterable[ClipFrame], patch: tuple[int, int], min_px: int = 64
 ) -> list[dict[str, np.ndarray]]:
-    """Rows of a clip as store_clip writes them: one dictionary of FIELDS each.
+    """Return the rows of a clip as store_clip writes them: one dictionary of FIELDS each.
 
     Raises:
         InstanceError: a mask does not fit its image, or an id comes twice in a frame.
@@ -178,14 +178,14 @@ def collect_rows(
 def context_row(
     frame: ClipFrame, item: Instance, count: np.ndarray, patch: tuple[int, int]
 ) -> dict[str, np.ndarray]:
-    """Everything stored of one object in one frame except flow."""
+    """Return all that is stored of one object in one frame, except flow."""
     context = (2 * patch[0], 2 * patch[1])
     tight = mask_box(item.mask, (int(item.box.x0), int(item.box.y0)))
     assert tight is not None  # masks below min_px were left out
     box = enlarge(tight, CONTEXT)
     own = place(item.mask, item.box, box)
     whole = crop(frame.image, box, context)
-    others = np.clip(placed_count(count, box) - own, 0, 1).astype(np.uint8)
+    others = np.clip(window(count, box).astype(np.int16) - own, 0, 1).astype(np.uint8)
     row = {
         "rgb": np.ascontiguousarray(whole[..., ::-1].transpose(2, 0, 1)),
         "visible": crop(own * 255, local(box), context),
@@ -206,18 +206,13 @@ def context_row(
 
 
 def local(box: Box) -> Box:
-    """The box in its own coordinates."""
+    """Return the box in its own coordinates."""
     return Box(0, 0, box.width, box.height)
 
 
 def place(mask: np.ndarray, mask_at: Box, box: Box) -> np.ndarray:
-    """A mask crop seen in another box, uint8 [box.height, box.width]."""
+    """Return a mask crop seen in another box, uint8 [box.height, box.width]."""
     return window(mask, move(box, -mask_at.x0, -mask_at.y0))
-
-
-def placed_count(count: np.ndarray, box: Box) -> np.ndarray:
-    """Occupancy inside a box, int16."""
-    return window(count, box).astype(np.int16)
 
 
 def link_rows(
@@ -228,56 +223,45 @@ def link_rows(
     after: Seen,
     patch: tuple[int, int],
 ) -> None:
-    """Take or compute the flow both ways between two rows of a track and link them."""
+    """Link two rows of a track by the flow both ways, that of the frames or else computed."""
     a, b = before.item.box, after.item.box
     shift = (b.x0 + b.x1 - a.x0 - a.x1) / 2, (b.y0 + b.y1 - a.y0 - a.y1) / 2
     back = (-shift[0], -shift[1])
     boxes = Box(*row["boxes"]), Box(*following["boxes"])
-    if before.frame.flow is None:
-        row["flow"] = flow_patch(flow, before.grey, after.grey, boxes[0], shift, patch)
-    else:
-        row["flow"] = given_patch(before.frame.flow, before.grey, boxes[0], shift, patch)
-    if after.frame.flow_back is None:
-        following["flow_back"] = flow_patch(flow, after.grey, before.grey, boxes[1], back, patch)
-    else:
-        given = after.frame.flow_back
-        following["flow_back"] = given_patch(given, after.grey, boxes[1], back, patch)
+    given = before.frame.flow, after.frame.flow_back
+    row["flow"] = flow_patch(flow, before, after, boxes[0], shift, given[0], patch)
+    following["flow_back"] = flow_patch(flow, after, before, boxes[1], back, given[1], patch)
     row["linked"] = np.uint8(1)
 
 
 def flow_patch(
     flow: DisFlow,
-    earlier: np.ndarray,
-    later: np.ndarray,
+    here: Seen,
+    there: Seen,
     box: Box,
     shift: tuple[float, float],
+    given: np.ndarray | None,
     patch: tuple[int, int],
 ) -> np.ndarray:
-    """Flow of one box as a float16 patch [2, h, w]."""
-    region = flow.regions(earlier, later, [box], [shift])[0]
-    return region.patch(box, patch).astype(np.float16)
+    """Return the flow of a box of one frame into another, float16 [2, h, w].
 
-
-def given_patch(
-    given: np.ndarray,
-    grey: np.ndarray,
-    box: Box,
-    shift: tuple[float, float],
-    patch: tuple[int, int],
-) -> np.ndarray:
-    """As flow_patch, out of given flow [H, W, 2]; where that is unknown `shift` stands in."""
-    if given.shape != (*grey.shape, 2):
+    It comes out of `given` [H, W, 2] where there is any; where that is unknown, it is `shift`.
+    """
+    if given is None:
+        (region,) = flow.regions(here.grey, there.grey, [box], [shift])
+        return region.patch(box, patch).astype(np.float16)
+    if given.shape != (*here.grey.shape, 2):
         raise ValueError(
-            f"flow must be of the image's size {(*grey.shape, 2)}, got {given.shape}: pad it first"
+            f"flow must be of the image's size {(*here.grey.shape, 2)}, got {given.shape}: pad it "
+            "first"
         )
-    local_flow = window(given, box)
-    filled = np.where(np.isnan(local_flow), np.array(shift, np.float32), local_flow)
-    values = crop(filled, local(box), patch)
-    return values.transpose(2, 0, 1).astype(np.float16)
+    cut = window(given, box)
+    filled = np.where(np.isnan(cut), np.array(shift, np.float32), cut)
+    return crop(filled, local(box), patch).transpose(2, 0, 1).astype(np.float16)
 
 
 def stack_rows(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Arrays of a clip, as Clip has them, from its rows; OPTIONAL only with something in them."""
+    """Return the arrays of a clip out of its rows; OPTIONAL only with something in them."""
     known = any(row["known"] for row in rows)
     given = {"truth": known, "known": known, "scenery": any(row["scenery"].any() for row in rows)}
     return {
@@ -292,7 +276,7 @@ def stack_rows(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 def write_rows(
     rows: list[dict[str, np.ndarray]], folder: Path, made: dict[str, Any] | None
 ) -> None:
-    """Write all rows of a clip, and what they were made from, beside the target, then rename."""
+    """Write all rows of a clip and what they were made from to a temporary folder; rename it."""
     aside = folder.with_name(folder.name + UNFINISHED)
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)

@@ -93,7 +93,7 @@ def test_cut_video(folder):
 def test_cut_gzip(folder):
     data = (folder / "tiny.json.gz").read_bytes()
     (folder / "tiny.json.gz").write_bytes(data[:-40])
-    with pytest.raises(FishbowlError, match="cannot be unpacked"):
+    with pytest.raises(FishbowlError, match="json.gz cannot be read"):
         FishbowlClip(folder / "tiny")
 
 
@@ -133,7 +133,7 @@ def test_mask_of_another_size(folder):
     data = record()
     data["objects"][0]["visible"][0]["size"] = [48, 65]
     write_masks(folder, data)
-    with pytest.raises(FishbowlError, match=r"size \[48, 65\] is not the clip's \[48, 64\]"):
+    with pytest.raises(FishbowlError, match=r"size \[48, 65\] is not the image's \[48, 64\]"):
         FishbowlClip(folder / "tiny").instances(0)
 
 

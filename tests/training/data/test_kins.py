@@ -77,7 +77,7 @@ def test_other_files_are_refused(tmp_path):
     path = tmp_path / "k.json"
     huge = {"id": 1, "file_name": "000001.png", "height": 10**6, "width": 5}
     for content, message in (
-        ("[", "is not in KINS' layout"),
+        ("[", "is not JSON"),
         ("[]", "is not in KINS' layout"),
         ('{"images": []}', "lacks the key 'annotations'"),
         ('{"images": [{"id": 1}], "annotations": []}', "lacks the key 'file_name'"),

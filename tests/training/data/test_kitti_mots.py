@@ -153,7 +153,7 @@ def test_broken_lines_are_named(root):
         open_tracking(root, tiny.SEQUENCE).instances(5, tiny.SHAPE)
     labels = root / "training" / "label_02" / f"{tiny.SEQUENCE}.txt"
     labels.write_text("5 17 Car 0 1\n")
-    with pytest.raises(KittiError, match="line 1 is no KITTI tracking label"):
+    with pytest.raises(KittiError, match="line 1 must read 'frame track type"):
         open_tracking(root, tiny.SEQUENCE, "none")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter, defaultdict
@@ -16,7 +15,7 @@ import numpy as np
 from savos_model.masks import BoxedMask, from_image
 from savos_model.types import Box, Instance
 from training.data.masks.common import MaskFolderError, Read, by_name
-from training.data.outside import shown
+from training.data.outside import read_json, shown
 from training.data.rle import RleError, decode, decode_runs
 
 MAX_BYTES = 1 << 30
@@ -35,7 +34,7 @@ def coco_masks(
     if len(files) != 1:
         text = f"{path} holds {len(files)} JSON files: give the one to read"
         raise MaskFolderError(text, "form")
-    document, path = _load(files[0]), files[0]
+    document, path = read_json(files[0], MaskFolderError, MAX_BYTES), files[0]
     whole = isinstance(document, dict)
     entries = document.get("annotations") if whole else document
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -60,17 +59,6 @@ def coco_masks(
         ]
 
     return read
-
-
-def _load(path: Path) -> Any:
-    if path.stat().st_size > MAX_BYTES:
-        text = f"{path} is larger than {MAX_BYTES >> 20} MiB: split it by video"
-        raise MaskFolderError(text, "size")
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        text = f"{path} is no JSON ({error}): write it again"
-        raise MaskFolderError(text, "unreadable") from None
 
 
 def track_name(value: Any) -> str | None:
