@@ -55,13 +55,11 @@ from tests.fuzz.samples import (
     write_results,
     write_state,
     write_subset,
-    write_videos,
     write_yaml,
     write_yolo,
 )
 from training.baselines.external import ExternalError
-from training.data.chewing_gum_npz import NpzVideos, VideoFileError
-from training.data.chewing_gum_released import ReleasedVideos
+from training.data.chewing_gum_released import ReleasedVideos, VideoFileError
 from training.data.fishbowl import FishbowlError
 from training.data.flow_files import FlowFileError, read_flo
 from training.data.kins import KinsError
@@ -205,7 +203,6 @@ READERS = (
         read_flo,
         (FlowFileError,),
     ),
-    Reader("npz", write_videos, lambda path: list(NpzVideos(path).read()), (VideoFileError,)),
     Reader(
         "chewing_gum",
         write_gum,

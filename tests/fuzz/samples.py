@@ -22,8 +22,6 @@ from savos_model.adaptation_link import receive
 from savos_model.config import ModelConfig
 from training.baselines.external import ExternalClip
 from training.data import fishbowl_released
-from training.data.chewing_gum import ChewingGumConfig, videos
-from training.data.chewing_gum_npz import write_npz
 from training.data.fishbowl import FishbowlClip
 from training.data.kins import KinsAnnotations
 from training.data.kins_video_car import ReleasedCars
@@ -45,12 +43,6 @@ def read_kins_file(path: Path) -> None:
 
 def write_mapping(name: str) -> Callable[[Path], Path]:
     return lambda folder: tiny_kins.write_mapping(folder) / name
-
-
-def write_videos(folder: Path) -> Path:
-    config = ChewingGumConfig(seed=4)
-    write_npz(folder / "a.npz", videos(config, count=2), 2)
-    return folder / "a.npz"
 
 
 def write_gum(folder: Path) -> Path:

@@ -87,7 +87,7 @@ def street(scenes: StreetOptions, run: RunOptions, chosen: Methods) -> None:
 def chewing_gum(videos: GumOptions, run: RunOptions, chosen: Methods) -> None:
     """Mean IoU, whole and occluded, on Chewing Gum videos.
 
-    Example: savos evaluate chewing-gum --data gum.npz --json out.json
+    Example: savos evaluate chewing-gum --data gum --json out.json
     """
     from training.evaluate.chewing_gum import ChewingGum
 

@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from training.data.chewing_gum import Video
-from training.data.chewing_gum_npz import MAX_OBJECTS, VideoFileError
-from training.data.outside import read_picture
+from training.data.outside import FileError, read_picture
 from training.data.safe_pickle import load
 
 MAX_FRAMES = 10_000
+MAX_OBJECTS = 64
 MAX_PICKLE_BYTES = 64 << 20
+
+
+class VideoFileError(FileError):
+    """Videos that cannot be used; the text names the file, the rule and the value found."""
 
 
 class ReleasedVideos:
@@ -43,7 +47,7 @@ class ReleasedVideos:
             raise VideoFileError(f"{self.path} holds no folders <video> of <frame>.png and .pkl")
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[Video]:
-        """Videos start .. stop - 1 by name.
+        """Yield videos start .. stop - 1 by name.
 
         Raises:
             VideoFileError, UnsafePickleError: a file is damaged, too large, or does not fit.
@@ -65,7 +69,7 @@ def _read_video(folder: Path) -> Video:
 
 
 def _read_frame(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Image uint8 [H, W, 3] RGB, full and visible masks bool [K, H, W], order int [K]."""
+    """Return image uint8 [H, W, 3] RGB, full and visible masks bool [K, H, W], order int [K]."""
     image = np.ascontiguousarray(read_picture(path, VideoFileError)[..., ::-1])
     notes = path.with_suffix(".pkl")
     record = load(notes, MAX_PICKLE_BYTES)

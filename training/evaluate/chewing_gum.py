@@ -11,7 +11,6 @@ from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject
 from training.data.chewing_gum import ChewingGumConfig, GeneratedVideos
 from training.data.chewing_gum import Video as GumVideo
-from training.data.chewing_gum_npz import NpzVideos
 from training.data.chewing_gum_released import ReleasedVideos
 from training.data.kitti_time import PERIOD_NS
 from training.evaluate.benchmark import Benchmark, data_of
@@ -47,14 +46,14 @@ class ChewingGum(GumOptions, Benchmark):
                 "out, or take --flow dis_fast"
             )
 
-    def source(self) -> NpzVideos | ReleasedVideos | GeneratedVideos:
+    def source(self) -> ReleasedVideos | GeneratedVideos:
         """Open the set.
 
         Raises:
             ValueError: unreadable, or fewer than one video.
         """
         if self.data is not None:
-            return ReleasedVideos(self.data) if self.data.is_dir() else NpzVideos(self.data)
+            return ReleasedVideos(self.data)
         if self.videos < 1:
             raise ValueError(f"--videos must be at least 1, got {self.videos}: the paper has 1000")
         return GeneratedVideos(ChewingGumConfig(seed=self.video_seed), self.videos)

@@ -88,10 +88,8 @@ class KinsOptions(KinsSource):
 class GumOptions:
     """A set of Chewing Gum videos."""
 
-    data: Path | None = option(
-        "npz file, or folder of the released generator; none: generate", None
-    )
-    videos: int = option("videos to generate; of a file or folder all are taken", 1000)
+    data: Path | None = option("folder of the released generator; none: generate", None)
+    videos: int = option("videos to generate; of a folder all are taken", 1000)
     video_seed: int = option("seed of the generated videos", 1)
 
 

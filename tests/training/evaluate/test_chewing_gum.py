@@ -1,5 +1,7 @@
 import io
+import pickle
 
+import cv2
 import numpy as np
 import pytest
 from rich.console import Console
@@ -10,7 +12,6 @@ from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Box, Source
 from savos_ros.cli.main import app
 from training.data.chewing_gum import ChewingGumConfig, Video, videos
-from training.data.chewing_gum_npz import write_npz
 from training.evaluate import chewing_gum, video
 from training.evaluate.benchmark import evaluate
 from training.evaluate.chewing_gum import ChewingGum, opened
@@ -39,7 +40,14 @@ class TruthfulOnline:
 @pytest.fixture
 def made(tmp_path):
     some = list(videos(ChewingGumConfig(seed=11), count=3))
-    write_npz(tmp_path / "gum.npz", some, 3)
+    for made in some:
+        folder = tmp_path / "gum" / made.name
+        folder.mkdir(parents=True)
+        colours = [made.frames[made.visible[:, k]][0] for k in range(2)]
+        for t, (image, full) in enumerate(zip(made.frames, made.full, strict=True)):
+            cv2.imwrite(str(folder / f"{t:05d}.png"), image[..., ::-1])
+            record = {"order": made.order, "color": colours, "full_mask": full.astype(np.int64)}
+            (folder / f"{t:05d}.pkl").write_bytes(pickle.dumps(record, 3))
     return some
 
 
@@ -47,10 +55,10 @@ def test_protocol_end_to_end(made, tmp_path, monkeypatch):
     monkeypatch.setattr(video, "Online", lambda setup: TruthfulOnline(made))
     out = tmp_path / "out.json"
     methods = ["ours", "visible", "convex"]
-    metrics = evaluate(ChewingGum(tmp_path / "gum.npz"), methods, Setup(), out, console=QUIET)
+    metrics = evaluate(ChewingGum(tmp_path / "gum"), methods, Setup(), out, console=QUIET)
     assert read_results(out)["metrics"] == metrics
     assert metrics["data"] == {
-        "set": "chewing_gum", "source": "gum.npz", "videos": 3, "frames": 120
+        "set": "chewing_gum", "source": "gum", "videos": 3, "frames": 120
     }  # fmt: skip
     assert metrics["model"] == {"weights": "truth"}
     ours, visible = (metrics["methods"][name]["lower_object"] for name in ("ours", "visible"))
@@ -126,8 +134,8 @@ def test_exact_flow_reaches_the_stream_both_ways():
         (["--methods", "visible,visible"], "once each"),
         (["--mode", "both"], "--mode must be one of forward"),
         (["--videos", "0", "--methods", "visible"], "--videos must be at least 1"),
-        (["--data", "nowhere.npz", "--flow", "topic"], "--flow topic needs videos of known motion"),
-        (["--data", "nowhere.npz", "--methods", "visible"], "nowhere.npz cannot be read"),
+        (["--data", "nowhere", "--flow", "topic"], "--flow topic needs videos of known motion"),
+        (["--data", "nowhere", "--methods", "visible"], "nowhere holds no folders"),
     ],
 )
 def test_wrong_arguments_become_one_line(arguments, message):
@@ -138,7 +146,7 @@ def test_wrong_arguments_become_one_line(arguments, message):
 
 def test_command_writes_results(made, tmp_path):
     out = tmp_path / "o.json"
-    arguments = ["--data", tmp_path / "gum.npz", "--json", out, "--methods", "visible,convex"]
+    arguments = ["--data", tmp_path / "gum", "--json", out, "--methods", "visible,convex"]
     done = CliRunner().invoke(app, ["evaluate", "chewing-gum", *map(str, arguments)])
     assert done.exit_code == 0
     assert set(read_results(out)["metrics"]["methods"]) == {"visible", "convex"}
