@@ -8,8 +8,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from savos_model.files import FileError
 from savos_model.masks import BoxedMask, from_image
-from training.data.outside import FileError, is_file_name, read_json, read_picture
+from training.data.outside import is_file_name, read_json, read_picture
 from training.data.rle import RleError, decode_record
 
 

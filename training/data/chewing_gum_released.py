@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from savos_model.files import FileError
 from training.data.chewing_gum import Video
-from training.data.outside import FileError, read_picture
+from training.data.outside import read_picture
 from training.data.safe_pickle import load
 
 MAX_FRAMES = 10_000

@@ -9,9 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from savos_model.files import FileError
 from savos_model.masks import BoxedMask
 from savos_model.types import Instance
-from training.data.outside import FileError, read_json
+from training.data.outside import read_json
 from training.data.rle import RleError, decode_record
 
 OBJECT_LISTS = ("visible", "full", "depth", "depth_order")

@@ -8,9 +8,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from savos_model.files import FileError
 from savos_model.masks import EMPTY, BoxedMask
 from savos_model.types import Instance
-from training.data.outside import FileError, read_json
+from training.data.outside import read_json
 from training.data.provenance import require
 from training.data.rle import decode, decode_record
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from savos_model.encoded_image import decode_image, encoded_size
+from savos_model.files import FileError
 
 MAX_PIXELS = 1 << 24  # of one picture; the largest of the data sets has half a million
 MAX_BYTES = 256 << 20  # of one file; one of MAX_PIXELS without any packing takes 96 MiB
