@@ -53,7 +53,6 @@ EXCEPT = ("scripts/words.py", "docs/results/", "docs/report/", "requirements/loc
 NOT_CLEAN = (  # folders and files to be rewritten; take each away when it is clean
     "CHANGELOG.md",
     "CONTRIBUTING.md",
-    "SECURITY.md",
     "config/",
     "docs/",
     "mkdocs.yml",
