@@ -139,7 +139,7 @@ def test_a_camera_that_drops_out_costs_its_frames_and_no_track(plant):
 
 
 @pytest.mark.parametrize("jump", [40, 36_000, -300, -36_000], ids=str)
-def test_pauses_and_jumps_of_the_clock_start_the_tracks_anew(plant, jump):
+def test_pauses_and_jumps_of_the_clock_restart_the_tracks(plant, jump):
     it = plant()
     for index in (0, 1, 2, 3 + jump, 4 + jump, 5 + jump):
         it.frame(index)
@@ -169,7 +169,7 @@ def test_size_and_encoding_change_in_flight(plant):
     assert sources(it, 9) == {"1001": Source.FORWARD}
 
 
-def test_what_fails_beside_the_masks_is_counted_and_costs_no_track(plant):
+def test_extras_that_fail_are_counted_and_cost_no_track(plant):
     it = plant()
     it.frame(0)
     it.extras = lambda: [][0]
@@ -181,7 +181,7 @@ def test_what_fails_beside_the_masks_is_counted_and_costs_no_track(plant):
     assert it.lines[0].startswith("extras_failed: ")
 
 
-def test_a_frame_in_work_when_a_signal_comes_ends_without_a_word():
+def test_a_signal_during_a_frame_logs_nothing():
     it = Plant()
     it.frame(0)
     it.closed = True  # rclpy shuts the context down before the node can stop its worker
@@ -189,7 +189,7 @@ def test_a_frame_in_work_when_a_signal_comes_ends_without_a_word():
     assert it.line.stop() and not it.lines and not it.health.drops
 
 
-def test_three_hundred_ids_at_once_are_all_answered(plant):
+def test_three_hundred_ids_are_all_published(plant):
     labels = np.zeros((240, 320), np.uint16)
     for k in range(300):
         y, x = divmod(k, 20)
@@ -204,7 +204,7 @@ def test_three_hundred_ids_at_once_are_all_answered(plant):
     assert int(it.health.report(0, {}, False)[2]["masks.over max_tracks"]) == 3 * (300 - limit)
 
 
-def test_an_id_that_another_object_gets_later_brings_nothing_along(plant):
+def test_an_id_that_another_object_gets_later_restarts(plant):
     it = plant()
     gone = np.zeros(SHAPE, np.uint16)
     for index in range(4):

@@ -60,7 +60,7 @@ def test_a_subscriber_that_stalls_stops_neither_the_node_nor_the_others():
         rig.close()
 
 
-def test_a_node_that_is_started_again_goes_on_with_the_stream_that_plays():
+def test_a_node_that_is_started_again_continues_with_the_stream_that_plays():
     rig = Rig(diagnostics__period_s=0.2).activate()
     rig.send(0)  # connects
     rig.answered(0)

@@ -67,14 +67,14 @@ def test_buffers_are_bounded():
     assert joiner.losses == {"image_unpaired": 96}
 
 
-def test_a_bag_that_loops_goes_on_at_once():
+def test_a_bag_that_loops_continues_immediately():
     joiner = StampJoiner(CHANNELS, 10)
     once = [(channel, k * 100 * MS) for k in range(30) for channel in CHANNELS]
     assert len(feed(joiner, once + once)) == 60
     assert joiner.restarts == 1 and not joiner.losses
 
 
-def test_a_short_bag_that_loops_goes_on_after_a_buffer():
+def test_a_short_bag_that_loops_continues_after_a_buffer():
     joiner = StampJoiner(CHANNELS, 3)
     once = [(channel, k * 100 * MS) for k in range(5) for channel in CHANNELS]  # 0.4 s
     answers = feed(joiner, once * 5)
