@@ -12,6 +12,7 @@ PIP = {
     "tensorrt": "pip install cuda-bindings tensorrt_rtx",
     "torch": "pip install torch",
     "train": "pip install torch matplotlib scikit-learn tensorboard pycocotools pillow",
+    "view": "pip install aiohttp",
 }
 
 MODULES = {  # modules of the extras; a module may be in several
