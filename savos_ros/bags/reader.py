@@ -14,7 +14,7 @@ from savos_model.types import Frame, Instance
 from savos_ros.bags import recording
 from savos_ros.bags.restamp import header_stamp
 from savos_ros.bags.settings import BagError, Topics
-from savos_ros.bags.storage import open_bag, topics_text
+from savos_ros.bags.storage import Bag, open_bag, topics_text
 from savos_ros.messages.conversions import ConversionError, assumed_text
 from savos_ros.messages.frames import decode, masks_to_instances
 from savos_ros.messages.settings import InputConfig
@@ -127,12 +127,14 @@ class BagFrames:
         self._opened = open_bag(self.path)
         self._bag = self._opened.__enter__()
         try:
-            image, transport = self._find("image", self._wanted.image, IMAGE_KINDS)
-            masks, source = self._find("instances", self._wanted.instances, MASK_KINDS)
+            image, transport = find_topic(self._bag, "image", self._wanted.image, IMAGE_KINDS)
+            masks, source = find_topic(self._bag, "instances", self._wanted.instances, MASK_KINDS)
             self.topics = {"image": image, "instances": masks}
             usual_truth = self._bag.topics.get(recording.TRUTH_TOPIC)
             if self._wanted.truth or (usual_truth is not None and usual_truth.msgcount):
-                self.topics["truth"], _ = self._find("truth", self._wanted.truth, TRUTH_KINDS)
+                self.topics["truth"], _ = find_topic(
+                    self._bag, "truth", self._wanted.truth, TRUTH_KINDS
+                )
             self._config = dataclasses.replace(
                 self._config, image_transport=transport, mask_source=source
             )
@@ -242,15 +244,26 @@ class BagFrames:
         self.report.refused[reason] += 1
         self.report.examples.setdefault(reason, text)
 
-    def _find(self, what: str, wanted: str, kinds: dict[str, str]) -> tuple[str, str]:
-        names = (wanted,) if wanted else USUAL[what]
-        found = self._bag.topics
-        for name in names:
-            info = found.get(name)
-            if info and info.msgtype in kinds and info.msgcount and info.encoding == "cdr":
-                return name, kinds[info.msgtype]
-        raise BagError(
-            f"{self.path} has no topic for {what}: looked for {' or '.join(names)} with messages "
-            f"of type {' or '.join(kinds)}; {topics_text(self._bag)}\nname it with --{what}",
-            "no_topic",
-        )
+
+def find_topic(bag: Bag, what: str, wanted: str, kinds: dict[str, str]) -> tuple[str, str]:
+    """Return the topic of a bag that holds "image", "instances" or "truth", and its kind.
+
+    Args:
+        bag: the open bag.
+        what: key of USUAL.
+        wanted: its name; "" for the usual ones.
+        kinds: kind by message type.
+
+    Raises:
+        BagError: none has messages of such a type.
+    """
+    names = (wanted,) if wanted else USUAL[what]
+    for name in names:
+        info = bag.topics.get(name)
+        if info and info.msgtype in kinds and info.msgcount and info.encoding == "cdr":
+            return name, kinds[info.msgtype]
+    raise BagError(
+        f"{bag.path} has no topic for {what}: looked for {' or '.join(names)} with messages "
+        f"of type {' or '.join(kinds)}; {topics_text(bag)}\nname it with --{what}",
+        "no_topic",
+    )

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from savos_model.config import StreamConfig
 from savos_model.files import write_file
 from savos_model.instances import InstanceError
 from savos_model.stream.record import Record
@@ -92,8 +93,7 @@ def run_bag(
     _check_free(out, options.force)
     with BagFrames(path, options.topics, options.input) as bag, ExitStack() as stack:
         backend = backend or make_backend(options.backend)
-        settings = associating(options.stream) if options.input.track else options.stream
-        config = cropped_as_learnt(settings, backend.weights.info)
+        config = stream_config(options, backend)
         stream, tally = AmodalStream(backend, config), _Tally()
         out.mkdir(parents=True, exist_ok=True)
         result = stack.enter_context(BagWriter(out / RESULT_BAG, force=options.force))
@@ -105,7 +105,7 @@ def run_bag(
         video = stack.enter_context(VideoWriter(out / OVERLAY)) if options.video else None
         total = min(bag.expected, options.max_frames or bag.expected)
         shown = bar(islice(bag, options.max_frames or None), f"running {bag.path.name}", total)
-        for item, objects, times in _answers(shown, bag, stream):
+        for item, objects, times in answers(shown, bag, stream):
             _count(tally, item, objects, stream.report, times)
             period_s = stream.report.period_s
             _store(result, MASKS_TOPIC, item, objects, backend.weights.name, period_s)
@@ -121,7 +121,13 @@ def run_bag(
     return summary
 
 
-def _answers(
+def stream_config(options: RunOptions, backend: Any) -> StreamConfig:
+    """Return the settings of the stream that completes a bag with this network."""
+    settings = associating(options.stream) if options.input.track else options.stream
+    return cropped_as_learnt(settings, backend.weights.info)
+
+
+def answers(
     frames: Iterable[BagFrame], bag: BagFrames, stream: AmodalStream
 ) -> Iterator[tuple[BagFrame, list[AmodalObject], dict[str, float]]]:
     """Yield frames with their objects and stage times [ms]; one that cannot be used is counted."""
