@@ -271,6 +271,8 @@ class AmodalNode(LifecycleNode):
         facts = {"state": self.state, "queue": str(queue), "refine": refine}
         if joiner is not None:
             facts["restarts"] = str(joiner.restarts)
+        if inputs is not None:
+            facts |= {f"topic.{key}": item.topic for key, item in inputs.subscriptions.items()}
         if self._engine is not None:
             facts["weights"] = self._engine.weights.name
             facts["backend"] = f"{self._engine.backend} ({self._engine.reason})"
