@@ -19,6 +19,7 @@ MODULES = {  # modules of the extras; a module may be in several
     "render": ("av", "fast_simplification", "glcontext", "moderngl", "mujoco", "trimesh"),
     "train": ("PIL", "matplotlib", "pycocotools", "sklearn", "tensorboard", "torch"),
     "bags": ("av", "jinja2", "mcap", "rosbags", "pycocotools", "rich", "PIL", "zstandard"),
+    "view": ("aiohttp",),
 }
 
 

@@ -267,7 +267,8 @@ def test_the_workspace_gets_from_pip_what_rosdep_does_not_install():
     keys = {item.text for item in package.iter("exec_depend")}
     assert ROSDEP_KEYS.keys() == {key for key in keys if key.startswith("python3-")}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["bags"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["bags"], *extras["view"]]
     covered = set(ROSDEP_KEYS.values())
     assert covered <= set(map(name_of, wanted))
     wanted = {line for line in wanted if name_of(line) not in covered}

@@ -1,0 +1,122 @@
+"""Turns a frame and its objects into what the page shows: JPEG pictures and rows of a table."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import struct
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from savos_model.types import AmodalObject, Source
+from savos_ros.messages.overlay import color_of, draw
+from savos_ros.messages.settings import OverlayConfig
+
+LONGEST_SIDE = 1920  # a page shows no more pixels, and a phone should not load them [px]
+LENGTHS = struct.Struct("<III")  # of the facts and the two pictures [bytes]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One frame with its objects, of whatever source.
+
+    Attributes:
+        stamp_ns: time of the image [ns].
+        image: uint8 [H, W, 3] BGR, or [H, W] grey.
+        objects: completed objects, inside the image.
+        model: name of the weights.
+    """
+
+    stamp_ns: int
+    image: np.ndarray
+    objects: list[AmodalObject]
+    model: str
+
+
+class Packet(NamedTuple):
+    """A drawn frame as its bytes go to clients: LENGTHS, facts as JSON, then the JPEG pictures.
+
+    Attributes:
+        plain: with the amodal picture.
+        compared: with the picture of the visible masks too; equal to `plain` where none was drawn.
+    """
+
+    plain: bytes
+    compared: bytes
+
+
+def packet(shown: Shown, config: OverlayConfig, compare: bool, **facts: Any) -> Packet:
+    """Draw and encode one frame for all clients.
+
+    Args:
+        shown: the frame.
+        config: how to draw.
+        compare: whether the picture of the visible masks is drawn as well.
+        **facts: what else the page should know of the frame, JSON values.
+    """
+    amodal = _jpeg(draw(shown.image, shown.objects, config), config)
+    visible = b""
+    if compare:
+        visible = _jpeg(draw(shown.image, visible_parts(shown.objects), config), config)
+    text = json.dumps(
+        {
+            "stamp": f"{shown.stamp_ns / 1e9:.3f}",
+            "model": shown.model,
+            "tracks": [track_row(item) for item in shown.objects],
+            **facts,
+        },
+        allow_nan=False,
+    ).encode()
+    plain = LENGTHS.pack(len(text), len(amodal), 0) + text + amodal
+    if not compare:
+        return Packet(plain, plain)
+    head = LENGTHS.pack(len(text), len(amodal), len(visible))
+    return Packet(plain, b"".join((head, text, amodal, visible)))
+
+
+def packet_of(data: bytes) -> Packet:
+    """Return the packet whose `compared` these bytes are."""
+    facts, amodal, visible = LENGTHS.unpack_from(data)
+    if not visible:
+        return Packet(data, data)
+    rest = data[LENGTHS.size : LENGTHS.size + facts + amodal]
+    return Packet(LENGTHS.pack(facts, amodal, 0) + rest, data)
+
+
+def visible_parts(objects: list[AmodalObject]) -> list[AmodalObject]:
+    """Return the objects as the tracker gave them; those without a mask are left out."""
+    return [
+        dataclasses.replace(item, mask=item.visible * np.uint8(255), cut=None, occlusion=0.0)
+        for item in objects
+        if item.source != Source.COASTED
+    ]
+
+
+def track_row(item: AmodalObject) -> dict[str, Any]:
+    """Return what the table says of a track: shares in 0..1, None where not known."""
+    blue, green, red = color_of(item.id)
+    hidden = None if item.source == Source.COASTED else _finite(item.occlusion)
+    return {
+        "id": item.id,
+        "class": item.class_id,
+        "hidden": hidden,
+        "confidence": _finite(item.confidence),
+        "source": item.source.name.lower(),
+        "color": f"#{red:02x}{green:02x}{blue:02x}",
+    }
+
+
+def _finite(value: float) -> float | None:
+    return round(float(value), 4) if math.isfinite(value) else None
+
+
+def _jpeg(drawn: np.ndarray, config: OverlayConfig) -> bytes:
+    scale = LONGEST_SIDE / max(drawn.shape[:2])
+    if scale < 1:
+        drawn = cv2.resize(drawn, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality]
+    return cv2.imencode(".jpg", drawn, quality)[1].tobytes()

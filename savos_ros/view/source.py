@@ -1,0 +1,62 @@
+"""Interface of what the server shows: a running node (live.py) or a bag (playback.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from savos_ros.view.picture import Packet
+
+
+class Sink(NamedTuple):
+    """Where a source hands its frames; for any thread.
+
+    Attributes:
+        offer: takes the newest frame; older ones that no page took are dropped.
+        hungry: whether a page can take a frame; without one nothing need be drawn.
+        wait_hungry: wait for that so many seconds at most; returns whether it came true.
+        comparing: whether a page wants the visible masks too.
+    """
+
+    offer: Callable[[Packet], None]
+    hungry: Callable[[], bool]
+    wait_hungry: Callable[[float], bool]
+    comparing: Callable[[], bool]
+
+
+class Answer(NamedTuple):
+    """Result of an order: whether it was carried out, and a sentence for the user."""
+
+    done: bool
+    text: str
+
+
+class Source(Protocol):
+    """A node or bag that can be shown; `start` begins and `close` ends its threads.
+
+    Attributes:
+        keeps: whether a frame stays valid while no page is watched, as in a bag.
+    """
+
+    keeps: bool
+
+    def start(self, sink: Sink) -> None:
+        """Begin to hand frames to the sink, as long as a page is watched."""
+
+    def watch(self, on: bool) -> None:
+        """Note whether a page is watched; return without waiting."""
+
+    def status(self) -> dict[str, Any]:
+        """Return the values that the page shows besides frames (JSON)."""
+
+    def ask(self, said: dict[str, Any]) -> None:
+        """Follow what a page asks for, such as to pause; ValueError on nonsense."""
+
+    async def order(self, name: str, on: bool) -> Answer:
+        """Give the node an order of ORDERS, with `on` for those that switch."""
+
+    def close(self) -> None:
+        """End."""
+
+
+ORDERS = ("reset", "adapt", "rollback")
