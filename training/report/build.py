@@ -1,10 +1,11 @@
-"""Puts the whole report together: tables, plots, pictures."""
+"""The whole report: tables, plots, pictures."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from savos_model.files import write_file
 from savos_model.tables import markdown_table
@@ -60,28 +61,6 @@ after the paper's description: the rows of the convex hull, which learns nothing
 videos are from the paper's. `--flow topic` in a command: the generator's exact motion was given in
 place of estimated flow.
 """
-ABOUT = {
-    "alpha": "Supplement, figure 1a: mean weight of each direction in an object's merged mask",
-    "tsne": "Supplement, figure 1b: t-SNE of h, each object where it is most occluded",
-    "adapt_curve": "Figure 5a: adaptation to one clip of an unseen type",
-    "fishbowl_lag": "What waiting buys: gain in occluded IoU over forward alone, by a track's age",
-    "reliability": "Confidence on visible pixels that pasted occluders hid",
-    "stream_bench": "Time of a whole frame, online",
-    "soak": "Hours of frames through the running node, in accelerated time",
-    "soak_adapt": "The same with refinement and adaptation",
-    "soak_latency": "The node after hours of frames, in turn with one that has just begun",
-}
-PLOTS: dict[str, Callable[[dict, Path], None]] = {
-    "alpha": alpha_plot,
-    "tsne": tsne_plot,
-    "adapt_curve": adapt_plot,
-    "fishbowl_lag": lag_plot,
-    "reliability": reliability_plot,
-    "stream_bench": stream_plot,
-    "soak": soak_plot,
-    "soak_adapt": soak_plot,
-    "soak_latency": soak_plot,
-}
 # Tables of our own: title, remark, heads, rows.
 OURS = (
     (
@@ -112,8 +91,6 @@ OURS = (
         KITTI_ADAPT_ROWS,
     ),
 )
-# No evaluations, whose setting is told.
-RUNS = ("stream_bench", "soak", "soak_adapt", "soak_latency")
 
 
 def build_report(results: Path, out: Path) -> Path:
@@ -152,46 +129,59 @@ def build_report(results: Path, out: Path) -> Path:
     return page
 
 
+class Plot(NamedTuple):
+    """A figure: its caption, what draws it, what describes it; `run` was no evaluation."""
+
+    about: str
+    draw: Callable[[dict, Path], None]
+    describe: Callable[[dict], str]
+    run: bool = False
+
+
 def plot_section(name: str, results: Results, out: Path) -> str:
-    """A plot with its caption, or which command gives its data."""
-    file = f"{name}.json"
+    """Return a plot with its caption, or the command that gives its data."""
+    file, plot = f"{name}.json", PLOTS[name]
     metrics = results.metrics(file)
     if metrics is None:
-        return f"### {ABOUT[name]}\n\n{results.to_run(file)}\n"
+        return f"### {plot.about}\n\n{results.to_run(file)}\n"
     path = out / f"{name}.png"
-    PLOTS[name](metrics, path)
-    origin = results.source if name in RUNS else results.origin
-    caption = f"{details(name, metrics)}\n\n{origin(file)}\n"
-    return f"### {ABOUT[name]}\n\n![{ABOUT[name]}]({path.name})\n\n{caption}"
+    plot.draw(metrics, path)
+    origin = (results.source if plot.run else results.origin)(file)
+    caption = f"{plot.describe(metrics)}\n\n{origin}\n"
+    return f"### {plot.about}\n\n![{plot.about}]({path.name})\n\n{caption}"
 
 
-def details(name: str, metrics: dict) -> str:
-    """What a plot shows, in numbers."""
-    if name == "tsne":
-        share = metrics["neighbours"]
-        text = f"{len(metrics['points'])} objects of {len(metrics['data']['clips'])} clips."
-        if share["same_type"] is None:
-            return text
-        return (
-            f"{text} The nearest h of another clip belongs to the same type for "
-            f"{share['same_type']:.0%} of them; {share['by_chance']:.0%} would by chance."
-        )
-    if name == "fishbowl_lag":
-        return lag_details(metrics["modes"])
-    if name == "reliability":
-        return f"{metrics['pixels']:,} pixels of held-out clips of {', '.join(metrics['data'])}."
-    if name == "stream_bench":
-        return stream_details(metrics)
-    if name.startswith("soak"):
-        return soak_details(metrics)
-    if name == "adapt_curve":
-        types = ", ".join(metrics["types"]) or "all types"
-        return f"Clip {metrics['clip']}, {types}."
-    return f"Objects of {len(metrics['data']['clips'])} clips, crops where both directions exist."
+def alpha_details(metrics: dict) -> str:
+    """Return how many clips are averaged."""
+    clips = len(metrics["data"]["clips"])
+    return f"Objects of {clips} clips, crops where both directions exist."
 
 
-def lag_details(modes: dict) -> str:
-    """The whole video's gain in occluded IoU, and the share of it at each lag where it is one."""
+def tsne_details(metrics: dict) -> str:
+    """Return how well types stay together."""
+    share = metrics["neighbours"]
+    text = f"{len(metrics['points'])} objects of {len(metrics['data']['clips'])} clips."
+    if share["same_type"] is None:
+        return text
+    return (
+        f"{text} The nearest h of another clip belongs to the same type for "
+        f"{share['same_type']:.0%} of them; {share['by_chance']:.0%} would by chance."
+    )
+
+
+def adapt_details(metrics: dict) -> str:
+    """Return the clip and its types."""
+    return f"Clip {metrics['clip']}, {', '.join(metrics['types']) or 'all types'}."
+
+
+def reliability_details(metrics: dict) -> str:
+    """Return how many pixels were counted."""
+    return f"{metrics['pixels']:,} pixels of held-out clips of {', '.join(metrics['data'])}."
+
+
+def lag_details(metrics: dict) -> str:
+    """Return the whole video's gain in occluded IoU, and the share of it at each lag."""
+    modes = metrics["modes"]
     whole = modes[list(modes)[-1]]["gain"]["occluded"]
     if not proven(whole):
         interval = " (95 % {:+.4f} to {:+.4f})".format(*whole["ci95"]) if whole["ci95"] else ""
@@ -201,7 +191,7 @@ def lag_details(modes: dict) -> str:
 
 
 def stream_details(metrics: dict) -> str:
-    """Rates with 10 tracks from messages to messages, beside the released design."""
+    """Return rates with 10 tracks from messages to messages, and those over the released design."""
     told = [
         f"{row['network']}: {row['hz']:.1f} Hz with {row['tracks']} tracks, "
         f"{row['other_share']:.0%} of the time not the network, the node's own part "
@@ -217,8 +207,49 @@ def stream_details(metrics: dict) -> str:
     return " ".join(told)
 
 
+PLOTS = {
+    "alpha": Plot(
+        "Supplement, figure 1a: mean weight of each direction in an object's merged mask",
+        alpha_plot,
+        alpha_details,
+    ),
+    "tsne": Plot(
+        "Supplement, figure 1b: t-SNE of h, each object where it is most occluded",
+        tsne_plot,
+        tsne_details,
+    ),
+    "adapt_curve": Plot(
+        "Figure 5a: adaptation to one clip of an unseen type", adapt_plot, adapt_details
+    ),
+    "fishbowl_lag": Plot(
+        "What waiting buys: gain in occluded IoU over forward alone, by a track's age",
+        lag_plot,
+        lag_details,
+    ),
+    "reliability": Plot(
+        "Confidence on visible pixels that pasted occluders hid",
+        reliability_plot,
+        reliability_details,
+    ),
+    "stream_bench": Plot("Time of a whole frame, online", stream_plot, stream_details, True),
+    "soak": Plot(
+        "Hours of frames through the running node, in accelerated time",
+        soak_plot,
+        soak_details,
+        True,
+    ),
+    "soak_adapt": Plot("The same with refinement and adaptation", soak_plot, soak_details, True),
+    "soak_latency": Plot(
+        "The node after hours of frames, in turn with one that has just begun",
+        soak_plot,
+        soak_details,
+        True,
+    ),
+}
+
+
 def strips_section(results: Results, out: Path) -> str:
-    """The pictures that lie in the report's folder, or which command draws them."""
+    """Return the pictures in the report's folder, or the command that draws them."""
     title = "### Figures 3 and 4: objects completed by each method; numbers: occluded IoU\n"
     metrics = results.metrics("strips.json")
     if metrics is None:
@@ -232,7 +263,7 @@ def strips_section(results: Results, out: Path) -> str:
 
 
 def missing_data() -> str:
-    """What the KINS-Video-Car cells take, from where and under which licence."""
+    """Return what the KINS-Video-Car cells take, from where and under which licence."""
     rows = [[html.escape(part) for part in PARTS[name]] for name in KINS_PARTS]
     lines = [
         "## Missing data\n",

@@ -13,12 +13,7 @@ from training.report.plotting import BLUE, GREEN, GREY, ORANGE, OTHERS, RED, dra
 
 
 def alpha_plot(metrics: dict, path: Path) -> None:
-    """Mean weight of each direction over the frames (supplement, figure 1a).
-
-    Args:
-        metrics: of alpha.json, as collect.alpha_metrics writes them.
-        path: PNG file.
-    """
+    """Draw the mean weight of each direction over the frames (collect.alpha_metrics)."""
     curves = {name: np.array(metrics[name], float) for name in ("forward", "backward")}
     with drawing(path, 6.4, 3.4) as (_, axes):
         # Named where they differ most, so that the names stand apart.
@@ -38,7 +33,7 @@ def alpha_plot(metrics: dict, path: Path) -> None:
 
 
 def label_end(axes: Axes, at: Sequence[int], values: np.ndarray, text: str, colour: str) -> None:
-    """Write a curve's name behind its last point."""
+    """Write the name of a curve behind its last point."""
     known = np.flatnonzero(np.isfinite(values))
     if len(known):
         end = (at[known[-1]], values[known[-1]])
@@ -48,12 +43,7 @@ def label_end(axes: Axes, at: Sequence[int], values: np.ndarray, text: str, colo
 
 
 def tsne_plot(metrics: dict, path: Path) -> None:
-    """Embeddings h in two dimensions, coloured by type (supplement, figure 1b).
-
-    Args:
-        metrics: of tsne.json, as collect.tsne_metrics writes them.
-        path: PNG file.
-    """
+    """Draw the embeddings h in two dimensions, coloured by type (collect.tsne_metrics)."""
     points = metrics["points"]
     names = sorted({p["type"] for p in points}, key=lambda n: (n not in TYPES, n))
     with drawing(path, 6.4, 4.8) as (_, axes):
@@ -69,12 +59,7 @@ def tsne_plot(metrics: dict, path: Path) -> None:
 
 
 def adapt_plot(metrics: dict, path: Path) -> None:
-    """Loss and IoU over the iterations of one adaptation (figure 5a).
-
-    Args:
-        metrics: of adapt_curve.json, as adapt_curve.adapt_curve returns them.
-        path: PNG file.
-    """
+    """Draw loss and IoU over the iterations of one adaptation (training.adapt.curve)."""
     steps = metrics["iterations"]
     curves = {
         "visible": ("visible_iou", GREY),
@@ -100,12 +85,7 @@ def adapt_plot(metrics: dict, path: Path) -> None:
 
 
 def reliability_plot(metrics: dict, path: Path) -> None:
-    """Share of true pixels over their probability, before and after calibration.
-
-    Args:
-        metrics: of reliability.json, as training.adapt.calibrate writes them.
-        path: PNG file.
-    """
+    """Draw the share of true pixels over their probability (training.adapt.calibrate)."""
     with drawing(path, 4.4, 4.0) as (_, axes):
         axes.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":")
         for name, colour, key in (("before", GREY, "ece_before"), ("after", BLUE, "ece")):
@@ -121,12 +101,7 @@ def reliability_plot(metrics: dict, path: Path) -> None:
 
 
 def lag_plot(metrics: dict, path: Path) -> None:
-    """Gain of every mode over forward alone, by frames since a track's birth.
-
-    Args:
-        metrics: of fishbowl_lag.json, as evaluate_lag.compare_modes writes them.
-        path: PNG file.
-    """
+    """Draw the gain of every mode over forward, by age (training.evaluate.lag.compare_modes)."""
     modes = dict(list(metrics["modes"].items())[1:])
     ages = list(next(iter(modes.values()))["by_age"])
     with drawing(path, 6.4, 3.8) as (_, axes):
@@ -143,12 +118,7 @@ def lag_plot(metrics: dict, path: Path) -> None:
 
 
 def stream_plot(metrics: dict, path: Path) -> None:
-    """Time of a frame over its tracks, and over image size by stage.
-
-    Args:
-        metrics: of stream_bench.json, as savos_ros.tools.bench_stream writes them.
-        path: PNG file.
-    """
+    """Draw the time of a frame over its tracks, and by stage over image size (bench_stream)."""
     rows = [row for row in metrics["rows"] if not row["messages"]]
     usual, least = rows[0]["image"], rows[0]["network"]
     with drawing(path, 10.0, 3.8, 2) as (_, (left, right)):
@@ -184,15 +154,7 @@ def bars(
     series: dict[str, Sequence[float | None]],
     colours: dict[str, str],
 ) -> None:
-    """Grouped bars of mean IoU.
-
-    Args:
-        path: PNG file.
-        title: of the plot.
-        groups: names along the axis.
-        series: by name, one value per group; None leaves a gap.
-        colours: by name.
-    """
+    """Draw grouped bars of mean IoU: `series` by name, a value per group; None leaves a gap."""
     width = 0.8 / max(len(series), 1)
     wide = min(10.0, max(6.4, 0.25 * len(groups) * len(series) + 1.5))
     with drawing(path, wide, 3.6) as (_, axes):

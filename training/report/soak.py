@@ -1,4 +1,4 @@
-"""What a soak of the node showed, as a plot and in words."""
+"""Results of a soak of the node, as a plot and in words."""
 
 from __future__ import annotations
 
@@ -20,20 +20,15 @@ PANELS = {
     ),
     "IoU, partly hidden": (("base.iou", "base weights", ORANGE), ("scores.iou", "node", BLUE)),
 }
-UNITS = {"rss_mb": " MB", "adapter_rss_mb": " MB", "cpu_ms": " ms", "threads": "", "handles": ""}
+# Name and unit of what is compared.
 NAMES = {
-    "rss_mb": "memory", "adapter_rss_mb": "memory of the adapter", "cpu_ms": "processor time",
-    "threads": "threads", "handles": "handles",
+    "rss_mb": ("memory", " MB"), "adapter_rss_mb": ("memory of the adapter", " MB"),
+    "cpu_ms": ("processor time", " ms"), "threads": ("threads", ""), "handles": ("handles", ""),
 }  # fmt: skip
 
 
 def soak_plot(metrics: dict, path: Path) -> None:
-    """Memory, threads, handles, times and scores over the stamps of a soak.
-
-    Args:
-        metrics: of soak.json, as savos_ros.tools.soak.soak writes them.
-        path: PNG file.
-    """
+    """Draw memory, threads, handles, times and scores over the stamps of `savos soak`."""
     samples = metrics["samples"]
     with drawing(path, 12.0, 3.4, len(PANELS)) as (_, panels):
         for axes, (title, curves) in zip(panels, PANELS.items(), strict=True):
@@ -46,7 +41,7 @@ def soak_plot(metrics: dict, path: Path) -> None:
 
 
 def draw(axes: Axes, samples: list[dict], key: str, name: str, colour: str) -> None:
-    """One curve; nothing where no sample has it."""
+    """Draw one curve; nothing where no sample has it."""
     group, _, leaf = key.rpartition(".")
     values = [(row[group] if group else row).get(leaf) for row in samples]
     known = np.array([np.nan if value is None else value for value in values])
@@ -57,7 +52,7 @@ def draw(axes: Axes, samples: list[dict], key: str, name: str, colour: str) -> N
 
 
 def soak_details(metrics: dict) -> str:
-    """How a soak ended, in numbers."""
+    """Return how a soak ended, in numbers."""
     options, answered, judged = metrics["options"], metrics["answered"], metrics["verdict"]
     told = [
         f"{metrics['hours']:.1f} h of frames at 10 Hz ({options['width']}x{options['height']}, up "
@@ -66,12 +61,13 @@ def soak_details(metrics: dict) -> str:
         f"lost, {metrics['unmatched']} unmatched, "
         f"{sum(metrics['node'].get('drops', {}).values())} dropped by the node."
     ]
-    changes = [
-        f"{NAMES[name]} {row['early']:.4g} to {row['late']:.4g}{UNITS[name]} ({row['growth']:+.1%}"
-        + {True: ")", None: ", not judged)", False: ", NOT FLAT)"}[row["flat"]]
-        for name, row in judged["compared"].items()
-        if name in NAMES
-    ]
+    verdict = {True: ")", None: ", not judged)", False: ", NOT FLAT)"}
+    changes = []
+    for name, row in judged["compared"].items():
+        if name in NAMES:
+            what, unit = NAMES[name]
+            ends = f"{row['early']:.4g} to {row['late']:.4g}{unit}"
+            changes.append(f"{what} {ends} ({row['growth']:+.1%}{verdict[row['flat']]}")
     if changes:
         told.append(f"From the tenth after the warm-up to the last: {'; '.join(changes)}.")
     if fresh := judged.get("against_fresh"):
