@@ -1,4 +1,4 @@
-"""Reads KINS-Video-Car: cars tracked in KITTI raw, with KINS' amodal truth on some frames."""
+"""Cars tracked in KITTI raw, with KINS' amodal masks on some frames, in both layouts of the set."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,14 +14,14 @@ from savos_model.masks import BoxedMask, look_at, match
 from savos_model.types import Box, Instance
 from training.data.flow_files import with_flo
 from training.data.kins import KinsAnnotations, KinsError, read_kins
-from training.data.kitti_frames import clip_frames
-from training.data.kitti_mots import open_raw
+from training.data.kitti_mots import clip_frames, open_raw
 from training.data.kitti_object import images_of_drives
 from training.data.outside import is_file_name, read_picture
 from training.data.provenance import MissingPartError, require
 from training.data.rle import RleError, decode_record
 from training.data.safe_pickle import load
 from training.data.scenery import remainder
+from training.data.settings import KinsSource
 from training.data.store import ClipFrame
 
 SPLITS = ("train", "val", "test")
@@ -36,7 +36,7 @@ class KinsVideoCarError(ValueError):
 def amodal_truth(
     instances: list[Instance], kins: KinsAnnotations, image: int, shape: tuple[int, int]
 ) -> dict[str, BoxedMask]:
-    """Whole masks of the tracked objects that KINS annotates in one image, by track id.
+    """Return the whole masks of the tracked objects that KINS annotates in one image, by track id.
 
     A track and an annotation are paired when their visible masks have the best IoU, at least 0.5.
 
@@ -67,7 +67,7 @@ class TruthSource:
     def of(
         self, drive: str, frame: int, instances: list[Instance], shape: tuple[int, int]
     ) -> dict[str, BoxedMask] | None:
-        """Whole masks by track id, None in a frame without annotation."""
+        """Return the whole masks by track id, None in a frame without annotation."""
         image = _mapping(self.mapping).get(drive, {}).get(frame)
         kins = read_kins(self.annotations)
         if image is None or image not in kins.images:
@@ -114,7 +114,7 @@ class ReleasedCars:
         self.videos = sorted(self._tracks)
 
     def pictures(self, video: str) -> list[Path]:
-        """Images of a drive; the masks' frame t is the t-th of them."""
+        """Return the images of a drive; the masks' frame t is the t-th of them."""
         folder = require("kins_video_car", self.root / "Kitti" / "raw_video" / dated(video))
         numbered = (path for path in folder.glob("*.png") if path.stem.isdigit())
         return sorted(numbered, key=lambda path: int(path.stem))
@@ -122,7 +122,7 @@ class ReleasedCars:
     def frames(
         self, video: str, start: int = 0, stop: int | None = None, truth: TruthSource | None = None
     ) -> Iterator[ClipFrame]:
-        """Frames start .. stop - 1 of a drive, with the released flow where it is there.
+        """Yield frames start .. stop - 1 of a drive, with the released flow where it is there.
 
         Raises:
             MissingPartError: the images of the drive are not there.
@@ -174,7 +174,7 @@ class ReleasedCars:
 
 @functools.lru_cache(maxsize=1)
 def open_released(root: Path, split: str) -> ReleasedCars:
-    """One split of the released data, read once by each process; errors as ReleasedCars."""
+    """Return one split of the released data, read once by each process; errors as ReleasedCars."""
     return ReleasedCars(root, split)
 
 
@@ -186,17 +186,17 @@ def released_frames(
     start: int = 0,
     stop: int | None = None,
 ) -> Iterator[ClipFrame]:
-    """Frames start .. stop - 1 of a drive of the released data."""
+    """Yield frames start .. stop - 1 of a drive of the released data."""
     return open_released(root, split).frames(drive, start, stop, truth)
 
 
 def dated(drive: str) -> Path:
-    """Path of a drive below the folder of its date, <date>/<drive>."""
+    """Return the path of a drive below the folder of its date, <date>/<drive>."""
     return Path("_".join(drive.split("_")[:3])) / drive
 
 
 def drive_folder(raw: str | Path, drive: str) -> Path:
-    """Folder of a drive in KITTI raw.
+    """Return the folder of a drive in KITTI raw.
 
     Raises:
         MissingPartError: it is not there.
@@ -207,7 +207,7 @@ def drive_folder(raw: str | Path, drive: str) -> Path:
 
 
 def tracked_drives(raw: str | Path, masks: str | Path) -> dict[str, Path]:
-    """Mask file of each drive that has one and whose images are there, by drive.
+    """Return the mask file of each drive that has one and whose images are there, by drive.
 
     Raises:
         MissingPartError: no mask file, or the images of one of them are missing.
@@ -229,7 +229,7 @@ def built_frames(
     stop: int | None = None,
     classes: Collection[str] = (CAR,),
 ) -> Iterator[ClipFrame]:
-    """Frames of a drive of KITTI raw with tracked masks, and KINS' whole masks where it has any.
+    """Yield the frames of a drive of KITTI raw with tracked masks, and whole masks where known.
 
     Args:
         raw: folder of KITTI raw.
@@ -246,3 +246,81 @@ def built_frames(
     clip = open_raw(drive_folder(raw, drive), "txt", masks)
     known = None if truth is None else functools.partial(truth.of, drive)
     return clip_frames(clip, start, stop, classes, known)
+
+
+class Drive(NamedTuple):
+    """One drive.
+
+    Attributes:
+        name: as KITTI raw has it.
+        numbers: number of each frame.
+        frames: picklable call that yields the frames, whole masks in those that KINS annotates; it
+            takes the places of the first frame and of that after the last, too.
+    """
+
+    name: str
+    numbers: tuple[int, ...]
+    frames: functools.partial[Iterator[ClipFrame]]
+
+
+def truth_source(kins: Path | None, mapping: Path | None) -> TruthSource:
+    """Return the source of the whole masks, its parts checked before hours of work.
+
+    Raises:
+        MissingPartError: one of them is not given or not there.
+    """
+    if kins is None or mapping is None:
+        name = "kins" if kins is None else "kitti_object_mapping"
+        raise MissingPartError(name, Path("--kins" if kins is None else "--mapping"))
+    require("kins", kins)
+    require("kitti_object_mapping", mapping / "train_mapping.txt")
+    return TruthSource(kins, mapping)
+
+
+def drives_of(source: KinsSource, truth: TruthSource | None) -> list[Drive]:
+    """Return the drives of a set that have tracked masks.
+
+    Args:
+        source: either layout of the set.
+        truth: source of the whole masks; None for none.
+
+    Raises:
+        ValueError: neither layout is given as a whole, or both are.
+        MissingPartError: a part of the set is not there.
+        KittiError, KinsVideoCarError: a file is damaged.
+    """
+    raw, masks, released = source.raw, source.masks, source.released
+    drives = []
+    if released is not None and raw is None and masks is None:
+        cars = open_released(released, source.split)
+        for name in cars.videos:
+            numbers = tuple(int(path.stem) for path in cars.pictures(name))
+            frames = functools.partial(released_frames, released, source.split, name, truth)
+            drives.append(Drive(name, numbers, frames))
+    elif released is None and raw is not None and masks is not None:
+        for name, file in tracked_drives(raw, masks).items():
+            numbers = tuple(open_raw(drive_folder(raw, name)).frames)
+            frames = functools.partial(built_frames, raw, name, file, truth)
+            drives.append(Drive(name, numbers, frames))
+    else:
+        raise ValueError("give either --released, or --raw with --masks")
+    return drives
+
+
+def annotated_drives(source: KinsSource) -> list[Drive]:
+    """Return the drives in which KINS annotates some frame; errors as drives_of and truth_source.
+
+    Raises:
+        ValueError: no frame is annotated.
+        KinsError: the annotations are damaged.
+    """
+    truth = truth_source(source.kins, source.mapping)
+    drives = drives_of(source, truth)
+    images, known = images_of_drives(truth.mapping), read_kins(truth.annotations).images
+    kept = [d for d in drives if any(images.get(d.name, {}).get(n) in known for n in d.numbers)]
+    if not kept:
+        raise ValueError(
+            f"KINS annotates no frame of {', '.join(d.name for d in drives) or 'the set'}: "
+            "give drives that its training images were taken from"
+        )
+    return kept

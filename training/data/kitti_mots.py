@@ -1,9 +1,9 @@
-"""Reads images, tracked masks and amodal boxes in the layouts of KITTI tracking, MOTS and raw."""
+"""Images, tracked masks and amodal boxes in the layouts of KITTI tracking, MOTS and raw."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -12,12 +12,14 @@ import cv2
 import numpy as np
 
 from savos_model.files import FileError
-from savos_model.masks import from_image
+from savos_model.masks import BoxedMask, from_image
 from savos_model.types import Box, Instance
 from training.data.kitti_time import read_timestamps, regular_stamp
 from training.data.outside import read_lines, read_picture
 from training.data.rle import RleError, decode
+from training.data.store import ClipFrame
 
+Truth = Callable[[int, list[Instance], tuple[int, int]], dict[str, BoxedMask] | None]
 Row = TypeVar("Row")
 IGNORE_ID = "10000"  # KITTI MOTS: regions that nobody annotated
 MASK_SOURCES = ("txt", "png", "tracker", "none")
@@ -293,3 +295,42 @@ def _from_png(path: Path, shape: tuple[int, int]) -> list[Instance]:
     values = [int(value) for value in np.unique(labels) if value]
     masks = ((value, from_image((labels == value).view(np.uint8))) for value in values)
     return [Instance(str(value), *boxed, str(value // 1000)) for value, boxed in masks]
+
+
+def clip_frames(
+    clip: KittiClip,
+    start: int = 0,
+    stop: int | None = None,
+    classes: Collection[str] | None = None,
+    truth: Truth | None = None,
+) -> Iterator[ClipFrame]:
+    """Yield the frames of a clip; ids are preceded by the number of the frame where a run begins.
+
+    Args:
+        clip: with masks.
+        start: place of the first frame among those of the clip.
+        stop: place after the last one; None: to the end.
+        classes: classes tracked, None for all; other objects and ignored regions only hide.
+        truth: gives the whole masks by track id of (frame number, tracked masks, image shape), or
+            None in a frame without truth.
+
+    Raises:
+        KittiError: an image or a mask is damaged.
+    """
+    numbers = clip.frames[start:stop]
+    run = numbers[0] if numbers else 0
+    for place, number in enumerate(numbers):
+        if place and number != numbers[place - 1] + 1:
+            run = number  # a frame is missing: tracks must not be linked over the gap
+        image = clip.image(number)
+        shape = image.shape[:2]
+        tracked, untracked = [], clip.ignored(number, shape)
+        for item in clip.instances(number, shape):
+            (tracked if classes is None or item.class_id in classes else untracked).append(item)
+        known = truth(number, tracked, shape) if truth is not None else None
+        yield ClipFrame(
+            image,
+            [Instance(f"{run}/{t.id}", t.box, t.mask, t.class_id, t.score) for t in tracked],
+            None if known is None else {f"{run}/{name}": mask for name, mask in known.items()},
+            untracked,
+        )

@@ -19,9 +19,8 @@ from savos_model.types import Instance
 from training.data.chewing_gum import ChewingGumConfig, videos
 from training.data.fishbowl_released import ReleasedClip, clip_paths, is_released, open_fishbowl
 from training.data.flow_files import with_flo
-from training.data.kins_drives import drives_of, truth_source
-from training.data.kitti_frames import clip_frames
-from training.data.kitti_mots import open_tracking
+from training.data.kins_video_car import drives_of, truth_source
+from training.data.kitti_mots import clip_frames, open_tracking
 from training.data.parts import CHUNK, part_name
 from training.data.prepared import is_made_so, origin
 from training.data.provenance import require

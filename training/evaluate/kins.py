@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple
 from savos_model.masks import by_id
 from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Instance
-from training.data.kins_drives import Drive, annotated_drives
+from training.data.kins_video_car import Drive, annotated_drives
 from training.data.kitti_time import regular_stamp
 from training.data.store import ClipFrame
 from training.evaluate.benchmark import Benchmark

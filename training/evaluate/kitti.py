@@ -15,8 +15,7 @@ import numpy as np
 from savos_model.masks import EMPTY, BoxedMask, box_around, by_id, look_at, match, tighten
 from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Box, Frame, Instance
-from training.data.kitti_frames import clip_frames
-from training.data.kitti_mots import KittiError, KittiLabel, open_tracking
+from training.data.kitti_mots import KittiError, KittiLabel, clip_frames, open_tracking
 from training.data.provenance import KITTI_LICENCE
 from training.evaluate.benchmark import Benchmark
 from training.evaluate.metrics import Masks, mean, published_masks

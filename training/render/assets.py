@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -105,11 +104,11 @@ def read_model(path: Path, folder: Path, options: AssetOptions) -> Model:
             f"{path} must be {least:g} to {most:g} m long, got {longest * scale:.4g} m: give "
             "--scale (0.001 for millimetres), or --size to bring all models to one length"
         )
-    low, high = bounds([_moved(part, turn, scale, np.zeros(3)) for part in parts])
+    low, high = bounds([part.moved(turn, np.zeros(3), scale) for part in parts])
     shift = -np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
     category = path.relative_to(folder).parts[0] if path.parent != folder else "object"
     pieces = [(piece @ turn.T * scale + shift).astype(np.float32) for piece in _collision(path)]
-    moved = tuple(_moved(part, turn, scale, shift) for part in parts)
+    moved = tuple(part.moved(turn, shift, scale) for part in parts)
     return Model(path.stem, category, moved, painted, tuple(pieces))
 
 
@@ -250,12 +249,6 @@ def _colours(mesh: trimesh.Trimesh, count: int) -> np.ndarray:
         return np.asarray(mesh.visual.vertex_colors, float)[:, :3] / 255
     factor = _factor(mesh)
     return np.broadcast_to(np.ones(3) if factor is None else factor, (count, 3))
-
-
-def _moved(part: Part, turn: np.ndarray, scale: float, shift: np.ndarray) -> Part:
-    vertices = (part.vertices @ turn.T * scale + shift).astype(np.float32)
-    normals = (part.normals @ turn.T).astype(np.float32)
-    return dataclasses.replace(part, vertices=vertices, normals=normals)
 
 
 def _collision(path: Path) -> list[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -33,6 +34,17 @@ class Part:
     texture: np.ndarray | None = None
     cut: bool = False
     gloss: float = 0.1
+
+    def moved(self, turn: np.ndarray, shift: np.ndarray, scale: float = 1.0) -> Part:
+        """Return the part scaled, turned by [3, 3] and moved by [3] m."""
+        vertices = (self.vertices @ turn.T * scale + shift).astype(np.float32)
+        normals = (self.normals @ turn.T).astype(np.float32)
+        return dataclasses.replace(self, vertices=vertices, normals=normals)
+
+    def painted(self, colour: RGB | np.ndarray) -> Part:
+        """Return the part with its colours multiplied by one [3]."""
+        colours = self.colours * np.asarray(colour, np.float32)
+        return dataclasses.replace(self, colours=colours)
 
 
 @dataclass(frozen=True)

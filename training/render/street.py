@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -182,26 +183,15 @@ def _tree(rng: np.random.Generator, texture: np.ndarray) -> tuple[list[Part], np
         turn = turn_z(rng.uniform(0, 1.5))
         off = np.array([*rng.normal(0, wide * 0.35, 2), stem + wide * rng.uniform(0.2, 1.4)])
         leaf = box(half, texture, 1.0, 0.0)
-        vertices = leaf.vertices @ turn.T + off
-        parts.append(
-            make_part(
-                vertices,
-                leaf.normals @ turn.T,
-                leaf.uv,
-                leaf.faces,
-                colour=np.array([0.3, 0.5, 0.2]) * rng.uniform(0.6, 1.3),
-                texture=texture,
-                gloss=0.0,
-            )
-        )
+        green = np.array([0.3, 0.5, 0.2]) * rng.uniform(0.6, 1.3)
+        parts.append(leaf.moved(turn, off).painted(green))
     return parts, np.array([0.8, 0.8])
 
 
 def _hedge(rng: np.random.Generator, texture: np.ndarray) -> tuple[list[Part], np.ndarray]:
     half = rng.uniform([0.8, 0.25, 0.3], [2.5, 0.45, 0.9])
     part = box(half, texture, 2.0, 0.0)
-    green = part.colours * np.array([0.4, 0.6, 0.3], np.float32)
-    leafy = make_part(part.vertices, part.normals, part.uv, part.faces, colour=green)
+    leafy = dataclasses.replace(part.painted((0.4, 0.6, 0.3)), texture=None, gloss=0.1)
     return [_raised(leafy, half[2])], 2 * half[:2]
 
 
@@ -211,16 +201,7 @@ def _crate(rng: np.random.Generator, texture: np.ndarray) -> tuple[list[Part], n
 
 
 def _raised(part: Part, height: float) -> Part:
-    vertices = part.vertices + np.array([0, 0, height], np.float32)
-    return make_part(
-        vertices,
-        part.normals,
-        part.uv,
-        part.faces,
-        colour=part.colours,
-        texture=part.texture,
-        gloss=part.gloss,
-    )
+    return part.moved(np.eye(3), np.array([0, 0, height]))
 
 
 _SHAPES = {"pole": _pole, "tree": _tree, "hedge": _hedge, "crate": _crate}

@@ -316,22 +316,14 @@ def _hand_parts(rng: np.random.Generator, scale: float) -> list[Part]:
     side /= np.linalg.norm(side)
     turn = np.stack((side, np.cross(lean, side), lean), 1)
 
-    def moved(part: Part, pose: np.ndarray) -> Part:
-        vertices = part.vertices @ pose[:3, :3].T + pose[:3, 3]
-        normals = part.normals @ pose[:3, :3].T
-        return Part(vertices, normals, part.uv, part.colours, part.faces, part.texture)
-
-    k = scale
-    parts = [
-        moved(
-            box(k * np.array([0.045, 0.014, 0.05]), dark, 3 / k), place(np.array([0, 0, 0.13 * k]))
-        )
-    ]
+    k, still = scale, np.eye(3)
+    palm = box(k * np.array([0.045, 0.014, 0.05]), dark, 3 / k)
+    parts = [palm.moved(still, np.array([0, 0, 0.13 * k]))]
     for x in (-0.03, 0.03):
         finger = box(k * np.array([0.008, 0.014, 0.045]), dark, 3 / k)
-        parts.append(moved(finger, place(np.array([x, 0, 0.045]) * k)))
-    arm = cylinder(rng.uniform(0.03, 0.05) * k, 0.7 * k, paint)
-    return [*parts, moved(arm, place(np.array([0, 0, 0.17]) * k + lean * 0.35 * k, turn))]
+        parts.append(finger.moved(still, np.array([x, 0, 0.045]) * k))
+    arm = cylinder(rng.uniform(0.03, 0.05) * k, 0.7 * k, paint, 0.1)
+    return [*parts, arm.moved(turn, np.array([0, 0, 0.17]) * k + lean * 0.35 * k)]
 
 
 def _random_light(rng: np.random.Generator) -> Light:

@@ -7,10 +7,10 @@ import math
 import numpy as np
 
 from training.street import props
+from training.street.cars import CarSpec, random_car
 from training.street.layout import CAR, PERSON, UNTRACKED, Front, Street, Thing
 from training.street.meshes import Mesh
 from training.street.people import PersonSpec, random_person
-from training.street.styles import CarSpec, random_car
 
 CHUNK_M = 24.0
 PROPS = {

@@ -10,19 +10,24 @@ import numpy as np
 from training.street.backdrop import draw_facade, draw_sky
 from training.street.builder import Builder
 from training.street.camera import Camera, pose_matrix
-from training.street.cars import build_car
+from training.street.cars import CarSpec, build_car
 from training.street.config import StreetConfig, StreetObject
 from training.street.figures import Hulls, draw_hulls
+from training.street.ground import draw_shadows
 from training.street.layout import UNTRACKED, Front, Thing, random_street
-from training.street.look import FRONT_KINDS, SURFACES, Look, random_light
+from training.street.look import FRONT_KINDS, SURFACES, Look, Photo, random_light
 from training.street.meshes import Mesh
 from training.street.noise import MaskNoise, tight
-from training.street.order import far_to_near
 from training.street.people import PersonSpec, riding, walking
-from training.street.photo import Photo
-from training.street.render import TILE, Drawing, Layer, composite, draw_mesh, rasterise
-from training.street.shadow import draw_shadows
-from training.street.styles import CarSpec
+from training.street.render import (
+    TILE,
+    Drawing,
+    Layer,
+    composite,
+    draw_mesh,
+    far_to_near,
+    rasterise,
+)
 from training.street.world import World
 
 MESHES = 512  # cars whose meshes are kept

@@ -12,8 +12,7 @@ from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Box, Source
 from savos_ros.cli.main import app
 from tests.tiny_weights import save_random
-from training.data.kins_drives import annotated_drives
-from training.data.kins_video_car import TruthSource
+from training.data.kins_video_car import TruthSource, annotated_drives
 from training.data.settings import KinsSource
 from training.evaluate import video
 from training.evaluate.benchmark import evaluate
