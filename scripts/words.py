@@ -51,10 +51,8 @@ CHECKED = {".cff", ".j2", ".md", ".msg", ".py", ".sh", ".toml", ".txt", ".xml", 
 CHECKED_NAMES = {"Makefile", "run", "savos", "savos_node"}
 EXCEPT = ("scripts/words.py", "docs/results/", "docs/report/", "requirements/lock-")
 NOT_CLEAN = (  # folders and files to be rewritten; take each away when it is clean
-    "msg/",
     "savos_ros/bags/",
     "savos_ros/cli/",
-    "savos_ros/messages/",
     "savos_ros/tools/",
     "tests/",
     "training/",

@@ -89,7 +89,7 @@ def gpu(folder: GpuFolder, options: GpuOptions) -> bool:
     """All that needs an NVIDIA GPU, in at most 8 minutes: one page and one JSON file.
 
     Engines compared with torch on the CPU, their speed, swaps of weights, adaptation, training and
-    the tests marked gpu, each in a process of its own; status 1 when one of them is not good.
+    the tests marked gpu, each in a separate process; status 1 when one of them is not good.
 
     Example: savos bench gpu --out gpu
     """

@@ -96,7 +96,7 @@ def export(target: OutFile, network: NetworkOptions) -> None:
 
 @engine_command(app, "build-engine", NetworkOptions, BuildOptions)
 def build_engine(network: NetworkOptions, options: BuildOptions) -> None:
-    """Build a TensorRT engine ahead of time, so that the node starts at once.
+    """Build a TensorRT engine ahead of time, so that the node starts immediately.
 
     Example: savos build-engine savos_online --precision fp16 --compute-capability 8.9
     """

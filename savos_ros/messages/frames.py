@@ -1,4 +1,4 @@
-"""Turns joined messages into the frame that the stream takes; free of rclpy."""
+"""Decode synchronized messages to a frame of the stream, without rclpy."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def left_out_text(skipped: Counter) -> str:
 def decode(
     image: Any, instances: Any, config: InputConfig, flow: Any = None
 ) -> tuple[Frame, Counter]:
-    """Turn one joined pair of messages into a frame.
+    """Decode a synchronized pair of messages to a frame.
 
     Args:
         image: Image or CompressedImage, as `config.image_transport` says.

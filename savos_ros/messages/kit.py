@@ -17,7 +17,7 @@ OCCLUDER_SHARE = 0.05  # of the hidden part
 
 
 class MessageKit(Protocol):
-    """What a message library must offer: RosKit for rclpy, bags.types.BagKit for rosbags."""
+    """Interface of a message library: RosKit for rclpy, bags.types.BagKit for rosbags."""
 
     def make(self, name: str, **fields: Any) -> Any:
         """Build the message `package/Type` from all its fields."""

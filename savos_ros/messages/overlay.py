@@ -26,7 +26,7 @@ def color_of(track: str) -> tuple[int, int, int]:
 
 
 def bgr_of(frame: Frame) -> np.ndarray:
-    """The image of a frame, uint8 [H, W, 3] BGR or [H, W] grey; a view where its order differs."""
+    """Return the image of a frame, uint8 [H, W, 3] BGR or [H, W] grey; may be a view."""
     in_rgb = frame.order == "rgb" and frame.image.ndim == 3
     return frame.image[..., ::-1] if in_rgb else frame.image
 

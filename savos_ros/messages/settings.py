@@ -1,4 +1,4 @@
-"""All settings of the node as one tree of checked dataclasses, free of ROS."""
+"""Define all settings of the node as a tree of validated dataclasses, without ROS."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from savos_model.settings import SettingError, bounds_text, check_settings, chec
 
 @dataclass(frozen=True)
 class InputConfig:
-    """What the node listens to and how much of it is kept."""
+    """Inputs of the node and their limits."""
 
     image_transport: str = setting(
-        "raw", "how images arrive: `image`, or `image/compressed`", choices=("raw", "compressed")
+        "raw", "transport of images: `image`, or `image/compressed`", choices=("raw", "compressed")
     )
     mask_source: str = setting(
         "label_image",
-        "what arrives on `instances`: label Image, label CompressedImage (PNG), InstanceMaskArray "
+        "type of `instances`: label Image, label CompressedImage (PNG), InstanceMaskArray "
         "or yolo_msgs/DetectionArray",
         choices=("label_image", "label_png", "instance_masks", "yolo"),
     )
@@ -41,10 +41,10 @@ class InputConfig:
         maximum=2**31 - 1,
     )
     track: bool = setting(
-        False, "give ids here (group `track`): those of the masks, if any, mean nothing"
+        False, "assign IDs in the node (group `track`); IDs of the input are ignored"
     )
     ignore_label: int = setting(
-        65535, "label pixels of this value are no object", minimum=0, maximum=2**31 - 1
+        65535, "label pixels of this value are not an object", minimum=0, maximum=2**31 - 1
     )
     sync_slop_s: float = setting(
         0.0,
@@ -54,28 +54,28 @@ class InputConfig:
     )
     queue_depth: int = setting(
         2,
-        "joined frames that may wait for the worker; the oldest is dropped",
+        "synchronized frames that may wait for the worker; the oldest is dropped",
         minimum=1,
         maximum=100,
     )
     pair_buffer: int = setting(
         20,
-        "messages per topic that may wait for their partner: at 10 Hz a tracker may be 2 s late",
+        "messages per topic that may wait for a partner; 20 allow masks to be 2 s late at 10 Hz",
         minimum=1,
         maximum=1000,
     )
     max_pixels: int = setting(
         16_777_216,
-        "larger images are refused before memory is taken [px]",
+        "larger images are rejected before memory is taken [px]",
         minimum=1,
         maximum=2**28,
     )
     max_instances: int = setting(
-        1024, "frames with more masks are refused", minimum=1, maximum=65535
+        1024, "frames with more masks are rejected", minimum=1, maximum=65535
     )
     max_message_bytes: int = setting(
         2**28,
-        "messages with more pixels, outlines or text are refused before they wait [bytes]",
+        "larger messages (pixels, outlines and text) are rejected before they are buffered [bytes]",
         minimum=1024,
         maximum=2**31,
     )
@@ -86,20 +86,20 @@ class InputConfig:
 
 @dataclass(frozen=True)
 class OverlayConfig:
-    """How the result is drawn over the camera image."""
+    """Style of the overlay on the camera image."""
 
     alpha: float = setting(
         0.45, "opacity of the visible part's fill", minimum=0.0, maximum=1.0, live=True
     )
     hatch_px: int = setting(
-        8, "distance of the lines over the hidden part [px]", minimum=2, maximum=64, live=True
+        8, "distance of the hatching lines [px]", minimum=2, maximum=64, live=True
     )
     outline_px: int = setting(
         2, "width of the outline, 0 for none [px]", minimum=0, maximum=16, live=True
     )
-    labels: bool = setting(True, "write the track id at each object", live=True)
+    labels: bool = setting(True, "draw the track ID of each object", live=True)
     jpeg_quality: int = setting(
-        85, "quality of the compressed overlay", minimum=1, maximum=100, live=True
+        85, "JPEG quality of the compressed overlay", minimum=1, maximum=100, live=True
     )
 
     def __post_init__(self) -> None:
@@ -108,17 +108,17 @@ class OverlayConfig:
 
 @dataclass(frozen=True)
 class DiagnosticsConfig:
-    """When and over which span the node reports on itself."""
+    """Period and window of the node's diagnostics."""
 
     period_s: float = setting(
         1.0, "time between two messages on /diagnostics [s]", minimum=0.1, maximum=60.0
     )
     window: int = setting(
-        300, "frames over which latency percentiles are taken", minimum=1, maximum=100_000
+        300, "number of frames for latency percentiles", minimum=1, maximum=100_000
     )
     waiting_after_s: float = setting(
         5.0,
-        "time without a joined pair after which the node says what it waits for [s]",
+        "time without a synchronized pair after which the node logs what it waits for [s]",
         minimum=0.1,
         maximum=3600.0,
     )
@@ -131,9 +131,7 @@ class DiagnosticsConfig:
 class NodeSettings:
     """Every setting of the node; a field of a group is the ROS parameter `group.field`."""
 
-    autostart: bool = setting(
-        False, "configure and activate at start, for machines without a launch system"
-    )
+    autostart: bool = setting(False, "configure and activate at start, without a launch system")
     input: InputConfig = dataclasses.field(default_factory=InputConfig)
     model: BackendConfig = dataclasses.field(default_factory=BackendConfig)
     tracks: TracksConfig = dataclasses.field(default_factory=TracksConfig)
@@ -147,7 +145,7 @@ class NodeSettings:
 
     @property
     def stream(self) -> StreamConfig:
-        """The part that the online loop takes."""
+        """Return the settings of the online loop."""
         associate = self.track if self.input.track else None
         return StreamConfig(self.tracks, self.compose, self.flow, associate)
 
@@ -201,7 +199,7 @@ def build(flat: Mapping[str, Any]) -> NodeSettings:
 
 @contextmanager
 def named_by(group: str) -> Iterator[None]:
-    """Put the group, "" for none, before the field that a SettingError begins with, once."""
+    """Add the group, "" for none, to the field at the start of a SettingError."""
     try:
         yield
     except SettingError as error:
@@ -211,7 +209,7 @@ def named_by(group: str) -> Iterator[None]:
 
 
 def rule(field: dataclasses.Field) -> str:
-    """Say the range or set of a setting in words; empty when anything goes."""
+    """Return the range or choices of a setting as text; empty without a rule."""
     meta = field.metadata
     if meta["choices"] is not None:
         return "one of " + ", ".join(map(str, meta["choices"]))

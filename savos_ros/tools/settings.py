@@ -47,7 +47,7 @@ class BenchOptions:
     seed: int = setting(3, "number that fixes the scene", minimum=0, maximum=2**31 - 1)
     weights: str = setting("", "weights of the node; empty for its default")
     refine: bool = setting(False, "with refined masks, which a subscriber takes")
-    adapt: bool = setting(False, "with adaptation, in a process of its own")
+    adapt: bool = setting(False, "with adaptation in a separate process")
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -57,7 +57,7 @@ class BenchOptions:
 class CamerasOptions:
     """What is measured."""
 
-    cameras: int = setting(3, "most cameras at once", minimum=1, maximum=16)
+    cameras: int = setting(3, "largest number of cameras", minimum=1, maximum=16)
     seconds: float = setting(30.0, "length of each run [s]", minimum=5.0, maximum=1e5)
     tracks: int = setting(10, "masks per frame", minimum=1, maximum=40)
     seed: int = setting(3, "number that fixes the scene", minimum=0, maximum=2**31 - 1)

@@ -76,7 +76,7 @@ def rendered(clips: ClipSource, options: StoreOptions) -> None:
     extra="render",
 )
 def models(options: RenderOptions, assets: AssetOptions) -> None:
-    """Rendered clips of your own 3D models with exact visible and whole masks.
+    """Rendered clips of 3D models with exact visible and whole masks.
 
     A model's category is the folder it lies in below --assets; models in a folder named scenery
     only occlude. `savos prepare rendered` turns the clips into a store for training.

@@ -1,4 +1,4 @@
-"""The generated page of messages, out of the comments in the .msg files."""
+"""Generate the page of messages from the comments in the .msg files."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from savos_ros.paths import message_files
 
 HEAD = """# Messages
 
-Types of this package, `savos_ros/msg/NAME`. Who sends them stands in
-[topics](../README.md#topics). Generated: `savos params --write`.
+Types of this package, `savos_ros/msg/NAME`. The
+[topics](../README.md#topics) use them. Generated: `savos params --write`.
 """
 
 
@@ -19,7 +19,7 @@ def markdown_text() -> str:
 
 
 def section(path: Path) -> str:
-    """One message: its first comment, then tables of its constants and fields."""
+    """Return one message: its first comment, then tables of its constants and fields."""
     about, *lines = path.read_text(encoding="utf-8").splitlines()
     fields: list[str] = []
     constants: list[str] = []
