@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+import cv2
 import numpy as np
-from scipy.ndimage import find_objects
 
 from savos_model.types import Box, Instance
 
 LABEL_KINDS = "ui"  # NumPy dtype kinds of a label image
-DIRECT_LIMIT = 1 << 20  # above it labels are sorted
+CHUNK_PX = 1 << 17  # of a label image read at a time: what is made of them stays in the cache
+NOISE_PX = 8  # labels whose runs are shorter on average may be a picture
 
 
 class InstanceError(ValueError):
@@ -42,39 +41,65 @@ def from_label_image(
         )
     if labels.size == 0:
         return []
-    numbers, rows = numbered(labels)
-    places = find_objects(rows, len(numbers))
-    found = [
-        (int(numbers[row]), row, where)
-        for row, where in enumerate(places)
-        if where is not None and numbers[row] != ignore_label
-    ]
-    if limit is not None and len(found) > limit:
-        raise TooManyInstancesError(
-            f"label image has {len(found)} labels, more than {limit}: send track IDs"
-        )
     instances = []
-    for label, row, where in found:
-        box = Box(where[1].start, where[0].start, where[1].stop, where[0].stop)
-        mask = (rows[where] == row + 1).view(np.uint8)
+    for label, box in label_boxes(labels, ignore_label, limit):
+        x0, y0, x1, y1 = (int(v) for v in box)
+        mask = (labels[y0:y1, x0:x1] == label).view(np.uint8)
         class_id = str(label // divisor) if divisor and label >= divisor else ""
         instances.append(Instance(str(label), box, mask, class_id))
     return instances
 
 
-def numbered(labels: np.ndarray) -> tuple[Sequence[int] | np.ndarray, np.ndarray]:
-    """Return labels (ascending, without 0) and an image in which the first is 1, the second 2, ...
+def label_boxes(labels: np.ndarray, ignore_label: int, limit: int | None) -> list[tuple[int, Box]]:
+    """Return labels but 0 and `ignore_label`, ascending, each with the tight box of its pixels.
 
-    Small labels are kept as numbers, whether present or not, and the image is returned unchanged.
+    Raises:
+        InstanceError: negative labels, or more than `limit`.
     """
-    if labels.dtype.kind == "i" and labels.min() < 0:
-        raise InstanceError(f"labels must not be negative, got {labels.min()}: 0 is background")
-    top = int(labels.max())
-    if top < DIRECT_LIMIT:
-        return range(1, top + 1), labels
-    present, inverse = np.unique(labels, return_inverse=True)
-    shift = 0 if present[0] == 0 else 1
-    return present[1 - shift :], (inverse.reshape(labels.shape) + shift).astype(np.int32)
+    label, y, x0, x1 = runs(labels, ignore_label, limit)
+    order = np.argsort(label, kind="stable")  # a label's runs stay in the order of rows
+    label, y, x0, x1 = label[order], y[order], x0[order], x1[order]
+    first = np.flatnonzero(np.append(True, label[1:] != label[:-1])) if len(label) else order
+    if limit is not None and len(first) > limit:
+        raise TooManyInstancesError(
+            f"label image has {len(first)} labels, more than {limit}: send track IDs"
+        )
+    last = np.append(first[1:], len(label)) - 1 if len(first) else first
+    left, right = np.minimum.reduceat(x0, first), np.maximum.reduceat(x1, first)
+    columns = (label[first], left, y[first], right, y[last] + 1)
+    return [(row[0], Box(*row[1:])) for row in zip(*(c.tolist() for c in columns), strict=True)]
+
+
+def runs(labels: np.ndarray, ignore_label: int, limit: int | None) -> tuple[np.ndarray, ...]:
+    """Return the runs of equal pixels in rows of a label image: label, row, first and end column.
+
+    Those of 0 and `ignore_label` are left out. Reading stops where a part of the image alone has
+    more than `limit` labels: a picture taken for labels is nothing but runs.
+
+    Raises:
+        InstanceError: negative labels.
+    """
+    rows, cols = labels.shape
+    step = max(1, CHUNK_PX // cols)
+    begins = np.ones((min(step, rows), cols), bool)  # the first pixel of a row always does
+    found = []
+    for top in range(0, rows, step):
+        chunk = labels[top : top + step]
+        np.not_equal(chunk[:, 1:], chunk[:, :-1], out=begins[: len(chunk), 1:])
+        at = np.flatnonzero(begins[: len(chunk)])
+        found.append(at + top * cols)
+        if limit is not None and len(at) > max(limit, chunk.size // NOISE_PX):
+            if len(np.unique(chunk)) > limit + 2:
+                rows = top + len(chunk)
+                break
+    at = np.concatenate(found)
+    y, x0 = np.divmod(at, cols)
+    x1 = np.append(at[1:], rows * cols) - y * cols
+    label = labels[y, x0]
+    if label.min() < 0:
+        raise InstanceError(f"labels must not be negative, got {label.min()}: 0 is background")
+    kept = (label != 0) & (label != ignore_label)
+    return label[kept], y[kept], x0[kept], x1[kept]
 
 
 def check_instances(instances: list[Instance], height: int, width: int) -> None:
@@ -108,5 +133,5 @@ def occupancy(instances: list[Instance], height: int, width: int) -> np.ndarray:
     for item in instances:
         x0, y0, x1, y1 = (int(v) for v in item.box)
         view = count[y0:y1, x0:x1]
-        np.add(view, item.mask, out=view, where=view < 255)
+        cv2.add(view, item.mask, dst=view)  # saturates
     return count

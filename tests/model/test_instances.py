@@ -50,6 +50,26 @@ def test_limit_counts_the_labels_present():
         from_label_image(image, limit=1)
 
 
+def test_labels_are_found_where_the_parts_that_are_read_meet(monkeypatch):
+    image = np.zeros((9, 40), np.uint16)
+    image[1:7, 3:20], image[2:9, 30:40] = 2, 7
+    whole = from_label_image(image)
+    monkeypatch.setattr("savos_model.instances.CHUNK_PX", 80)  # two rows
+    found = from_label_image(image)
+    assert [(i.id, i.box) for i in found] == [("2", Box(3, 1, 20, 7)), ("7", Box(30, 2, 40, 9))]
+    assert all((a.mask == b.mask).all() for a, b in zip(found, whole, strict=True))
+    padded = np.zeros((9, 50), np.uint16)
+    padded[:, :40] = image
+    assert [i.box for i in from_label_image(padded[:, :40])] == [i.box for i in found]
+
+
+def test_a_picture_taken_for_labels_is_refused_by_its_first_part(monkeypatch):
+    monkeypatch.setattr("savos_model.instances.CHUNK_PX", 1000)
+    image = np.arange(1, 100_001, dtype=np.int32).reshape(1000, 100)
+    with pytest.raises(TooManyInstancesError, match="has 1000 labels, more than 99"):
+        from_label_image(image, limit=99)
+
+
 def test_large_labels_need_no_table():
     image = np.array([[2_000_000_000, 0, 5]], np.int32)
     assert [i.id for i in from_label_image(image, divisor=0)] == ["5", "2000000000"]
@@ -89,3 +109,8 @@ def test_same_id_twice_is_refused():
     item = Instance("9", Box(0, 0, 1, 1), np.ones((1, 1), np.uint8))
     with pytest.raises(InstanceError, match="twice in one frame"):
         check_instances([item, item], 4, 4)
+
+
+def test_occupancy_saturates():
+    items = [Instance(str(i), Box(1, 0, 2, 1), np.ones((1, 1), np.uint8)) for i in range(300)]
+    assert occupancy(items, 1, 3).tolist() == [[0, 255, 0]]
