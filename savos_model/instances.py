@@ -88,10 +88,10 @@ def runs(labels: np.ndarray, ignore_label: int, limit: int | None) -> tuple[np.n
         np.not_equal(chunk[:, 1:], chunk[:, :-1], out=begins[: len(chunk), 1:])
         at = np.flatnonzero(begins[: len(chunk)])
         found.append(at + top * cols)
-        if limit is not None and len(at) > max(limit, chunk.size // NOISE_PX):
-            if len(np.unique(chunk)) > limit + 2:
-                rows = top + len(chunk)
-                break
+        crowded = len(at) > chunk.size // NOISE_PX
+        if limit is not None and crowded and len(np.unique(chunk)) > limit + 2:
+            rows = top + len(chunk)
+            break
     at = np.concatenate(found)
     y, x0 = np.divmod(at, cols)
     x1 = np.append(at[1:], rows * cols) - y * cols

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
 from savos_model.config import ComposeConfig
 from savos_model.geometry import intersect, mask_box, move, paste, union, window
+from savos_model.masks import BoxedMask, slices
 from savos_model.types import AmodalObject, Box, Instance, Source
 
 COAST_DECAY = 0.8  # confidence kept per frame without an observation
+LEAST_VALUE = 0.5 / 255  # a smaller probability is published as 0
 
 
 def copy_visible(instance: Instance, motion: tuple[float, float] = (0.0, 0.0)) -> AmodalObject:
@@ -28,54 +33,92 @@ def copy_visible(instance: Instance, motion: tuple[float, float] = (0.0, 0.0)) -
     )
 
 
-def occluder_mask(
-    count: np.ndarray, own: np.ndarray, region: Box, margin: int
-) -> np.ndarray | None:
-    """Return where other objects are visible, with a rim, in an integer region of the image.
+def occluders(count: np.ndarray, instance: Instance, region: Box, margin: int) -> BoxedMask | None:
+    """Return where other objects are visible, with a rim, in an integer region inside the image.
 
     The rim closes the gap that trackers leave between an object and its occluder.
 
     Args:
         count: uint8 [H, W], number of visible masks on each pixel.
-        own: uint8 [region.height, region.width], the object's own mask.
+        instance: the object's own mask.
         region: integer box inside the image [px].
         margin: width of the rim [px], 0 for none.
 
     Returns:
-        uint8 0/1 of the region's shape, or None if no other object is near.
+        uint8 0/1 in a box inside `region` that holds all of it, or None when no other object is
+        near.
     """
-    wide = intersect(
-        Box(region.x0 - margin, region.y0 - margin, region.x1 + margin, region.y1 + margin),
-        Box(0, 0, count.shape[1], count.shape[0]),
-    )
+    image = Box(0, 0, count.shape[1], count.shape[0])
+    wide = intersect(widen(region, margin), image)
     assert wide is not None  # it contains the region
-    others = (window(count, wide) > 0).astype(np.uint8)
-    inner = move(region, -wide.x0, -wide.y0)
-    centre = others[int(inner.y0) : int(inner.y1), int(inner.x0) : int(inner.x1)]
-    np.greater(window(count, region), own, out=centre, casting="unsafe")
-    if not others.any():
+    others = window(count, wide) > 0
+    shared = intersect(instance.box, wide)
+    if shared is not None:
+        own = window(instance.mask, move(shared, -instance.box.x0, -instance.box.y0))
+        inner = window(others, move(shared, -wide.x0, -wide.y0))
+        np.greater(window(count, shared), own, out=inner)
+    found = mask_box(others.view(np.uint8), (int(wide.x0), int(wide.y0)))
+    around = found and intersect(widen(found, margin), wide)
+    box = around and intersect(around, region)
+    if not around or not box:
         return None
+    mask = window(others, move(around, -wide.x0, -wide.y0)).view(np.uint8)
     if margin:
         side = 2 * margin + 1
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-        return window(cv2.dilate(others, disc), inner)
-    return window(others, inner)
+        mask = np.asarray(cv2.dilate(mask, disc), np.uint8)
+    return BoxedMask(box, window(mask, move(box, -around.x0, -around.y0)))
 
 
-def least_chance(behind: np.ndarray | None, config: ComposeConfig) -> np.ndarray | float:
-    """Return the probability threshold of occluded pixels, by the evidence of an occluder.
+def widen(box: Box, margin: int) -> Box:
+    """Move all sides of a box outwards [px]."""
+    return Box(box.x0 - margin, box.y0 - margin, box.x1 + margin, box.y1 + margin)
+
+
+def reach(probability: np.ndarray, box: Box, least: float) -> Box | None:
+    """Return an integer box around all pixels that `paste` gives `least` or more; None without any.
+
+    Between the centres of two cells values are mixed, so a cell reaches half a cell beyond itself.
 
     Args:
-        behind: where other objects are visible, 0/1 from occluder_mask; None for nowhere.
-        config: thresholds, and whether untracked objects may occlude.
+        probability: float32 [h, w], fills `box`.
+        box: box of the prediction [image px].
+        least: above 0.
+    """
+    cells = mask_box(probability >= least)
+    if cells is None:
+        return None
+    step_x, step_y = box.width / probability.shape[1], box.height / probability.shape[0]
+    around = Box(
+        box.x0 + math.floor((cells.x0 - 0.5) * step_x),
+        box.y0 + math.floor((cells.y0 - 0.5) * step_y),
+        box.x0 + math.ceil((cells.x1 + 0.5) * step_x),
+        box.y0 + math.ceil((cells.y1 + 0.5) * step_y),
+    )
+    return intersect(around, box)
+
+
+def may_be_hidden(
+    chance: np.ndarray, behind: np.ndarray | None, config: ComposeConfig
+) -> np.ndarray:
+    """Return where the probability suffices for a hidden pixel, by the evidence of an occluder.
+
+    Args:
+        chance: float32 [rows, cols].
+        behind: where other objects are visible, 0/1 as occluder_mask gives it; None for nowhere.
+        config: thresholds, and whether things without a mask may hide something too.
 
     Returns:
-        One number for all pixels, or float32 of the shape of `behind`; above 1 means never.
+        bool [rows, cols].
     """
-    elsewhere = config.untracked_threshold if config.complete_into == "anything" else 2.0
+    anywhere = config.complete_into == "anything"
     if behind is None:
-        return elsewhere
-    return np.where(behind != 0, np.float32(config.threshold), np.float32(elsewhere))
+        return chance >= np.float32(config.untracked_threshold if anywhere else 2.0)
+    hidden = chance >= np.float32(config.threshold)
+    hidden &= behind != 0
+    if anywhere:
+        hidden |= (chance >= np.float32(config.untracked_threshold)) & (behind == 0)
+    return hidden
 
 
 def compose(
@@ -98,40 +141,89 @@ def compose(
         config: where to complete, threshold, margin and kind of mask values.
         source: where the prediction comes from.
     """
-    image = Box(0, 0, count.shape[1], count.shape[0])
-    inside = intersect(box, image)
-    region = instance.box if inside is None else union(instance.box, inside)
-    own = window(instance.mask, move(region, -instance.box.x0, -instance.box.y0))
-    behind = occluder_mask(count, own, region, config.occluder_margin_px)
-    anywhere = config.complete_into == "anything"
-    if behind is None and not anywhere:
-        hidden, chance = np.zeros_like(own, bool), None
-    else:
-        chance = paste(probability, box, region)
-        hidden = (chance >= least_chance(behind, config)) & (own == 0)
-    hidden_px, visible_px = int(np.count_nonzero(hidden)), int(np.count_nonzero(own))
-    confidence = float(chance[hidden].mean()) if hidden_px and chance is not None else 1.0
-    values, cut = own * np.uint8(255), None
-    if chance is not None and config.mask_values == "probability":
-        cut = hidden | (own != 0)
-        open_to = (own == 0) if anywhere else (own == 0) & (behind != 0)
-        values = np.where(open_to, np.round(chance * 255), values).astype(np.uint8)
-    else:
-        values[hidden] = 255
-    tight = mask_box(values) or Box(0, 0, 1, 1)
+    own_box = mask_box(instance.mask, (int(instance.box.x0), int(instance.box.y0)))
+    own_box = own_box or Box(*instance.box[:2], instance.box.x0 + 1, instance.box.y0 + 1)
+    part = hidden_part(instance, probability, box, count, config)
+    tight = own_box if part is None else union(own_box, part.box)
+    visible = window(instance.mask, move(tight, -instance.box.x0, -instance.box.y0))
+    values, cut, confidence = visible * np.uint8(255), None, 1.0
+    hidden_px, visible_px = 0, int(np.count_nonzero(instance.mask))
+    if part is not None:
+        at = slices(move(part.box, -tight.x0, -tight.y0))
+        values[at] |= part.values
+        hidden_px = int(np.count_nonzero(part.hidden))
+        confidence = float(part.chance[part.hidden].mean()) if hidden_px else 1.0
+        if config.mask_values == "probability":
+            cut = visible != 0
+            cut[at] |= part.hidden
     return AmodalObject(
         instance.id,
         instance.class_id,
         instance.score,
         source,
-        move(tight, region.x0, region.y0),
-        window(values, tight),
-        window(own, tight),
+        tight,
+        values,
+        visible,
         hidden_px / max(1, hidden_px + visible_px),
         confidence,
         motion,
-        None if cut is None else window(cut, tight),
+        cut,
     )
+
+
+class HiddenPart(NamedTuple):
+    """What is published of an object beyond its visible mask.
+
+    Attributes:
+        box: integer box inside the image, tight around `values`.
+        values: uint8 [box.height, box.width], the published pixels, 0 on the visible mask.
+        hidden: bool of that shape, the pixels that belong to the object.
+        chance: float32 of that shape, their probability.
+    """
+
+    box: Box
+    values: np.ndarray
+    hidden: np.ndarray
+    chance: np.ndarray
+
+
+def hidden_part(
+    instance: Instance,
+    probability: np.ndarray,
+    box: Box,
+    count: np.ndarray,
+    config: ComposeConfig,
+) -> HiddenPart | None:
+    """Return the hidden pixels that `compose` publishes; None when there are none.
+
+    Only that part of the box is worked on where the prediction is high enough and, with
+    `complete_into: others`, another object is near.
+    """
+    anywhere, soft = config.complete_into == "anything", config.mask_values == "probability"
+    least = min(config.threshold, config.untracked_threshold) if anywhere else config.threshold
+    around = reach(probability, box, LEAST_VALUE if soft else least)
+    area = around and intersect(around, Box(0, 0, count.shape[1], count.shape[0]))
+    near = area and occluders(count, instance, area, config.occluder_margin_px)
+    if not area or not (near or anywhere):
+        return None
+    behind = None
+    if near and anywhere:
+        behind = window(near.mask, move(area, -near.box.x0, -near.box.y0))
+    elif near:
+        area, behind = near
+    chance = paste(probability, box, area)
+    free = window(instance.mask, move(area, -instance.box.x0, -instance.box.y0)) == 0
+    hidden = may_be_hidden(chance, behind, config)
+    hidden &= free
+    values = hidden.view(np.uint8) * np.uint8(255)
+    if soft:
+        open_to = free if anywhere else free & (behind != 0)
+        values = np.where(open_to, np.round(chance * 255), 0).astype(np.uint8)
+    tight = mask_box(values)
+    if tight is None:
+        return None
+    parts = (window(part, tight) for part in (values, hidden, chance))
+    return HiddenPart(move(tight, area.x0, area.y0), *parts)
 
 
 def compose_coasted(

@@ -1,9 +1,13 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from savos_model.config import ComposeConfig
+from savos_model.geometry import intersect, move, paste
 from savos_model.instances import occupancy
-from savos_model.stream.compose import compose, least_chance
+from savos_model.masks import slices
+from savos_model.stream.compose import compose, may_be_hidden, reach
 from savos_model.types import Box
 from tests.model.scenes import instance, rectangle
 
@@ -42,7 +46,42 @@ def test_others_allows_nothing_elsewhere():
     assert mask.sum() == 20 * 40 and mask[20:40, 40:80].all()
 
 
-def test_least_chance_without_an_occluder_is_one_number():
-    assert least_chance(None, ComposeConfig(complete_into="others")) > 1
+def test_without_an_occluder_nothing_is_hidden_but_by_great_certainty():
+    chance = np.array([[0.5, 0.65, 1.0]], np.float32)
+    assert not may_be_hidden(chance, None, ComposeConfig(complete_into="others")).any()
     anything = ComposeConfig(complete_into="anything", untracked_threshold=0.6)
-    assert least_chance(None, anything) == 0.6
+    assert may_be_hidden(chance, None, anything).tolist() == [[False, True, True]]
+
+
+@given(
+    st.integers(0, 99),
+    st.tuples(st.integers(-20, 20), st.integers(-20, 20), st.integers(16, 90), st.integers(16, 90)),
+    st.sampled_from([0.002, 0.1, 0.4, 0.9]),
+)
+def test_reach_holds_all_pixels_of_enough_probability(seed, place, least):
+    x, y, width, height = place
+    box = Box(x, y, x + width, y + height)
+    patch = np.random.default_rng(seed).random((12, 20), np.float32) ** 12
+    around = reach(patch, box, least)
+    kept = np.zeros((height, width), bool)
+    if around is not None:
+        assert intersect(around, box) == around
+        kept[slices(move(around, -x, -y))] = True
+    assert not ((paste(patch, box, box) >= least) & ~kept).any()
+
+
+@pytest.mark.parametrize("values", ["binary", "probability"])
+@pytest.mark.parametrize("into", ["others", "anything"])
+def test_a_mask_does_not_depend_on_how_far_its_box_reaches(values, into):
+    config = ComposeConfig(mask_values=values, complete_into=into)
+    own = instance("1", rectangle(SHAPE, (40, 20, 60, 40)))
+    other = instance("2", rectangle(SHAPE, (60, 20, 80, 40)))
+    count = occupancy([own, other], *SHAPE)
+    probability = np.zeros((60, 100), np.float32)
+    probability[18:45, 35:77] = np.linspace(0.2, 0.9, 42, dtype=np.float32)
+    image = Box(0, 0, 100, 60)
+    whole = compose(own, probability, image, count, (0.0, 0.0), config)
+    near = compose(own, probability[15:50, 30:80], Box(30, 15, 80, 50), count, (0.0, 0.0), config)
+    assert whole.box == near.box and whole.occlusion == near.occlusion > 0
+    for name in ("mask", "visible", "inside"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(near, name))

@@ -13,7 +13,7 @@ from savos_model.config import ComposeConfig
 from savos_model.geometry import enlarge, intersect, paste, union, window
 from savos_model.masks import BoxedMask, by_id, look_at
 from savos_model.network.layers import FLOW, PRIOR, RGB, VISIBLE
-from savos_model.stream.compose import occluder_mask
+from savos_model.stream.compose import occluders
 from savos_model.stream.video import Online, Setup
 from savos_model.types import Box
 from training.data.store import ClipFrame
@@ -222,8 +222,8 @@ def draw_result(step: Step, compose: ComposeConfig, path: Path) -> Path:
     image, answer = step.after.frame.image, step.answer
     view = view_of(union(answer.object.box, step.truth.box), image)
     own = look_at((answer.instance.box, answer.instance.mask), view)
-    hiding = occluder_mask(step.after.count, own.astype(np.uint8), view, compose.occluder_margin_px)
-    allowed = np.zeros_like(own) if hiding is None else (hiding != 0) & ~own
+    near = occluders(step.after.count, answer.instance, view, compose.occluder_margin_px)
+    allowed = np.zeros_like(own) if near is None else look_at(near, view) & ~own
     likely = paste(step.chance, answer.box, view) >= compose.threshold
     published = look_at((answer.object.box, answer.object.mask), view)
     truth, shown = look_at(step.truth, view), cut(image, view)
