@@ -19,6 +19,12 @@ NOTHING: Any = None  # for arguments that are optional in OpenCV but not in its 
 WARP_ITERATIONS = 3
 # Larger boxes [px], which may exceed the image many times, are never allocated.
 LARGE_BOX = 1 << 22
+# Of an image of more than FULL_PX, boxes of more than DENSE_PX are not read in full but sampled:
+# SAMPLES x SAMPLES places, between four pixels each, for a cell of a patch. What a patch costs then
+# has a bound, whatever the resolution of the camera.
+FULL_PX = 1 << 20
+DENSE_PX = 1 << 17
+SAMPLES = 2
 
 
 def enlarge(box: Box, factor: float) -> Box:
@@ -96,8 +102,10 @@ def crop(image: np.ndarray, box: Box, patch: tuple[int, int]) -> np.ndarray:
 
     Returns:
         [h, w] or [h, w, C]; area mean where it shrinks, bilinear with half-pixel centres where it
-        grows.
+        grows. Of a large box of a large image (`is_sampled`) the mean is that of samples.
     """
+    if is_sampled(image.shape, box):
+        return sample_means(image, box, patch)
     shrinks = box.height >= patch[0] and box.width >= patch[1]
     if shrinks and box.width * box.height > LARGE_BOX:
         inside = intersect(box, Box(0, 0, image.shape[1], image.shape[0]))
@@ -106,6 +114,33 @@ def crop(image: np.ndarray, box: Box, patch: tuple[int, int]) -> np.ndarray:
     pixels = window(image, box)
     mode = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(pixels, (patch[1], patch[0]), interpolation=mode)
+
+
+def is_sampled(shape: tuple[int, ...], box: Box) -> bool:
+    """Return whether a crop of an image of `shape` is worked out from samples."""
+    return shape[0] * shape[1] > FULL_PX and box.width * box.height > DENSE_PX
+
+
+def sample_means(image: np.ndarray, box: Box, patch: tuple[int, int]) -> np.ndarray:
+    """Return about what `crop` does, for the price of the patch, of an image of any size."""
+    cols, rows = SAMPLES * patch[1], SAMPLES * patch[0]
+    inside = intersect(box, Box(0, 0, image.shape[1], image.shape[0]))
+    if inside is None:
+        return np.zeros((*patch, *image.shape[2:]), image.dtype)
+    pixels = window(image, inside)
+    if inside == box:
+        samples = cv2.resize(pixels, (cols, rows), interpolation=cv2.INTER_LINEAR)
+    else:
+        step_x, step_y = box.width / cols, box.height / rows
+        first_x = box.x0 - inside.x0 + (step_x - 1) / 2
+        first_y = box.y0 - inside.y0 + (step_y - 1) / 2
+        samples = cv2.warpAffine(
+            pixels,
+            np.array([[step_x, 0, first_x], [0, step_y, first_y]]),
+            (cols, rows),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        )
+    return cv2.resize(samples, patch[::-1], interpolation=cv2.INTER_AREA)
 
 
 def crop_inside(
@@ -146,12 +181,12 @@ def paste(patch: np.ndarray, box: Box, region: Box) -> np.ndarray:
     """Return the values of a patch at the pixels of an integer region, the inverse of `crop`.
 
     Args:
-        patch: float32 [h, w] that fills `box`.
+        patch: float32 or uint8 [h, w] that fills `box`.
         box: integer box of the patch.
         region: integer box whose pixels are wanted; zeros outside `box`.
 
     Returns:
-        float32 [region.height, region.width].
+        [region.height, region.width].
     """
     if box.width * box.height > max(LARGE_BOX, 2 * region.width * region.height):
         return paste_inside(patch, box, region)
@@ -167,7 +202,7 @@ def paste_inside(patch: np.ndarray, box: Box, region: Box) -> np.ndarray:
     """
     inside = intersect(box, region)
     if inside is None:
-        return np.zeros((int(region.height), int(region.width)), np.float32)
+        return np.zeros((int(region.height), int(region.width)), patch.dtype)
     step_x, step_y = patch.shape[1] / box.width, patch.shape[0] / box.height
     first_x = (inside.x0 - box.x0 + 0.5) * step_x - 0.5
     first_y = (inside.y0 - box.y0 + 0.5) * step_y - 0.5

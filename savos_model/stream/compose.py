@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from savos_model.config import ComposeConfig
-from savos_model.geometry import intersect, mask_box, move, paste, union, window
+from savos_model.geometry import FULL_PX, intersect, mask_box, move, paste, union, window
 from savos_model.masks import BoxedMask, slices
 from savos_model.types import AmodalObject, Box, Instance, Source
 
@@ -99,25 +99,31 @@ def reach(probability: np.ndarray, box: Box, least: float) -> Box | None:
 
 
 def may_be_hidden(
-    chance: np.ndarray, behind: np.ndarray | None, config: ComposeConfig
+    chance: np.ndarray, behind: np.ndarray | None, config: ComposeConfig, unit: int = 1
 ) -> np.ndarray:
     """Return where the probability suffices for a hidden pixel, by the evidence of an occluder.
 
     Args:
-        chance: float32 [rows, cols].
-        behind: where other objects are visible, 0/1 as occluder_mask gives it; None for nowhere.
+        chance: float32, or uint8 with a unit of 255, [rows, cols].
+        behind: where other objects are visible, 0/1 as `occluders` gives it; None for nowhere.
         config: thresholds, and whether things without a mask may hide something too.
+        unit: what stands for a probability of 1.
 
     Returns:
         bool [rows, cols].
     """
     anywhere = config.complete_into == "anything"
+    kind = chance.dtype.type
+    least, elsewhere = (
+        kind(math.ceil(v * unit) if unit > 1 else v)
+        for v in (config.threshold, config.untracked_threshold)
+    )
     if behind is None:
-        return chance >= np.float32(config.untracked_threshold if anywhere else 2.0)
-    hidden = chance >= np.float32(config.threshold)
+        return chance >= elsewhere if anywhere else np.zeros(chance.shape, bool)
+    hidden = chance >= least
     hidden &= behind != 0
     if anywhere:
-        hidden |= (chance >= np.float32(config.untracked_threshold)) & (behind == 0)
+        hidden |= (chance >= elsewhere) & (behind == 0)
     return hidden
 
 
@@ -152,7 +158,7 @@ def compose(
         at = slices(move(part.box, -tight.x0, -tight.y0))
         values[at] |= part.values
         hidden_px = int(np.count_nonzero(part.hidden))
-        confidence = float(part.chance[part.hidden].mean()) if hidden_px else 1.0
+        confidence = float(part.chance[part.hidden].mean()) / part.unit if hidden_px else 1.0
         if config.mask_values == "probability":
             cut = visible != 0
             cut[at] |= part.hidden
@@ -178,13 +184,14 @@ class HiddenPart(NamedTuple):
         box: integer box inside the image, tight around `values`.
         values: uint8 [box.height, box.width], the published pixels, 0 on the visible mask.
         hidden: bool of that shape, the pixels that belong to the object.
-        chance: float32 of that shape, their probability.
+        chance: of that shape, their probability in 1 / `unit`.
     """
 
     box: Box
     values: np.ndarray
     hidden: np.ndarray
     chance: np.ndarray
+    unit: int
 
 
 def hidden_part(
@@ -211,19 +218,22 @@ def hidden_part(
         behind = window(near.mask, move(area, -near.box.x0, -near.box.y0))
     elif near:
         area, behind = near
+    unit = 1
+    if count.size > FULL_PX:  # a quarter of the memory, which is what pasting costs
+        probability, unit = np.rint(probability * 255).astype(np.uint8), 255
     chance = paste(probability, box, area)
     free = window(instance.mask, move(area, -instance.box.x0, -instance.box.y0)) == 0
-    hidden = may_be_hidden(chance, behind, config)
+    hidden = may_be_hidden(chance, behind, config, unit)
     hidden &= free
     values = hidden.view(np.uint8) * np.uint8(255)
     if soft:
         open_to = free if anywhere else free & (behind != 0)
-        values = np.where(open_to, np.round(chance * 255), 0).astype(np.uint8)
+        values = np.where(open_to, np.round(chance * (255 // unit)), 0).astype(np.uint8)
     tight = mask_box(values)
     if tight is None:
         return None
-    parts = (window(part, tight) for part in (values, hidden, chance))
-    return HiddenPart(move(tight, area.x0, area.y0), *parts)
+    values, hidden, chance = (window(pixels, tight) for pixels in (values, hidden, chance))
+    return HiddenPart(move(tight, area.x0, area.y0), values, hidden, chance, unit)
 
 
 def compose_coasted(

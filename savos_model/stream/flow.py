@@ -8,7 +8,15 @@ from typing import NamedTuple, Protocol
 import cv2
 import numpy as np
 
-from savos_model.geometry import NOTHING, WARP_ITERATIONS, intersect, window
+from savos_model.geometry import (
+    FULL_PX,
+    NOTHING,
+    WARP_ITERATIONS,
+    intersect,
+    is_sampled,
+    sample_means,
+    window,
+)
 from savos_model.types import Box, Frame, Instance
 
 PAD_PX = 24  # context around a region that DIS needs; docs/departures.md row 29
@@ -25,6 +33,37 @@ PRESETS = {
     "dis_fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
     "dis_medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
 }
+
+
+class LargeImage(NamedTuple):
+    """An image whose grey form is made only of the pixels that are looked at.
+
+    pixels: uint8 [H, W] or [H, W, 3]; code: of cv2.cvtColor, that makes colours grey.
+    """
+
+    pixels: np.ndarray
+    code: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns [px]."""
+        return self.pixels.shape[:2]
+
+    @property
+    def size(self) -> int:
+        """Number of pixels."""
+        return self.shape[0] * self.shape[1]
+
+
+Grey = np.ndarray | LargeImage  # uint8 [H, W]
+
+
+def to_grey(frame: Frame) -> Grey:
+    """Return the grey form of a frame's image, for flow."""
+    code = cv2.COLOR_BGR2GRAY if frame.order == "bgr" else cv2.COLOR_RGB2GRAY
+    if frame.image.shape[0] * frame.image.shape[1] > FULL_PX:
+        return LargeImage(frame.image, code)
+    return frame.image if frame.image.ndim == 2 else cv2.cvtColor(frame.image, code)
 
 
 class FlowRegion(NamedTuple):
@@ -97,8 +136,8 @@ class FlowProvider(Protocol):
 
     def regions(
         self,
-        earlier: np.ndarray,
-        later: np.ndarray,
+        earlier: Grey,
+        later: Grey,
         boxes: list[Box],
         shifts: list[tuple[float, float]],
     ) -> list[FlowRegion]:
@@ -128,8 +167,8 @@ class DisFlow:
 
     def regions(
         self,
-        earlier: np.ndarray,
-        later: np.ndarray,
+        earlier: Grey,
+        later: Grey,
         boxes: list[Box],
         shifts: list[tuple[float, float]],
     ) -> list[FlowRegion]:
@@ -144,7 +183,7 @@ class DisFlow:
         return [self.region(earlier, later, box, s) for box, s in zip(padded, shifts, strict=True)]
 
     def region(
-        self, earlier: np.ndarray, later: np.ndarray, box: Box, shift: tuple[float, float]
+        self, earlier: Grey, later: Grey, box: Box, shift: tuple[float, float]
     ) -> FlowRegion:
         """Return the flow of one box inside the image."""
         rows, cols = earlier.shape
@@ -154,7 +193,7 @@ class DisFlow:
         a, b = (shrunk(i, at, GRID) for i, at in ((earlier, box), (later, moved)))
         return FlowRegion(box, self.fine.calc(a, b, NOTHING), (dx, dy))
 
-    def frame(self, earlier: np.ndarray, later: np.ndarray) -> FlowRegion:
+    def frame(self, earlier: Grey, later: Grey) -> FlowRegion:
         """Return the flow of the whole frame, downscaled to at most FRAME_PX."""
         rows, cols = earlier.shape
         shrink = min(1.0, (FRAME_PX / earlier.size) ** 0.5)
@@ -164,12 +203,17 @@ class DisFlow:
         return FlowRegion(whole, flow)
 
 
-def shrunk(image: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
+def shrunk(image: Grey, box: Box, size: tuple[int, int]) -> np.ndarray:
     """Return grey pixels of an integer box inside the image, resized to (rows, cols).
 
     Means over whole numbers of pixels, then bilinear: OpenCV's area mean by a fraction takes three
-    times as long.
+    times as long. Of a large image, means of samples.
     """
+    if isinstance(image, LargeImage):
+        sampled = is_sampled(image.shape, box)
+        pixels = sample_means(image.pixels, box, size) if sampled else window(image.pixels, box)
+        grey = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, image.code)
+        return grey if sampled else shrunk(grey, Box(0, 0, box.width, box.height), size)
     (rows, cols), width, height = size, int(box.width), int(box.height)
     by_x, by_y = max(1, width // cols), max(1, height // rows)
     whole = -(-width // by_x), -(-height // by_y)
@@ -201,8 +245,8 @@ class TopicFlow:
 
     def regions(
         self,
-        earlier: np.ndarray,
-        later: np.ndarray,
+        earlier: Grey,
+        later: Grey,
         boxes: list[Box],
         shifts: list[tuple[float, float]],
     ) -> list[FlowRegion]:

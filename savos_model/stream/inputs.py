@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from savos_model.config import ModelConfig
-from savos_model.geometry import crop, intersect, move, window
+from savos_model.geometry import crop, intersect, is_sampled, move, sample_means, window
 from savos_model.motion import flow_scale
 from savos_model.network.layers import FLOW, RGB, VISIBLE
 from savos_model.stream.flow import FlowRegion
 from savos_model.types import Box, Frame, Instance
+
+BYTE = np.uint8(255)
 
 
 def fill_patch(
@@ -52,8 +55,27 @@ def mask_channel(count: np.ndarray, item: Instance, box: Box, model: ModelConfig
     The hint, which the paper does not have, shows the network where occluded pixels may be.
     """
     inside = intersect(box, Box(0, 0, count.shape[1], count.shape[0])) or item.box
+    if is_sampled(count.shape, box):
+        return sampled_channel(count, item, box, inside, model)
     own = window(item.mask, move(inside, -item.box.x0, -item.box.y0))
+    signed = own.view(np.int8)
+    if model.occluder_hint:
+        signed = signed - ((window(count, inside) != 0) & (own == 0))
+    return crop(signed.astype(np.float32), move(box, -inside.x0, -inside.y0), model.patch)
+
+
+def sampled_channel(
+    count: np.ndarray, item: Instance, box: Box, inside: Box, model: ModelConfig
+) -> np.ndarray:
+    """Return `mask_channel` from samples; `inside` is the box cut to the image."""
+    own = sample_means(item.mask * BYTE, move(box, -item.box.x0, -item.box.y0), model.patch)
     signed = own.astype(np.float32)
     if model.occluder_hint:
-        signed -= (window(count, inside) > own) & (own == 0)
-    return crop(signed, move(box, -inside.x0, -inside.y0), model.patch)
+        seen = cv2.threshold(window(count, inside), 0, 255, cv2.THRESH_BINARY)[1]
+        shared = intersect(item.box, inside)
+        if shared is not None:
+            mask = window(item.mask, move(shared, -item.box.x0, -item.box.y0))
+            part = window(seen, move(shared, -inside.x0, -inside.y0))
+            part &= mask - np.uint8(1)  # 0 on the mask, all bits elsewhere
+        signed -= sample_means(seen, move(box, -inside.x0, -inside.y0), model.patch)
+    return signed / BYTE

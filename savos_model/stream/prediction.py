@@ -13,7 +13,7 @@ from savos_model.config import ModelConfig
 from savos_model.geometry import move, warp_patch
 from savos_model.motion import amodal_motion, flow_scale, pair
 from savos_model.network.layers import FLOW, PRIOR, UNKNOWN, VISIBLE, input_channels
-from savos_model.stream.flow import FlowRegion
+from savos_model.stream.flow import FlowRegion, Grey
 from savos_model.stream.inputs import fill_patch
 from savos_model.types import Box, Frame, Instance
 
@@ -23,7 +23,7 @@ class Seen:
     """A frame as later steps need it: image, grey image and occupancy of its masks."""
 
     frame: Frame
-    grey: np.ndarray
+    grey: Grey
     count: np.ndarray
 
 

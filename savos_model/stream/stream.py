@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from savos_model.backends.interface import Backend
@@ -18,7 +17,7 @@ from savos_model.instances import check_instances, occupancy
 from savos_model.stream.associate import Associator
 from savos_model.stream.compose import compose, compose_coasted, copy_visible
 from savos_model.stream.estimate import Estimate, Work, make_estimator, moved
-from savos_model.stream.flow import make_flow
+from savos_model.stream.flow import make_flow, to_grey
 from savos_model.stream.order import Claim, OcclusionOrder, doubted, label_visible
 from savos_model.stream.prediction import Seen, calibrated
 from savos_model.stream.record import Observed, Record
@@ -290,14 +289,6 @@ class StageClock:
         now = time.perf_counter()
         self.timings_ms[stage] += (now - self.last) * 1e3
         self.last = now
-
-
-def to_grey(frame: Frame) -> np.ndarray:
-    """Return the image as grey uint8 [H, W]."""
-    if frame.image.ndim == 2:
-        return frame.image
-    code = cv2.COLOR_BGR2GRAY if frame.order == "bgr" else cv2.COLOR_RGB2GRAY
-    return cv2.cvtColor(frame.image, code)
 
 
 def observed(
