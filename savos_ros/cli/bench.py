@@ -29,7 +29,7 @@ def cameras(options: CamerasOptions, results: ResultsFile) -> None:
     """CPU, memory and latency of one node, then two, ... all fed at the same moment at 10 Hz."""
     from rich import print_json
 
-    from savos_ros.tools.bench_cameras import bench_cameras
+    from savos_ros.tools.bench import bench_cameras
 
     print_json(data=bench_cameras(options, results.json))
 

@@ -1,4 +1,4 @@
-"""Measures the running node over DDS: rate, drops, latency by stage, memory."""
+"""Measures running nodes over DDS: rate, drops, latency by stage, memory, cost of each camera."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -20,13 +22,22 @@ from savos_model.types import Instance
 from savos_ros.bags.recording import START_NS, SourceFrame, record
 from savos_ros.bags.settings import RecordOptions
 from savos_ros.node.adaptation import COUNTS
-from savos_ros.tools.harness import NodeProcess, Recorder, environment, latencies, node_parameters
-from savos_ros.tools.settings import BenchOptions, DemoError
-from training.street.config import StreetConfig
-from training.street.generate import generate
+from savos_ros.tools.harness import (
+    NODE,
+    NodeProcess,
+    Recorder,
+    environment,
+    latencies,
+    node_parameters,
+)
+from savos_ros.tools.settings import BenchOptions, CamerasOptions, DemoError
+from training.street.generate import StreetConfig, generate
 
+BEGIN_S = 30.0  # a node's first frames may take this long to be diagnosed
 WARM_UP_S = 60.0  # memory is compared with that after one minute; before it caches fill
 CLIP_FRAMES = 100
+CLIP = {"image": "1242x375", "rate_in_hz": 10.0}
+WINDOW = {"diagnostics.window": "100000"}  # percentiles over the whole run
 MEASURED = "latency_ms.network.p50"  # the node has diagnosed its first frames
 WORK_STAGES = ("decode", *STAGES, "publish")
 
@@ -63,6 +74,22 @@ def frames_with(tracks: int, seed: int) -> Iterator[SourceFrame]:
         yield SourceFrame(START_NS + frame.stamp_ns, frame.image, masks)
 
 
+@contextlib.contextmanager
+def street_bag(tracks: int, seed: int) -> Iterator[tuple[Path, float]]:
+    """Yield a bag of a crowded street in a temporary folder, and its masks per frame."""
+    with tempfile.TemporaryDirectory() as folder:
+        bag, masks = Path(folder) / "street", 0
+
+        def counted() -> Iterator[SourceFrame]:
+            nonlocal masks
+            for frame in frames_with(tracks, seed):
+                masks += len(frame.instances)
+                yield frame
+
+        record(counted(), CLIP_FRAMES, bag, RecordOptions())
+        yield bag, masks / CLIP_FRAMES
+
+
 def bench_node(options: BenchOptions, out: Path | None) -> dict:
     """Play a looped street clip to a fresh node at 10 Hz and report what it did.
 
@@ -71,50 +98,141 @@ def bench_node(options: BenchOptions, out: Path | None) -> dict:
         out: results file (savos_model/results.py); None writes none.
 
     Returns:
-        tracks_per_frame, seconds, frames_in, frames_out, drops by reason, rate_hz, latency_ms by
-        stage ("stamp": image stamp to published masks), refine and adapt (counts), other_share
-        (of the work on a frame that is not the network), rss_mb after one minute and at the end,
-        cpu_cores used, without the process that adapts.
+        tracks_per_frame, seconds, what `run` returns of the node, and cpu_cores used, without the
+        process that adapts.
 
     Raises:
         DemoError: the node did not start, died, or did not end cleanly.
     """
     os.environ.update(environment())
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        bag = folder / "street"
-        kept = list(frames_with(options.tracks, options.seed))
-        record(iter(kept), CLIP_FRAMES, bag, RecordOptions())
-        masks = sum(len(frame.instances) for frame in kept) / len(kept)
-        del kept
-        report = run(bag, folder / "node.log", options)
-    report = {"tracks_per_frame": masks, "image": "1242x375", "rate_in_hz": 10.0, **report}
+    with street_bag(options.tracks, options.seed) as (bag, masks):
+        parameters = node_parameters(options, bag.parent)
+        (found,) = run(bag, 1, options.seconds, parameters)
+    took = {"seconds": options.seconds, "cpu_cores": found.pop("cpu_s") / found.pop("passed_s")}
+    report = {"tracks_per_frame": masks, **CLIP, **took, **found}
     keep_results(out, report, options.seed)
     return report
 
 
-def run(bag: Path, log: Path, options: BenchOptions) -> dict:
-    """Start node and player, watch for the asked time, and collect the figures."""
-    parameters = {"diagnostics.window": "100000", **node_parameters(options, log.parent)}
-    with log.open("w") as output, NodeProcess(parameters, output, log) as node:
-        with CountingRecorder() as recorder:
+def bench_cameras(options: CamerasOptions, out: Path | None) -> dict:
+    """Run 1, 2, ... nodes, each in its namespace; all process the same images at the same moment.
+
+    That is how cameras of one trigger meet on a computer, and the hardest case for it.
+
+    Args:
+        options: what to measure.
+        out: results file (savos_model/results.py); None writes none.
+
+    Returns:
+        runs: as of `camera_run`, for each number of cameras; per_added_camera: how much the sums
+        over all nodes grow with each camera.
+
+    Raises:
+        DemoError: a node did not start, died, or did not end cleanly.
+    """
+    os.environ.update(environment())
+    with street_bag(options.tracks, options.seed) as (bag, _):
+        counts = range(1, options.cameras + 1)
+        runs = [camera_run(bag, count, options.seconds) for count in counts]
+    report = {**CLIP, "tracks": options.tracks, "seconds": options.seconds}
+    report |= {"runs": runs, "per_added_camera": added(runs)}
+    keep_results(out, report, options.seed)
+    return report
+
+
+def camera_run(bag: Path, count: int, seconds: float) -> dict:
+    """Return what each of `count` nodes needs.
+
+    Returns:
+        cameras, and of each of the nodes: frames in and out, drops by reason, latency p50 and p99
+        [ms] within the node ("total") and from the image stamp ("stamp"), CPU seconds per frame,
+        memory (RSS, and PSS in which shared pages are split) [MB].
+    """
+    nodes = []
+    for found in run(bag, count, seconds):
+        latency = found["latency_ms"]
+        row = {n: found[n] for n in ("frames_in", "frames_out", "drops", "weights", "backend")}
+        row["latency_ms"] = {
+            stage: {part: latency[stage][part] for part in ("p50", "p99")}
+            for stage in ("total", "stamp")
+        }
+        row["cpu_s_per_frame"] = found["cpu_s"] / max(found["frames_out"], 1)
+        nodes.append(row | {"rss_mb": found["rss_mb"]["end"], "pss_mb": found["pss_mb"]})
+    return {"cameras": count, "nodes": nodes}
+
+
+def added(runs: list[dict]) -> dict[str, float] | None:
+    """Growth of the sums over all nodes, from one camera to the most; None with one alone."""
+    if len(runs) < 2:
+        return None
+    names = ("cpu_s_per_frame", "rss_mb", "pss_mb")
+    first, last = ({n: sum(c[n] for c in r["nodes"]) for n in names} for r in (runs[0], runs[-1]))
+    return {name: (last[name] - first[name]) / (len(runs) - 1) for name in names}
+
+
+def run(
+    bag: Path, count: int, seconds: float, parameters: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Feed `count` nodes for the asked time and collect the figures of each.
+
+    Args:
+        bag: played round and round; logs of the nodes lie next to it.
+        count: nodes, each in a namespace.
+        seconds: from when all have diagnosed their first frames [s].
+        parameters: ROS parameters of the nodes.
+
+    Returns:
+        For each node: masks received, received_refined, `figures`, cpu_s and passed_s since the
+        start of playing, rss_mb (after the first minute or half the time, at the end, growth) and
+        pss_mb at the end.
+    """
+    with ExitStack() as stack:
+        nodes, recorders = [], []
+        for space in (f"/camera{index}" for index in range(count)):
+            log = bag.with_name(f"{space[1:]}.log")
+            output = stack.enter_context(log.open("w"))
+            node = NodeProcess({**WINDOW, **(parameters or {})}, output, log, space)
+            nodes.append(stack.enter_context(node))
+            recorders.append(stack.enter_context(CountingRecorder(space + NODE)))
+        for node, recorder in zip(nodes, recorders, strict=True):
             recorder.wait_for_node(node.check)
-            process = psutil.Process(node.pid)
-            begun_cpu = cpu_s(process)
-            with playing(bag):
-                memory = watch(process, node, options.seconds)
+        processes = [psutil.Process(node.pid) for node in nodes]
+        begun, cpu = time.monotonic(), [cpu_s(process) for process in processes]
+        with playing(bag):
+            pass_time(nodes, BEGIN_S, lambda: all(MEASURED in r.values for r in recorders))
+            warm_up_s = min(WARM_UP_S, seconds / 2)
+            pass_time(nodes, warm_up_s)
+            first = [process.memory_info().rss for process in processes]
+            pass_time(nodes, seconds - warm_up_s)
+            found = [
+                {"cpu_s": cpu_s(process) - before, "passed_s": time.monotonic() - begun}
+                | grown(process, rss)
+                for process, before, rss in zip(processes, cpu, first, strict=True)
+            ]
+        for row, node, recorder in zip(found, nodes, recorders, strict=True):
             recorder.wait_until_quiet(sys.maxsize, node.check)
-            values, received, refined = recorder.values, recorder.count, recorder.refined
-            cores = (cpu_s(process) - begun_cpu) / options.seconds
-        node.stop()
-    return {
-        "seconds": options.seconds,
-        "received": received,
-        "received_refined": refined,
-        **figures(values),
-        "rss_mb": memory,
-        "cpu_cores": cores,
-    }
+            row |= {"received": recorder.count, "received_refined": recorder.refined}
+            row |= figures(recorder.values)
+            node.stop()
+    return found
+
+
+def grown(process: psutil.Process, first: int) -> dict[str, Any]:
+    """Return a process's memory [MB], and its growth since it had `first` bytes."""
+    now = process.memory_full_info()
+    rss = {"after_first_minute": first / 1e6, "end": now.rss / 1e6, "growth": now.rss / first - 1}
+    return {"rss_mb": rss, "pss_mb": now.pss / 1e6}
+
+
+def pass_time(
+    nodes: Sequence[NodeProcess], seconds: float, enough: Callable[[], bool] = lambda: False
+) -> None:
+    """Sleep so long, or until it is enough, while all nodes live."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not enough():
+        for node in nodes:
+            node.check()
+        time.sleep(0.2)
 
 
 def cpu_s(process: psutil.Process) -> float:
@@ -132,21 +250,6 @@ def playing(bag: Path) -> Iterator[None]:
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(20)
-
-
-def watch(process: psutil.Process, node: NodeProcess, seconds: float) -> dict[str, float]:
-    """Sleep through the run; return the node's memory after a minute and at the end [MB]."""
-    first_at = min(WARM_UP_S, seconds / 2)
-    begun, first = time.monotonic(), None
-    while (passed := time.monotonic() - begun) < seconds:
-        node.check()
-        if first is None and passed >= first_at:
-            first = process.memory_info().rss / 1e6
-        time.sleep(0.2)
-    last = process.memory_info().rss / 1e6
-    if first is None:
-        raise DemoError(f"seconds must be longer, got {seconds}")
-    return {"after_first_minute": first, "end": last, "growth": last / first - 1}
 
 
 def figures(values: dict[str, str]) -> dict:

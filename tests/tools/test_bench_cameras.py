@@ -6,7 +6,7 @@ import tiny_scene as scene
 from savos_model.settings import SettingError
 from savos_ros.bags.recording import record
 from savos_ros.bags.settings import RecordOptions
-from savos_ros.tools.bench_cameras import added, run
+from savos_ros.tools.bench import added, camera_run
 from savos_ros.tools.settings import CamerasOptions
 
 
@@ -29,7 +29,7 @@ def test_options_out_of_range_are_refused():
 
 def test_each_node_answers_the_frames_of_all(tmp_path):
     record(scene.frames(20), 20, tmp_path / "bag", RecordOptions("label_image"))
-    found = run(tmp_path / "bag", tmp_path, 2, 1.0)
+    found = camera_run(tmp_path / "bag", 2, 1.0)
     assert found["cameras"] == len(found["nodes"]) == 2
     for node in found["nodes"]:
         assert node["frames_in"] >= node["frames_out"] > 0
