@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle
 
+from savos_model.masks import slices
 from savos_model.types import AmodalObject, Box, Source
 from savos_ros.bags.reader import BagFrame
 from savos_ros.messages.extras import amodal_box
@@ -104,7 +105,6 @@ def category_ids(names: Collection[str]) -> dict[str, int]:
 def _encode(inside: np.ndarray, box: Box, shape: tuple[int, int]) -> dict:
     """Return the compressed RLE of a boxed mask in an image of `shape`, ready for JSON."""
     full = np.zeros(shape, np.uint8, order="F")
-    x0, y0, x1, y1 = (int(edge) for edge in box)
-    full[y0:y1, x0:x1] = inside
+    full[slices(box)] = inside
     found = rle.encode(full)
     return {"size": list(shape), "counts": found["counts"].decode("ascii")}

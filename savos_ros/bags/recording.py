@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from savos_model.instances import InstanceError, check_instances
+from savos_model.masks import slices
 from savos_model.types import Instance
 from savos_ros.bags.progress import progress
 from savos_ros.bags.settings import BagError, RecordOptions
@@ -157,18 +158,13 @@ def label_image(
     """
     labels, lost = np.zeros(shape, np.uint16), 0
     for item in ignored:
-        _region(labels, item)[item.mask != 0] = IGNORE_LABEL
+        labels[slices(item.box)][item.mask != 0] = IGNORE_LABEL
     for item in instances:
-        region, inside = _region(labels, item), item.mask != 0
+        region, inside = labels[slices(item.box)], item.mask != 0
         held = region[inside]
         lost += int(np.count_nonzero((held != 0) & (held != IGNORE_LABEL)))
         region[inside] = _label_of(item.id)
     return labels, lost
-
-
-def _region(labels: np.ndarray, item: Instance) -> np.ndarray:
-    x0, y0, x1, y1 = (int(edge) for edge in item.box)
-    return labels[y0:y1, x0:x1]
 
 
 def _label_of(name: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import cv2
@@ -91,18 +92,9 @@ def masks_to_instances(
         ConversionError: the array was made for an image of another size.
     """
     _check_same_size("InstanceMaskArray", int(message.height), int(message.width), height, width)
-    instances: list[Instance] = []
-    skipped: Counter[str] = Counter()
-    seen: set[str] = set()
-    for entry in message.masks:
-        try:
-            mask, x, y = _mask_of(entry, height, width)
-            track = _claim_id(entry.id, seen, with_ids)
-        except ConversionError as error:
-            skipped[error.reason] += 1
-            continue
-        instances.append(_instance(track, mask, x, y, entry.class_id, entry.score))
-    return instances, skipped
+    return _usable(
+        ((entry, entry.class_id, _mask_of) for entry in message.masks), height, width, with_ids
+    )
 
 
 def detections_to_instances(
@@ -113,17 +105,30 @@ def detections_to_instances(
     Without `with_ids` the ids mean nothing: those that are missing or occur twice are replaced.
     A contour cannot hold holes or split parts; use InstanceMaskArray where these matter.
     """
+    entries = message.detections
+    return _usable(
+        ((entry, entry.class_name or str(entry.class_id), _filled_contour) for entry in entries),
+        height, width, with_ids,
+    )  # fmt: skip
+
+
+def _usable(
+    entries: Iterable[tuple[Any, str, Callable[[Any, int, int], tuple[np.ndarray, int, int]]]],
+    height: int,
+    width: int,
+    with_ids: bool,
+) -> tuple[list[Instance], Counter]:
+    """Read entries, each with its class and the reader of its mask; count those that fail."""
     instances: list[Instance] = []
     skipped: Counter[str] = Counter()
     seen: set[str] = set()
-    for entry in message.detections:
+    for entry, class_id, mask_of in entries:
         try:
-            mask, x, y = _filled_contour(entry.mask, height, width)
+            mask, x, y = mask_of(entry, height, width)
             track = _claim_id(entry.id, seen, with_ids)
         except ConversionError as error:
             skipped[error.reason] += 1
             continue
-        class_id = entry.class_name or str(entry.class_id)
         instances.append(_instance(track, mask, x, y, class_id, entry.score))
     return instances, skipped
 
@@ -195,8 +200,9 @@ def _mask_of(entry: Any, height: int, width: int) -> tuple[np.ndarray, int, int]
     return mask, x, y
 
 
-def _filled_contour(mask: Any, height: int, width: int) -> tuple[np.ndarray, int, int]:
-    """Fill the contour of a yolo_msgs/Mask; returns the mask and its left and top edge [px]."""
+def _filled_contour(entry: Any, height: int, width: int) -> tuple[np.ndarray, int, int]:
+    """Fill the contour of a Detection; returns the mask and its left and top edge [px]."""
+    mask = entry.mask
     if not mask.data and not mask.height:
         raise ConversionError("mask_absent", "the detection has no mask")
     if (mask.height, mask.width) != (height, width):

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from savos_model.masks import look_at
 from savos_model.types import AmodalObject, Box, Instance, Source
 
 NANOSECONDS = 1_000_000_000
@@ -196,15 +197,9 @@ def occluders(objects: Sequence[AmodalObject]) -> list[list[str]]:
         for other in np.flatnonzero(meets[index]).tolist() if least else ():
             if other != index:
                 box = Box(*corner[index, other].tolist(), *other_corner[index, other].tolist())
-                seen = part(objects[other].visible, objects[other].box, box)
-                count = int(np.count_nonzero(part(hidden, item.box, box) & (seen != 0)))
-                covers[objects[other].id] = count
+                seen = look_at((objects[other].box, objects[other].visible), box)
+                shared = look_at((item.box, hidden), box) & seen
+                covers[objects[other].id] = int(np.count_nonzero(shared))
         ids = sorted(covers, key=lambda name: -covers[name])
         found.append([name for name in ids if covers[name] >= max(least, 1)])
     return found
-
-
-def part(pixels: np.ndarray, box: Box, inner: Box) -> np.ndarray:
-    """Return the part of a crop at `box` that lies in a box inside it."""
-    x, y = int(inner.x0 - box.x0), int(inner.y0 - box.y0)
-    return pixels[y : y + int(inner.height), x : x + int(inner.width)]

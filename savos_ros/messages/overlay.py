@@ -9,6 +9,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from savos_model.masks import slices
 from savos_model.types import AmodalObject, Frame, Source
 from savos_ros.messages.settings import OverlayConfig
 
@@ -58,8 +59,7 @@ def draw(image_bgr: np.ndarray, objects: list[AmodalObject], config: OverlayConf
 
 def _blend(canvas: np.ndarray, item: AmodalObject, where: np.ndarray, opacity: float) -> None:
     """Mix the object's colour into the marked pixels of its box."""
-    x0, y0, x1, y1 = (int(edge) for edge in item.box)
-    region = canvas[y0:y1, x0:x1]
+    region = canvas[slices(item.box)]
     color = np.array(color_of(item.id), np.float32)
     region[where] = (region[where] * (1 - opacity) + color * opacity).astype(np.uint8)
 

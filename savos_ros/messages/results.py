@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from savos_model.masks import EMPTY, by_id, look_at
 from savos_model.types import AmodalObject, Box, Instance, Source
 from savos_ros.messages.kit import HIDDEN_PIXEL, VISIBLE_PIXEL
 
@@ -44,12 +45,11 @@ def whole_objects(
     truth: Iterable[Instance], instances: Iterable[Instance] = ()
 ) -> list[AmodalObject]:
     """Turn whole masks, such as the truth, into objects; `instances` are their visible parts."""
-    given = {item.id: item for item in instances}
+    given = by_id(instances)
     objects = []
     for item in truth:
-        visible = np.zeros_like(item.mask)
-        if item.id in given:
-            _paint(visible, item.box, given[item.id])
+        part = given.get(item.id, EMPTY)
+        visible = look_at((part.box, part.mask), item.box).astype(np.uint8)
         area = max(int(np.count_nonzero(item.mask)), 1)
         seen = int(np.count_nonzero(visible & item.mask))
         objects.append(
@@ -67,16 +67,3 @@ def whole_objects(
             )
         )
     return objects
-
-
-def _paint(canvas: np.ndarray, box: Box, item: Instance) -> None:
-    """Copy the part of a mask that lies in the box."""
-    x0, y0 = max(box.x0, item.box.x0), max(box.y0, item.box.y0)
-    x1, y1 = min(box.x1, item.box.x1), min(box.y1, item.box.y1)
-    if x0 >= x1 or y0 >= y1:
-        return
-    inside = np.s_[
-        int(y0 - item.box.y0) : int(y1 - item.box.y0), int(x0 - item.box.x0) : int(x1 - item.box.x0)
-    ]
-    target = np.s_[int(y0 - box.y0) : int(y1 - box.y0), int(x0 - box.x0) : int(x1 - box.x0)]
-    canvas[target] = item.mask[inside] != 0

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 
 from savos_model.results import keep_results
-from savos_ros.bags import recording
-from savos_ros.messages import kit
 from savos_ros.node.qos import profile
 from savos_ros.tools.bench_scene import scene
 from savos_ros.tools.harness import NODE, START_LIMIT_S, NodeProcess, Recorder, environment
@@ -31,28 +29,20 @@ class Camera(Recorder):
 
     def __init__(self, image: np.ndarray, labels: np.ndarray) -> None:
         super().__init__()
-        self._pictures = ((image, "bgr8"), (labels, "16UC1"))
-        self._kit = kit.RosKit()
+        self._pictures = image, labels
         self.active_s: float | None = None
         self.at_s: float | None = None
 
     def __enter__(self) -> Camera:
         """Connect and begin."""
-        from sensor_msgs.msg import Image
         from std_msgs.msg import Bool
 
         super().__enter__()
         latched = profile(1, latched=True)
         self._node.create_subscription(Bool, f"{NODE}/active", self._on_active, latched)
-        topics = (recording.IMAGE_TOPIC, recording.LABELS_TOPIC)
-        self._topics = [self._node.create_publisher(Image, topic, profile(10)) for topic in topics]
-        self._node.create_timer(PERIOD_S, self._send)
+        self.open_inputs()
+        self._node.create_timer(PERIOD_S, lambda: self.send(time.time_ns(), *self._pictures))
         return self
-
-    def _send(self) -> None:
-        head = kit.header(self._kit, time.time_ns(), "camera")
-        for topic, (pixels, encoding) in zip(self._topics, self._pictures, strict=True):
-            topic.publish(kit.image(self._kit, head, pixels, encoding))
 
     def _on_active(self, message: Any) -> None:
         if message.data:

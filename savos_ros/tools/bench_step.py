@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from savos_model.backends.choose import candidates, start
 from savos_model.backends.interface import Backend, BackendError
@@ -24,6 +23,7 @@ from savos_model.hints import installed
 from savos_model.network.layers import parameter_shapes, step_flop
 from savos_model.network.weights import Weights
 from savos_model.results import keep_results
+from savos_model.tables import columned
 from savos_ros.tools.settings import NETWORKS, BenchStepConfig
 
 MATRIX = {"cpu": 1024, "cuda": 8192}  # rows and columns of the product
@@ -174,13 +174,13 @@ def print_bench(report: dict, console: Console) -> None:
         f"Step on {settings['device']}, {settings['precision']}, {settings['threads']} threads; a "
         f"matrix product reaches {report['limit_gflops']:.0f} GFLOP/s"
     )
-    table = Table(title=title, title_justify="left")
+    heads = ("tracks", "step [ms]", "processor [ms]", "times the limit")
     words = ("network", "engine", "precision")
-    for name in (*words, "tracks", "step [ms]", "processor [ms]", "times the limit"):
-        table.add_column(name, justify="left" if name in words else "right")
-    for row in report["rows"]:
-        cells = (*(row[word] for word in words), str(row["tracks"]))
-        table.add_row(*cells, *(f"{row[key]:.2f}" for key in ("ms", "cpu_ms", "times_limit")))
-    console.print(table)
+    rows = [
+        (*(row[word] for word in words), str(row["tracks"]))
+        + tuple(f"{row[key]:.2f}" for key in ("ms", "cpu_ms", "times_limit"))
+        for row in report["rows"]
+    ]
+    console.print(columned(title, *words, *heads, names=len(words), rows=rows))
     for name, why in report["absent"].items():
         console.print(f"{name}: {why}", highlight=False)

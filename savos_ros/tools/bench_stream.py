@@ -1,19 +1,19 @@
-"""Measures whole frames of one camera, stage by stage, beside the machine's limits."""
+"""Measures whole frames of one camera, stage by stage, compared with the machine's limits."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from savos_model.backends.choose import candidates, start
 from savos_model.config import BackendConfig, ComposeConfig, StreamConfig, TracksConfig
@@ -22,12 +22,76 @@ from savos_model.network.layers import step_flop
 from savos_model.network.weights import load_weights
 from savos_model.results import keep_results
 from savos_model.stream.stream import STAGES, AmodalStream
-from savos_model.types import Frame
+from savos_model.tables import columned
+from savos_model.types import AmodalObject, Frame
 from savos_ros.messages import kit
-from savos_ros.tools.bench_messages import message_runner
+from savos_ros.messages.settings import NodeSettings
+from savos_ros.node.engine import Engine
+from savos_ros.node.pipeline import Frameline, Job
 from savos_ros.tools.bench_scene import PERIOD_NS, scene
 from savos_ros.tools.bench_step import NETWORKS, BenchStepConfig, matrix_products, random_weights
 from savos_ros.tools.settings import BenchStreamConfig
+
+
+class Taker:
+    """Builds the messages that a node publishes, and sends them nowhere (Pipeline's Publisher)."""
+
+    def __init__(self) -> None:
+        self.kit = kit.RosKit()
+
+    def publish_masks(self, *message: Any, **_: Any) -> None:
+        """Build the message of the masks."""
+        kit.amodal_array(self.kit, *message)
+
+    def publish_extras(self, *_: Any, **__: Any) -> None:
+        """Do nothing: nobody subscribes."""
+
+    def publish_refined(self, *_: Any, **__: Any) -> None:
+        """Do nothing: refinement is off."""
+
+    def open(self) -> bool:
+        """Return that the publishers are there."""
+        return True
+
+
+def message_runner(
+    stream: AmodalStream, clip: list[tuple[np.ndarray, np.ndarray]]
+) -> Callable[[], dict[str, float]]:
+    """What takes the clip's next frame through the node's pipeline, without DDS.
+
+    Returns:
+        A function that returns the time of each stage of the stream, "total", and "overhead": all
+        of it but the stream's step [ms].
+    """
+    taker = Taker()
+    engine = Engine(stream, stream.backend.name, "")
+    line = Frameline.build(engine, NodeSettings(), taker, logging.getLogger("bench"))
+    step, took, count = stream.step, [0.0], 0
+
+    def timed(frame: Frame) -> list[AmodalObject]:
+        began = time.perf_counter()
+        objects = step(frame)
+        took[0] = 1e3 * (time.perf_counter() - began)
+        return objects
+
+    vars(stream)["step"] = timed  # of this one object
+
+    def run() -> dict[str, float]:
+        nonlocal count
+        image, labels = clip[count % len(clip)]
+        head = kit.header(taker.kit, count * PERIOD_NS, "camera")
+        count += 1
+        pair = (
+            kit.image(taker.kit, head, image, "bgr8"),
+            kit.image(taker.kit, head, labels, "16UC1"),
+        )
+        began = time.perf_counter()
+        line.pipeline.work(Job(pair, time.monotonic(), count))
+        total = 1e3 * (time.perf_counter() - began)
+        return {**stream.report.timings_ms, "overhead": total - took[0], "total": total}
+
+    return run
+
 
 SMALL, LARGE = NETWORKS
 TRACKS = (1, 4, 5, 10, 20, 50, 100)
@@ -224,19 +288,18 @@ def print_bench(report: dict, console: Console) -> None:
         f"Whole frames, {report['engine']}, {report['settings']['threads']} threads; limits: "
         f"{report['limit_gflops']:.0f} GFLOP/s, {report['copy_gb_s']:.1f} GB/s copied"
     )
-    table = Table(title=title, title_justify="left")
     stages = ("total", "overhead", *STAGES)
-    for name in ("network", "image", "tracks", "Hz", "not network", "limit", *stages, "p99"):
-        table.add_column(name, justify="left" if name == "network" else "right")
+    rows = []
     for row in report["rows"]:
         ms = (row["ms"].get(stage) for stage in stages)
-        table.add_row(
+        rows.append((
             row["network"], row["image"], str(row["tracks"]), f"{row['hz']:.1f}",
             f"{row['other_share']:.0%}", f"{row['limit_ms']:.1f}",
             *("" if cell is None else f"{cell['p50']:.1f}" for cell in ms),
             f"{row['ms']['total']['p99']:.1f}",
-        )  # fmt: skip
-    console.print(table)
+        ))  # fmt: skip
+    heads = ("network", "image", "tracks", "Hz", "not network", "limit", *stages, "p99")
+    console.print(columned(title, *heads, rows=rows))
     for name, peer in report["released"].items():
         more = ", ".join(f"{n}: {times:.0f} times" for n, times in peer["times"].items())
         rate = f"{peer['object_frames_per_s']:.2f} object-frames per second"

@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from savos_ros.bags import recording
 from savos_ros.bags.play import Played, play
 from savos_ros.bags.restamp import header_stamp, moved_stamp
 from savos_ros.bags.settings import PlayOptions
+from savos_ros.messages import kit
 from savos_ros.node.ros_start import RosStartError, ros_node
 from savos_ros.paths import share_dir
 from savos_ros.tools.domain import own_domain
@@ -222,6 +225,23 @@ class Recorder:
         self._node.create_subscription(
             AmodalMaskArray, name, callback, qos, event_callbacks=events, raw=True
         )
+
+    def open_inputs(self) -> None:
+        """Open what `send` publishes on: the image and its labels."""
+        from sensor_msgs.msg import Image
+
+        from savos_ros.node.qos import profile
+
+        self._kit = kit.RosKit()
+        topics = (recording.IMAGE_TOPIC, recording.LABELS_TOPIC)
+        self.inputs = [self._node.create_publisher(Image, t, profile(READER_DEPTH)) for t in topics]
+
+    def send(self, stamp_ns: int, image: np.ndarray, labels: np.ndarray) -> None:
+        """Publish an image, uint8 BGR [H, W, 3], and its labels, uint16 [H, W]."""
+        head = kit.header(self._kit, stamp_ns, "camera")
+        pair = ((image, "bgr8"), (labels, "16UC1"))
+        for publisher, (pixels, encoding) in zip(self.inputs, pair, strict=True):
+            publisher.publish(kit.image(self._kit, head, pixels, encoding))
 
     def wait_for_node(self, check: Callable[[], None]) -> None:
         """Wait until the node is active and connected; `check` raises when it has died."""

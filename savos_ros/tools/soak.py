@@ -1,4 +1,4 @@
-"""Runs hours of frames through the real node in accelerated time and watches what grows."""
+"""Runs hours of frames through the real node in accelerated time and checks what grows."""
 
 from __future__ import annotations
 
@@ -15,11 +15,48 @@ from savos_model.config import RefineConfig
 from savos_model.results import keep_results
 from savos_ros.tools.harness import NodeProcess, environment, node_parameters
 from savos_ros.tools.settings import SoakOptions
-from savos_ros.tools.soak_feed import MASKS, REFINED, Feeder
-from savos_ros.tools.soak_fresh import against_fresh
-from savos_ros.tools.soak_run import Run, frames_of
+from savos_ros.tools.soak_run import MASKS, MIN_SAMPLES, REFINED, Feeder, Run, frames_of
 from savos_ros.tools.soak_scene import SoakFrame, base_scores, renumbering, soak_frames
-from savos_ros.tools.soak_verdict import MIN_SAMPLES
+
+LIMIT = 0.02
+
+
+def against_fresh(old: Run, fresh: Run, rounds: int) -> dict:
+    """Feed each frame of the loop to one and then to the other; other work meets both alike.
+
+    Args:
+        old: after the long run.
+        fresh: connected to a node that has just begun.
+        rounds: of the loop.
+
+    Returns:
+        old_ms, fresh_ms: medians of the latency; growth: median of old over fresh by the same
+        frame, less 1; low, high: its 95 % interval by the bootstrap over rounds of the loop; limit;
+        flat.
+    """
+    runs = (old, fresh)
+    for run in runs:
+        run.finish_loop()
+    latency = np.array([_round(runs, index % 2) for index in range(rounds)])
+    ratios = latency[..., 0] / latency[..., 1]
+    drawn = np.random.default_rng(0).integers(rounds, size=(1000, rounds))
+    medians = [np.nanmedian(ratios[some]) for some in drawn]
+    low, high = np.percentile(medians, (2.5, 97.5)) - 1
+    growth = float(np.nanmedian(ratios)) - 1
+    old_ms, fresh_ms = (1e3 * np.nanmedian(latency, axis=(0, 1))).tolist()
+    return {
+        "old_ms": old_ms, "fresh_ms": fresh_ms, "growth": growth, "low": float(low),
+        "high": float(high), "limit": LIMIT, "flat": growth <= LIMIT,
+    }  # fmt: skip
+
+
+def _round(runs: tuple[Run, Run], first: int) -> np.ndarray:
+    """One round of the loop, the node `first` before the other; latencies [frames, 2] [s]."""
+    latency = np.zeros((runs[0].loop_frames, 2))
+    for row in latency:
+        for turn in (first, 1 - first):
+            row[turn] = runs[turn].answer()
+    return latency
 
 
 def answer_limits(options: SoakOptions) -> dict[str, int]:
@@ -40,7 +77,7 @@ def soak(options: SoakOptions, out: Path | None, say: Callable[[str], None]) -> 
     Returns:
         options; ended ("complete", or why not); sent, answered, lost, unmatched (frames); samples
         (memory, threads, handles, latency, scores); node (its last diagnostics); verdict, in it
-        against_fresh (savos_ros.tools.soak_fresh). With Ctrl-C, or when the node fails, of what was
+        against_fresh. With Ctrl-C, or when the node fails, of what was
         run until then.
 
     Raises:

@@ -1,9 +1,10 @@
-"""One soak under way: sends, takes, scores and samples."""
+"""One soak under way: feeds a node as fast as it answers, scores and samples."""
 
 from __future__ import annotations
 
+import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ import psutil
 
 from savos_model.types import Box
 from savos_ros.bags.recording import START_NS
+from savos_ros.bags.restamp import header_stamp
 from savos_ros.tools.bench import MEASURED, cpu_s, figures
+from savos_ros.tools.harness import Recorder
 from savos_ros.tools.settings import DemoError
-from savos_ros.tools.soak_feed import MASKS, Feeder
 from savos_ros.tools.soak_scene import (
     PERIOD_NS,
     SCORES,
@@ -24,7 +26,177 @@ from savos_ros.tools.soak_scene import (
     score,
     shares,
 )
-from savos_ros.tools.soak_verdict import verdict
+
+POLL_S = 1.0
+LOST_AFTER = 15  # polls in which nothing came while the node was running: what is out is lost
+GIVE_UP_AFTER = 120  # such polls in a row
+MASKS, REFINED = "masks", "masks_refined"
+
+
+class Feeder(Recorder):
+    """Publishes frames and takes their answers; every frame ends as answered or as lost.
+
+    Time counts only while both processes run: either may be stopped and go on later.
+
+    Args:
+        limits: by topic of answers, the frames that may be out.
+        process: of the node.
+        check: raises when the node has ended.
+
+    Attributes:
+        answered, lost: frames by topic.
+        unmatched: answers, of any topic, to a frame that was not out.
+    """
+
+    def __init__(
+        self, limits: dict[str, int], process: psutil.Process, check: Callable[[], None]
+    ) -> None:
+        super().__init__()
+        self._limits, self._process, self._check = limits, process, check
+        self._answers: queue.SimpleQueue[tuple[str, float, bytes]] = queue.SimpleQueue()
+        self._out: dict[str, dict[int, float]] = {topic: {} for topic in limits}
+        self.answered, self.lost = dict.fromkeys(limits, 0), dict.fromkeys(limits, 0)
+        self.unmatched = self._silent = 0
+
+    def __enter__(self) -> Feeder:
+        """Connect, and wait for the node and its topics."""
+        super().__enter__()
+        try:
+            self._connect()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _connect(self) -> None:
+        if REFINED in self._limits:
+            self.subscribe(REFINED, lambda data: self._came(REFINED, data))
+        self.open_inputs()
+        self.wait_for_node(self._check)
+        while not all(publisher.get_subscription_count() for publisher in self.inputs):
+            self._check()
+            time.sleep(0.05)
+
+    def _on_masks(self, data: bytes) -> None:
+        self._came(MASKS, data)
+
+    def _came(self, topic: str, data: bytes) -> None:
+        self._answers.put((topic, time.monotonic(), data))
+
+    def send(self, stamp_ns: int, image: np.ndarray, labels: np.ndarray) -> None:
+        """Publish one frame, and expect its answers."""
+        now = time.monotonic()
+        for out in self._out.values():
+            out[stamp_ns] = now
+        super().send(stamp_ns, image, labels)
+
+    def full(self) -> bool:
+        """Whether an answer must come before the next frame."""
+        return any(self.out(topic) >= limit for topic, limit in self._limits.items())
+
+    def out(self, topic: str) -> int:
+        """Frames of which the answer by this topic is still out."""
+        return len(self._out[topic])
+
+    @property
+    def waiting(self) -> bool:
+        """Whether any answer is still out."""
+        return any(self._out.values())
+
+    def take(self) -> tuple[int, float, bytes] | None:
+        """Wait for an answer: stamp [ns], latency [s] and message; None when it is not of ~/masks.
+
+        Raises:
+            DemoError: the node has ended, or answers nothing any more.
+        """
+        try:
+            topic, came_s, data = self._answers.get(timeout=POLL_S)
+        except queue.Empty:
+            self._nothing_came()
+            return None
+        self._silent = 0
+        stamp = header_stamp(data)
+        sent_s = self._out[topic].pop(stamp, None) if stamp is not None else None
+        if stamp is None or sent_s is None:
+            self.unmatched += 1
+            return None
+        self.answered[topic] += 1
+        return (stamp, came_s - sent_s, data) if topic == MASKS else None
+
+    def _nothing_came(self) -> None:
+        self._check()
+        if self._process.status() == psutil.STATUS_STOPPED:
+            return
+        self._silent += 1
+        if self._silent >= GIVE_UP_AFTER:
+            raise DemoError(f"the node answered nothing for {GIVE_UP_AFTER * POLL_S:.0f} s")
+        if self._silent % LOST_AFTER == 0:
+            for topic, out in self._out.items():
+                self.lost[topic] += len(out)
+                out.clear()
+
+
+MIN_SAMPLES = 20
+# Largest growth from the tenth after the warm-up to the last; None: told, not judged, as other
+# work on the machine changes it.
+LIMITS = {
+    "rss_mb": 0.02,
+    "threads": 0.0,
+    "handles": 0.0,
+    "adapter_rss_mb": 0.02,
+    "cpu_ms": None,
+    "latency_p50_ms": None,
+    "latency_p99_ms": None,
+}
+BELOW_BASE = 0.005  # what the recall of visible pixels may lie under that of the base weights
+
+
+def verdict(samples: Sequence[dict], warm_up_h: float = 0.0) -> dict:
+    """Compare the last tenth of the samples with the one that follows the warm-up.
+
+    Args:
+        samples: of soak_run, in order.
+        warm_up_h: hours by the stamps; a tenth of the samples at least.
+
+    Returns:
+        compared: by quantity, mean early and late (threads and handles: median), growth (a share),
+        limit, flat; against_base: recall of given visible pixels in the last tenth, that of the
+        base weights on the same frames, limit, kept; flat: all of it, None with too few samples.
+    """
+    tenth = len(samples) // 10
+    first = max(tenth, sum(row["hours"] <= warm_up_h for row in samples))
+    if len(samples) < max(MIN_SAMPLES, first + 2 * tenth):
+        return {"compared": {}, "against_base": None, "flat": None}
+    early, late = samples[first : first + tenth], samples[-tenth:]
+    compared = {}
+    for name, limit in LIMITS.items():
+        pair = [[row[name] for row in part if row.get(name) is not None] for part in (early, late)]
+        if not all(pair):
+            continue
+        middle = np.median if limit == 0.0 else np.mean
+        began, ended = (float(middle(values)) for values in pair)
+        growth = ended / began - 1
+        flat = None if limit is None else abs(growth) <= limit if limit == 0.0 else growth <= limit
+        compared[name] = {
+            "early": began, "late": ended, "growth": growth, "limit": limit, "flat": flat,
+        }  # fmt: skip
+    against = against_base(late)
+    flat = (against is None or against["kept"]) and all(
+        row["flat"] is not False for row in compared.values()
+    )
+    return {"compared": compared, "against_base": against, "flat": flat}
+
+
+def against_base(samples: Sequence[dict]) -> dict | None:
+    """Recall of given visible pixels beside the base weights'; None where no frame was scored."""
+    pairs = [[row[name]["visible_recall"] for name in ("scores", "base")] for row in samples]
+    known = [pair for pair in pairs if None not in pair]
+    if not known:
+        return None
+    recall, base = np.mean(known, axis=0).tolist()
+    kept = recall >= base - BELOW_BASE
+    return {"recall": recall, "base": base, "limit": -BELOW_BASE, "kept": kept}
+
 
 SCORED = 10  # of so many frames one is scored, in time each of the loop
 ADAPTER = "training.adapt.worker"
@@ -111,7 +283,8 @@ class Run:
             self._numbers[loop] = {label: old for old, label in new.items()}
             self._numbers.pop(loop - 2, None)
         frame = self._frames[index]
-        self._feeder.send(START_NS + self._sent * PERIOD_NS, frame, self._table[frame.labels])
+        stamp_ns = START_NS + self._sent * PERIOD_NS
+        self._feeder.send(stamp_ns, frame.image, self._table[frame.labels])
         self._sent += 1
 
     def _take(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from savos_model.masks import look_at
 from savos_model.types import Box
 from savos_ros.messages.frames import decode
 from savos_ros.messages.kit import RosKit, header, image
@@ -105,11 +106,8 @@ def score(frame: SoakFrame, answer: dict[int, Mask]) -> np.ndarray:
 
 
 def filled(shape: tuple[int, int], mask: Mask) -> np.ndarray:
-    """A crop as bool [H, W]."""
-    whole = np.zeros(shape, bool)
-    (x0, y0, x1, y1), crop = mask
-    whole[int(y0) : int(y1), int(x0) : int(x1)] = crop != 0
-    return whole
+    """Return a boxed mask as bool [H, W]."""
+    return look_at(mask, Box(0, 0, shape[1], shape[0]))
 
 
 def shares(sums: np.ndarray) -> dict[str, float | None]:

@@ -8,10 +8,9 @@ import pytest
 import tiny_scene as scene
 
 from savos_model.types import Frame, Instance
-from savos_ros.bags.charts import MOST_POINTS, course, histogram
 from savos_ros.bags.reader import BagFrame
 from savos_ros.bags.recording import record
-from savos_ros.bags.report import RunReport
+from savos_ros.bags.report import MOST_POINTS, RunReport, course, histogram
 from savos_ros.bags.run import REPORT, run_bag
 from savos_ros.bags.settings import RecordOptions, RunOptions
 
@@ -94,7 +93,7 @@ def test_names_from_outside_cannot_write_into_the_page():
         "time_ms": {}, "miou": None, "damage": evil,
         "messages": {evil: dict.fromkeys(("index", "read", "joined", "lost"), 1)},
     }  # fmt: skip
-    from savos_ros.bags.report_page import page
+    from savos_ros.bags.report import page
 
     text = page(summary, [], {}, list(gathered.courses.values()), 0.0)
     assert "<script" not in text

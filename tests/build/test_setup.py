@@ -11,7 +11,7 @@ import pytest
 import tomllib
 
 from savos_model.hints import PIP
-from savos_ros.tools import doctor_ros
+from savos_ros.tools import doctor
 from savos_ros.paths import message_files, share_dir
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -404,7 +404,7 @@ def test_fastdds_profile_fits_the_largest_usual_image():
     space = "{http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles}"
     root = ElementTree.parse(ROOT / "config" / "fastdds.xml").getroot()
     (segment,) = root.iter(f"{space}segment_size")
-    assert int(segment.text) == doctor_ros.IMAGE_SEGMENT_BYTES >= 1920 * 1080 * 3 + 4096
+    assert int(segment.text) == doctor.IMAGE_SEGMENT_BYTES >= 1920 * 1080 * 3 + 4096
     assert int(segment.text) <= 8 * 2**20  # six processes share 64 MB, a container's usual /dev/shm
 
 

@@ -72,7 +72,7 @@ def test_commands_end_with_one_line_that_names_the_remedy(no_home, tmp_path, com
 
 
 def test_the_doctor_finds_it_before(no_home, monkeypatch, tmp_path):
-    from savos_ros.tools.doctor_ros import logs
+    from savos_ros.tools.doctor import logs
 
     assert logs().state == "missing"
     assert "export ROS_LOG_DIR=" in logs().cost

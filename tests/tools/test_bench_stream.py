@@ -4,9 +4,8 @@ import pytest
 from savos_model.config import ModelConfig
 from savos_model.results import read_results
 from savos_ros.tools import bench_stream as bench
-from savos_ros.tools.bench_messages import message_runner
 from savos_ros.tools.bench_scene import scene
-from savos_ros.tools.bench_stream import Case
+from savos_ros.tools.bench_stream import Case, message_runner
 from savos_ros.tools.settings import BenchStreamConfig
 
 

@@ -16,9 +16,8 @@ from savos_model.types import Frame
 from savos_ros.bags import strips
 from savos_ros.bags.reader import BagFrame
 from savos_ros.bags.storage import open_bag
-from savos_ros.tools import demo_report
-from savos_ros.tools.demo import demo_command
-from savos_ros.tools.demo_report import Findings, summary
+from savos_ros.tools import demo
+from savos_ros.tools.demo import Findings, demo_command, summary
 from savos_ros.tools.settings import DemoOptions
 from tests.tiny_scene import frame
 
@@ -131,13 +130,11 @@ def test_the_sheet_shows_the_frames_in_which_most_is_hidden():
     rows = []
     for index in range(LAST):
         item = bag_frame(index)
-        strips.keep_best(
-            rows, strips.Row(demo_report._truth_hidden_px(item), item, []), demo_report.SHEET_ROWS
-        )
-    assert 1 < len(rows) <= demo_report.SHEET_ROWS
+        strips.keep_best(rows, strips.Row(demo._truth_hidden_px(item), item, []), demo.SHEET_ROWS)
+    assert 1 < len(rows) <= demo.SHEET_ROWS
     stamps = sorted(row.item.frame.stamp_ns for row in rows)
     assert all(b - a >= 1_000_000_000 for a, b in zip(stamps, stamps[1:], strict=False))
-    most = max(demo_report._truth_hidden_px(bag_frame(index)) for index in range(LAST))
+    most = max(demo._truth_hidden_px(bag_frame(index)) for index in range(LAST))
     assert max(row.hidden_px for row in rows) == most > 0
-    sheet = demo_report.contact_sheet(rows)
+    sheet = demo.contact_sheet(rows)
     assert sheet.dtype == np.uint8 and sheet.shape[1] == 4 * 646 + 6

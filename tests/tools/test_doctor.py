@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from savos_ros.tools import doctor, doctor_ros, findings
+from savos_ros.tools import doctor
 
 IMPORT_MODULE = importlib.import_module
 
@@ -27,7 +27,7 @@ def without(monkeypatch):
     return block
 
 
-def by_name(findings: list[findings.Finding]) -> dict[str, findings.Finding]:
+def by_name(findings: list[doctor.Finding]) -> dict[str, doctor.Finding]:
     return {item.name: item for item in findings}
 
 
@@ -50,10 +50,10 @@ def test_each_thing_is_found_or_has_a_cost():
     ],
 )
 def test_rclpy_that_does_not_load_stops_the_node_and_says_what_to_do(monkeypatch, problem, words):
-    monkeypatch.setattr(doctor_ros, "load_rclpy", lambda: ("", problem))
-    item = doctor_ros.ros()
+    monkeypatch.setattr(doctor, "load_rclpy", lambda: ("", problem))
+    item = doctor.ros()
     assert item.state == "missing" and item.detail == problem and words in item.cost
-    assert doctor_ros.middleware().state == "missing" and doctor_ros.launch().state == "absent"
+    assert doctor.middleware().state == "missing" and doctor.launch().state == "absent"
 
 
 def test_openvino_shows_what_the_processor_computes(without, monkeypatch):
@@ -69,16 +69,16 @@ def test_openvino_shows_what_the_processor_computes(without, monkeypatch):
 
 def test_missing_messages_are_built_next(without):
     without("savos_ros.msg")
-    item = doctor_ros.messages()
+    item = doctor.messages()
     assert item.state == "missing" and "colcon build" in item.cost
 
 
 def test_a_distribution_that_is_too_old(monkeypatch):
-    monkeypatch.setattr(doctor_ros, "load_rclpy", lambda: ("rmw_fastrtps_cpp", ""))
+    monkeypatch.setattr(doctor, "load_rclpy", lambda: ("rmw_fastrtps_cpp", ""))
     monkeypatch.setenv("ROS_DISTRO", "humble")
-    assert "too old" in doctor_ros.ros().cost
+    assert "too old" in doctor.ros().cost
     monkeypatch.setenv("ROS_DISTRO", "kilted")
-    assert doctor_ros.ros().detail == "kilted (sourced)"
+    assert doctor.ros().detail == "kilted (sourced)"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_distribution_that_is_too_old(monkeypatch):
 )
 def test_domain(monkeypatch, number, state):
     monkeypatch.setenv("ROS_DOMAIN_ID", number)
-    item = doctor_ros.domain()
+    item = doctor.domain()
     assert item.state == state and (number or "0") in item.detail
 
 
@@ -101,8 +101,8 @@ def test_a_module_that_breaks_at_import_is_a_finding(monkeypatch):
         raise OSError("libfoo.so.1: cannot open shared object file\nmore")
 
     monkeypatch.setattr(importlib, "import_module", broken)
-    item = findings.module("cv2", "nothing runs", label="OpenCV", needed=True)
-    assert item == findings.Finding(
+    item = doctor.module("cv2", "nothing runs", label="OpenCV", needed=True)
+    assert item == doctor.Finding(
         "OpenCV", "missing", "libfoo.so.1: cannot open shared object file", "nothing runs"
     )
 
@@ -122,7 +122,7 @@ def test_a_check_that_breaks_is_a_finding(monkeypatch):
 
 def test_profile_that_is_set_but_absent_is_told(monkeypatch, tmp_path):
     monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", str(tmp_path / "gone.xml"))
-    item = doctor_ros.fastdds_profile()
+    item = doctor.fastdds_profile()
     assert item.state == "absent"
     assert "gone.xml does not exist" in item.detail
 

@@ -14,13 +14,11 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 from savos_model.results import read_results
 from savos_model.types import Box
 from savos_ros.cli.main import app
-from savos_ros.tools import soak_feed
+from savos_ros.tools import soak_run
 from savos_ros.tools.settings import DemoError, SoakOptions
-from savos_ros.tools.soak_feed import MASKS, REFINED, Feeder
-from savos_ros.tools.soak_fresh import against_fresh
-from savos_ros.tools.soak_run import frames_of
+from savos_ros.tools.soak import against_fresh
+from savos_ros.tools.soak_run import MASKS, REFINED, Feeder, frames_of, verdict
 from savos_ros.tools.soak_scene import SoakFrame, renumbering, score, shares
-from savos_ros.tools.soak_verdict import verdict
 from tests.tiny_weights import save_random
 
 SHAPE = (40, 60)
@@ -121,7 +119,7 @@ def test_latency_is_judged_beside_a_fresh_node_whatever_the_machine_does(factor,
 
 
 def test_what_never_comes_is_lost_but_not_while_the_node_is_stopped(monkeypatch):
-    monkeypatch.setattr(soak_feed, "POLL_S", 0.001)
+    monkeypatch.setattr(soak_run, "POLL_S", 0.001)
     process = SimpleNamespace(status=lambda: state[0])
     state, feeder = [psutil.STATUS_STOPPED], Feeder({MASKS: 2, REFINED: 9}, None, lambda: None)
     feeder._process, feeder._out = process, {MASKS: {5: 0.0, 6: 0.0}, REFINED: {6: 0.0}}
@@ -129,7 +127,7 @@ def test_what_never_comes_is_lost_but_not_while_the_node_is_stopped(monkeypatch)
         assert feeder.take() is None
     assert feeder.full() and feeder.lost == {MASKS: 0, REFINED: 0}
     state[0] = psutil.STATUS_RUNNING
-    for _ in range(soak_feed.LOST_AFTER):
+    for _ in range(soak_run.LOST_AFTER):
         feeder.take()
     assert feeder.lost == {MASKS: 2, REFINED: 1} and not feeder.waiting
     with pytest.raises(DemoError, match="answered nothing for"):
