@@ -41,7 +41,8 @@ class Taker:
 
     def publish_masks(self, *message: Any, **_: Any) -> None:
         """Build the message of the masks."""
-        kit.amodal_array(self.kit, *message)
+        header, shape, model, objects, period_s = message
+        kit.amodal_array(self.kit, header, shape, objects, model, period_s)
 
     def publish_extras(self, *_: Any, **__: Any) -> None:
         """Do nothing: nobody subscribes."""
