@@ -6,6 +6,7 @@ import importlib.util
 
 PIP = {
     "bags": "pip install rosbags rosbags-image mcap zstandard jinja2 av pycocotools pillow",
+    "foxglove": "pip install foxglove-sdk rosbags",
     "openvino": "pip install openvino",
     "render": "pip install av fast-simplification moderngl mujoco pillow pycocotools trimesh",
     "ray": "pip install ray",
@@ -16,6 +17,7 @@ PIP = {
 }
 
 MODULES = {  # modules of the extras; a module may be in several
+    "foxglove": ("foxglove",),
     "render": ("av", "fast_simplification", "glcontext", "moderngl", "mujoco", "trimesh"),
     "train": ("PIL", "matplotlib", "pycocotools", "sklearn", "tensorboard", "torch"),
     "bags": ("av", "jinja2", "mcap", "rosbags", "pycocotools", "rich", "PIL", "zstandard"),

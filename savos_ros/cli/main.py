@@ -12,7 +12,7 @@ import typer
 
 from savos_model.commands import Options, command
 from savos_model.settings import check_settings, setting
-from savos_ros.cli import bags, bench, engines, view
+from savos_ros.cli import bags, bench, bridge, engines, view
 from savos_ros.tools.settings import DemoError, DemoFolder, DemoOptions, ResultsFile, SoakOptions
 from training.cli.main import mount
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (bags, view, engines):
+for module in (bags, view, bridge, engines):
     app.registered_commands += module.app.registered_commands
 app.add_typer(bench.app, name="bench")
 app.add_typer(engines.weights_app, name="weights")

@@ -26,6 +26,7 @@ ROSDEP_KEYS = {
 IMPORTED_AS = {
     "cuda": "cuda_bindings",
     "cv2": "opencv_python_headless",
+    "foxglove": "foxglove_sdk",
     "PIL": "pillow",
     "sklearn": "scikit_learn",
     "yaml": "pyyaml",

@@ -1,0 +1,1 @@
+"""Topics over the Foxglove WebSocket protocol. May import node, messages and bags.types."""

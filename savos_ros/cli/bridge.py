@@ -1,0 +1,38 @@
+"""The command `savos bridge`."""
+
+from __future__ import annotations
+
+import typer
+
+from savos_model.commands import Options, command
+from savos_ros.bags.stopping import stop_on_signals
+from savos_ros.bridge.settings import BridgeError, BridgeOptions
+
+app = typer.Typer()
+
+
+@command(app, "bridge", Options(BridgeOptions), failures=(BridgeError,))
+def bridge(options: BridgeOptions) -> None:
+    """Show the topics in Foxglove and Lichtblick, without foxglove_bridge; Ctrl-C ends it.
+
+    Viewers can only look. A topic is subscribed to while one of them shows it.
+
+    Example: savos bridge --topics '/savos/.*|/diagnostics'
+    """
+    with stop_on_signals() as stop:
+        from savos_ros.bridge.bridge import run_bridge
+        from savos_ros.paths import share_dir
+
+        def ready(port: int) -> None:
+            host = options.host if options.host != "0.0.0.0" else "ADDRESS_OF_THIS_MACHINE"
+            typer.echo(f"connect Foxglove or Lichtblick to ws://{host}:{port}")
+            typer.echo(f"layout: {share_dir() / 'config' / 'foxglove_layout.json'}")
+
+        if not options.is_local:
+            typer.echo(
+                f"warning: everybody who can reach {options.host}:{options.port} sees the topics, "
+                "without a password and unencrypted: use it in a network of your own, or take "
+                "--host 127.0.0.1 and a tunnel (ssh -L 8765:localhost:8765 ROBOT)",
+                err=True,
+            )
+        run_bridge(options, stop, ready)
