@@ -54,7 +54,8 @@ NOT_CLEAN = (  # folders and files to be rewritten; take each away when it is cl
     "savos_ros/bags/",
     "savos_ros/cli/",
     "savos_ros/tools/",
-    "tests/",
+    "tests/tools/",
+    "tests/training/",
     "training/",
 )
 FOUND = re.compile(

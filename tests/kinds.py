@@ -1,4 +1,4 @@
-"""What the imports of a test file say about its tests: which need PyTorch, and which need DDS.
+"""Find out from the imports of a test file which of its tests need PyTorch or DDS.
 
 Files are parsed, not imported, so that `pytest -m fast` need not load what it leaves out.
 """

@@ -1,4 +1,4 @@
-"""Stands in for training.adapt.worker: says what the file `does` in its folder asks for."""
+"""Replace training.adapt.worker: behave as the file `does` in its folder requests."""
 
 import sys
 import time

@@ -56,7 +56,7 @@ def write_clip(folder, name):
 
 
 class FakeOnline:
-    """Stands in for our method: a stream of known answers for each video."""
+    """Replaces our method: a stream of known results for each video."""
 
     def __init__(self, stream, name):
         self.stream, self.model = stream, {"weights": name}

@@ -1,4 +1,4 @@
-"""A network that knows nothing and frames that it can learn from at once."""
+"""An untrained network, and frames from which it learns quickly."""
 
 import dataclasses
 

@@ -44,7 +44,7 @@ class Setup:
         refine_config(self.mode)
 
 
-def cropped_as_learnt(stream: StreamConfig, info: Mapping[str, str]) -> StreamConfig:
+def cropped_as_trained(stream: StreamConfig, info: Mapping[str, str]) -> StreamConfig:
     """Return the stream with the crop factor that the weights were trained with, if known."""
     if "enlarge" not in info:
         return stream
@@ -71,7 +71,7 @@ class Online:
         self.refine = refine_config(setup.mode)
         self.engine = make_backend(setup.backend)
         weights = self.engine.weights
-        self.stream = cropped_as_learnt(setup.stream, weights.info)
+        self.stream = cropped_as_trained(setup.stream, weights.info)
         self.model = {"engine": self.engine.name, **described(weights)}
 
     def run(self, frames: Iterable[Frame]) -> Iterator[list[AmodalObject]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from savos_model.backends.interface import Backend
 from savos_model.config import AssociationConfig, StreamConfig
 from savos_model.stream.stream import AmodalStream
-from savos_model.stream.video import cropped_as_learnt
+from savos_model.stream.video import cropped_as_trained
 from savos_model.types import Frame
 from savos_ros.bags.reader import BagFrame
 
@@ -28,7 +28,7 @@ def with_ids(
         backend: network that predicts the whole objects.
         stream: settings; the defaults where None.
     """
-    config = cropped_as_learnt(associating(stream or StreamConfig()), backend.weights.info)
+    config = cropped_as_trained(associating(stream or StreamConfig()), backend.weights.info)
     loop = AmodalStream(backend, config)
     for frame in frames:
         loop.step(frame)

@@ -20,7 +20,7 @@ from savos_model.instances import InstanceError
 from savos_model.stream.record import Record
 from savos_model.stream.refine import Refined, WindowRefiner
 from savos_model.stream.stream import AmodalStream
-from savos_model.stream.video import cropped_as_learnt
+from savos_model.stream.video import cropped_as_trained
 from savos_model.types import AmodalObject
 from savos_ros.bags.ids import associating, renamed
 from savos_ros.bags.progress import progress
@@ -124,7 +124,7 @@ def run_bag(
 def stream_config(options: RunOptions, backend: Any) -> StreamConfig:
     """Return the settings of the stream that completes a bag with this network."""
     settings = associating(options.stream) if options.input.track else options.stream
-    return cropped_as_learnt(settings, backend.weights.info)
+    return cropped_as_trained(settings, backend.weights.info)
 
 
 def answers(

@@ -18,7 +18,7 @@ def test_an_answer_ends_the_wait_for_all_frames_before_it():
     for stamp in (1, 2, 3):
         for topic in TOPICS:
             frames.sent(topic, stamp)
-    frames.answered(9)  # to a frame of somebody else
+    frames.answered(9)  # to a frame of another node
     assert len(frames) == 3
     frames.answered(2)  # 1 was refused
     assert len(frames) == 1

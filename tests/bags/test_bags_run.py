@@ -171,7 +171,7 @@ def test_bags_need_neither_ros_nor_torch(bag, tmp_path):
 
 
 @pytest.mark.parametrize(("info", "share"), [({"enlarge": "3.0"}, 1 / 9), ({}, 1 / 4)])
-def test_crops_are_as_large_as_the_weights_learnt_them(bag, tmp_path, info, share):
+def test_crops_are_as_large_as_the_weights_learned_them(bag, tmp_path, info, share):
     class Seeing(scene.EchoBackend):
         weights = replace(scene.EchoBackend.weights, info=info)
         shares = ()
@@ -241,7 +241,7 @@ def test_failed_run_leaves_no_results(bag, tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_time_that_falls_back_resets_and_goes_on(tmp_path):
+def test_time_that_falls_back_resets_and_continues(tmp_path):
     stamps = [5.0, 5.1, 1.0, 1.1]
     frames = [scene.frame(index) for index in range(4)]
     with_stamps = [

@@ -96,7 +96,7 @@ def test_a_type_hash_that_differs_in_metadata_costs_no_message(bag):
 
 
 @pytest.mark.parametrize("field", ["storage_identifier", "version", "compression_format"])
-def test_a_field_of_metadata_that_nobody_needs_may_be_empty(bag, field):
+def test_a_field_of_metadata_that_is_not_needed_may_be_empty(bag, field):
     change_metadata(bag, lambda information: information.update({field: ""}))
     got, report = read(bag)
     assert (got, report.damage) == (STAMPS, "")

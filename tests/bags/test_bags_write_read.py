@@ -159,7 +159,7 @@ def test_message_definitions_equal_the_built_ones(name):
     ]
     built = [path for path in built if path.is_file()]
     if not built:
-        pytest.skip(f"no type description of {name} beside the built messages")
+        pytest.skip(f"no type description of {name} with the built messages")
     hashes = {
         entry["type_name"]: entry["hash_string"]
         for entry in json.loads(built[0].read_text())["type_hashes"]

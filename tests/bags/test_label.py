@@ -190,7 +190,7 @@ def test_a_kept_bag_that_is_damaged_says_how_to_do_it_again(tmp_path, options):
 
 
 @pytest.mark.slow
-def test_a_failing_bag_is_reported_and_the_others_go_on(tmp_path, options, monkeypatch):
+def test_a_failing_bag_is_reported_and_the_others_continue(tmp_path, options, monkeypatch):
     good, dying = bags(tmp_path, 6, 6)
     broken, empty = tmp_path / "broken", tmp_path / "empty"
     broken.mkdir()
@@ -308,7 +308,7 @@ def test_without_ray_the_error_says_what_to_install(tmp_path, options, monkeypat
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_is_told_in_one_line(tmp_path, options, monkeypatch):
+def test_a_worker_that_dies_is_reported_in_one_line(tmp_path, options, monkeypatch):
     given = bags(tmp_path, 3, 3)
     monkeypatch.setattr(fleet, "label_bag", _die)
     with fails(BagError, "worker_ended"):

@@ -156,7 +156,7 @@ def test_rviz_asks_for_reliable_images():
 
 
 def actions_of(name: str, **arguments: str) -> list:
-    """What a launch file would run with these arguments."""
+    """Return the actions of a launch file with these arguments."""
     context = LaunchContext()
     entities = load(name).entities
     context.launch_configurations.update(arguments)
@@ -242,7 +242,7 @@ sys.exit(service.run())
 
 
 def launched(name: str, *arguments: str) -> tuple[int, str]:
-    """Status and output of a launch that ends by itself."""
+    """Return status and output of a launch that ends."""
     command = [sys.executable, "-c", PROGRAM, str(ROOT / "launch" / f"{name}.launch.py")]
     done = subprocess.run(
         [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=100
@@ -336,7 +336,7 @@ def two_cameras(params_file):
 
 
 @pytest.mark.launch(fixture=two_cameras)
-def test_each_camera_is_a_node_with_topics_and_diagnostics_of_its_own(two_cameras, watch):
+def test_each_camera_is_a_node_with_topics_and_separate_diagnostics(two_cameras, watch):
     watchers = {name: watch(f"/{name}/savos") for name in ("front", "left")}
     for watcher in watchers.values():
         assert wait_until(lambda: watcher.state() == "active")  # noqa: B023

@@ -50,7 +50,7 @@ def created(node):
 
 
 def differences(node):
-    """What the node has and may not, or may and has not, by kind of use; {} when all is as said."""
+    """Return what the node uses without permission, or is permitted but does not use, by kind."""
     real, policy = created(node), allowed(node)
     found = {"forbidden " + use: names - policy.get(use, set()) for use, names in real.items()}
     for use, names in policy.items():

@@ -134,7 +134,7 @@ def test_the_lines_for_colcon_are_those_of_first_steps(bootstrap):
         ({"version": (3, 12), "bits": 64, "venv": True, "headers": False}, "python3.12-dev"),
     ],
 )
-def test_an_unusable_python_is_told_with_the_package_to_install(
+def test_an_unusable_python_is_reported_with_the_package_to_install(
     bootstrap, monkeypatch, found, words
 ):
     monkeypatch.setattr(bootstrap, "probe", lambda path: found and {**found, "python": path})
@@ -225,7 +225,7 @@ def test_every_package_is_locked_once_as_it_was_asked_for():
         locked |= pins(name)
     for name in ("runtime", "build", "test"):
         assert pins(name).items() <= locked.items()
-    assert pins("docs").items() <= pins("lock-docs").items()  # in an environment of its own
+    assert pins("docs").items() <= pins("lock-docs").items()  # in a separate environment
 
 
 def test_every_locked_package_has_hashes():

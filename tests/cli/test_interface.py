@@ -17,7 +17,7 @@ def commands(command, name="savos"):
 
 
 def node_interface():
-    """What others see of the running node: topics, services and parameters."""
+    """Return the public interface of the running node: topics, services and parameters."""
     pytest.importorskip("rclpy")
     from tests.node.rig import Rig, own_name
 

@@ -1,4 +1,4 @@
-"""Valid samples of each kind of file, each beside a function that reads all of it."""
+"""Valid samples of each kind of file, each with a function that reads all of it."""
 
 from __future__ import annotations
 

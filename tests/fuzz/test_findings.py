@@ -1,4 +1,4 @@
-"""What fuzzing has found: each was a crash, a hang, endless memory or an undocumented error."""
+"""Findings of fuzzing: each was a crash, a hang, unlimited memory or an undocumented error."""
 
 import io
 import pickle

@@ -26,7 +26,7 @@ def sources():
 
 
 def faults(tree):
-    """Lines that import an unpickler, or call what unpickles unless it is told not to."""
+    """Return lines that import an unpickler, or call code that may unpickle."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

@@ -1,4 +1,4 @@
-"""What a file names is looked for beside it, never elsewhere."""
+"""Files that a file names are only searched in its own folder."""
 
 import json
 

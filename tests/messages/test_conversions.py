@@ -131,7 +131,7 @@ def test_bad_images_are_refused_with_reason_and_remedy(source, reason, words):
 
 
 def mosaic(pixels, pattern):
-    """What a sensor with a colour filter sees of rgb pixels."""
+    """Return rgb pixels as a sensor with a colour filter."""
     rows, columns = np.indices(pixels.shape[:2])
     colour = np.array(["rgb".index(letter) for letter in pattern])[2 * (rows % 2) + columns % 2]
     return np.take_along_axis(pixels, colour[..., None], 2)[..., 0]

@@ -169,7 +169,7 @@ def test_of_an_object_that_left_the_image_nothing_is_expected():
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
-def test_the_stream_completes_masks_under_ids_of_its_own(shuffled):
+def test_the_stream_completes_masks_under_assigned_ids(shuffled):
     stream = AmodalStream(tiny_scene.EchoBackend(), StreamConfig(associate=AssociationConfig()))
     pairs = set()
     for number, given in enumerate(tiny_scene.frames(24)):

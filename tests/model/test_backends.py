@@ -92,7 +92,7 @@ def test_auto_on_a_gpu_prefers_tensorrt_then_torch(monkeypatch):
     assert candidates(BackendConfig(device="cuda"))[0][0] == "torch"
 
 
-def test_auto_goes_on_to_the_next_engine_and_says_so(monkeypatch):
+def test_auto_continues_to_the_next_engine_and_says_so(monkeypatch):
     def start(name, weights, config, reason):
         if name == "onnx":
             raise BackendError("it broke")
@@ -108,7 +108,7 @@ def test_auto_goes_on_to_the_next_engine_and_says_so(monkeypatch):
 @pytest.mark.parametrize(
     "error", [ImportError("libcudnn.so.9: no such file"), OSError("broken"), ValueError("odd")]
 )
-def test_auto_goes_on_whatever_an_engine_raises(monkeypatch, error):
+def test_auto_continues_whatever_an_engine_raises(monkeypatch, error):
     def start(name, weights, config, reason):
         if name == "onnx":
             raise error
@@ -242,7 +242,7 @@ def test_other_weights_take_over_between_two_steps(name):
     before = backend.step(patches, h, h)
     use = backend.update_weights(second)
     for got, want in zip(backend.step(patches, h, h), before, strict=True):
-        np.testing.assert_array_equal(got, want, err_msg="prepared is not in force")
+        np.testing.assert_array_equal(got, want, err_msg="prepared is not active")
     assert backend.weights is first
     use()
     assert backend.weights is second

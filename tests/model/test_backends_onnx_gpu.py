@@ -20,7 +20,7 @@ def test_onnx_on_a_gpu_needs_the_other_package():
         make_backend(BackendConfig(backend="onnx", device="cuda"))
 
 
-def test_onnx_on_a_gpu_takes_cuda_without_tf32_and_no_engines_of_its_own(monkeypatch):
+def test_onnx_on_a_gpu_takes_cuda_without_tf32_and_none_of_its_engines(monkeypatch):
     names = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnx.onnxruntime, "get_available_providers", lambda: names)
     options = {"device_id": "1", "use_tf32": "0"}
@@ -59,7 +59,7 @@ def test_onnx_on_a_gpu_has_run_every_batch_size_before_it_serves(cuda_sessions):
     assert backend.reason == "why (CUDAExecutionProvider)"
     use = backend.update_weights(second)
     start, update = cuda_sessions
-    assert set(start) == set(update) == set(BUCKETS), "in each session, before it is in force"
+    assert set(start) == set(update) == set(BUCKETS), "in each session, before it is active"
     use()
     inputs = random_inputs(second, 3)
     off = deviation(backend.step(*inputs), reference_step(second, *inputs))

@@ -71,7 +71,7 @@ def test_shipped_weights_pass_the_self_test_and_carry_the_state(precision):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_any_number_of_tracks_at_once_or_one_by_one(precision, threads):
+def test_any_number_of_tracks_together_or_one_by_one(precision, threads):
     weights = random_weights(TINY)
     backend = OpenvinoBackend(weights, threads, "", precision)
     assert backend.request.get_compiled_model().get_property("INFERENCE_NUM_THREADS") <= threads
@@ -95,7 +95,7 @@ def test_inputs_may_be_views_and_stay_as_they_are():
     for got, expected in zip(backend.step(*odd), want, strict=True):
         np.testing.assert_array_equal(got, expected)
     np.testing.assert_array_equal(odd[0], patches)
-    again = backend.step(0 * patches, h, c)  # must not write into what was given out before
+    again = backend.step(0 * patches, h, c)  # must not write into earlier results
     assert np.abs(again.alpha - want.alpha).max() > 1e-3
 
 
@@ -132,7 +132,7 @@ def test_bf16_is_refused_where_the_processor_lacks_it(monkeypatch):
         make_backend(BackendConfig(backend="openvino", precision="bf16"))
 
 
-def test_weights_are_swapped_beside_running_steps():
+def test_weights_are_swapped_other_engine_running_steps():
     first, second = random_weights(TINY, 0), random_weights(TINY, 1)
     backend = OpenvinoBackend(first, 1, "")
     inputs = random_inputs(first, 2)
@@ -156,12 +156,12 @@ def test_weights_are_swapped_beside_running_steps():
     assert worst(last, wanted[1]) < 1e-6 and kinds[0] == [True, False]
 
 
-def test_an_engine_for_a_thread_beside_the_stream_is_another_one():
+def test_an_engine_for_a_thread_other_engine_the_stream_is_another_one():
     weights, other = random_weights(TINY, 0), random_weights(TINY, 1)
     backend = OpenvinoBackend(weights, 2, "why")
-    beside = background(backend, other)
-    assert type(beside) is OpenvinoBackend and beside is not backend
-    assert (beside.settings["INFERENCE_NUM_THREADS"], beside.weights) == (1, other)
+    other_engine = background(backend, other)
+    assert type(other_engine) is OpenvinoBackend and other_engine is not backend
+    assert (other_engine.settings["INFERENCE_NUM_THREADS"], other_engine.weights) == (1, other)
 
 
 def test_nothing_is_reported_to_openvinos_maker(tmp_path):

@@ -58,7 +58,7 @@ def test_backend_equals_the_cpu_and_takes_new_weights(gpu, tmp_path):
     inputs = random_inputs(first, 3)
     use = backend.update_weights(second)
     held = backend.step(*inputs)
-    assert off(held, old, inputs) < 1e-5, "prepared is not in force"
+    assert off(held, old, inputs) < 1e-5, "prepared is not active"
     use()
     assert off(backend.step(*inputs), new, inputs) < 1e-5
     assert off(held, old, inputs) < 1e-5, "answers do not lie in the buffers"
@@ -125,7 +125,7 @@ def test_portable_engines_have_one_target(capability, target):
         tensorrt_build.aim(trt, config, capability)
 
 
-def test_engines_without_a_target_are_told_by_their_key(monkeypatch):
+def test_engines_without_a_target_are_reported_by_their_key(monkeypatch):
     """They were kept under the capability of a GPU that they do not run on."""
     trt = SimpleNamespace(__name__="tensorrt_rtx", __version__="1", ComputeCapability=None)
     monkeypatch.setattr(tensorrt_build, "tensorrt", lambda: trt)

@@ -35,7 +35,7 @@ class Draw:
 
 @pytest.fixture
 def called():
-    """What the command `work` was called with, and a call of it."""
+    """The arguments of the command `work`, and a call of it."""
     app, found = typer.Typer(), []
     app.callback()(lambda: None)
     groups = (Options(Data), Options(Work, names={"most_steps": "steps"}), Options(Draw))

@@ -37,7 +37,7 @@ def test_held_guess_keeps_its_shape_and_its_pace(speed):
     assert centre == pytest.approx(60 + speed * frames, abs=0.1)
 
 
-def test_a_guess_with_motion_of_its_own_goes_on_by_the_mean():
+def test_a_guess_with_separate_motion_continues_by_the_mean():
     """Held for a frame more, all has moved by the mean once more: the shape is that of before."""
     motion = np.zeros((2, 32, 64), np.float32) + pair((2.0, -1.0))
     motion[0, :, 32:] += 2  # it unfolds to the right

@@ -33,7 +33,7 @@ def backend():
 
 
 class OneByOne(TorchBackend):
-    """Runs each track by itself: in a batch, sums depend on how many there are."""
+    """Runs each track alone: in a batch, sums depend on its size."""
 
     def step(self, patches, h, c):
         rows = [

@@ -109,7 +109,7 @@ def test_prior_is_the_last_mask_moved_along():
     assert at == pytest.approx(40 + 15 + 6 * 5, abs=1.5)
 
 
-def test_told_occluders_are_blank_in_colours_and_flow():
+def test_known_occluders_are_blank_in_colours_and_flow():
     stream = AmodalStream(MiddleBackend())
     for frame in crossing(5):
         stream.step(frame)

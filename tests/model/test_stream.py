@@ -148,7 +148,7 @@ def test_object_that_left_the_image_does_not_coast():
     assert [o.id for o in stream.step(gone)] == ["7"]
 
 
-def test_returning_id_goes_on_with_its_state():
+def test_returning_id_continues_with_its_state():
     stream = AmodalStream(FullBoxBackend())
     frames = crossing(6)
     for frame in frames[:3]:
@@ -180,7 +180,7 @@ def test_jumping_id_starts_afresh(stream):
         ({"image": texture(100, 100, 3), "instances": []}, "image size changed"),
     ],
 )
-def test_stream_forgets_tracks_when_they_cannot_go_on(stream, change, reason):
+def test_stream_forgets_tracks_when_they_cannot_continue(stream, change, reason):
     frames = crossing(3)
     for frame in frames:
         stream.step(frame)
@@ -188,7 +188,7 @@ def test_stream_forgets_tracks_when_they_cannot_go_on(stream, change, reason):
     assert all(o.source == Source.VISIBLE for o in stream.step(odd))
     assert stream.report.reset == reason
     again = dataclasses.replace(frames[0], stamp_ns=odd.stamp_ns + 1, instances=[])
-    stream.step(again)  # and it goes on
+    stream.step(again)  # and it continues
 
 
 def test_empty_frame_gives_an_empty_list(stream):

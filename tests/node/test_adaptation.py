@@ -268,7 +268,7 @@ def test_off_costs_nothing_and_it_switches_at_any_time(bench):
     it.until(lambda: it.name == "fresh+1")
     it.adaptation.set_enabled(False)
     it.until(lambda: it.state("off"))
-    assert it.name == "fresh+1", "what was learnt stays"
+    assert it.name == "fresh+1", "adapted weights stay"
     it.adaptation.roll_back()
     it.until(lambda: it.name == "fresh")
     assert it.report()["adapt.restarts"] == "0"

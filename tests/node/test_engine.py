@@ -28,7 +28,7 @@ def test_progress_ends_with_an_error_too():
     assert said == ["loading ..."], "what failed is not done"
 
 
-def test_weights_of_other_crops_are_told_with_the_setting():
+def test_weights_of_other_crops_are_reported_with_the_setting():
     def engine(info, **parameters):
         backend = EchoBackend()
         backend.weights = Weights("gum", ModelConfig(), {}, info)

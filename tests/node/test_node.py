@@ -27,7 +27,7 @@ def rig():
 
 
 class HeldStream(AmodalStream):
-    """A stream that takes as long as told, or fails when told."""
+    """A stream with a set delay, or a failure."""
 
     def __init__(self, settings, delay_s=0.0):
         super().__init__(EchoBackend(), settings.stream)

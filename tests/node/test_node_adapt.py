@@ -113,10 +113,10 @@ def test_weights_change_between_two_frames_and_never_inside_a_refined_one(rigs):
     values = rig.values()
     assert values["weights"] == forward[-1] and values["adapt.reason"] == "better"
     assert int(values["adapt.accepted"]) >= 3 and values["adapt.loss_after"] == "0.2500"
-    assert values["stream_resets"] == "0", "tracks go on"
+    assert values["stream_resets"] == "0", "tracks continue"
 
 
-def test_a_killed_process_is_said_and_frames_go_on(rigs):
+def test_a_killed_process_is_said_and_frames_continue(rigs):
     rig = rigs()
     at = play_until(rig, lambda: rig.masks and rig.masks[-1].model == "fresh+1")
     inner = rig.node._adaptation
@@ -155,7 +155,7 @@ def test_service_and_parameter_are_one_switch(rigs):
     assert not answer.success and "not active" in answer.message
 
 
-def test_what_was_learnt_outlasts_a_deactivation_not_a_cleanup(rigs):
+def test_adapted_weights_survive_a_deactivation_but_not_a_cleanup(rigs):
     rig = rigs()
     rig.does("once")
     at = play_until(rig, lambda: rig.masks and rig.masks[-1].model == "fresh+1")

@@ -138,7 +138,7 @@ def test_odd_but_allowed_masks(fresh, make, ids):
     assert fresh.values()["drops"] == "0"
 
 
-def test_an_id_that_jumps_starts_anew(fresh):
+def test_an_id_that_jumps_restarts(fresh):
     for index in range(4):
         array = np.zeros((HEIGHT, WIDTH), np.uint16)
         x = 2 if index % 2 else WIDTH - 12
@@ -223,7 +223,7 @@ def test_mangled_bytes_on_the_wire(fresh):
     assert fresh.values()["drops.image_encoding"] == "1"
 
 
-def test_a_callback_that_fails_is_counted_and_the_node_goes_on(fresh, capfd):
+def test_a_callback_that_fails_is_counted_and_the_node_continues(fresh, capfd):
     def fail():
         raise OSError("out of file handles")
 

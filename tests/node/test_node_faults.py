@@ -52,7 +52,7 @@ def test_a_subscriber_that_stalls_stops_neither_the_node_nor_the_others():
         assert float(values["latency_ms.publish.p99"]) < 1000
         other.send_signal(signal.SIGCONT)
         rig.send(80)
-        assert int(other.stdout.readline()) == 2, "it goes on with what its queue still holds"
+        assert int(other.stdout.readline()) == 2, "it continues with its queue"
     finally:
         other.kill()
         other.wait()
@@ -90,7 +90,7 @@ def test_a_node_that_is_started_again_continues_with_the_stream_that_plays():
         stamps = rig.stamps()
         rig.close()
     assert stamps == sorted(set(stamps)), "in order, none twice"
-    assert not [stamp for stamp in stamps if last < stamp <= gone - 10], "nobody was there"
+    assert not [stamp for stamp in stamps if last < stamp <= gone - 10], "no subscriber was there"
 
 
 def test_a_4k_camera_over_dds():

@@ -87,7 +87,7 @@ def test_deactivate_keeps_the_engine_and_continues_after():
         rig.do(rig.node.trigger_deactivate)
         assert rig.node.state == "inactive"
         arrived = listen_in(rig.node._inputs)
-        rig.send(1)  # to nobody
+        rig.send(1)  # without a subscriber
         # Else one of the two may come before the activation and the other one after it: a drop.
         wait_for(lambda: sorted(arrived) == ["image", "instances"], what="both messages")
         rig.do(rig.node.trigger_activate)
@@ -192,7 +192,7 @@ def test_a_failed_configuration_leaves_no_topic_and_no_thread(monkeypatch, capfd
         ({"input__mask_source": "yolo"}, "install yolo_ros"),
         ({"adapt__folder": "~nosuchuser/adapted"}, "configure: adapt.folder must be a path"),
     ],
-    ids=["messages that are not there", "folder of nobody"],
+    ids=["missing messages", "folder of an unknown user"],
 )
 def test_a_setting_that_cannot_be_used_here_says_what_to_do(capfd, parameters, words):
     rig = Rig(**parameters)
@@ -275,7 +275,7 @@ def test_a_signal_ends_the_process_cleanly(number, state):
     end_by_signal(number, state)
 
 
-# rclpy handles signals in a thread of its own, which comes to this late on a busy machine.
+# rclpy handles signals in a separate thread, which may be late on a busy machine.
 LATE_SIGNAL_THREAD = """
 #define _GNU_SOURCE
 #include <dlfcn.h>

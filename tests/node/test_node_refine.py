@@ -134,7 +134,7 @@ def test_a_window_over_all_frames_equals_the_offline_evaluation(rigs, tmp_path):
             labels[y0:y1, x0:x1][one.mask > 0] = int(one.id)
         rig.send(index, rig.image(index, item.image), rig.labels(index, labels))
         rig.answered(index)
-    play(rig, [500])  # a jump in time: all frames before it are given out
+    play(rig, [500])  # a jump in time: all earlier frames are published
     refined(rig, *range(10))
     compose = ComposeConfig(mask_values="probability")
     setup = Setup(BackendConfig(weights, "onnx"), StreamConfig(compose=compose), "bidirectional")

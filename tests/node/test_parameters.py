@@ -153,13 +153,13 @@ def test_a_parameter_file_for_other_nodes_is_named(tmp_path, text, effect):
         assert str(path) in lines[0] and "under /front/savos or /**" in lines[0]
 
 
-def test_unknown_names_of_a_parameter_file_are_told(capfd):
-    rig = Rig(compose__treshold=0.4, somebody__else=1)
+def test_unknown_names_of_a_parameter_file_are_reported(capfd):
+    rig = Rig(compose__treshold=0.4, other__group=1)
     try:
         assert rig.do(rig.node.autostart)
         text = capfd.readouterr().err
         assert "compose.treshold is not a parameter" in text
         assert "did you mean compose.threshold?" in text
-        assert "somebody" not in text
+        assert "other.group" not in text
     finally:
         rig.close()

@@ -36,7 +36,7 @@ def test_a_best_effort_publisher_is_followed_and_hears_no_complaint(rig, capfd):
 
 def test_no_message_is_lost_or_comes_twice_while_the_subscription_changes(rig):
     image = rig.node._inputs.subscriptions["image"]
-    assert not image.reliable, "nobody asks for more before there is a publisher"
+    assert not image.reliable, "best effort until there is a publisher"
     senders = [rig.helper.create_publisher(Image, name, 50) for name in ("image", "instances")]
     wait_for(lambda: all(sender.get_subscription_count() for sender in senders))
     for index in range(40):

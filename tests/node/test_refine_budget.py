@@ -13,10 +13,10 @@ def test_a_pass_fits_into_the_time_left():
     assert budget.tracks(12, 0.4) == int(0.4 * SHARE / (0.005 * 12))
     assert budget.tracks(6, 0.4) == pytest.approx(2 * budget.tracks(12, 0.4), abs=1)
     assert budget.tracks(12, 0.8) == pytest.approx(2 * budget.tracks(12, 0.4), abs=1)
-    assert budget.tracks(12, 0.0) == 1, "a cost must go on being measured"
+    assert budget.tracks(12, 0.0) == 1, "the cost must still be measured"
 
 
-def test_cost_rises_at_once_and_falls_by_half():
+def test_cost_rises_immediately_and_falls_by_half():
     budget = PassBudget()
     budget.took(0.1, 1, 10)
     budget.took(0.4, 1, 10)

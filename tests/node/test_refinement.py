@@ -23,7 +23,7 @@ LIMIT_S = 20
 
 
 class SlowBackend(EchoBackend):
-    """Takes its time per track, or fails when told."""
+    """Takes its time per track, or fails on request."""
 
     def __init__(self, seconds=0.0):
         self.seconds, self.fail, self.seen = seconds, False, []
@@ -70,7 +70,7 @@ class Bench:
         self.lines.append(text)
 
     def send(self, count, start=0, fresh=()):
-        """Frames in a burst; the refinement is told the pace of `period_s`."""
+        """Send frames in a burst with the pace of `period_s`."""
         answered = []
         for index in range(start, start + count):
             item = scene_frame(index % 28)
@@ -131,7 +131,7 @@ def test_every_frame_once_in_order_and_the_rest_when_it_is_quiet(bench):
 def test_a_new_start_gives_the_rest_out_first(bench):
     it = bench(window=20, stride=2, period_s=10.0).send(7, fresh=(0, 5))
     assert it.wait(5) == [0, 1, 2, 3, 4]
-    assert Source.REFINED not in it.out[4][1], "what comes after the break tells nothing"
+    assert Source.REFINED not in it.out[4][1], "frames after the break do not help"
     assert it.refinement.stop()
     assert it.counts()["refine.dropped"] == 2
 
@@ -149,7 +149,7 @@ def test_nothing_runs_while_frames_are_in_work_and_late_windows_are_skipped(benc
     assert all(Source.REFINED not in sources for _, sources in it.out)
 
 
-def test_a_flood_is_dropped_with_a_count_and_what_follows_starts_anew(bench):
+def test_a_flood_is_dropped_with_a_count_and_what_follows_restarts(bench):
     it = bench(window=4, stride=2, quiet_s=0.3)
     it.gate.clear()
     it.send(40)
@@ -216,7 +216,7 @@ def test_frames_of_other_weights_are_not_refined_together(bench):
     it.send(6, start=4)
     assert it.wait(6)[:6] == [0, 1, 2, 3, 4, 5]
     assert it.models[:6] == ["echo"] * 4 + ["echo+1"] * 2
-    assert all(Source.REFINED not in sources for _, sources in it.out[:4]), "its engine went on"
+    assert all(Source.REFINED not in sources for _, sources in it.out[:4]), "its engine continued"
     assert set(it.out[4][1]) == {Source.REFINED}
 
 
@@ -235,7 +235,7 @@ def test_a_pass_on_the_streams_engine_gives_up_for_other_weights(bench):
     assert done == [1, 2]
 
 
-def test_an_engine_of_its_own_keeps_the_weights_that_answered(bench, tmp_path, monkeypatch):
+def test_a_separate_engine_keeps_the_weights_that_answered(bench, tmp_path, monkeypatch):
     stepped, step = [], OnnxBackend.step
 
     def noted(self, *inputs):

@@ -27,7 +27,7 @@ def test_a_home_that_cannot_be_written_is_found(no_home):
 
 
 def run(code, *words):
-    """Run Python code in a process of its own: rcl sets its logging up once per process."""
+    """Run Python code in a separate process: rcl configures logging once per process."""
     return subprocess.run(
         [sys.executable, "-c", code, *words],
         capture_output=True,

@@ -18,7 +18,7 @@ from savos_model.backends.choose import make_backend
 from savos_model.backends.interface import Backend
 from savos_model.config import AssociationConfig
 from savos_model.stream.stream import AmodalStream
-from savos_model.stream.video import Setup, cropped_as_learnt, described
+from savos_model.stream.video import Setup, cropped_as_trained, described
 from savos_model.tables import DASH, Table, number, percent
 from savos_model.types import AmodalObject, Frame
 from training.evaluate.benchmark import Benchmark, data_of
@@ -150,7 +150,7 @@ def follow(
     video: Video, associate: AssociationConfig | None, backend: Backend, ours: Setup
 ) -> Followed:
     """Run the stream over a video whose ids are taken away, or kept without `associate`."""
-    config = cropped_as_learnt(ours.stream, backend.weights.info)
+    config = cropped_as_trained(ours.stream, backend.weights.info)
     stream = AmodalStream(backend, dataclasses.replace(config, associate=associate))
     true, given, times, scores = [], [], [], defaultdict(list)
     for index, frame in enumerate(video.frames()):
