@@ -1,15 +1,15 @@
-# make demo    street scene -> node over DDS -> overlay, table and pictures in demo/
-# make test    lint, then every test
-# make quick   the tests that need neither DDS nor PyTorch, in a minute
-# make docs    the documentation as a site, into build/site
-# make lint    ruff, then who imports whom, then mypy
-# make format  let ruff rewrite the sources
-# make clean   remove the environment and everything that was built
+# make demo    street scene -> node over DDS -> overlay, metrics and images in demo/
+# make test    lint, then all tests
+# make quick   tests that need neither DDS nor PyTorch, in a minute
+# make docs    build the documentation site into build/site
+# make lint    ruff, words to avoid, import rules, mypy
+# make format  format the sources with ruff
+# make clean   remove the environment and all build outputs
 
 SETUP := python3 scripts/bootstrap.py
 BIN := .venv/bin
 
-# Another ROS installation in the environment would mix its libraries with those of .venv.
+# Keep the libraries of another ROS installation out of .venv.
 ifneq ($(ROS_DISTRO)$(_ROS_WHEELS_BOOTSTRAP_COMPLETE),)
 unexport LD_LIBRARY_PATH
 endif
@@ -38,6 +38,7 @@ build/docs-env/made: requirements/lock-docs.txt | setup-demo
 lint: setup-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python scripts/words.py
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 

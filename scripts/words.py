@@ -80,12 +80,18 @@ def findings(text: str) -> Iterator[tuple[int, str, str]]:
 
 
 def texts() -> list[Path]:
-    """Return the checked files of the repository, relative to its root."""
+    """Return the checked files of the repository, relative to its root; none outside of git."""
+    if not (ROOT / ".git").exists():
+        return []
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()
     paths = [Path(name) for name in listed]
-    return [path for path in paths if path.suffix in CHECKED or path.name in CHECKED_NAMES]
+    return [
+        path
+        for path in paths
+        if (path.suffix in CHECKED or path.name in CHECKED_NAMES) and (ROOT / path).is_file()
+    ]
 
 
 def is_checked(path: Path, not_clean: tuple[str, ...] = NOT_CLEAN) -> bool:

@@ -106,8 +106,8 @@ def may_be_hidden(
     Args:
         chance: float32, or uint8 with a unit of 255, [rows, cols].
         behind: where other objects are visible, 0/1 as `occluders` gives it; None for nowhere.
-        config: thresholds, and whether things without a mask may hide something too.
-        unit: what stands for a probability of 1.
+        config: thresholds, and whether untracked objects may occlude.
+        unit: value of `chance` for a probability of 1.
 
     Returns:
         bool [rows, cols].
@@ -178,7 +178,7 @@ def compose(
 
 
 class HiddenPart(NamedTuple):
-    """What is published of an object beyond its visible mask.
+    """The published part of an object beyond its visible mask.
 
     Attributes:
         box: integer box inside the image, tight around `values`.
