@@ -129,7 +129,7 @@ def test_a_viewer_receives_overlay_and_masks_that_decode(rig, viewer):
     assert (channel["encoding"], channel["schemaName"]) == ("cdr", "sensor_msgs/msg/Image")
     assert channel["schemaEncoding"] == "ros2msg" and "MSG: std_msgs/Header" in channel["schema"]
     assert "AmodalMask[] masks" in viewer.until(masks)["schema"]
-    assert picture.get_subscription_count() == 0, "nothing is drawn that nobody shows"
+    assert picture.get_subscription_count() == 0, "nothing is drawn that no client shows"
     viewer.subscribe(1, overlay)
     viewer.subscribe(2, masks)
     wait_for(lambda: picture.get_subscription_count() == 1, what="the bridge's subscription")
