@@ -8,11 +8,11 @@ import re
 from dataclasses import dataclass
 
 from savos_model.hints import PIP
-from savos_model.settings import SettingError, check_settings, setting
+from savos_model.settings import SettingError, Settings, setting
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Settings):
     """Shape and conventions of one network; stored in the metadata of its weights.
 
     `online` is our recurrent U-Net: a step gets the frame whose mask it estimates, and the flow
@@ -48,7 +48,7 @@ class ModelConfig:
     )
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        super().__post_init__()
         if self.patch_width != 2 * self.patch_height:
             raise SettingError(
                 f"patch_width must be twice patch_height ({2 * self.patch_height}), "
@@ -95,7 +95,7 @@ def check_device(device: str) -> None:
 
 
 @dataclass(frozen=True)
-class BackendConfig:
+class BackendConfig(Settings):
     """Which weights run on which engine (ROS group `model`)."""
 
     weights: str = setting(
@@ -118,7 +118,7 @@ class BackendConfig:
     )
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        super().__post_init__()
         check_device(self.device)
         if self.precision == "bf16" and self.device != "cpu":
             raise SettingError(
@@ -131,7 +131,7 @@ class BackendConfig:
 
 
 @dataclass(frozen=True)
-class TracksConfig:
+class TracksConfig(Settings):
     """Birth, coasting and end of tracks."""
 
     max_tracks: int = setting(
@@ -158,12 +158,9 @@ class TracksConfig:
         0.5, "a longer gap between stamps deletes all tracks [s]", minimum=0.001, maximum=60.0
     )
 
-    def __post_init__(self) -> None:
-        check_settings(self)
-
 
 @dataclass(frozen=True)
-class ComposeConfig:
+class ComposeConfig(Settings):
     """Composition of predictions and visible masks into published masks."""
 
     # Between the optima of the hidden part, 0.35, and of the whole mask, 0.45 (departures row 43).
@@ -205,12 +202,9 @@ class ComposeConfig:
         live=True,
     )
 
-    def __post_init__(self) -> None:
-        check_settings(self)
-
 
 @dataclass(frozen=True)
-class FlowConfig:
+class FlowConfig(Settings):
     """Source of optical flow."""
 
     method: str = setting(
@@ -219,12 +213,9 @@ class FlowConfig:
         choices=("dis_fast", "dis_medium", "topic"),
     )
 
-    def __post_init__(self) -> None:
-        check_settings(self)
-
 
 @dataclass(frozen=True)
-class RefineConfig:
+class RefineConfig(Settings):
     """The bidirectional pass over the last frames."""
 
     enabled: bool = setting(False, "publish refined masks on `~/masks_refined`", live=True)
@@ -234,7 +225,7 @@ class RefineConfig:
     stride: int = setting(4, "oldest frames of the window, which a pass publishes", minimum=1)
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        super().__post_init__()
         if self.stride > self.window:
             raise SettingError(
                 f"stride must be at most window ({self.window}), got {self.stride}: "
@@ -243,7 +234,7 @@ class RefineConfig:
 
 
 @dataclass(frozen=True)
-class SiteConfig:
+class SiteConfig(Settings):
     """Test-time adaptation to the site that a node runs at (ROS group `adapt`)."""
 
     enabled: bool = setting(
@@ -265,14 +256,14 @@ class SiteConfig:
     )
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        super().__post_init__()
         check_device(self.device)
         if self.enabled and importlib.util.find_spec("torch") is None:
             raise SettingError(f"adapt.enabled needs PyTorch: {PIP['torch']}, or set it to false")
 
 
 @dataclass(frozen=True)
-class AssociationConfig:
+class AssociationConfig(Settings):
     """Association of masks without IDs (ROS group `track`)."""
 
     masks: str = setting(
@@ -302,9 +293,6 @@ class AssociationConfig:
         minimum=0.0,
         maximum=100.0,
     )
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 @dataclass(frozen=True)

@@ -36,12 +36,19 @@ def setting(
     return dataclasses.field(default=default, metadata=meta)
 
 
-def check_settings(config: Any) -> None:
-    """Check every field of a settings dataclass against its own rule.
+class Settings:
+    """Base of dataclasses whose fields are settings: each is checked against its own rule.
 
     Raises:
         SettingError: names field, rule, value and remedy.
     """
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+def check_settings(config: Any) -> None:
+    """Check every field of a settings dataclass against its own rule; raises SettingError."""
     for field in dataclasses.fields(config):
         if "text" in field.metadata:
             check_value(field, getattr(config, field.name))

@@ -14,13 +14,13 @@ from savos_model.network.layers import ALPHA_SCALE, FLOW, RGB, UNKNOWN, VISIBLE
 from savos_model.network.motion_torch import amodal_motion, observed_motion
 from savos_model.network.net import Prediction
 from savos_model.network.presets import Net
-from savos_model.settings import check_settings, setting
+from savos_model.settings import Settings, setting
 
 PROBABILITY_EPS = 1e-6  # clamps probabilities before the logarithm, as in the released code
 
 
 @dataclass(frozen=True)
-class LossConfig:
+class LossConfig(Settings):
     """Weights and options of the loss; the defaults train online and offline use."""
 
     mask: float = setting(1.0, "lambda 1, weight of L_M", minimum=0.0)
@@ -31,9 +31,6 @@ class LossConfig:
     )
     detach_motion: bool = setting(False, "L_C trains no motion, as in the released code")
     both_directions: bool = setting(True, "train both directions and their merge by alpha")
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 class Targets(NamedTuple):

@@ -11,7 +11,7 @@ from savos_model.commands import option, part
 from savos_model.config import BackendConfig, RefineConfig, StreamConfig
 from savos_model.files import FileError
 from savos_model.hints import PIP
-from savos_model.settings import SettingError, check_settings, setting
+from savos_model.settings import SettingError, Settings, setting
 from savos_ros.messages.settings import InputConfig, OverlayConfig
 
 
@@ -29,7 +29,7 @@ class Topics:
 
 
 @dataclass(frozen=True)
-class PlayOptions:
+class PlayOptions(Settings):
     """How a bag is played."""
 
     rate: float = setting(1.0, "speed, 2 is twice as fast", minimum=0.01, maximum=100.0)
@@ -48,7 +48,7 @@ class PlayOptions:
     )
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        super().__post_init__()
         if self.restamp and (self.clock or self.rate != 1.0):
             raise SettingError(
                 "restamp makes stamps of the present: leave out clock, and play at rate 1"
@@ -67,7 +67,7 @@ class PlayOptions:
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class RunOptions(Settings):
     """How a bag is run.
 
     Crops are as large as the weights were trained with, where they say so.
@@ -83,12 +83,9 @@ class RunOptions:
     video: bool = setting(True, "write the overlay video")
     force: bool = setting(False, "replace the results of an earlier run")
 
-    def __post_init__(self) -> None:
-        check_settings(self)
-
 
 @dataclass(frozen=True)
-class LabelOptions:
+class LabelOptions(Settings):
     """How bags are labelled; `iterations` of the adaptation to each bag at most, 0 for none."""
 
     backend: BackendConfig = part(BackendConfig, weights="", backend="", device="", threads="")
@@ -100,7 +97,7 @@ class LabelOptions:
     memory_mb: int = setting(2048, "memory of the images of a bag that wait [MiB]", minimum=1)
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        super().__post_init__()
         if self.iterations < 0:
             raise SettingError(
                 f"iterations must be at least 0, got {self.iterations}: give 0 for none"
@@ -110,7 +107,7 @@ class LabelOptions:
 
 
 @dataclass(frozen=True)
-class RecordOptions:
+class RecordOptions(Settings):
     """How frames become topics: masks by `form` ("" for none), and with `truth` a truth topic."""
 
     form: str = setting(
@@ -122,9 +119,6 @@ class RecordOptions:
     compressed: bool = setting(False, "JPEG instead of raw images")
     storage: str = setting("mcap", "mcap or sqlite3", choices=("mcap", "sqlite3"))
     force: bool = setting(False, "replace a bag that is already there")
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def resolved(self, form: str, **changes: Any) -> RecordOptions:
         """Return the options with changes, and with another `form` in place of auto."""
@@ -145,7 +139,7 @@ class KittiSource:
 
 
 @dataclass(frozen=True)
-class MaskSource:
+class MaskSource(Settings):
     """Images, and the masks that another program wrote for them."""
 
     images: Path = option("folder of .jpg or .png images; numbers in their names count by value")
@@ -153,6 +147,3 @@ class MaskSource:
     form: str = option("auto, labels, objects, coco or ultralytics", "auto")
     # At most 10 kHz: below 0.1 ms stamps of neighbours could be equal after rounding.
     rate_hz: float = setting(10.0, "images per second", minimum=0.001, maximum=10_000.0)
-
-    def __post_init__(self) -> None:
-        check_settings(self)

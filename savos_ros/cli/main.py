@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from savos_model.commands import Options, command
-from savos_model.settings import check_settings, setting
+from savos_model.settings import Settings, setting
 from savos_ros.cli import bags, bench, bridge, engines, view
 from savos_ros.tools.settings import DemoError, DemoFolder, DemoOptions, ResultsFile, SoakOptions
 from training.cli.main import mount
@@ -92,14 +92,11 @@ def soak(options: SoakOptions, results: ResultsFile) -> bool:
 
 
 @dataclass(frozen=True)
-class ParamsOptions:
+class ParamsOptions(Settings):
     """What is printed, or written."""
 
     write: bool = setting(False, "rewrite every generated file of the source tree")
     form: str = setting("yaml", "yaml or markdown", choices=("yaml", "markdown"))
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 @command(app, "params", Options(ParamsOptions, names={"form": "format"}))

@@ -18,11 +18,11 @@ from savos_model.config import (
     StreamConfig,
     TracksConfig,
 )
-from savos_model.settings import SettingError, bounds_text, check_settings, check_value, setting
+from savos_model.settings import SettingError, Settings, bounds_text, check_value, setting
 
 
 @dataclass(frozen=True)
-class InputConfig:
+class InputConfig(Settings):
     """Inputs of the node and their limits."""
 
     image_transport: str = setting(
@@ -80,12 +80,9 @@ class InputConfig:
         maximum=2**31,
     )
 
-    def __post_init__(self) -> None:
-        check_settings(self)
-
 
 @dataclass(frozen=True)
-class OverlayConfig:
+class OverlayConfig(Settings):
     """Style of the overlay on the camera image."""
 
     alpha: float = setting(
@@ -102,12 +99,9 @@ class OverlayConfig:
         85, "JPEG quality of the compressed overlay", minimum=1, maximum=100, live=True
     )
 
-    def __post_init__(self) -> None:
-        check_settings(self)
-
 
 @dataclass(frozen=True)
-class DiagnosticsConfig:
+class DiagnosticsConfig(Settings):
     """Period and window of the node's diagnostics."""
 
     period_s: float = setting(
@@ -122,9 +116,6 @@ class DiagnosticsConfig:
         minimum=0.1,
         maximum=3600.0,
     )
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 @dataclass(frozen=True)

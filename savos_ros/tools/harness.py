@@ -22,7 +22,7 @@ from savos_ros.messages import kit
 from savos_ros.node.ros_start import RosStartError, ros_node
 from savos_ros.paths import share_dir
 from savos_ros.tools.domain import own_domain
-from savos_ros.tools.settings import BenchOptions, DemoError, SoakOptions
+from savos_ros.tools.settings import DemoError, NodeOptions
 
 NODE = "/savos"
 START_LIMIT_S = 60.0
@@ -66,7 +66,7 @@ def environment(place: int = 0) -> dict[str, str]:
     }
 
 
-def node_parameters(options: BenchOptions | SoakOptions, folder: Path) -> dict[str, str]:
+def node_parameters(options: NodeOptions, folder: Path) -> dict[str, str]:
     """Return the ROS parameters that options ask for; adapted weights go below `folder`."""
     found = {"model.weights": options.weights} if options.weights else {}
     if options.refine:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from savos_model.commands import option
 from savos_model.config import BackendConfig, ModelConfig
-from savos_model.settings import SettingError, check_settings, setting
+from savos_model.settings import SettingError, Settings, setting
 from training.street.config import StreetConfig
 
 LOOP_FRAMES = 100  # of a soak
@@ -20,16 +20,13 @@ class DemoError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class DemoOptions:
+class DemoOptions(Settings):
     """What the demo shows."""
 
     frames: int = setting(150, "frames of the street scene, at 10 Hz", minimum=2, maximum=10_000)
     seed: int = setting(StreetConfig.seed, "number of the scene", minimum=0, maximum=2**31 - 1)
     weights: str = setting("", "weights of the node; empty for its default")
     backend: str = setting("", "engine of the node; empty for its default")
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -39,47 +36,48 @@ class DemoOptions:
 
 
 @dataclass(frozen=True)
-class BenchOptions:
-    """What is measured."""
+class NodeOptions(Settings):
+    """What a node that is measured does."""
 
-    seconds: float = setting(600.0, "length of the run [s]", minimum=5.0, maximum=1e6)
-    tracks: int = setting(10, "masks per frame", minimum=1, maximum=40)
-    seed: int = setting(3, "number that fixes the scene", minimum=0, maximum=2**31 - 1)
     weights: str = setting("", "weights of the node; empty for its default")
     refine: bool = setting(False, "with refined masks, which a subscriber takes")
-    adapt: bool = setting(False, "with adaptation in a separate process")
-
-    def __post_init__(self) -> None:
-        check_settings(self)
+    adapt: bool = setting(False, "with adaptation, in a separate process")
 
 
 @dataclass(frozen=True)
-class CamerasOptions:
-    """What is measured."""
+class SceneOptions(Settings):
+    """What is shown to the nodes."""
 
-    cameras: int = setting(3, "largest number of cameras", minimum=1, maximum=16)
-    seconds: float = setting(30.0, "length of each run [s]", minimum=5.0, maximum=1e5)
     tracks: int = setting(10, "masks per frame", minimum=1, maximum=40)
     seed: int = setting(3, "number that fixes the scene", minimum=0, maximum=2**31 - 1)
 
-    def __post_init__(self) -> None:
-        check_settings(self)
+
+@dataclass(frozen=True)
+class BenchOptions(NodeOptions, SceneOptions):
+    """How a node is measured."""
+
+    seconds: float = setting(600.0, "length of the run [s]", minimum=5.0, maximum=1e6)
 
 
 @dataclass(frozen=True)
-class StartOptions:
+class CamerasOptions(SceneOptions):
+    """How several cameras are measured."""
+
+    cameras: int = setting(3, "most cameras together", minimum=1, maximum=16)
+    seconds: float = setting(30.0, "length of each run [s]", minimum=5.0, maximum=1e5)
+
+
+@dataclass(frozen=True)
+class StartOptions(Settings):
     """What is measured."""
 
     rounds: int = setting(5, "rounds, each of a cold and a warm start", minimum=1)
     backend: str = setting("", "engine of the node; empty for its default")
     seed: int = setting(3, "number that fixes the scene", minimum=0, maximum=2**31 - 1)
 
-    def __post_init__(self) -> None:
-        check_settings(self)
-
 
 @dataclass(frozen=True)
-class BenchStreamConfig:
+class BenchStreamConfig(Settings):
     """How whole frames are measured."""
 
     rounds: int = setting(20, "rounds; each measures every case once", minimum=1)
@@ -90,9 +88,6 @@ class BenchStreamConfig:
     seed: int = setting(0, "seed of the scenes", minimum=0)
     backend: str = setting("auto", "engine; auto takes the first that runs here")
 
-    def __post_init__(self) -> None:
-        check_settings(self)
-
 
 ENGINES = ("onnx", "openvino", "torch", "tensorrt")
 NETWORKS = {
@@ -102,7 +97,7 @@ NETWORKS = {
 
 
 @dataclass(frozen=True)
-class BenchStepConfig:
+class BenchStepConfig(Settings):
     """How steps are measured."""
 
     rounds: int = setting(7, "rounds; medians are reported", minimum=1)
@@ -119,7 +114,7 @@ class BenchStepConfig:
     )
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        super().__post_init__()
         for name in self.network:
             if name not in NETWORKS:
                 known = ", ".join(NETWORKS)
@@ -127,7 +122,7 @@ class BenchStepConfig:
 
 
 @dataclass(frozen=True)
-class BenchLabelOptions:
+class BenchLabelOptions(Settings):
     """How labelling is measured."""
 
     bags: tuple[Path, ...] = option("bags, one for each machine or more", argument=True)
@@ -136,12 +131,9 @@ class BenchLabelOptions:
     threads: int = setting(1, "CPU threads of a bag", minimum=1)
     adapt: bool = setting(True, "adapt the weights to each bag")
 
-    def __post_init__(self) -> None:
-        check_settings(self)
-
 
 @dataclass(frozen=True)
-class SoakOptions:
+class SoakOptions(NodeOptions):
     """What is run."""
 
     hours: float = setting(
@@ -150,9 +142,6 @@ class SoakOptions:
     size: str = setting("160x96", "image columns x rows [px]")
     tracks: int = setting(3, "most masks per frame", minimum=1, maximum=40)
     seed: int = setting(6, "number that fixes the scene", minimum=0, maximum=2**31 - 1)
-    weights: str = setting("", "weights of the node; empty for its default")
-    refine: bool = setting(False, "with refined masks, which a subscriber takes")
-    adapt: bool = setting(False, "with adaptation, in a separate process")
     ahead: int = setting(2, "frames sent before their answers", minimum=1, maximum=100)
     samples: int = setting(200, "measurements over the run", minimum=2, maximum=100_000)
     warm_up: float = setting(
@@ -164,7 +153,7 @@ class SoakOptions:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        super().__post_init__()
         sides = self.size.split("x")
         if len(sides) != 2 or not all(side.isdecimal() for side in sides):
             raise SettingError(f"size must be COLUMNSxROWS such as 160x96, got {self.size}")
@@ -195,7 +184,7 @@ class DemoFolder:
 
 
 @dataclass(frozen=True)
-class GpuOptions:
+class GpuOptions(Settings):
     """What is measured on a machine with a GPU, and in which time."""
 
     minutes: float = setting(8.0, "most minutes of all steps together", minimum=0.5, maximum=60.0)
@@ -203,9 +192,6 @@ class GpuOptions:
     weights: str = setting(BackendConfig.weights, "shipped name or .safetensors file")
     only: tuple[str, ...] = setting((), "steps to run, with commas; empty for all")
     seed: int = setting(0, "seed of scenes and weights", minimum=0, maximum=2**31 - 1)
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     @property
     def plan(self) -> GpuPlan:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from savos_model.commands import option, part
 from savos_model.config import BackendConfig
-from savos_model.settings import SettingError, check_settings, setting
+from savos_model.settings import SettingError, Settings, setting
 from savos_ros.bags.settings import RunOptions, Topics
 from savos_ros.messages.settings import InputConfig
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ServeOptions:
+class ServeOptions(Settings):
     """Where and how the page is served."""
 
     host: str = setting(
@@ -25,9 +25,6 @@ class ServeOptions:
     )
     port: int = setting(8080, "port of the page", minimum=1, maximum=65535)
     control: bool = setting(False, "with buttons to reset, adapt and roll back")
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     @property
     def address(self) -> str:
@@ -37,7 +34,7 @@ class ServeOptions:
 
 
 @dataclass(frozen=True)
-class ViewOptions:
+class ViewOptions(Settings):
     """Choice of the node or bag that is shown."""
 
     bag: Path | None = option(
@@ -51,7 +48,7 @@ class ViewOptions:
     input: InputConfig = part(InputConfig, sync_slop_s="sync_slop", track="")
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        super().__post_init__()
         of_bags = {
             "masks": self.masks,
             "compute": self.compute,

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from savos_model.commands import option
 from savos_model.config import SiteConfig, check_device
-from savos_model.settings import SettingError, check_settings, setting
+from savos_model.settings import SettingError, Settings, setting
 
 
 @dataclass(frozen=True)
-class AdaptConfig:
+class AdaptConfig(Settings):
     """One adaptation; an iteration is an optimiser step on windows drawn from the whole video."""
 
     learning_rate: float = setting(
@@ -36,7 +36,7 @@ class AdaptConfig:
     bf16: bool = setting(True, "bfloat16 convolutions")
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        super().__post_init__()
         check_device(self.device)
         for name in ("stop_window", "warmup"):
             value = getattr(self, name)

@@ -22,7 +22,7 @@ from rich.progress import track
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from savos_model.settings import check_settings, setting
+from savos_model.settings import Settings, setting
 from training.baselines.deocclusion import deocclusion_batch
 from training.baselines.oracle import KnownWindows, known_places, oracle_batch
 from training.baselines.unet import Batch, UNet, UNetConfig, save_unet, unet_loss
@@ -40,7 +40,7 @@ VALIDATED = 512  # rows of the held-out clips, the same in every run
 
 
 @dataclasses.dataclass(frozen=True)
-class UNetTraining:
+class UNetTraining(Settings):
     """One training run."""
 
     steps: int = setting(20000, "optimiser steps", minimum=1)
@@ -54,9 +54,6 @@ class UNetTraining:
     seed: int = setting(0, "seed of everything", minimum=0)
     threads: int = setting(1, "CPU threads of the network", minimum=1)
     bf16: bool = setting(True, "bfloat16 convolutions")
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 def stored_patch(clips: list[Clip]) -> tuple[int, int]:

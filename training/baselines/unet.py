@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from savos_model.config import ModelConfig, TracksConfig
 from savos_model.network.weights import MAX_BYTES, WeightsError, save_tensors
-from savos_model.settings import SettingError, check_settings, setting
+from savos_model.settings import SettingError, Settings, setting
 
 TASKS = ("deocclusion", "oracle")
 BEHIND_WEIGHT = 5.0  # of the loss inside the eraser or the others' masks; 1 elsewhere
@@ -25,7 +25,7 @@ INPUTS = 5  # colours, own visible mask, mask of the eraser or of all other obje
 
 
 @dataclasses.dataclass(frozen=True)
-class UNetConfig:
+class UNetConfig(Settings):
     """Shape and task of one U-Net; stored in the metadata of its weights."""
 
     task: str = setting(
@@ -43,7 +43,7 @@ class UNetConfig:
     )
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        super().__post_init__()
         _ = self.model  # checks the patch
 
     @property

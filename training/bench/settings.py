@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from savos_model.settings import check_settings, setting
+from savos_model.settings import Settings, setting
 
 
 @dataclass(frozen=True)
-class BenchTrainConfig:
+class BenchTrainConfig(Settings):
     """How the training benchmark runs."""
 
     rounds: int = setting(5, "rounds; each measures every variant once", minimum=1)
@@ -18,9 +18,6 @@ class BenchTrainConfig:
     threads: int = setting(1, "CPU threads", minimum=1)
     device: str = setting("cpu", "where the network runs", choices=("cpu", "cuda"))
     seed: int = setting(0, "seed of scene and weights", minimum=0)
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     @property
     def object_frames(self) -> int:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from savos_model.masks import from_image
-from savos_model.settings import check_settings, setting
+from savos_model.settings import Settings, setting
 from savos_model.types import Instance
 from training.data.store import ClipFrame
 
@@ -32,7 +32,7 @@ BATCH = 64
 
 
 @dataclass(frozen=True)
-class ChewingGumConfig:
+class ChewingGumConfig(Settings):
     """Settings of generated videos."""
 
     seed: int = setting(0, "number that fixes all videos", minimum=0, maximum=2**31 - 1)
@@ -40,9 +40,6 @@ class ChewingGumConfig:
     redraw: bool = setting(
         True, "draw again until each part of the lower polygon is seen, but never all at once"
     )
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 @dataclass(frozen=True)

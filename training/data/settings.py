@@ -6,22 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from savos_model.commands import option
-from savos_model.settings import check_settings, setting
+from savos_model.settings import Settings, setting
 
 FLOWS = ("dis", "raft_small", "raft_large")
 
 
 @dataclass(frozen=True)
-class StoreOptions:
+class StoreOptions(Settings):
     """Where clips are stored, and how."""
 
     out: Path = option("folder of the stored clips")
     patch: int = setting(32, "rows of the network's patch, 32 or 64")
     processes: int = setting(1, "worker processes", minimum=1)
     flow: str = setting("dis", "dis, raft_small or raft_large", choices=FLOWS)
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 @dataclass(frozen=True)
@@ -40,26 +37,20 @@ class FishbowlSource:
 
 
 @dataclass(frozen=True)
-class StreetSource:
+class StreetSource(Settings):
     """Generated street scenes with the seeds `seed`, `seed` + 1 and so on."""
 
     clips: int = setting(60, "clips to generate", minimum=1)
     frames: int = setting(60, "frames of a clip, at 10 Hz", minimum=2)
     seed: int = setting(0, "seed of the first clip", minimum=0)
 
-    def __post_init__(self) -> None:
-        check_settings(self)
-
 
 @dataclass(frozen=True)
-class GumSource:
+class GumSource(Settings):
     """Generated Chewing Gum videos."""
 
     videos: int = setting(500, "videos to generate", minimum=1)
     seed: int = setting(0, "seed of all videos", minimum=0)
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 @dataclass(frozen=True)

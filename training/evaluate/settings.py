@@ -7,7 +7,7 @@ from pathlib import Path
 
 from savos_model.commands import option
 from savos_model.config import BackendConfig, FlowConfig
-from savos_model.settings import SettingError, check_settings, setting
+from savos_model.settings import SettingError, Settings, setting
 from training.data.settings import KinsSource
 
 FILES = "deocclusion:FILE, deocclusion+tta:FILE, oracle:FILE, external:FOLDER"
@@ -66,15 +66,12 @@ class FishbowlOptions(ClipOptions):
 
 
 @dataclass(frozen=True)
-class StreetOptions:
+class StreetOptions(Settings):
     """Which generated scenes are scored; their masks are exact."""
 
     scenes: int = setting(12, "scenes, one after the other seed", minimum=1)
     frames: int = setting(60, "frames of each", minimum=5)
     first_seed: int = setting(1000, "seed of the first; far from those trained on", minimum=0)
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ class GumOptions:
 
 
 @dataclass(frozen=True)
-class KittiOptions:
+class KittiOptions(Settings):
     """Sequences in the KITTI MOTS layout."""
 
     data: Path = option("folder of KITTI MOTS")
@@ -102,9 +99,6 @@ class KittiOptions:
     masks: str = setting("truth", "given masks: truth or tracker", choices=("truth", "tracker"))
     shrink: int = setting(0, "erosion of all given masks [px]", minimum=0, maximum=20)
     half: bool = option("score the second half of each video alone; adapt learns the first", False)
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 @dataclass(frozen=True)
@@ -118,7 +112,7 @@ class LagOptions:
 
 
 @dataclass(frozen=True)
-class TrackingOptions:
+class TrackingOptions(Settings):
     """Videos whose tracks are known; each set takes the options that concern it."""
 
     set: str = setting(
@@ -132,6 +126,6 @@ class TrackingOptions:
     frames: int = option("frames of each", StreetOptions().frames)
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        super().__post_init__()
         if self.set != "street" and self.data is None:
             raise SettingError(f"data must be a folder for set {self.set}, got none: give --data")

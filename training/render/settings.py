@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from savos_model.commands import option
-from savos_model.settings import check_settings, setting
+from savos_model.settings import Settings, setting
 
 KINDS = ("table", "street")
 UPS = ("auto", "y", "z")
 
 
 @dataclass(frozen=True)
-class RenderOptions:
+class RenderOptions(Settings):
     """Which clips are rendered."""
 
     assets: Path = option("folder of .glb, .gltf, .obj, .ply, .stl files")
@@ -25,12 +25,9 @@ class RenderOptions:
     frames: int = setting(60, "frames of a clip", minimum=2, maximum=1000)
     processes: int = setting(1, "worker processes", minimum=1)
 
-    def __post_init__(self) -> None:
-        check_settings(self)
-
 
 @dataclass(frozen=True)
-class AssetOptions:
+class AssetOptions(Settings):
     """How files of models are understood; `allowed` bounds the longest side of a model [m]."""
 
     scale: float = option("metres of a unit of the files, such as 0.001 for millimetres", 1.0)
@@ -39,7 +36,7 @@ class AssetOptions:
     allowed: tuple[float, float] = (0.01, 30.0)
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        super().__post_init__()
         for name in ("scale", "size"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:

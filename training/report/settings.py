@@ -7,7 +7,7 @@ from pathlib import Path
 
 from savos_model.commands import option
 from savos_model.config import BackendConfig
-from savos_model.settings import check_settings, setting
+from savos_model.settings import Settings, setting
 
 WEIGHTS = BackendConfig().weights
 RESULTS, REPORT = Path("docs/results"), Path("docs/report")
@@ -22,7 +22,7 @@ class PageOptions:
 
 
 @dataclass(frozen=True)
-class CollectOptions:
+class CollectOptions(Settings):
     """What is recorded inside the network over clips."""
 
     data: Path = option("folder of FISHBOWL clips")
@@ -30,9 +30,6 @@ class CollectOptions:
     out: Path = option("folder of alpha.json and tsne.json", RESULTS)
     processes: int = setting(1, "worker processes", minimum=1)
     seed: int = option("seed of t-SNE", 0)
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 @dataclass(frozen=True)
@@ -49,12 +46,9 @@ class StripOptions:
 
 
 @dataclass(frozen=True)
-class MethodOptions:
+class MethodOptions(Settings):
     """The scene that is followed through the method."""
 
     street: int = setting(5, "seed of the generated street", minimum=0)
     weights: str = option("shipped name or .safetensors file", WEIGHTS)
     out: Path = option("folder of the pictures", Path("docs/images/method"))
-
-    def __post_init__(self) -> None:
-        check_settings(self)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from savos_model.settings import check_settings, setting
+from savos_model.settings import Settings, setting
 from savos_model.types import Box
 
 
 @dataclass(frozen=True)
-class StreetConfig:
+class StreetConfig(Settings):
     """Settings of one generated street clip."""
 
     seed: int = setting(5, "number that fixes the whole clip", minimum=0, maximum=2**31 - 1)
@@ -47,9 +47,6 @@ class StreetConfig:
     max_range_m: float = setting(
         42.0, "objects further away are drawn, but are no objects [m]", minimum=1.0, maximum=100.0
     )
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 @dataclass(frozen=True)
