@@ -152,19 +152,11 @@ def calibrate(
     results: Path | None = None,
     length: int = 12,
 ) -> Weights:
-    """Fit the temperature on the held-out clips and save the weights with it (float16).
+    """Fit the temperature on held-out clips of stores and save the weights with it (float16).
 
-    Clips are held out, and objects cropped, by the settings stored with the weights. What
-    threshold would be best there is kept with them, as a record: compose.threshold is set by the
-    user.
-
-    Args:
-        weights: name or path of weights.
-        stores: folders of stored clips, as given to training.
-        out: .safetensors file to write.
-        name: short name of the result.
-        results: results file for the reliability plot; None writes none.
-        length: frames per window.
+    Clips are held out, and objects cropped, by the settings stored with the weights. The threshold
+    that would be best there is kept with them, as a record: compose.threshold is set by the user.
+    `results` is the file of the reliability plot, `length` the number of frames per window.
 
     Raises:
         WeightsError: no such weights, or the settings stored with them cannot be read.

@@ -33,14 +33,8 @@ def adapt_curve(
 ) -> dict:
     """Draw the learning curve on one clip, without early stopping, as figure 5 a of the paper.
 
-    Args:
-        clip: FISHBOWL clip, as clip_paths gives it.
-        ours: how our method runs; names the weights to start from.
-        config: the adaptation; scores are taken every measure_every iterations.
-        out: results file; None writes none.
-        types: species scored; empty for all.
-        seed: noted in the results file.
-        console: where messages go; standard output when None.
+    Scores are taken every `measure_every` iterations, of the species `types` (empty for all); the
+    other arguments are those of scored.adapt_benchmark.
 
     Returns:
         The metrics: clip, model, adapt, iterations, loss, visible_iou, full, occluded (lists of one

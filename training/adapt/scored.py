@@ -118,18 +118,12 @@ def adapt_benchmark(
     seed: int = 0,
     console: Console | None = None,
 ) -> dict:
-    """Adapt to every video of a data set alone; score it before and after as benchmark.evaluate.
+    """Adapt to every video of a data set alone; score it before and after.
 
-    Args:
-        benchmark: the data set; ground truth is read for scoring alone. With its `half`, the first
-            half of each video is adapted to and the second one scored.
-        ours: how our method runs; names the weights to start from.
-        config: the adaptation.
-        out: results file; None writes none.
-        weights_out: folder of the adapted weights, one file per video; None keeps none.
-        processes: worker processes.
-        seed: of the bootstrap.
-        console: where tables and progress go; standard output when None.
+    Ground truth is read for scoring alone. With the benchmark's `half`, the first half of each
+    video is adapted to and the second one scored. `ours` names the weights to start from; the
+    adapted ones are written to the folder `weights_out`, a file per video, unless it is None. The
+    other arguments are those of benchmark.evaluate.
 
     Returns:
         The metrics: as evaluate's with "adapted" next to our method, and adapt, half, gain (adapted

@@ -34,7 +34,7 @@ MIN_PX = 64  # smaller visible masks are not learnt from
 
 
 def deocclusion_batch(window: Window, config: UNetConfig, generator: torch.Generator) -> Batch:
-    """Erased masks and what they were, of windows of one frame; random by `generator` only.
+    """Return erased masks of windows of one frame, and what they were; random by `generator` only.
 
     The other objects of the frame are left out, as published: the pasted one alone is the eraser,
     which with AugmentConfig's weights gives exactly the published weighting.
@@ -54,7 +54,7 @@ def deocclusion_batch(window: Window, config: UNetConfig, generator: torch.Gener
 
 
 def clip_rows(frames: Iterable[tuple[np.ndarray, list[Instance]]], patch: tuple[int, int]) -> Clip:
-    """Rows of a video (BGR image and visible masks of each frame) in memory, without any truth."""
+    """Return the rows of a video (BGR image and visible masks by frame) in memory, no truth."""
     rows = []
     for image, instances in frames:
         count = occupancy(instances, *image.shape[:2])
@@ -67,15 +67,9 @@ def clip_rows(frames: Iterable[tuple[np.ndarray, list[Instance]]], patch: tuple[
 def adapt_unet(
     net: UNet, rows: Clip, iterations: int, learning_rate: float, *, batch: int = 32, seed: int = 0
 ) -> UNet:
-    """Go on with the training on the visible masks of one video; `net` itself stays as it is.
+    """Return a copy of a network trained further on the visible masks of one video (of clip_rows).
 
-    Args:
-        net: trained for deocclusion.
-        rows: of clip_rows; without any the network comes back unchanged.
-        iterations: optimiser steps.
-        learning_rate: of Adam.
-        batch: masks of a step.
-        seed: of the erasers.
+    Without any row the network itself comes back.
     """
     adapted = copy.deepcopy(net)
     source = StoredWindows([rows], list_places([rows], 1, MIN_PX), 1)

@@ -40,15 +40,10 @@ class ExternalClip:
             )
 
     def mask(self, frame: int, name: str, shape: tuple[int, int]) -> BoxedMask | None:
-        """Return the whole mask of an object, None where the results have none.
-
-        Args:
-            frame: number of the frame in its clip.
-            name: id of the object, as the visible masks have it.
-            shape: rows and columns of the image.
+        """Return the whole mask of an object in a frame of its clip, None where there is none.
 
         Raises:
-            ExternalError: the mask is damaged or of another size.
+            ExternalError: the mask is damaged, or not of `shape` (rows and columns of the image).
         """
         if self._frames is None:
             _check_name(name, "object")

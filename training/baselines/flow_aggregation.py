@@ -25,19 +25,14 @@ class DisPairFlow:
     """
 
     def __init__(self, grey: Iterable[np.ndarray], kept: int = 64) -> None:
-        """Take a clip.
-
-        Args:
-            grey: frames, uint8 [H, W].
-            kept: flow fields remembered; the oldest is dropped first.
-        """
+        """Take the frames of a clip, uint8 [H, W]; the last `kept` flow fields are remembered."""
         self._frames, self._read, self._kept = iter(grey), 0, kept
         self._grey: dict[int, np.ndarray] = {}
         self._flow: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
         self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def __call__(self, start: int, end: int) -> np.ndarray:
-        """Motion (x, y) of the pixels of frame `start` into frame `end`, float32 [H, W, 2] [px]."""
+        """Return the motion (x, y) of a frame's pixels into another, float32 [H, W, 2] [px]."""
         if (start, end) not in self._flow:
             self._flow[start, end] = self._dis.calc(self._at(start), self._at(end), None)
             if len(self._flow) > self._kept:

@@ -1,15 +1,11 @@
 """Train the U-Net of the image-level baselines on stored clips.
 
-    python -m training.baselines.train_unet --task deocclusion --data data/fishbowl --out runs/pcnet
-    python -m training.baselines.train_unet --task oracle --data data/fishbowl --out runs/oracle
-
 The weights with the lowest loss on held-out clips are kept: the self-supervised one for
 deocclusion, so that truth never chooses, the supervised one for the oracle.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import math
@@ -18,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import typer
 from rich.progress import track
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from savos_model.commands import Options, command, option
 from savos_model.settings import Settings, setting
 from training.baselines.deocclusion import deocclusion_batch
 from training.baselines.oracle import KnownWindows, known_places, oracle_batch
@@ -37,6 +35,14 @@ from training.learn.windows import (
 )
 
 VALIDATED = 512  # rows of the held-out clips, the same in every run
+
+
+@dataclasses.dataclass(frozen=True)
+class UNetRun:
+    """What is trained on, and where the results go."""
+
+    data: tuple[str, ...] = option("folders of stored clips, with commas")
+    out: Path = option("folder of best.safetensors and log.jsonl")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +63,7 @@ class UNetTraining(Settings):
 
 
 def stored_patch(clips: list[Clip]) -> tuple[int, int]:
-    """Rows and columns of the patch that clips were prepared for."""
+    """Return rows and columns of the patch that clips were prepared for."""
     sizes = {clip.arrays["visible"].shape[1:] for clip in clips if len(clip.arrays["visible"])}
     if len(sizes) != 1:
         raise ValueError(f"clips must be of one patch size, got {sorted(sizes)}: prepare the data")
@@ -66,7 +72,7 @@ def stored_patch(clips: list[Clip]) -> tuple[int, int]:
 
 
 def list_rows(clips: list[Clip], task: str, min_px: int) -> list[Place]:
-    """Rows to learn from: large enough, and with known truth for the oracle."""
+    """Return the rows to learn from: large enough, and with known truth for the oracle."""
     places = list_places(clips, 1, min_px)
     if task == "oracle":
         places = known_places(clips, places)
@@ -80,7 +86,7 @@ def list_rows(clips: list[Clip], task: str, min_px: int) -> list[Place]:
 
 @torch.no_grad()
 def validate(net: UNet, clips: list[Clip], places: list[Place], config: UNetTraining) -> float:
-    """Mean loss over fixed held-out objects with fixed erasers."""
+    """Return the mean loss over fixed held-out objects with fixed erasers."""
     losses, sizes = [], []
     for start in range(0, len(places), config.batch):
         some = places[start : start + config.batch]
@@ -96,7 +102,7 @@ def validate(net: UNet, clips: list[Clip], places: list[Place], config: UNetTrai
 
 
 def train_unet(stores: list[Path], out: Path, model: UNetConfig, config: UNetTraining) -> Path:
-    """Run the loop; returns the path of the best weights (float16 safetensors)."""
+    """Run the loop; return the path of the best weights (float16 safetensors)."""
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     out.mkdir(parents=True, exist_ok=True)
@@ -144,7 +150,7 @@ def train_unet(stores: list[Path], out: Path, model: UNetConfig, config: UNetTra
 
 
 def describe(step: int, loss: float, stores: list[Path], config: UNetTraining) -> dict[str, str]:
-    """What is stored beside the weights of a step with its validation loss."""
+    """Return what is stored with the weights of a step."""
     return {
         "step": str(step),
         "validation_loss": f"{loss:.6f}",
@@ -153,25 +159,18 @@ def describe(step: int, loss: float, stores: list[Path], config: UNetTraining) -
     }
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--task", choices=("deocclusion", "oracle"), required=True)
-    parser.add_argument("--data", nargs="+", type=Path, required=True, help="stored clips")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--width", type=float, default=UNetConfig.width)
-    for field in dataclasses.fields(UNetTraining):
-        kind = type(field.default)
-        convert = (lambda s: s.lower() in ("1", "true", "yes")) if kind is bool else kind
-        name, text = "--" + field.name.replace("_", "-"), field.metadata["text"]
-        parser.add_argument(name, type=convert, default=field.default, help=text)
-    options = vars(parser.parse_args())
-    data, out = options.pop("data"), options.pop("out")
-    model = UNetConfig(task=options.pop("task"), width=options.pop("width"))
-    print(train_unet(data, out, model, UNetTraining(**options)))
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@command(app, "train_unet", UNetRun, Options(UNetConfig, only=("task", "width")), UNetTraining)
+def main(run: UNetRun, model: UNetConfig, training: UNetTraining) -> None:
+    """Train the U-Net of the image-level baselines on stored clips.
+
+    Example: python -m training.baselines.train_unet --task oracle --data data/fishbowl --out
+    runs/oracle
+    """
+    typer.echo(train_unet([Path(store) for store in run.data], run.out, model, training))
 
 
 if __name__ == "__main__":
-    main()
+    app()

@@ -22,16 +22,13 @@ PLAIN_CUT = ComposeConfig(threshold=0.5)  # as published; our default is fitted 
 def complete_frame(
     net: UNet, image: np.ndarray, instances: Sequence[Instance], ids: Collection[str] | None = None
 ) -> list[AmodalObject]:
-    """Visible masks plus the pixels predicted behind other objects, by the stream's own rules.
+    """Return the visible masks with the pixels predicted behind others, by the stream's own rules.
 
     Args:
         net: in evaluation mode.
         image: uint8 [H, W, 3], BGR.
         instances: all visible masks of the frame; every other one may be the eraser.
         ids: objects to complete; all when None.
-
-    Returns:
-        An object for each id that is seen, in the order of `instances`.
     """
     model, count = net.config.model, occupancy(list(instances), *image.shape[:2])
     chosen, colours, masks = [], [], []

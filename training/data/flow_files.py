@@ -56,19 +56,11 @@ def read_flo(path: str | Path) -> np.ndarray:
 
 
 def fit_flow(flow: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Put flow where it belongs in the image it was computed from.
+    """Put flow [h, w, 2] where it belongs in the image it was computed from: [height, width, 2].
 
     FlowNet2's tools cut images to multiples of 64 about their centre, 480 columns to 448, so the
     flow lacks 16 columns on either side. Its outermost values are repeated there; the released
     code stretches it instead, which misplaces motion by up to 16 px.
-
-    Args:
-        flow: [h, w, 2].
-        height: rows of the image.
-        width: its columns.
-
-    Returns:
-        [height, width, 2].
 
     Raises:
         FlowFileError: neither the image's size nor that of such a cut.

@@ -13,13 +13,10 @@ REMEDY = "give another --out, or remove that folder"
 
 
 def origin(frames: Callable[..., Any], arguments: tuple, **how: Any) -> dict[str, Any]:
-    """What decides a clip's content, as JSON has it.
+    """Return what decides a clip's content, as JSON has it.
 
-    Args:
-        frames: function that yields the frames.
-        arguments: its arguments; of a path its place counts, so a data set that was moved is
-            another one.
-        how: what else decides, such as the patch.
+    That is the function that yields the frames, its arguments and `how`, such as the patch. Of a
+    path its place counts, so a data set that was moved is another one.
     """
     bound = inspect.signature(frames).bind(*arguments)
     bound.apply_defaults()
@@ -37,12 +34,11 @@ def _plain(value: Any) -> Any:
 
 
 def is_made_so(folder: Path, wanted: dict[str, Any]) -> bool:
-    """Whether a clip made as `wanted` (by `origin`) is stored in a folder.
+    """Return whether a clip made as `wanted` (by `origin`) is stored in a folder.
 
     Raises:
         ValueError: a clip is there, but made otherwise; or one that does not say how, as earlier
-            versions left them: nothing tells whether it is the one asked for. Training and
-            evaluation read such clips all the same.
+            versions left them. Training and evaluation read such clips all the same.
     """
     try:
         meta = json.loads((folder / "meta.json").read_text("utf-8"))

@@ -48,11 +48,7 @@ class RaftFlow:
         self._net = build(weights=weights, progress=False).eval().to(device)
 
     def both_ways(self, earlier: np.ndarray, later: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Flow between two images in one batch of two.
-
-        Args:
-            earlier: uint8 [H, W, 3], BGR.
-            later: of the same shape.
+        """Return the flow between two images (uint8 [H, W, 3], BGR), computed in one batch of two.
 
         Returns:
             Motion (x, y) of the earlier image's pixels into the later one, and of the later one's

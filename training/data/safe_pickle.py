@@ -157,17 +157,11 @@ def _check_opcodes(data: bytes) -> None:
 
 
 def loads(data: bytes, name: str = "pickle") -> Any:
-    """Read pickled plain data.
-
-    Args:
-        data: the pickle.
-        name: file name for errors.
-
-    Returns:
-        Lists, tuples, dictionaries, sets, text, bytes, numbers and numpy.ndarray of numbers.
+    """Read pickled lists, tuples, dictionaries, sets, text, bytes, numbers and arrays of numbers.
 
     Raises:
-        UnsafePickleError: anything else is in it, or it is damaged; nothing of it was run.
+        UnsafePickleError: anything else is in it, or it is damaged; nothing of it was run. The text
+            begins with `name`.
     """
     try:
         _check_opcodes(data)

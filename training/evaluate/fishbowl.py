@@ -131,15 +131,8 @@ def masks_video(
 ) -> Video:
     """Return a video with whole masks, scored by `benchmark`.
 
-    Args:
-        benchmark: gives the scores.
-        name: of the video.
-        shape: image rows and columns.
-        frames: call that yields the frames.
-        visible: all visible masks by id, frame by frame.
-        full: whole objects by id.
-        kept: gives the ids that may be scored in a frame; None for all.
-        more: other fields of Video.
+    `visible` are all visible masks by id and `full` the whole objects, frame by frame; `kept`
+    gives the ids that may be scored in a frame, None for all. The rest are fields of Video.
     """
     paper, opened = scored_ids(visible, full), open_ids(visible, full)
     if kept is not None:
@@ -162,13 +155,7 @@ def two_protocols(
 ) -> Score:
     """Return what scores a frame of a clip by both protocols, "paper" and "open".
 
-    Args:
-        clip: its name.
-        shape: image rows and columns.
-        visible: all visible masks by id, frame by frame.
-        full: whole objects.
-        paper: ids that the paper's protocol scores.
-        opened: ids that the open protocol scores.
+    `paper` and `opened` are the ids that each of them scores, frame by frame as all masks.
     """
     born = births(visible)
 

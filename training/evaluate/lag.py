@@ -25,11 +25,7 @@ def age_name(low: int, high: int) -> str:
 
 
 def compare_modes(results: Mapping[str, Sequence[VideoResult]], seed: int) -> dict:
-    """Return the means of every mode and its gain over the first one.
-
-    Args:
-        results: by mode, those of the same clips.
-        seed: of the bootstrap.
+    """Return the means of every mode, by its name, and its gain over the first one.
 
     Returns:
         By mode: n, full, occluded, ci95, gain and share_of_gain (of the last mode's, None unless

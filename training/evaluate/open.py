@@ -103,17 +103,9 @@ def score_open(
     clip: str = "",
     frame: int = 0,
 ) -> list[OpenScore]:
-    """Score the published masks of one frame.
+    """Score the published masks of one frame, of the `ids` that open_ids selects.
 
-    Args:
-        objects: published objects, or masks by id; a missing object is scored as an empty mask.
-        truth_full: whole objects by id.
-        visible: all visible masks of the frame by id.
-        shape: image rows and columns.
-        ids: objects to score, as open_ids selects them.
-        born: first frame of each id.
-        clip: passed through to the scores.
-        frame: passed through to the scores.
+    `born` is the first frame of each id; the other arguments are those of metrics.score_frame.
     """
     masks, covered = published_masks(objects), coverage(visible, shape)
     scores = []

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from savos_model.masks import by_id
-from savos_model.types import Frame, Instance
+from training.data.kitti_time import PERIOD_NS
+from training.data.prepare import street_frames
 from training.evaluate.fishbowl import MaskBenchmark, masks_video
 from training.evaluate.settings import StreetOptions
-from training.evaluate.video import Video
-from training.street.generate import StreetConfig, generate
+from training.evaluate.video import Video, stream_frames
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,14 @@ class Street(StreetOptions, MaskBenchmark):
 
     def open(self, key: int) -> Iterator[Video]:
         """Generate one scene; it is kept in memory."""
-        frames, full = [], []
-        for made in generate(StreetConfig(seed=key, frames=self.frames)):
-            seen = [item for item in made.objects if item.visible is not None]
-            masks = [Instance(str(item.id), *item.visible) for item in seen]
-            frames.append(Frame(made.stamp_ns, made.image, masks))
-            full.append({str(item.id): item.full for item in seen})
+        frames = list(street_frames(key, self.frames))
+        stamps = [index * PERIOD_NS for index in range(len(frames))]
         visible = [by_id(frame.instances) for frame in frames]
-        shape = frames[0].image.shape[:2]
-        yield masks_video(self, f"street_{key:04d}", shape, lambda: iter(frames), visible, full)
+        yield masks_video(
+            self,
+            f"street_{key:04d}",
+            frames[0].image.shape[:2],
+            lambda: stream_frames(frames, stamps),
+            visible,
+            [frame.full or {} for frame in frames],
+        )

@@ -17,11 +17,7 @@ RESAMPLES = 2000
 
 
 def method_report(scores: Iterable[ObjectScore], seed: int = 0) -> dict:
-    """Summarise one method.
-
-    Args:
-        scores: of all clips.
-        seed: of the bootstrap.
+    """Summarise the scores of one method over all clips.
 
     Returns:
         The fields of metrics.summarise, full and occluded as mean and ci95; and by_occlusion,
@@ -59,15 +55,9 @@ def by_occlusion(scores: Iterable[ObjectScore]) -> dict[str, dict]:
 def bootstrap(
     scores: Iterable[ObjectScore], field: str, seed: int = 0, samples: int = RESAMPLES
 ) -> list[float] | None:
-    """Return the 95 % interval of a frame-level mean when the clips are drawn again.
+    """Return the 95 % interval of a frame-level mean of selected scores, clips drawn again.
 
     Frames of one clip are alike, so clips are the units that are resampled.
-
-    Args:
-        scores: already selected.
-        field: full or occluded.
-        seed: of the resampling.
-        samples: number of resamples.
 
     Returns:
         [low, high], or None with fewer than two clips.

@@ -81,11 +81,7 @@ class VideoResult:
 
 
 def check_methods(methods: Sequence[str], flow: bool = True) -> tuple[str, ...]:
-    """Refuse unknown or repeated methods.
-
-    Args:
-        methods: names.
-        flow: whether those that follow optical flow are allowed.
+    """Return the methods; refuse unknown or repeated ones, and without `flow` those that follow it.
 
     Raises:
         ValueError: names the methods and the possible ones.
@@ -135,14 +131,7 @@ def stream_frames(
 def score_videos(
     videos: Iterable[Video], methods: Sequence[str], ours: Setup, tick: Tick
 ) -> list[VideoResult]:
-    """Score every frame of some videos with every method.
-
-    Args:
-        videos: what they run over.
-        methods: names as check_methods accepts them.
-        ours: how our method runs.
-        tick: called with 1 after each frame of each method.
-    """
+    """Score every frame of some videos with every method; tick(1) after each of them."""
     online = Online(ours) if "ours" in methods else None
     return [_score_video(video, methods, online, tick) for video in videos]
 

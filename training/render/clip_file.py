@@ -29,14 +29,7 @@ class ClipWriter:
     def __init__(
         self, path: Path, size: tuple[int, int], fps: int, objects: Sequence[SceneObject]
     ) -> None:
-        """Open the hidden video.
-
-        Args:
-            path: common path of the two files, without ending.
-            size: columns and rows, both even.
-            fps: frames per second.
-            objects: of the clip.
-        """
+        """Open the hidden video of a clip, `path` without ending; `size` must be even."""
         self.path, self.size, self.fps, self.frames = path, size, fps, 0
         self.categories = sorted({item.model.category for item in objects})
         self._seen = [0] * len(objects)
@@ -80,14 +73,9 @@ class ClipWriter:
         self.frames += 1
 
     def finish(self, generator: dict[str, Any], models: Sequence[str]) -> int:
-        """Write both files.
+        """Write both files; return the number of labelled objects.
 
-        Args:
-            generator: what a reader may want to know of the scene.
-            models: name of each object's model.
-
-        Returns:
-            Number of labelled objects.
+        `generator` describes the scene for a reader, `models` names the model of each object.
         """
         self._video.mux(self._stream.encode())
         self._video.close()

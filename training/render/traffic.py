@@ -79,13 +79,8 @@ def populate(
 ) -> list[Mover]:
     """Place objects on a road along x that is seen from about x = 0.
 
-    Args:
-        rng: where chance comes from.
-        models: those that are taller than long walk, the others drive and park.
-        crowd: what stands there already; it is extended.
-        ego_speed: of the camera [m/s].
-        frames: of the clip.
-        step: time between two frames [s].
+    Models that are taller than long walk, the others drive and park. What stands there already
+    (`crowd`) is extended. `ego_speed` is that of the camera [m/s], `step` the time of a frame [s].
     """
     vehicles = [model for model in models if not is_walker(model)]
     walkers = [model for model in models if is_walker(model)]

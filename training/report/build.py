@@ -94,14 +94,9 @@ OURS = (
 
 
 def build_report(results: Path, out: Path) -> Path:
-    """Write README.md with all tables, and its plots.
+    """Write README.md with all tables, and its plots, to the folder `out`; return its path.
 
-    Args:
-        results: folder of results files; whatever is missing in it is named in the report.
-        out: folder of the report.
-
-    Returns:
-        The page.
+    Whatever is missing in the folder `results` is named in the report.
 
     Raises:
         ResultsError: a results file is broken.

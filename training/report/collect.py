@@ -184,7 +184,7 @@ def neighbours(points: list[dict], h: np.ndarray) -> dict[str, float | None]:
 def collect(
     data: Path, ours: Setup, out: Path, processes: int, seed: int, console: Console | None = None
 ) -> list[Path]:
-    """Run over the clips of a folder and write alpha.json and tsne.json.
+    """Run over the clips of a folder and write alpha.json and tsne.json; return their paths.
 
     Raises:
         ValueError: no clips, or too few objects.

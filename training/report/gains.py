@@ -64,16 +64,11 @@ def ablation_comparisons(mode: str) -> Iterable[Comparison]:
 
 
 def gain(results: Results, comparison: Comparison, part: str) -> Figure:
-    """Difference of two means over the same frames, and its 95 % interval over clips.
+    """Return the difference of two means over the same frames, and its 95 % interval over clips.
 
-    Clip means are weighted with their frames, so that the gain is that of the frame-level means;
-    the interval draws whole clips again. Clips of several files with one name are one clip: the
-    same video, other objects.
-
-    Args:
-        results: the files.
-        comparison: what to compare.
-        part: full or occluded.
+    `part` is full or occluded. Clip means are weighted with their frames, so that the gain is that
+    of the frame-level means; the interval draws whole clips again. Clips of several files with one
+    name are one clip: the same video, other objects.
     """
     differences: dict[str, list[float]] = defaultdict(list)
     for pair in comparison.pairs:

@@ -29,12 +29,7 @@ FADED = 0.45
 
 
 def write_pictures(street: int, ours: Setup, out: Path) -> list[Path]:
-    """Follow an object of a generated street through the method; return the pictures' paths.
-
-    Args:
-        street: seed of the scene.
-        ours: weights and engine.
-        out: folder of the PNG files.
+    """Follow an object of a generated street (its seed) through the method; return the pictures.
 
     Raises:
         ValueError: nothing in the scene is hidden enough.

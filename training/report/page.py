@@ -18,17 +18,10 @@ Bars = tuple[str, str, list[str], dict[str, list[float | None]]]
 
 
 def results_page(file: Path, out: Path) -> list[Path]:
-    """Write NAME.md and its plots for the results file NAME.json.
-
-    Args:
-        file: written by `savos evaluate` on a data set, or by `savos adapt`.
-        out: folder.
-
-    Returns:
-        The written files.
+    """Write NAME.md and its plots to a folder for the results file NAME.json; return their paths.
 
     Raises:
-        ResultsError: no such results file.
+        ResultsError: not a file that `savos evaluate` or `savos adapt` wrote for a data set.
     """
     document = read_results(file)
     metrics = document["metrics"]

@@ -27,16 +27,10 @@ class Scene:
 def scenes(
     data: Path | None, clips: Sequence[str], gum: Sequence[str], street: Sequence[str]
 ) -> list[Scene]:
-    """The videos that were named.
-
-    Args:
-        data: folder of FISHBOWL clips.
-        clips: their names.
-        gum: numbers of generated Chewing Gum videos.
-        street: seeds of generated street clips.
+    """Return FISHBOWL clips of a folder by name, Chewing Gum videos by number, streets by seed.
 
     Raises:
-        ValueError: clips without a folder, or what is no number.
+        ValueError: clips without a folder, or anything but numbers.
     """
     if clips and data is None:
         raise ValueError("--clips are names of clips in --data: give that folder too")

@@ -169,14 +169,7 @@ def draw_panel(
 def write_strips(
     scenes: Sequence[Scene], ours: Setup, out: Path, results: Path, console: Console | None = None
 ) -> list[Path]:
-    """Draw a strip of each scene and write strips.json, which says what they show.
-
-    Args:
-        scenes: videos with truth.
-        ours: weights and engine of our method; every mode of MODES is run.
-        out: folder of the pictures.
-        results: folder of strips.json.
-        console: where messages go; standard output when None.
+    """Draw a strip of each scene in every one of MODES to `out`, and describe them in strips.json.
 
     Raises:
         ValueError: a scene without an object that is partly hidden.
