@@ -1,6 +1,7 @@
 # make demo    street scene -> node over DDS -> overlay, metrics and images in demo/
 # make test    lint, then all tests
 # make quick   tests that need neither DDS nor PyTorch, in a minute
+# make bench-check  check that no stage of the stream became slower, in two minutes
 # make docs    build the documentation site into build/site
 # make lint    ruff, words to avoid, import rules, mypy
 # make format  format the sources with ruff
@@ -15,7 +16,7 @@ unexport LD_LIBRARY_PATH
 endif
 unexport PYTHONPATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: demo test quick docs lint format clean setup-demo setup-test
+.PHONY: demo test quick bench-check docs lint format clean setup-demo setup-test
 
 demo: setup-demo
 	$(BIN)/savos demo
@@ -25,6 +26,9 @@ test: lint
 
 quick: setup-test
 	$(BIN)/python -m pytest -m fast
+
+bench-check: setup-test
+	$(BIN)/python -m pytest -s tests/speed/check_stages.py
 
 docs: build/docs-env/made
 	NO_MKDOCS_2_WARNING=1 build/docs-env/bin/mkdocs build --strict

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 
 from savos_model.geometry import (
-    FULL_PX,
     NOTHING,
     WARP_ITERATIONS,
     intersect,
@@ -28,6 +27,7 @@ GRID = (64, 64)
 FRAME_PX = 640 * 640  # bound for one call over the whole frame
 # With more regions than this, one call over the frame costs less than calls per region.
 MAX_REGIONS = 24
+WHOLE_GREY_PX = 1 << 22  # up to this, one conversion of an image costs less than one per region
 MEDIAN_SAMPLE = 1024  # pixels that a median is taken of
 PRESETS = {
     "dis_fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
@@ -61,7 +61,7 @@ Grey = np.ndarray | LargeImage  # uint8 [H, W]
 def to_grey(frame: Frame) -> Grey:
     """Return the grey form of a frame's image, for flow."""
     code = cv2.COLOR_BGR2GRAY if frame.order == "bgr" else cv2.COLOR_RGB2GRAY
-    if frame.image.shape[0] * frame.image.shape[1] > FULL_PX:
+    if frame.image.shape[0] * frame.image.shape[1] > WHOLE_GREY_PX:
         return LargeImage(frame.image, code)
     return frame.image if frame.image.ndim == 2 else cv2.cvtColor(frame.image, code)
 

@@ -76,7 +76,8 @@ def test_masks_are_sampled_where_colours_are(box, hint, monkeypatch):
 
 @pytest.mark.parametrize("order", ["bgr", "rgb"])
 @pytest.mark.parametrize("boxes", [1, 30])
-def test_flow_of_a_large_image_is_that_of_its_grey_form(picture, order, boxes):
+def test_flow_of_a_large_image_is_that_of_its_grey_form(picture, order, boxes, monkeypatch):
+    monkeypatch.setattr("savos_model.stream.flow.WHOLE_GREY_PX", 1 << 20)
     there = cv2.warpAffine(picture, np.float32([[1, 0, 12], [0, 1, -5]]), SIZE[::-1])
     frames = [Frame(0, image, [], order) for image in (picture, there)]
     greys = [to_grey(frame) for frame in frames]
@@ -87,7 +88,8 @@ def test_flow_of_a_large_image_is_that_of_its_grey_form(picture, order, boxes):
     np.testing.assert_allclose(regions[-1].median(item), (12, -5), atol=1.0)
 
 
-def test_a_grey_camera_needs_no_conversion(picture):
+def test_a_grey_camera_needs_no_conversion(picture, monkeypatch):
+    monkeypatch.setattr("savos_model.stream.flow.WHOLE_GREY_PX", 1 << 20)
     grey = np.ascontiguousarray(picture[..., 1])
     assert to_grey(Frame(0, grey, [])).pixels is grey
     small = window(grey, Box(0, 0, 1242, 375))
