@@ -10,7 +10,20 @@ from typing import Any
 
 
 class SettingError(ValueError):
-    """A setting is outside its rule; the text names the field, rule, value and what to do."""
+    """A setting is outside its rule; the text begins with the field, then rule, value and remedy.
+
+    Attributes:
+        kind: the rule: "type", "finite", "choices", "bounds", or "rule" for another one.
+    """
+
+    def __init__(self, text: str, kind: str = "rule") -> None:
+        super().__init__(text)
+        self.kind = kind
+
+    @property
+    def field(self) -> str:
+        """Return the name of the field, with its group if it has one."""
+        return str(self).partition(" ")[0]
 
 
 def setting(
@@ -62,22 +75,26 @@ def check_value(field: dataclasses.Field, value: Any) -> None:
     if type(value) is not kind:
         raise SettingError(
             f"{field.name} must be of type {kind.__name__}, got {value!r} "
-            f"({type(value).__name__}): give a {kind.__name__}, for example {field.default!r}"
+            f"({type(value).__name__}): give a {kind.__name__}, for example {field.default!r}",
+            "type",
         )
     if isinstance(value, float) and not math.isfinite(value):
         raise SettingError(
-            f"{field.name} must be finite, got {value}: give a number such as {field.default}"
+            f"{field.name} must be finite, got {value}: give a number such as {field.default}",
+            "finite",
         )
     if meta["choices"] is not None and value not in meta["choices"]:
         allowed = ", ".join(map(str, meta["choices"]))
         raise SettingError(
-            f"{field.name} must be one of {allowed}, got {value!r}: choose one of them"
+            f"{field.name} must be one of {allowed}, got {value!r}: choose one of them",
+            "choices",
         )
     low, high = meta["minimum"], meta["maximum"]
     if (low is not None and value < low) or (high is not None and value > high):
         raise SettingError(
             f"{field.name} must be {bounds_text(low, high)}, got {value}: "
-            f"the default is {field.default}"
+            f"the default is {field.default}",
+            "bounds",
         )
 
 

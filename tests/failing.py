@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from savos_model.settings import SettingError
+
 
 @contextmanager
 def fails(error: type[Exception], kind: str) -> Iterator[pytest.ExceptionInfo]:
@@ -12,3 +14,11 @@ def fails(error: type[Exception], kind: str) -> Iterator[pytest.ExceptionInfo]:
     with pytest.raises(error) as info:
         yield info
     assert info.value.kind == kind, info.value
+
+
+@contextmanager
+def refused(field: str, kind: str = "rule") -> Iterator[pytest.ExceptionInfo]:
+    """Expect a SettingError of a field, by the kind of its rule."""
+    with fails(SettingError, kind) as info:
+        yield info
+    assert info.value.field == field, info.value

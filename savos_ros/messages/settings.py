@@ -196,7 +196,7 @@ def named_by(group: str) -> Iterator[None]:
     except SettingError as error:
         text = str(error)
         bare = not group or text.startswith(f"{group}.")
-        raise SettingError(text if bare else f"{group}.{text}") from None
+        raise SettingError(text if bare else f"{group}.{text}", error.kind) from None
 
 
 def rule(field: dataclasses.Field) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_scene as scene
+from failing import refused
 
-from savos_model.settings import SettingError
 from savos_ros.bags.play import Pace
 from savos_ros.bags.recording import record
 from savos_ros.bags.settings import BagError, PlayOptions, RecordOptions
@@ -193,9 +193,9 @@ def test_mistakes_are_named(bag):
         play(bag, PlayOptions(remaps=("/camera:=/front",)))
     with fails(BagError, "topic_name"):
         play(bag, PlayOptions(remaps=("/camera/image_raw:=/no good",)))
-    with pytest.raises(SettingError, match="rate must be between"):
+    with refused("rate", "bounds"):
         PlayOptions(rate=0)
-    with pytest.raises(SettingError, match="remap must read"):
+    with refused("remap"):
         PlayOptions(remaps=("a=b",))
     assert PlayOptions(remaps=("/a:=/b", "/c:=d")).targets == {"/a": "/b", "/c": "d"}
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_scene as scene
+from failing import refused
 from pycocotools.coco import COCO
 from tiny_weights import save_random
 from typer.testing import CliRunner
 
 from savos_model.config import BackendConfig, RefineConfig
 from savos_model.masks import look_at
-from savos_model.settings import SettingError
 from savos_ros.bags import fleet
 from savos_ros.bags import label as module
 from savos_ros.bags.fleet import label_bags
@@ -260,7 +260,7 @@ def test_two_bags_of_one_name_and_two_writers_are_refused(tmp_path, options):
     (tmp_path / "out").mkdir(exist_ok=True)
     with FileLock(tmp_path / "out" / ".lock"), fails(BagError, "busy"):
         label_bags([bag], tmp_path / "out", options)
-    with pytest.raises(SettingError, match="memory_mb must be at least 1"):
+    with refused("memory_mb", "bounds"):
         LabelOptions(memory_mb=0)
 
 

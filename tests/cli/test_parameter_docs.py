@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from failing import refused
 
-from savos_model.settings import SettingError
 from savos_ros.cli.docs import parameters, results
 from savos_ros.cli.main import app
 from savos_ros.messages import settings
@@ -103,19 +103,21 @@ def test_changes_are_built_and_checked_as_a_set():
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "words"),
+    ("name", "value", "kind"),
     [
-        ("compose.threshold", 2.0, "compose.threshold must be between 0.01 and 0.99, got 2.0"),
-        ("compose.threshold", "high", "compose.threshold must be of type float"),
-        ("input.mask_source", "magic", "input.mask_source must be one of label_image"),
-        ("compose.treshold", 0.5, "compose.treshold is not a parameter"),
-        ("autostart", 1, "autostart must be of type bool"),
-        ("adapt.device", "banana", "adapt.device must be cpu, cuda or cuda:N, got 'banana'"),
-        ("model.device", "gpu", "model.device must be cpu, cuda or cuda:N, got 'gpu'"),
-        ("model.precision", "fp16", "model.precision fp16 is for GPUs"),
-        ("refine.stride", 99, "refine.stride must be at most window"),
+        ("compose.threshold", 2.0, "bounds"),
+        ("compose.threshold", "high", "type"),
+        ("compose.threshold", float("nan"), "finite"),
+        ("input.mask_source", "magic", "choices"),
+        ("compose.treshold", 0.5, "rule"),
+        ("autostart", 1, "type"),
+        ("adapt.device", "banana", "rule"),
+        ("model.device", "gpu", "rule"),
+        ("model.precision", "fp16", "rule"),
+        ("refine.stride", 99, "rule"),
     ],
 )
-def test_bad_values_name_parameter_rule_and_value(name, value, words):
-    with pytest.raises(SettingError, match=f"^{words}"):
+def test_bad_values_name_parameter_rule_and_value(name, value, kind):
+    with refused(name, kind) as info:
         settings.build({name: value})
+    assert "got" not in str(info.value) or str(value) in str(info.value)

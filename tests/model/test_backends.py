@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from failing import refused
 
 from savos_model.backends import choose
 from savos_model.backends.choose import candidates, make_backend, start
@@ -15,7 +16,6 @@ from savos_model.backends.reference import deviation, random_inputs, reference_s
 from savos_model.config import BackendConfig, ModelConfig
 from savos_model.network.layers import input_channels, parameter_shapes, step_flop
 from savos_model.network.weights import Weights
-from savos_model.settings import SettingError
 from tests.presets import PAPER_SMALL
 
 ROUNDING = 5e-5  # of float32 through all layers: up to 2.4e-6 seen, of wrong weights over 1e-3
@@ -72,9 +72,9 @@ def test_onnx_equals_torch(model):
 def test_wrong_arrays_are_refused_by_name():
     model = ModelConfig(width=0.125)
     h = np.zeros((2, model.hidden), np.float32)
-    with pytest.raises(SettingError, match="patches must be float32"):
+    with refused("patches"):
         check_inputs(np.zeros((2, 6, 8, 8), np.float32), h, h, model)
-    with pytest.raises(SettingError, match="c must be float32"):
+    with refused("c"):
         check_inputs(np.zeros((2, 7, *model.patch), np.float32), h, h[:1], model)
 
 
@@ -124,11 +124,11 @@ def test_auto_continues_whatever_an_engine_raises(monkeypatch, error):
 def test_gpu_engines_are_refused_on_a_cpu():
     with pytest.raises(BackendError, match="set model.device cuda"):
         candidates(BackendConfig(backend="tensorrt"))
-    with pytest.raises(SettingError, match="fp16 is for GPUs"):
+    with refused("precision"):
         BackendConfig(precision="fp16")
-    with pytest.raises(SettingError, match="bf16 is for CPUs"):
+    with refused("precision"):
         BackendConfig(precision="bf16", device="cuda")
-    with pytest.raises(SettingError, match="got 'gpu'"):
+    with refused("device"):
         BackendConfig(device="gpu")
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tiny_kitti
 import tiny_released
+from failing import refused
 from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch")
@@ -15,7 +16,6 @@ from savos_model.network.net import Prediction
 from savos_model.network.presets import make_net
 from savos_model.network.weights import Weights, WeightsError, load_weights, save_weights
 from savos_model.results import read_results
-from savos_model.settings import SettingError
 from savos_model.stream.video import described
 from savos_ros.cli.main import app
 from tests.model.scenes import crossing
@@ -142,9 +142,9 @@ def test_nothing_to_adapt_to_gives_the_weights_back(clip):
 
 
 def test_settings_are_checked():
-    with pytest.raises(SettingError, match="stop_window must be a multiple of measure_every"):
+    with refused("stop_window"):
         AdaptConfig(measure_every=3)
-    with pytest.raises(SettingError, match="device must be cpu, cuda or cuda:N, got 'banana'"):
+    with refused("device"):
         AdaptConfig(device="banana")
 
 
