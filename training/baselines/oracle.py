@@ -32,24 +32,24 @@ class KnownWindows:
     places: list[Place]
 
     def draw(self, size: int, rng: np.random.Generator) -> Known:
-        """A batch of `size` random rows."""
+        """Return a batch of `size` random rows."""
         return self.read([self.places[i] for i in rng.integers(len(self.places), size=size)])
 
     def read(self, places: list[Place]) -> Known:
-        """The rows at `places`."""
+        """Return the rows at `places`."""
         window = gather(self.clips, places, 1, np.zeros(len(places), bool))
         rows = [self.clips[place.clip].arrays["truth"][place.row] for place in places]
         return Known(window, torch.from_numpy(np.stack(rows)).float()[:, None] / 255)
 
 
 def known_places(clips: list[Clip], places: list[Place]) -> list[Place]:
-    """Those of the places whose amodal truth is known."""
+    """Return those of the places whose amodal truth is known."""
     arrays = [clip.arrays for clip in clips]
     return [p for p in places if "known" in arrays[p.clip] and arrays[p.clip]["known"][p.row]]
 
 
 def oracle_batch(known: Known, config: UNetConfig, generator: torch.Generator) -> Batch:
-    """Input as at inference, with noise, and truth; random by `generator` only."""
+    """Return the input as at inference, with noise, and truth; random by `generator` only."""
     augment = plain(**VARIED, mask_noise=0.3, noise_px=1.0, enlarge=config.enlarge)
     made = make_input(known.window, config.model, augment, generator)
     inputs = network_input(made.patches[:, 0, :3], made.patches[:, 0, 3], "oracle")

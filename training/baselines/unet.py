@@ -48,12 +48,12 @@ class UNetConfig(Settings):
 
     @property
     def model(self) -> ModelConfig:
-        """Patch and mask channel as SaVos with the occluder hint gets them."""
+        """Return the patch and mask channel as SaVos with the occluder hint gets them."""
         return ModelConfig(patch_height=self.patch_height, patch_width=self.patch_width)
 
     @property
     def channels(self) -> list[int]:
-        """Channels of the five levels, finest first: multiples of 8."""
+        """Return the channels of the five levels, finest first: multiples of 8."""
         return [max(8, round(c * self.width / 8) * 8) for c in (32, 64, 128, 256, 256)]
 
 
@@ -86,7 +86,7 @@ class UNet(nn.Module):
         self.leave = nn.Conv2d(sizes[0], 1, 1)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Patches [B, 5, h, w] to logits of the whole object's mask [B, h, w]."""
+        """Map patches [B, 5, h, w] to logits of the whole object's mask [B, h, w]."""
         values, skips = self.enter(inputs), []
         for level in self.down:
             skips.append(values)
@@ -98,7 +98,7 @@ class UNet(nn.Module):
 
 
 def double(inputs: int, outputs: int) -> nn.Sequential:
-    """Two 3x3 convolutions, each normalised and rectified."""
+    """Return two 3x3 convolutions, each normalised and rectified."""
     layers: list[nn.Module] = []
     for channels in (inputs, outputs):
         layers += [
@@ -110,7 +110,7 @@ def double(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def network_input(rgb: Tensor, signed: Tensor, task: str) -> Tensor:
-    """Input [B, 5, h, w] of colours [B, 3, h, w] and the signed mask channel [B, h, w].
+    """Return the input [B, 5, h, w] of colours [B, 3, h, w] and the signed mask channel [B, h, w].
 
     The channel holds V minus the eraser (deocclusion) or minus the others' visible masks (oracle).
     Partial completion never sees the eraser's colours, as published.
@@ -122,7 +122,7 @@ def network_input(rgb: Tensor, signed: Tensor, task: str) -> Tensor:
 
 
 def unet_loss(net: UNet, batch: Batch, *, bf16: bool = False) -> Tensor:
-    """Weighted BCE, mean over pixels; the network in bfloat16 if asked for, the loss not."""
+    """Return the weighted mean BCE; only the network may run in bfloat16."""
     with torch.autocast(batch.inputs.device.type, torch.bfloat16, enabled=bf16):
         logits = net(batch.inputs)
     return F.binary_cross_entropy_with_logits(logits.float(), batch.target, batch.weight)

@@ -64,11 +64,11 @@ class Video:
 
     @property
     def occluded(self) -> list[str]:
-        """Ids of the objects that another one lies on."""
+        """Return the ids of the objects that another one lies on."""
         return [str(k) for k in self.order[:-1]]
 
     def clip_frames(self) -> Iterator[ClipFrame]:
-        """The frames as stored and evaluated; ids are the object numbers as text.
+        """Yield the frames as stored and evaluated; ids are the object numbers as text.
 
         With known motion they carry exact flow, zero where there is no next or previous frame.
         """
@@ -112,7 +112,7 @@ class Recipes:
 
 
 def circle_points() -> np.ndarray:
-    """Pixels of the circle around (0, 0) in the order of their angle, int32 [44, 2]."""
+    """Return the pixels of the circle around (0, 0) in the order of their angle, int32 [44, 2]."""
     x, y = np.mgrid[-RADIUS - 1 : RADIUS + 2, -RADIUS - 1 : RADIUS + 2]
     disc = x**2 + y**2 <= RADIUS**2
     inner = np.logical_and.reduce([np.roll(disc, s, axis) for s in (-1, 1) for axis in (0, 1)])
@@ -121,7 +121,7 @@ def circle_points() -> np.ndarray:
 
 
 def path(frames: int, corner: int, turn: int) -> np.ndarray:
-    """Places (x, y) on the square of +-RADIUS around the lower polygon, int64 [frames, 2].
+    """Return places (x, y) on the square of +-RADIUS around the lower polygon, int64 [frames, 2].
 
     Args:
         frames: number of places, STEP apart.
@@ -136,7 +136,7 @@ def path(frames: int, corner: int, turn: int) -> np.ndarray:
 
 
 def polygon(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random polygon of NODES nodes out of `points` [P, 2], filled: bool [SIDE, SIDE]."""
+    """Return a random polygon of NODES nodes out of `points` [P, 2], filled: bool [SIDE, SIDE]."""
     count = rng.integers(NODES[0], NODES[1] + 1)
     nodes = points[np.sort(rng.choice(len(points), count, replace=False))]
     stencil = np.zeros((SIDE, SIDE), np.uint8)
@@ -145,7 +145,7 @@ def polygon(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def hidden_parts(lower: np.ndarray, upper: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Where the upper polygon lies over the lower one in each frame, bool [T, SIDE, SIDE]."""
+    """Return where upper polygon lies over the lower one in each frame, bool [T, SIDE, SIDE]."""
     wide = np.pad(upper, SIDE - 1)
     rows = SIDE - 1 - offsets[:, 1, None] + np.arange(SIDE)
     columns = SIDE - 1 - offsets[:, 0, None] + np.arange(SIDE)
@@ -153,13 +153,13 @@ def hidden_parts(lower: np.ndarray, upper: np.ndarray, offsets: np.ndarray) -> n
 
 
 def explained(lower: np.ndarray, upper: np.ndarray, offsets: np.ndarray) -> bool:
-    """Whether each part of the lower polygon is seen in some frame, but never all at once."""
+    """Return whether each part of lower polygon is seen in some frame, but never all at once."""
     hidden = hidden_parts(lower, upper, offsets)
     return bool(hidden.any((1, 2)).all() and not (hidden.all(0) & lower).any())
 
 
 def draw_recipes(config: ChewingGumConfig, start: int, count: int) -> Recipes:
-    """Recipes of videos start .. start + count - 1; video i is the same whatever the range.
+    """Return recipes of videos start .. start + count - 1; video i is the same whatever the range.
 
     Raises:
         ValueError: no pair of polygons fits the rule (too few frames to show each part).
@@ -211,7 +211,7 @@ def render(recipes: Recipes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def videos(config: ChewingGumConfig, start: int = 0, count: int | None = None) -> Iterator[Video]:
-    """Videos from number `start` on: `count` of them, or an endless stream."""
+    """Yield the videos from number `start` on: `count` of them, or an endless stream."""
     stop = None if count is None else start + count
     for first in itertools.count(start, BATCH):
         size = BATCH if stop is None else min(BATCH, stop - first)
@@ -233,6 +233,6 @@ class GeneratedVideos:
         self.config, self.count = config, count
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[Video]:
-        """Videos start .. stop - 1."""
+        """Yield the videos start .. stop - 1."""
         stop = self.count if stop is None else min(stop, self.count)
         return videos(self.config, start, max(stop - start, 0))

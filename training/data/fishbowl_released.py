@@ -151,7 +151,7 @@ def is_released(folder: str | Path) -> bool:
 
 
 def clip_paths(folder: str | Path) -> list[Path]:
-    """Paths of the clips in a folder of either layout, sorted, for open_fishbowl.
+    """Return the paths of the clips in a folder of either layout, sorted, for open_fishbowl.
 
     Of the released test data those videos that have scored fish.
 

@@ -78,7 +78,7 @@ def fit_flow(flow: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def flow_paths(folder: str | Path) -> list[Path]:
-    """Flow files of a folder by the number that ends their name.
+    """Return the flow files of a folder by the number that ends their name.
 
     Raises:
         FlowFileError: there is none.

@@ -189,7 +189,7 @@ def open_raw(
 
 
 def is_raw(path: str | Path) -> bool:
-    """Whether a folder is a drive of KITTI raw."""
+    """Return whether a folder is a drive of KITTI raw."""
     return (Path(path) / "image_02" / "data").is_dir()
 
 

@@ -22,7 +22,7 @@ class RawFrame(NamedTuple):
 
 
 def read_mapping(folder: str | Path) -> list[RawFrame]:
-    """Raw frame of each training image of the object set, by image number from 0.
+    """Return the raw frame of each training image of the object set, by image number from 0.
 
     Image i is the frame in line train_rand[i] (counted from 1) of train_mapping.txt.
 
@@ -57,7 +57,7 @@ def read_mapping(folder: str | Path) -> list[RawFrame]:
 
 
 def images_of_drives(folder: str | Path) -> dict[str, dict[int, int]]:
-    """Image number by frame number by drive; errors as read_mapping."""
+    """Return the image number by frame number by drive; errors as read_mapping."""
     drives: dict[str, dict[int, int]] = {}
     for image, raw in enumerate(read_mapping(folder)):
         drives.setdefault(raw.drive, {})[raw.frame] = image

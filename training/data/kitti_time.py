@@ -21,7 +21,7 @@ class TimestampError(ValueError):
 
 
 def regular_stamp(frame: int) -> int:
-    """Stamp of a frame of a recording without times: 10 Hz [ns]."""
+    """Return the stamp of a frame of a recording without times: 10 Hz [ns]."""
     return START_NS + frame * PERIOD_NS
 
 

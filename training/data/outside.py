@@ -27,7 +27,7 @@ def shown(paths: Iterable[Path]) -> list[Path]:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a name stays in the folder that it is put behind."""
+    """Return whether a name stays in the folder that it is put behind."""
     plain = name not in ("", ".", "..") and "/" not in name
     return plain and name.isprintable() and len(name) <= MAX_NAME
 

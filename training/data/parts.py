@@ -10,12 +10,12 @@ NAME = re.compile(r"(.+)_(\d{6})")
 
 
 def part_name(video: str, start: int) -> str:
-    """Name of the part of a video that begins with frame `start`."""
+    """Return the name of the part of a video that begins with frame `start`."""
     return f"{video}_{start:06d}"
 
 
 def continues(before: str, name: str) -> bool:
-    """Whether a clip is the next part of the video that the clip before it is of.
+    """Return whether a clip is the next part of the video that the clip before it is of.
 
     What else bears a number behind its name, such as blocks of Chewing Gum videos, counts in other
     steps than CHUNK.

@@ -64,13 +64,13 @@ class Job:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What decides the clip's content."""
+        """Return what decides the clip's content."""
         how = {"patch": self.patch, "min_px": self.min_px, "flow": self.flow}
         return origin(self.frames, self.arguments, **how)
 
 
 def fishbowl_frames(path: Path, stride: int = 1, without: str = "") -> Iterator[ClipFrame]:
-    """Every `stride`-th frame of a FISHBOWL clip; with stride 1 it brings the released flow.
+    """Yield every `stride`-th frame of a FISHBOWL clip; with stride 1 it brings the released flow.
 
     Fish of the species `without` only hide others.
     """
@@ -91,7 +91,7 @@ def fishbowl_frames(path: Path, stride: int = 1, without: str = "") -> Iterator[
 
 
 def street_frames(seed: int, frames: int) -> Iterator[ClipFrame]:
-    """A generated street clip with exact visible masks."""
+    """Yield a generated street clip with exact visible masks."""
     for frame in generate(StreetConfig(seed=seed, frames=frames)):
         seen = [item for item in frame.objects if item.visible is not None]
         instances = [Instance(str(item.id), *item.visible) for item in seen]
@@ -101,7 +101,7 @@ def street_frames(seed: int, frames: int) -> Iterator[ClipFrame]:
 
 
 def chewing_gum_frames(seed: int, start: int, count: int) -> Iterator[ClipFrame]:
-    """Generated Chewing Gum videos one after the other, each with its own track ids."""
+    """Yield generated Chewing Gum videos one after the other, each with its own track ids."""
     for video in videos(ChewingGumConfig(seed=seed), start, count):
         for frame in video.clip_frames():
             named = [replace(item, id=f"{video.name}/{item.id}") for item in frame.instances]
@@ -241,7 +241,7 @@ def jobs_of(source: Any, options: StoreOptions) -> list[Job]:
 
 
 def is_finished(job: Job) -> bool:
-    """Whether a clip is stored already.
+    """Return whether a clip is stored already.
 
     Raises:
         ValueError: one is, but made otherwise, or it does not say how (training.data.prepared).
@@ -250,7 +250,7 @@ def is_finished(job: Job) -> bool:
 
 
 def strangers(jobs: list[Job], out: Path) -> list[str]:
-    """Names of finished clips in a folder that are not those of the jobs."""
+    """Return the names of finished clips in a folder that are not those of the jobs."""
     ours = {job.folder.name for job in jobs}
     return [path.name for path in clip_folders(out) if path.name not in ours]
 

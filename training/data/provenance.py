@@ -78,7 +78,7 @@ class MissingPartError(FileNotFoundError):
 
 
 def require(name: str, path: Path) -> Path:
-    """The path of a part, when it is there.
+    """Return the path of a part, when it is there.
 
     Raises:
         MissingPartError: it is not.

@@ -90,7 +90,7 @@ class _Array(np.ndarray):
 
 
 def _filled(raw: Any, kind: Any, shape: Any, order: Any) -> np.ndarray:
-    """Array of checked parts."""
+    """Return an array of checked parts."""
     if not isinstance(kind, _Type) or not isinstance(raw, bytes | bytearray):
         raise _Refused("array of objects: only numbers are admitted")
     good = isinstance(shape, tuple) and len(shape) <= MAX_DIMENSIONS and order in ("C", "F")

@@ -54,7 +54,7 @@ class RenderJob:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What decides the clip's content."""
+        """Return what decides the clip's content."""
         names = [str(path.relative_to(self.assets)) for path in self.files]
         return json.loads(
             json.dumps(

@@ -67,7 +67,7 @@ class Model:
 
     @property
     def size(self) -> np.ndarray:
-        """Sides of the box around the model, float [3], metres."""
+        """Return the sides of the box around the model, float [3], metres."""
         low, high = bounds(self.parts)
         return high - low
 

@@ -64,7 +64,7 @@ class Results:
         self._read: dict[str, dict | None] = {}
 
     def document(self, name: str) -> dict | None:
-        """The file `name`, None when it is not there.
+        """Return the file `name`, None when it is not there.
 
         Raises:
             ResultsError: it is there, but no results file.
@@ -75,7 +75,7 @@ class Results:
         return self._read[name]
 
     def metrics(self, name: str) -> dict | None:
-        """The metrics of a file, None when it is not there."""
+        """Return the metrics of a file, None when it is not there."""
         document = self.document(name)
         return None if document is None else document["metrics"]
 
@@ -116,7 +116,7 @@ class Results:
         return f"{setting(self.metrics(name) or {})}; {self.source(name)}"
 
     def source(self, name: str) -> str:
-        """The file that was found, its seed, commit and command."""
+        """Return the file that was found, its seed, commit and command."""
         document = self.document(name)
         assert document is not None  # asked only for files that were found
         commit, plus, _ = str(document["commit"]).partition("+")
@@ -126,7 +126,7 @@ class Results:
 
 
 def lookup(metrics: Any, path: str) -> Any:
-    """The value at a dotted path, None where a part of it is missing."""
+    """Return the value at a dotted path, None where a part of it is missing."""
     for part in path.split("."):
         if not isinstance(metrics, Mapping) or part not in metrics:
             return None
@@ -135,14 +135,14 @@ def lookup(metrics: Any, path: str) -> Any:
 
 
 def checked(value: Any, cell: Source | Pooled) -> float:
-    """A number, or ResultsError: a file of another form must not become a blank cell."""
+    """Return a number, or raise ResultsError: other files must not become blank cells."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ResultsError(f"{cell}: a number is expected, got {value!r}: write the file again")
     return float(value)
 
 
 def interval(metrics: dict, path: str) -> tuple[float, float] | None:
-    """The 95 % interval of a figure: its own ci95, or ci95.<name> or ci95 of its group."""
+    """Return the 95 % interval of a figure: its own ci95, or ci95.<name> or ci95 of its group."""
     group, _, name = path.rpartition(".")
     bounds = lookup(metrics, f"{path}.ci95") or lookup(metrics, f"{group}.ci95")
     if isinstance(bounds, Mapping):
@@ -151,7 +151,7 @@ def interval(metrics: dict, path: str) -> tuple[float, float] | None:
 
 
 def setting(metrics: Mapping) -> str:
-    """What a file was measured with: mode, weights, and how they differ from the paper's."""
+    """Return what a file was measured with: mode, weights, and how they differ from the paper's."""
     model, parts = metrics.get("model") or {}, []
     if model:
         mode = metrics.get("mode") or lookup(metrics, "protocol.mode")
@@ -171,7 +171,7 @@ def setting(metrics: Mapping) -> str:
 
 
 def weights_text(model: Mapping) -> list[str]:
-    """Size and training of weights, as far as they are stored."""
+    """Return the size and training of weights, as far as they are stored."""
     training = model.get("training") or {}
     groups = json.loads(training.get("settings", "{}"))  # of SaVos, by training.train.save_best
     network = network_text(model.get("settings") or groups.get("model", {}))
@@ -179,7 +179,7 @@ def weights_text(model: Mapping) -> list[str]:
 
 
 def network_text(network: Mapping) -> list[str]:
-    """Size of a network, "reduced" where it is smaller than the paper's."""
+    """Return the size of a network, "reduced" where it is smaller than the paper's."""
     if not PAPER_NETWORK.keys() <= network.keys():
         return ["size of the network not stored"]
     reduced = any(network[name] < value for name, value in PAPER_NETWORK.items())
@@ -201,7 +201,7 @@ def savos_text(training: Mapping[str, str], groups: Mapping[str, Mapping]) -> li
 
 
 def unet_text(training: Mapping[str, str]) -> list[str]:
-    """Steps, frames and data of a U-Net's training, as train_unet.describe stores them."""
+    """Return steps, frames and data of a U-Net's training, as train_unet.describe stores them."""
     if "train" not in training:
         return []
     batch = json.loads(training["train"])["batch"]

@@ -73,7 +73,7 @@ class Watcher(WindowRefiner):
 
 
 def frames_of(clip: FishbowlClip) -> Iterator[Frame]:
-    """Frames of a clip whose stamps are multiples of FRAME_NS."""
+    """Yield the frames of a clip whose stamps are multiples of FRAME_NS."""
     for index, image in enumerate(clip.frames()):
         yield Frame(index * FRAME_NS, image, clip.instances(index))
 
@@ -106,7 +106,7 @@ def trace_clip(job: TraceJob, tick: Tick) -> Trace:
 
 
 def occlusion(clip: FishbowlClip, name: str, frame: int) -> float | None:
-    """Occlusion rate of an object large enough to be scored, else None."""
+    """Return the occlusion rate of an object large enough to be scored, else None."""
     item = next(item for item in clip.objects if item.id == name)
     full, visible = item.full(frame), item.visible(frame)
     if full is None or visible is None:
@@ -118,7 +118,7 @@ def occlusion(clip: FishbowlClip, name: str, frame: int) -> float | None:
 
 
 def alpha_metrics(traces: list[Trace]) -> dict:
-    """Mean weight of each direction by frame of the clip; None where nothing was merged.
+    """Return the mean weight of each direction by frame of the clip; None where nothing was merged.
 
     Returns:
         forward, backward: lists over frames, 0..1, of sum 1; objects: how many they are means of.
@@ -165,7 +165,7 @@ def tsne_metrics(traces: list[Trace], seed: int) -> dict:
 
 
 def neighbours(points: list[dict], h: np.ndarray) -> dict[str, float | None]:
-    """How often the nearest h [K, D] of another clip is of the same type, and by chance."""
+    """Return how often the nearest h [K, D] of another clip is of the same type, and by chance."""
     clips = np.array([p["clip"] for p in points])
     types = np.array([p["type"] for p in points])
     distance = ((h[:, None] - h[None]) ** 2).sum(-1)

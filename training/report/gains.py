@@ -29,7 +29,7 @@ class Comparison(NamedTuple):
 
 
 def adaptation(fish: str) -> tuple[Scored, Scored]:
-    """Weights that never saw a type, before and after adaptation."""
+    """Return the weights that never saw a type, before and after adaptation."""
     return Scored(unseen_file(fish), "base"), Scored(unseen_file(fish), "adapted")
 
 
@@ -56,7 +56,7 @@ COMPARISONS = (
 
 
 def ablation_comparisons(mode: str) -> Iterable[Comparison]:
-    """Each ablation against the full method, in one mode."""
+    """Yield each ablation against the full method, in one mode."""
     for name, text in ABLATIONS.items():
         if name != "full":
             pair = Scored(ablation_file("full", mode)), Scored(ablation_file(name, mode))

@@ -42,7 +42,7 @@ def colour_of(method: str, index: int) -> str:
 def drawing(
     path: Path, width: float, height: float, columns: int = 1
 ) -> Iterator[tuple[Figure, Axes]]:
-    """Axes to draw on; the picture is written when the block ends, whole or not at all.
+    """Yield axes to draw on; the picture is written when the block ends, whole or not at all.
 
     Args:
         path: PNG file.

@@ -50,17 +50,17 @@ KITTI_ADAPTED = {  # what is adapted, and the arguments that say so
 
 
 def ablation_file(name: str, mode: str) -> str:
-    """Results file of one ablation, scored in one mode."""
+    """Return the results file of one ablation, scored in one mode."""
     return f"ablations/{name}_{mode}.json"
 
 
 def kins_file(name: str) -> str:
-    """Results file of KINS-Video-Car."""
+    """Return the results file of KINS-Video-Car."""
     return f"{KINS}_{name}.json"
 
 
 def unseen_file(fish: str, method: str = "adapted") -> str:
-    """Results file of weights that never saw this type of fish, scored on it.
+    """Return the results file of weights that never saw this type of fish, scored on it.
 
     `adapted` holds SaVos before and after adaptation, `deocclusion` the baseline.
     """
@@ -68,17 +68,17 @@ def unseen_file(fish: str, method: str = "adapted") -> str:
 
 
 def seen_file(fish: str) -> str:
-    """Results file of weights that saw all types, scored on this one."""
+    """Return the results file of weights that saw all types, scored on this one."""
     return f"seen_{fish}.json"
 
 
 def lag_file(lag: int) -> str:
-    """Results file of the generated street, each frame answered so many frames later."""
+    """Return the results file of the generated street, each frame answered so many frames later."""
     return f"street_lag_{lag}.json"
 
 
 def commands() -> dict[str, str]:
-    """Command of each results file, by its name below the folder of results."""
+    """Return the command of each results file, by its name below the folder of results."""
     kitti = "kitti-boxes --data ../shared/data/kitti_mots --sequences 0000,0001"
     runs = {
         "fishbowl_val.json": FISHBOWL,
@@ -127,7 +127,7 @@ def commands() -> dict[str, str]:
 
 
 def ablation_runs() -> dict[str, str]:
-    """Commands of the files of ablations on FISHBOWL, without --json."""
+    """Return the commands of the files of ablations on FISHBOWL, without --json."""
     runs = {}
     for name in ABLATIONS:
         for mode in MODES:
@@ -140,7 +140,7 @@ def ablation_runs() -> dict[str, str]:
 
 
 def fish_runs() -> dict[str, str]:
-    """Commands of the files of each type of fish, seen and unseen, without --json."""
+    """Return the commands of the files of each type of fish, seen and unseen, without --json."""
     runs = {}
     for fish in TYPES:
         scored = f"fishbowl {VAL} --types {fish}"
@@ -158,7 +158,7 @@ def fish_runs() -> dict[str, str]:
 
 
 def kins_runs() -> dict[str, str]:
-    """Commands of the files of KINS-Video-Car, without --json."""
+    """Return the commands of the files of KINS-Video-Car, without --json."""
     scored = f"savos evaluate kins-video-car {KINS_DATA} --methods"
     found = {
         kins_file("baselines"): f"{scored} visible,convex,flow3,flow5",

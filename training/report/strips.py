@@ -45,7 +45,7 @@ class Picture:
 
 
 def choose(frames: Sequence[ClipFrame]) -> tuple[str, list[int]]:
-    """The object that is partly hidden for longest, and ROWS frames spread over that time.
+    """Return the object that is partly hidden for longest, and ROWS frames spread over that time.
 
     Raises:
         ValueError: no object is partly hidden in ROWS frames.
@@ -113,14 +113,14 @@ def views(picture: Picture) -> list[Box]:
 
 
 def cut(image: np.ndarray, view: Box) -> np.ndarray:
-    """A window of a BGR image as RGB, black behind the image's end."""
+    """Return a window of a BGR image as RGB, black behind the image's end."""
     part = image[slices(view)]
     right, bottom = int(view.width) - part.shape[1], int(view.height) - part.shape[0]
     return cv2.copyMakeBorder(part, 0, bottom, 0, right, cv2.BORDER_CONSTANT)[..., ::-1]
 
 
 def tinted(image: np.ndarray, mask: np.ndarray, colour: str) -> np.ndarray:
-    """A darkened grey image with the mask in colour."""
+    """Return a darkened grey image with the mask in colour."""
     grey = np.repeat(image.mean(-1, keepdims=True), 3, -1) * 0.45
     rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], float)
     return np.where(mask[..., None], 0.35 * grey + 0.8 * rgb, grey).clip(0, 255).astype(np.uint8)
@@ -153,7 +153,7 @@ def draw(picture: Picture, path: Path) -> None:
 def draw_panel(
     panel: plt.Axes, picture: Picture, shown: np.ndarray, view: Box, row: int, column: str
 ) -> None:
-    """One frame by one method."""
+    """Draw one frame by one method."""
     if column != "image":
         shown = tinted(shown, look_at(picture.masks[column][row], view), COLOURS[column])
     panel.imshow(shown, interpolation="nearest" if min(shown.shape[:2]) < 60 else "antialiased")

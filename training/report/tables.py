@@ -24,17 +24,17 @@ Rows = dict[str, tuple[Cell, ...]]
 
 
 def pair(file: str, method: str = "ours", suffix: str = "") -> tuple[Cell, Cell]:
-    """Full and occluded mean IoU of one method."""
+    """Return the full and occluded mean IoU of one method."""
     return tuple(Source(file, f"methods.{method}.{part}{suffix}") for part in ("full", "occluded"))  # type: ignore[return-value]
 
 
 def gum(file: str, method: str = "ours") -> tuple[Cell, Cell]:
-    """The same of the lower object of Chewing Gum videos."""
+    """Return the same of the lower object of Chewing Gum videos."""
     return pair(file, f"{method}.lower_object")
 
 
 def kins(name: str, method: str = "ours", suffix: str = "") -> tuple[Cell, Cell]:
-    """The same of KINS-Video-Car, by the released rule, which the paper's figures follow."""
+    """Return the same of KINS-Video-Car, by the released rule, which the paper's figures follow."""
     return pair(kins_file(name), f"{method}.released", suffix)
 
 
@@ -45,17 +45,17 @@ def by_type(files: tuple[str, ...], method: str) -> tuple[Cell, ...]:
 
 
 def unseen(method: str, file: str = "adapted") -> tuple[Cell, ...]:
-    """A row of table 2 whose weights never saw the type that they are scored on."""
+    """Return a row of table 2 whose weights never saw the type that they are scored on."""
     return by_type(tuple(unseen_file(name, file) for name in TYPES), method)
 
 
 def ablation(name: str, mode: str = "bidirectional") -> tuple[Cell, ...]:
-    """Cells of an ablation on FISHBOWL and on KINS-Video-Car."""
+    """Return the cells of an ablation on FISHBOWL and on KINS-Video-Car."""
     return (*pair(ablation_file(name, mode)), *kins(name))
 
 
 def occluded_of(method: str, fishbowl: str, cars: str) -> tuple[Cell, Cell]:
-    """Occluded mean IoU of one method on FISHBOWL and on KINS-Video-Car."""
+    """Return the occluded mean IoU of one method on FISHBOWL and on KINS-Video-Car."""
     return pair(fishbowl, method)[1], kins(cars, method)[1]
 
 
@@ -131,7 +131,7 @@ OURS: dict[str, Rows] = {
 
 
 def cells_of(table: str, row: str) -> tuple[Cell, ...]:
-    """Our cells of a row of a paper table."""
+    """Return our cells of a row of a paper table."""
     return OURS.get(table, {}).get(row, (NO_SUBSETS,) * len(PAPER[table].columns))
 
 
@@ -143,7 +143,7 @@ KITTI_COLUMNS = (*LEVELS.values(), "growth of unhidden objects")
 
 
 def boxes(file: str, method: str) -> tuple[Cell, ...]:
-    """Mean box IoU at each level of occlusion, and growth where nothing is hidden."""
+    """Return the mean box IoU at each level of occlusion, and growth where nothing is hidden."""
     figures = [f"levels.{level}.methods.{method}.iou_mean" for level in LEVELS]
     return tuple(
         Source(file, path) for path in (*figures, f"levels.0.methods.{method}.growth_mean")
@@ -160,7 +160,7 @@ STREET_COLUMNS = ("full", "occluded", "full, behind tracked", "occluded, behind 
 
 
 def street(file: str, method: str = "ours") -> tuple[Cell, ...]:
-    """Mean IoU of all scored objects, then of those that a tracked object hides in part."""
+    """Return mean IoU of all scored objects, then of those that a tracked object hides in part."""
     return (*pair(file, method), *pair(file, f"{method}.behind_objects"))
 
 
@@ -181,7 +181,7 @@ OPEN_SETS = {
 
 
 def opened(file: str, path: str) -> tuple[Cell, ...]:
-    """Figures of one method by the open protocol."""
+    """Return the figures of one method by the open protocol."""
     return tuple(
         Source(file, f"{path}.{name}") for name in ("open_full", "open_hidden", "false_area")
     )

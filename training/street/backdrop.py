@@ -55,7 +55,7 @@ def draw_sky(image: np.ndarray, camera: Camera, panorama: np.ndarray) -> None:
 def facade_texture(
     rng: np.random.Generator, width_m: float, height_m: float, kind: str
 ) -> np.ndarray:
-    """House front, garden wall or hedge; float32 [rows, cols, 3] BGR 0..255."""
+    """Return a house front, garden wall or hedge; float32 [rows, cols, 3] BGR 0..255."""
     rows, cols = max(int(height_m * FRONT_RES), 8), max(int(width_m * FRONT_RES), 8)
     rough = fractal(rng, rows, cols, 5, 0.75)[..., None]
     if kind == "hedge":

@@ -28,7 +28,7 @@ class Builder:
         self._next_junction = 40 + 60 * np.random.default_rng([seed, 71]).random()
 
     def build(self, number: int) -> tuple[list[Thing], list[Front]]:
-        """Things and fronts of stretch `number`, [number, number + 1) * CHUNK_M."""
+        """Return the things and fronts of stretch `number`, [number, number + 1) * CHUNK_M."""
         rng = np.random.default_rng([self.seed, 72, number + 1000])
         first, last = number * CHUNK_M, (number + 1) * CHUNK_M
         things: list[Thing] = []
@@ -84,7 +84,7 @@ class Builder:
             s = end + rng.gamma(2.0, 0.5) + 0.4
 
     def _lot(self, rng, side: int, first: float, last: float, things: list[Thing]) -> None:
-        """Cars parked across, behind the pavement."""
+        """Add cars parked across, behind the pavement."""
         s = first + 1.2
         while s < last - 1.2:
             if rng.random() < 0.38 * min(self.density, 1.5) and not self.street.crossing(
@@ -198,7 +198,7 @@ class Builder:
             s = end
 
     def _outside(self, first: float, last: float) -> list[tuple[float, float]]:
-        """[first, last] without the side streets."""
+        """Return [first, last] without the side streets."""
         runs = [(first, last)]
         for a, b in self.street.junctions:
             runs = [

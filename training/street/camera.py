@@ -28,17 +28,17 @@ class Camera:
 
     @property
     def focal(self) -> float:
-        """Focal length [px]; the field of view across the image is KITTI's at any size."""
+        """Return focal length [px]; the field of view across the image is KITTI's at any size."""
         return KITTI_FOCAL * self.width / KITTI_WIDTH
 
     @property
     def centre(self) -> tuple[float, float]:
-        """Principal point (x, y) [px]."""
+        """Return the principal point (x, y) [px]."""
         return KITTI_CX * self.width / KITTI_WIDTH, KITTI_CY * self.height / KITTI_HEIGHT
 
     @property
     def position(self) -> np.ndarray:
-        """Camera centre, float64 [3] in the world [m]."""
+        """Return the camera centre, float64 [3] in the world [m]."""
         return np.array([self.x, self.y, self.z])
 
     @property
@@ -58,7 +58,7 @@ class Camera:
 
 
 def pose_matrix(heading: float) -> np.ndarray:
-    """Object to world rotation, float64 [3, 3], for a heading [rad] from x towards y."""
+    """Return the object to world rotation, float64 [3, 3], for a heading [rad] from x towards y."""
     c, s = math.cos(heading), math.sin(heading)
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 

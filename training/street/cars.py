@@ -146,7 +146,7 @@ def random_car(rng: np.random.Generator, style: str | None = None) -> CarSpec:
 
 
 def half_width(spec: CarSpec, u: np.ndarray) -> np.ndarray:
-    """Half the width of the lower body at shares u of the length from the rear [m]."""
+    """Return half the width of the lower body at shares u of the length from the rear [m]."""
     plan = 1 - (1 - at(PLAN, u)) * spec.plan_round
     return plan * spec.width / 2
 
@@ -155,7 +155,7 @@ BLACK = (26.0, 25.0, 24.0)
 
 
 def wheels(spec: CarSpec, shape: Style, fine: bool) -> list[Mesh]:
-    """Four wheels; `fine` adds arches and hubs."""
+    """Return four wheels; `fine` adds arches and hubs."""
     parts, r = [], spec.wheel_radius
     rim = (70, 70, 70) if spec.lights < 0.3 else (135, 135, 134)
     sill = shape.clearance * spec.height
@@ -190,7 +190,7 @@ def _surface_x(spec: CarSpec, deck_line: np.ndarray, y: float, z: float, end: in
 
 
 def lights(spec: CarSpec, deck_line: np.ndarray) -> list[Mesh]:
-    """Head and tail lights that wrap around the corners."""
+    """Return head and tail lights that wrap around the corners."""
     parts, pick = [], spec.lights
     top = float(at(deck_line, np.array(0.03))) - 0.03
     nose = float(at(deck_line, np.array(0.965))) - 0.03
@@ -259,7 +259,7 @@ COARSE = (0, .012, .05, .2, .5, .735, .87, .955, .985, 1)
 
 
 def build_car(spec: CarSpec, fine: bool = True) -> Mesh:
-    """Mesh of a car; `fine` False leaves out what is not seen from afar."""
+    """Return the mesh of a car; `fine` False leaves out what is not seen from afar."""
     shape, rng = STYLES[spec.style], np.random.default_rng(spec.seed)
 
     def vary(points: list[tuple[float, float]], amount: float) -> list[tuple[float, float]]:
@@ -278,7 +278,7 @@ def build_car(spec: CarSpec, fine: bool = True) -> Mesh:
 
 
 def _body(spec: CarSpec, shape: Style, deck_line: np.ndarray, fine: bool) -> Mesh:
-    """Lower body: bumpers, sides, bonnet, boot lid."""
+    """Return a lower body: bumpers, sides, bonnet, boot lid."""
     u = np.array(FINE if fine else COARSE)
     c = shape.clearance
     ends = [(0, c + 0.055), (0.015, c + 0.04), (0.06, c + 0.02), (0.2, c)]
@@ -317,7 +317,7 @@ def _paint_body(spec: CarSpec, mesh: Mesh) -> None:
 def _cabin(
     spec: CarSpec, shape: Style, deck_line: np.ndarray, roof_line: np.ndarray, fine: bool
 ) -> Mesh:
-    """Glass house and roof above the belt line."""
+    """Return glass house and roof above the belt line."""
     u0, u1 = roof_line[0, 0], roof_line[-1, 0]
     steps = np.linspace(0, 1, 15 if fine else 7)
     u = u0 + (u1 - u0) * steps

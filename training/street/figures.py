@@ -30,7 +30,7 @@ class Hulls:
 
     @cached_property
     def index(self) -> np.ndarray:
-        """Spheres of every part, int [P, K]; short parts repeat their spheres."""
+        """Return the spheres of every part, int [P, K]; short parts repeat their spheres."""
         most = max(len(part) for part in self.parts)
         return np.array([(part * most)[:most] for part in self.parts])
 

@@ -48,7 +48,7 @@ def _new_id(class_id: int, counters: dict[int, int], used: set[int]) -> int:
 
 
 def label_image(frame: StreetFrame) -> np.ndarray:
-    """Tracker output of a frame as label image, uint16 [H, W]: id or 0; nearer masks win."""
+    """Return tracker output of a frame as label image, uint16 [H, W]: id or 0; nearer masks win."""
     labels = np.zeros(frame.image.shape[:2], dtype=np.uint16)
     for item in sorted(
         frame.objects, key=lambda entry: -entry.depth_m if math.isfinite(entry.depth_m) else 0.0

@@ -44,7 +44,7 @@ HALF_M = 16.0  # and ends at this distance from its middle
 
 
 def _joints(x: np.ndarray, y: np.ndarray, length: float, width: float) -> np.ndarray:
-    """Where the joints of a paving with stones of length x width [m] are."""
+    """Return where the joints of a paving with stones of length x width [m] are."""
     gap = 0.018
     return (np.abs(x % length - length / 2) > length / 2 - gap) | (
         np.abs(y % width - width / 2) > width / 2 - gap

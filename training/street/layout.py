@@ -68,37 +68,37 @@ class Street:
 
     @property
     def kerb(self) -> float:
-        """Distance of the kerb from the middle [m]."""
+        """Return the distance of the kerb from the middle [m]."""
         return self.half_road + 2.1
 
     @property
     def lane(self) -> float:
-        """Lateral place of the camera car's lane [m]."""
+        """Return the lateral place of the camera car's lane [m]."""
         return -self.half_road / 2 if self.two_way else 0.0
 
     @property
     def front(self) -> float:
-        """Distance of the house fronts from the middle [m]."""
+        """Return the distance of the house fronts from the middle [m]."""
         return self.kerb + self.pavement
 
     def middle(self, s):
-        """Y of the middle of the road at s [m]; numbers or arrays."""
+        """Return the y of the middle of the road at s [m]; numbers or arrays."""
         size, length, phase = self.wave
         return size * np.sin(s * (2 * math.pi / length) + phase)
 
     def slope(self, s: float) -> float:
-        """Direction of the road at s [rad]."""
+        """Return the direction of the road at s [rad]."""
         size, length, phase = self.wave
         rate = 2 * math.pi / length
         return math.atan(size * rate * math.cos(s * rate + phase))
 
     def lit(self, d: float) -> float:
-        """Share of the sun that reaches objects at d."""
+        """Return the share of the sun that reaches objects at d."""
         side, edge = self.shade
         return 0.12 if side and (d - edge) * side > 0 else 1.0
 
     def crossing(self, first: float, last: float) -> bool:
-        """Whether a side street touches [first, last]."""
+        """Return whether a side street touches [first, last]."""
         return any(first < b and last > a for a, b in self.junctions)
 
 

@@ -43,7 +43,7 @@ class Photo:
             self.fields.append(np.clip(field + 128, 0, 255).astype(np.uint8))
 
     def develop(self, image: np.ndarray) -> np.ndarray:
-        """Picture as the camera delivers it; uint8 BGR [H, W, 3] in and out."""
+        """Return the picture as the camera delivers it; uint8 BGR [H, W, 3] in and out."""
         rng = self.rng
         if not self.strength:
             return image
@@ -67,7 +67,7 @@ class Photo:
 
 
 def _shoulder(value: np.ndarray) -> np.ndarray:
-    """Tone curve that rolls off the highlights."""
+    """Return the tone curve that rolls off the highlights."""
     return np.clip(
         np.where(value < 0.75, value, 0.75 + 0.25 * (1 - np.exp(-(value - 0.75) / 0.25))), 0, 1
     )

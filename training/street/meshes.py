@@ -33,17 +33,17 @@ class Mesh:
 
     @cached_property
     def corners(self) -> np.ndarray:
-        """Vertices of every quad, [F, 4, 3]."""
+        """Return the vertices of every quad, [F, 4, 3]."""
         return self.vertices[self.quads]
 
     @cached_property
     def centres(self) -> np.ndarray:
-        """Middle of every quad, [F, 3]."""
+        """Return the middle of every quad, [F, 3]."""
         return self.corners.mean(axis=1)
 
     @cached_property
     def normals(self) -> np.ndarray:
-        """Outward unit normals [F, 3]; a quad folded to a line has normal 0."""
+        """Return the outward unit normals [F, 3]; a quad folded to a line has normal 0."""
         c = self.corners
         normal = np.cross(c[:, 2] - c[:, 0], c[:, 3] - c[:, 1])
         return normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
@@ -94,7 +94,7 @@ def curve(points: list[tuple[float, float]], rounds: int = 2) -> np.ndarray:
 
 
 def at(line: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Height of a curve [N, 2] at positions x, held constant beyond its ends."""
+    """Return the height of a curve [N, 2] at positions x, held constant beyond its ends."""
     return np.interp(x, line[:, 0], line[:, 1])
 
 
@@ -113,7 +113,7 @@ def loft(stations: np.ndarray, rings: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def cap(ring: int, first: int, front: bool) -> np.ndarray:
-    """Quads that close a symmetric ring of `ring` vertices starting at index `first`."""
+    """Return the quads that close a symmetric ring of `ring` vertices starting at index `first`."""
     low = first + np.arange((ring - 1) // 2)
     high = first + ring - 1 - np.arange((ring - 1) // 2)
     quads = np.stack([low, high, high - 1, low + 1], axis=-1)
@@ -123,7 +123,7 @@ def cap(ring: int, first: int, front: bool) -> np.ndarray:
 def box(
     size: tuple[float, float, float], centre: tuple[float, float, float], albedo, **kwargs
 ) -> Mesh:
-    """Box with sizes and centre [m]; its underside is left out (never seen from a car)."""
+    """Return a box with sizes and centre [m]; its underside is left out (never seen from a car)."""
     half = np.array(size) / 2
     corners = np.array(
         [[x, y, z] for z in (-1, 1) for y in (-1, 1) for x in (-1, 1)]
@@ -133,7 +133,7 @@ def box(
 
 
 def _circle(centre: np.ndarray, radius: float, corners: int) -> np.ndarray:
-    """Corners of an upright polygon that faces sideways, [corners, 3]."""
+    """Return the corners of an upright polygon that faces sideways, [corners, 3]."""
     angle = 2 * np.pi * (np.arange(corners) + 0.5) / corners
     return np.stack([np.cos(angle) * radius, np.zeros(corners), np.sin(angle) * radius], 1) + centre
 
@@ -147,7 +147,7 @@ def disc(
     corners: int = 12,
     **kwargs,
 ) -> Mesh:
-    """Upright disc facing left (`out` +1) or right (-1), cut off below z = floor."""
+    """Return an upright disc facing left (`out` +1) or right (-1), cut off below z = floor."""
     points = _circle(centre, radius, corners)
     points[:, 2] = np.maximum(points[:, 2], floor)
     low = np.arange(corners // 2 - 1)
@@ -158,7 +158,7 @@ def disc(
 def tread(
     centre: np.ndarray, radius: float, width: float, albedo, corners: int = 12, **kwargs
 ) -> Mesh:
-    """Rim of a wheel whose outer face is at `centre`; `width` is signed along y."""
+    """Return a rim of a wheel whose outer face is at `centre`; `width` is signed along y."""
     circle = _circle(centre, radius, corners)
     points = np.concatenate([circle, circle + [0.0, width, 0.0]])
     i = np.arange(corners)

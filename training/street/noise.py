@@ -47,7 +47,7 @@ class MaskNoise:
     def apply(
         self, uid: int, box: Box, mask: np.ndarray, size: tuple[int, int]
     ) -> tuple[Box, np.ndarray] | None:
-        """Noisy copy of one visible mask of this frame.
+        """Return a noisy copy of one visible mask of this frame.
 
         Args:
             uid: number of the object within the scene; call once per frame and object.

@@ -78,7 +78,7 @@ def _limb(
 
 
 def walking(spec: PersonSpec, phase: float, stride: float) -> Hulls:
-    """Pose of a walker.
+    """Return the pose of a walker.
 
     Args:
         spec: who walks.
@@ -192,7 +192,7 @@ def _trunk(body: HullBuilder, spec: PersonSpec, hips: np.ndarray, lean: np.ndarr
 
 
 def _bag(body: HullBuilder, spec: PersonSpec, hips: np.ndarray, top: np.ndarray) -> None:
-    """What hangs on the back or from the shoulder."""
+    """Add what hangs on the back or from the shoulder."""
     h, g = spec.height, spec.girth
     if spec.bag == "backpack":
         pack = [
@@ -211,7 +211,7 @@ def _bag(body: HullBuilder, spec: PersonSpec, hips: np.ndarray, top: np.ndarray)
 
 
 def riding(spec: PersonSpec, phase: float) -> Hulls:
-    """Pose of a cyclist on a bicycle of 1.75 m; `phase` turns the pedals [rad]."""
+    """Return the pose of a cyclist on a bicycle of 1.75 m; `phase` turns the pedals [rad]."""
     h, body = spec.height, HullBuilder()
     metal = spec.shoes
     for axle in (-0.52, 0.52):
@@ -246,7 +246,7 @@ def riding(spec: PersonSpec, phase: float) -> Hulls:
 
 
 def _bend(a: np.ndarray, b: np.ndarray, first: float, second: float) -> np.ndarray:
-    """Offset of the middle joint forwards so that both limb parts keep their length."""
+    """Return the offset of the middle joint forwards so that both limb parts keep their length."""
     span = np.linalg.norm(b - a)
     out = math.sqrt(max(((first + second) / 2) ** 2 - (span / 2) ** 2, 0.0))
     return np.array([out, 0.0, 0.0]) if span < first + second else np.zeros(3)

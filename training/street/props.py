@@ -23,7 +23,7 @@ def _stack(points, radii, parts, colours) -> Hulls:
 
 
 def pole(rng: np.random.Generator) -> Hulls:
-    """Lamp post or mast, 4-9 m high."""
+    """Return a lamp post or mast, 4-9 m high."""
     height, radius = rng.uniform(4, 9), rng.uniform(0.05, 0.13)
     colour = GREYS[rng.integers(len(GREYS))]
     points, radii = [(0, 0, 0), (0, 0, height)], [radius, radius * 0.7]
@@ -36,7 +36,7 @@ def pole(rng: np.random.Generator) -> Hulls:
 
 
 def sign(rng: np.random.Generator) -> Hulls:
-    """Sign post with one or two round or rectangular plates that face along the road."""
+    """Return a sign post with one or two round or rectangular plates that face along the road."""
     height, colour = rng.uniform(2.2, 3.0), GREYS[rng.integers(len(GREYS))]
     points, radii, parts, colours = [(0, 0, 0), (0, 0, height)], [0.032, 0.032], [(0, 1)], [colour]
     top = height - 0.05
@@ -68,7 +68,7 @@ def bollard(rng: np.random.Generator) -> Hulls:
 
 
 def tree(rng: np.random.Generator) -> Hulls:
-    """Tree with a forked trunk and a crown of leaf clusters."""
+    """Return a tree with a forked trunk and a crown of leaf clusters."""
     stem, radius = rng.uniform(2.0, 3.2), rng.uniform(0.10, 0.28)
     crown = rng.uniform(1.4, 3.0)
     top = stem + crown * 0.6
@@ -113,7 +113,7 @@ def bush(rng: np.random.Generator) -> Hulls:
 
 
 def hedge(rng: np.random.Generator, length: float) -> Mesh:
-    """Clipped hedge along x with an uneven surface."""
+    """Return a clipped hedge along x with an uneven surface."""
     height, half = rng.uniform(0.6, 1.9), rng.uniform(0.3, 0.5)
     x = np.linspace(-length / 2, length / 2, max(int(length / 0.45), 4))
     left = [(1, 0), (1.08, 0.35), (1, 0.8), (0.75, 1)]
@@ -128,7 +128,7 @@ def hedge(rng: np.random.Generator, length: float) -> Mesh:
 
 
 def bin_box(rng: np.random.Generator) -> Mesh:
-    """Wheeled bin, cabinet or container."""
+    """Return a wheeled bin, cabinet or container."""
     if rng.random() < 0.7:
         size = (rng.uniform(0.5, 0.75), rng.uniform(0.5, 0.65), rng.uniform(0.95, 1.2))
     else:
@@ -141,7 +141,7 @@ def bin_box(rng: np.random.Generator) -> Mesh:
 
 
 def lorry(rng: np.random.Generator) -> Mesh:
-    """Box van or small lorry of 5.5-8 m: large, and no class of ours."""
+    """Return a box van or small lorry of 5.5-8 m: large, and no class of ours."""
     length, width, height = rng.uniform(5.5, 8.0), rng.uniform(2.0, 2.35), rng.uniform(2.5, 3.4)
     colours = [(40, 110, 220), (215, 215, 215), (150, 80, 30), (60, 150, 190), (90, 90, 92)]
     colour = colours[rng.integers(len(colours))]

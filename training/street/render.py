@@ -54,7 +54,7 @@ def far_to_near(footprints: np.ndarray, eye: np.ndarray) -> list[int]:
 
 
 def _overlap_in_view(footprints: np.ndarray, eye: np.ndarray) -> np.ndarray:
-    """Pairs [N, N] whose ranges of viewing angles meet: only these can hide one another."""
+    """Return pairs [N, N] whose ranges of viewing angles meet: only these can hide one another."""
     relative = footprints - eye
     middle = relative.mean(axis=1)
     bearing = np.arctan2(middle[:, 1], middle[:, 0])

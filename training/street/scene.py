@@ -56,12 +56,12 @@ class Scene:
         self._meshes: OrderedDict[tuple[CarSpec, bool], Mesh] = OrderedDict()
 
     def step(self) -> None:
-        """Go on to the next frame."""
+        """Advance to the next frame."""
         self.world.step(1 / self.config.rate_hz)
         self.noise.forget(self.alive())
 
     def alive(self) -> set[int]:
-        """Numbers of the things that exist now."""
+        """Return the numbers of the things that exist now."""
         return {thing.uid for thing in self.world.things}
 
     def render(self) -> tuple[np.ndarray, list[StreetObject]]:
@@ -102,7 +102,7 @@ class Scene:
         return self.photo.develop(image), sorted(seen, key=lambda entry: (entry.depth_m, entry.id))
 
     def _in_view(self, camera: Camera) -> tuple[list[Thing], list[Front]]:
-        """What may reach into the image; the rest costs no time."""
+        """Return what may reach into the image; the rest costs no time."""
         margin = camera.width / 2 / camera.focal * 1.15
         forward, right = camera.rotation[2, :2], camera.rotation[0, :2]
         things = []
@@ -144,7 +144,7 @@ class Scene:
     def _grain(
         self, thing: Thing, position: np.ndarray, camera: Camera
     ) -> tuple[float, float, float]:
-        """Where the surface texture hangs: it moves and scales with the middle of the object."""
+        """Return where the texture hangs: it moves and scales with the middle of the object."""
         point = camera.to_camera(position[None] + [0, 0, 0.8])[0]
         point[2] = max(point[2], 2.0)
         x, y = camera.project(point)
@@ -173,7 +173,7 @@ class Scene:
         return np.array([[s0, self.street.middle(s0) + d0], [s1, self.street.middle(s1) + d1]])
 
     def _front_print(self, front: Front) -> np.ndarray:
-        """Thin footprint [4, 2], counter-clockwise."""
+        """Return the thin footprint [4, 2], counter-clockwise."""
         a, b = self._front_points(front)
         along = (b - a) / np.linalg.norm(b - a)
         thick = np.array([-along[1], along[0]]) * 0.1
@@ -210,7 +210,7 @@ class Scene:
 
 
 def _footprint(thing: Thing, position: np.ndarray, heading: float) -> np.ndarray:
-    """Ground corners [4, 2], counter-clockwise [m]."""
+    """Return the ground corners [4, 2], counter-clockwise [m]."""
     length, width = thing.half
     corners = np.array([[-length, -width], [length, -width], [length, width], [-length, width]])
     return corners @ pose_matrix(heading)[:2, :2].T + position[:2]

@@ -30,7 +30,7 @@ def fractal(
 
 
 def halvings(picture: np.ndarray, count: int) -> list[np.ndarray]:
-    """The picture and `count` copies, each half as large as the one before."""
+    """Return the picture and `count` copies, each half as large as the one before."""
     levels = [picture]
     for _ in range(count):
         levels.append(cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))

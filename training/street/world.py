@@ -122,7 +122,7 @@ class World:
         self._pitch += self._pitch_rate * dt
 
     def _safe_speed(self, s: float, d: float, turn: float, nose: float, own: Thing | None) -> float:
-        """Speed [m/s] that still stops behind whatever moves or stands in the lane ahead."""
+        """Return speed [m/s] that still stops behind whatever moves or stands in the lane ahead."""
         cos, sin, best = math.cos(turn), math.sin(turn), math.inf
         for other in self.things:
             if other is own or (other.kind == "still" and own is None and abs(other.d - d) > 1.6):
@@ -173,16 +173,16 @@ class World:
         )
 
     def camera(self, width: int, height: int) -> Camera:
-        """Camera pose of this frame."""
+        """Return the camera pose of this frame."""
         y = float(self.street.middle(self.s)) + self.street.lane + self._wander * 0.4
         yaw = self.street.slope(self.s + 4) + self._wander * 0.03
         return Camera(width, height, self.s, y, yaw=yaw, pitch=self._base_pitch + self._pitch)
 
     def place(self, thing: Thing) -> tuple[np.ndarray, float]:
-        """Position [3] and heading [rad] of a thing in the world."""
+        """Return the position [3] and heading [rad] of a thing in the world."""
         y = float(self.street.middle(thing.s)) + thing.d
         return np.array([thing.s, y, 0.0]), self.street.slope(thing.s) + thing.turn
 
     def lit(self, thing: Thing) -> float:
-        """Share of the sun that reaches a thing."""
+        """Return the share of the sun that reaches a thing."""
         return self.street.lit(thing.d)
