@@ -44,7 +44,8 @@ def fill_patch(
     patch[VISIBLE] = mask_channel(count, item, box, model)
     patch[FLOW] = region.patch(box, model.patch, flow_scale(model, box))
     if model.blanks:
-        clear = 1 - np.clip(-patch[VISIBLE], 0, 1)
+        clear = np.minimum(patch[VISIBLE] + 1, 1)  # less than 1 where other objects are visible
+        np.maximum(clear, 0, out=clear)
         patch[RGB] *= clear
         patch[FLOW] *= clear
 

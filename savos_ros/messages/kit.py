@@ -51,7 +51,9 @@ class RosKit:
 
     def payload(self, data: bytes | np.ndarray) -> array.array:
         """Return array.array('B'): rclpy checks any other type byte by byte (160 ms an image)."""
-        return array.array("B", data if isinstance(data, bytes) else data.tobytes())
+        values = array.array("B")
+        values.frombytes(data if isinstance(data, bytes) else np.ascontiguousarray(data).data)
+        return values
 
 
 def header(kit: MessageKit, stamp_ns: int, frame_id: str) -> Any:
@@ -175,7 +177,10 @@ def pixels_of(item: AmodalObject) -> np.ndarray:
     Returns:
         uint8 of the shape of the object's mask.
     """
-    return np.where(item.visible != 0, VISIBLE_PIXEL, np.minimum(item.mask, HIDDEN_PIXEL))
+    # As np.where of np.minimum, in a tenth of its time: NumPy compares with a scalar byte by byte.
+    pixels = item.mask - (item.mask > HIDDEN_PIXEL)
+    pixels |= (item.visible != 0) * VISIBLE_PIXEL
+    return pixels
 
 
 def occluders(objects: Sequence[AmodalObject]) -> list[list[str]]:
@@ -189,8 +194,11 @@ def occluders(objects: Sequence[AmodalObject]) -> list[list[str]]:
     corner = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
     other_corner = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
     meets = (corner < other_corner).all(axis=2)
-    found = []
+    found: list[list[str]] = []
     for index, item in enumerate(objects):
+        if item.occlusion == 0:
+            found.append([])
+            continue
         hidden = item.inside & (item.visible == 0)
         least = OCCLUDER_SHARE * np.count_nonzero(hidden)
         covers: dict[str, int] = {}

@@ -86,3 +86,16 @@ def test_whole_objects_know_their_hidden_share():
     assert item.occlusion == pytest.approx(0.75) and item.mask.max() == 255
     assert item.visible[:, :5].all() and not item.visible[:, 5:].any()
     assert whole_objects([whole])[0].occlusion == 1.0
+
+
+@pytest.mark.parametrize("source", [Source.FORWARD, Source.COASTED])
+def test_pixels_are_at_most_254_where_the_object_is_not_seen(source):
+    mask = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    visible = np.zeros_like(mask)
+    visible[:4] = 1
+    item = dataclasses.replace(thing(source), mask=mask, visible=visible)
+    wanted = np.where(visible != 0, 255, np.minimum(mask, 254))
+    pixels = message_kit.pixels_of(item)
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, wanted)
+    assert mask[15, 15] == 255, "the object is left as it is"
