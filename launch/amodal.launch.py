@@ -95,6 +95,13 @@ ARGUMENTS = (
         *("auto", *BOOL),
     ),
     argument(
+        "web",
+        "false",
+        "serve a page for browsers on this machine: savos view, without control",
+        *BOOL,
+    ),
+    argument("web_port", "8080", "port of the page"),
+    argument(
         "fastdds",
         "false",
         "shared-memory profile of Fast DDS, for one machine; true: config/fastdds.xml; or a path",
@@ -238,6 +245,19 @@ def viewers(values: dict[str, str], sim_time: bool) -> list[Action]:
     return [*shown, Node(package=table, executable=table)]
 
 
+def web_page(values: dict[str, str]) -> list[Action]:
+    """Serve the page of `savos view`; the node runs on without it."""
+    if values["web"] == "false":
+        return []
+    if importlib.util.find_spec("aiohttp") is None:
+        raise ModuleNotFoundError("web:= needs the Python package aiohttp: pip install aiohttp")
+    port = values["web_port"]
+    if not (port.isdecimal() and 1 <= int(port) <= 65535):
+        raise ValueError(f"web_port:={port} must be a number between 1 and 65535")
+    command = [sys.executable, "-m", "savos_ros.cli", "view", "--node", full_name(values)]
+    return [ExecuteProcess(cmd=[*command, "--port", port], name="view", output="screen")]
+
+
 def dds_profile(fastdds: str) -> list[Action]:
     """Set the Fast DDS profile for all processes of the launch."""
     if fastdds == "false":
@@ -254,7 +274,7 @@ def start(context: LaunchContext) -> list[Action]:
         bool(values["bag"]) and values["use_sim_time"] != "false"
     )
     actions = [amodal_node(values, sim_time), *bag_player(values), *viewers(values, sim_time)]
-    return [*dds_profile(values["fastdds"]), *actions]
+    return [*dds_profile(values["fastdds"]), *actions, *web_page(values)]
 
 
 def generate_launch_description() -> LaunchDescription:

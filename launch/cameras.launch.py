@@ -69,17 +69,20 @@ def start(context: LaunchContext) -> list[Action]:
             f"savos play BAG --clock {follow}"
         )
     values = {a.name: LaunchConfiguration(a.name).perform(context) for a in ARGUMENTS}
+    port = context.launch_configurations["web_port"]
     return [
         GroupAction([
             IncludeLaunchDescription(
                 source(),
                 launch_arguments={
                     "namespace": camera,
+                    # Each camera has a page; a wrong port is refused by the included file.
+                    "web_port": str(int(port) + index) if port.isdecimal() else port,
                     **{name: text.replace("{camera}", camera) for name, text in values.items()},
                 }.items(),
             )
         ])
-        for camera in cameras
+        for index, camera in enumerate(cameras)
     ]  # fmt: skip
 
 

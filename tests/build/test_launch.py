@@ -23,7 +23,7 @@ import launch_pytest  # noqa: E402
 import rclpy  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from launch import LaunchContext, LaunchDescription  # noqa: E402
-from launch.actions import IncludeLaunchDescription, LogInfo  # noqa: E402
+from launch.actions import ExecuteProcess, IncludeLaunchDescription, LogInfo  # noqa: E402
 from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
 from launch.utilities import perform_substitutions  # noqa: E402
 from launch_pytest.actions import ReadyToTest  # noqa: E402
@@ -129,7 +129,7 @@ def test_every_argument_has_a_text_and_a_default_that_works_unedited():
     assert set(arguments) == {
         "image", "instances", "image_transport", "params_file", "namespace", "node_name", "weights",
         "backend", "device", "autostart", "respawn", "log_level", "use_sim_time", "bag", "rate",
-        "loop", "rviz", "fastdds",
+        "loop", "rviz", "web", "web_port", "fastdds",
     }  # fmt: skip
     for argument in arguments.values():
         assert argument.description and argument.default_value is not None, argument.name
@@ -178,6 +178,8 @@ def actions_of(name: str, **arguments: str) -> list:
         {"rate": "fast", "bag": str(ROOT)},
         {"rate": "0", "bag": str(ROOT)},
         {"rviz": "true"},
+        {"web_port": "99999", "web": "true"},
+        {"web_port": "http", "web": "true"},
     ],
 )
 def test_what_cannot_be_started_is_refused_before_anything_runs(arguments, monkeypatch, tmp_path):
@@ -185,6 +187,33 @@ def test_what_cannot_be_started_is_refused_before_anything_runs(arguments, monke
     name, value = next(iter(arguments.items()))
     with pytest.raises((OSError, ValueError), match=re.escape(f"{name}:={value}")):
         actions_of("amodal", **arguments)
+
+
+def commands(actions: list) -> list[list[str]]:
+    """Return the command lines of processes that are no nodes."""
+    plain = [action for action in actions if type(action) is ExecuteProcess]
+    return [[perform_substitutions(LaunchContext(), part) for part in a.cmd] for a in plain]
+
+
+def test_the_page_is_served_on_demand_for_the_node_of_the_launch():
+    assert commands(actions_of("amodal")) == []
+    given = {"web": "true", "web_port": "8123", "namespace": "front", "node_name": "other"}
+    (command,) = commands(actions_of("amodal", **given))
+    assert command[1:] == [
+        "-m", "savos_ros.cli", "view", "--node", "/front/other", "--port", "8123"
+    ]  # fmt: skip
+
+
+def test_each_camera_has_a_page_at_a_port_of_its_own():
+    groups = actions_of("cameras", cameras="front,left", web="true", web_port="9000")
+    included = [group.get_sub_entities() for group in groups]
+    found = [
+        dict(entity.launch_arguments)["web_port"]
+        for entities in included
+        for entity in entities
+        if isinstance(entity, IncludeLaunchDescription)
+    ]
+    assert found == ["9000", "9001"]
 
 
 @pytest.mark.parametrize("display", ["", ":0"])

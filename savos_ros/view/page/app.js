@@ -184,7 +184,7 @@ $("seek").onchange = () => {
   seeking = false;
 };
 $("speed").onchange = () => say({do: "speed", value: Number($("speed").value)});
-$("split").oninput = () => $("screen").style.setProperty("--split", `${$("split").value}%`);
+$("split").oninput = () => $("screen").style.setProperty("--at", $("split").value / 100);
 $("compare").onchange = () => {
   say({do: "compare", on: $("compare").checked});
   if (!$("compare").checked) showCompared(false);
