@@ -5,14 +5,12 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from savos_model.types import AmodalObject, Instance
+from savos_model.types import AmodalObject, Frame
 from training.baselines.external import ExternalClip
 from training.evaluate.metrics import Masks
 
@@ -23,14 +21,6 @@ TTA = "deocclusion+tta"  # partial completion, adapted to each video before it i
 KINDS = ("deocclusion", TTA, "oracle", "external")
 HELP = "deocclusion:FILE, deocclusion+tta:FILE, oracle:FILE (weights), external:FOLDER"
 TTA_ITERATIONS, TTA_RATE = 50, 1e-4
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One video: its name, and a call that yields number, BGR image and visible masks by frame."""
-
-    name: str
-    frames: Callable[[], Iterable[tuple[int, np.ndarray, list[Instance]]]]
 
 
 def from_files(method: str) -> bool:
@@ -96,7 +86,8 @@ def _opened(path: Path) -> tuple[UNet, dict[str, str]]:
 
 def masks_from_files(
     method: str,
-    scene: Scene,
+    video: str,
+    frames: Callable[[], Iterable[tuple[int, Frame]]],
     missing: Counter[str],
     wanted: Iterable[Collection[str] | None] = repeat(None),
 ) -> Iterator[Masks | list[AmodalObject]]:
@@ -104,18 +95,19 @@ def masks_from_files(
 
     Args:
         method: kind and path.
-        scene: the video.
+        video: its name.
+        frames: call that yields number and frame.
         missing: counts under `method` the objects without a result, which keep their visible mask.
         wanted: ids to complete in each frame; None for all.
     """
     kind, _, path = method.partition(":")
     if kind == "external":
-        results = ExternalClip(Path(path), scene.name)
-        for (number, image, instances), ids in zip(scene.frames(), wanted, strict=False):
+        results = ExternalClip(Path(path), video)
+        for (number, frame), ids in zip(frames(), wanted, strict=False):
             masks = {}
-            for item in instances:
+            for item in frame.instances:
                 if ids is None or item.id in ids:
-                    found = results.mask(number, item.id, image.shape[:2])
+                    found = results.mask(number, item.id, frame.image.shape[:2])
                     missing[method] += found is None
                     masks[item.id] = found or (item.box, item.mask)
             yield masks
@@ -125,7 +117,7 @@ def masks_from_files(
 
     net, _ = _opened(Path(path))
     if kind == TTA:
-        seen = ((image, instances) for _, image, instances in scene.frames())
+        seen = ((frame.image, frame.instances) for _, frame in frames())
         net = adapt_unet(net, clip_rows(seen, net.config.model.patch), TTA_ITERATIONS, TTA_RATE)
-    for (_, image, instances), ids in zip(scene.frames(), wanted, strict=False):
-        yield complete_frame(net, image, instances, ids)
+    for (_, frame), ids in zip(frames(), wanted, strict=False):
+        yield complete_frame(net, frame.image, frame.instances, ids)

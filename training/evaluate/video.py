@@ -18,7 +18,7 @@ from training.baselines.convex_hull import convex_hull
 from training.baselines.flow_aggregation import ANY, HALF, DisPairFlow, aggregate
 from training.data.store import ClipFrame
 from training.evaluate.jobs import Tick
-from training.evaluate.methods import HELP, Scene, from_files, masks_from_files
+from training.evaluate.methods import HELP, from_files, masks_from_files
 from training.evaluate.metrics import Masks
 
 METHODS = ("ours", "visible", "convex")
@@ -141,16 +141,13 @@ def _score_video(
 ) -> VideoResult:
     missing: Counter[str] = Counter()
     wanted = [ids if i >= video.first else set() for i, ids in enumerate(video.wanted)]
-    scene = Scene(
-        video.name,
-        lambda: (
-            (number, frame.image, frame.instances)
-            for number, frame in zip(video.numbers, video.frames(), strict=True)
-        ),
-    )
+
+    def numbered() -> Iterator[tuple[int, Frame]]:
+        return zip(video.numbers, video.frames(), strict=True)
+
     rules = Rules(video, wanted)
     steps: dict[str, Iterator] = {
-        name: masks_from_files(name, scene, missing, wanted)
+        name: masks_from_files(name, video.name, numbered, missing, wanted)
         if from_files(name)
         else rules.masks(name)
         for name in methods
