@@ -61,18 +61,19 @@ def message_runner(
     """What takes the clip's next frame through the node's pipeline, without DDS.
 
     Returns:
-        A function that returns the time of each stage of the stream, "total", and "overhead": all
-        of it but the stream's step [ms].
+        A function that returns the time of each stage of the stream, "total", "overhead", all of
+        it but the stream's step, and "cpu", of all threads [ms]; and "mask_bytes", published.
     """
     taker = Taker()
     engine = Engine(stream, stream.backend.name, "")
     line = Frameline.build(engine, NodeSettings(), taker, logging.getLogger("bench"))
-    step, took, count = stream.step, [0.0], 0
+    step, took, published, count = stream.step, [0.0], [0], 0
 
     def timed(frame: Frame) -> list[AmodalObject]:
         began = time.perf_counter()
         objects = step(frame)
         took[0] = 1e3 * (time.perf_counter() - began)
+        published[0] = mask_bytes(objects)
         return objects
 
     vars(stream)["step"] = timed  # of this one object
@@ -86,12 +87,23 @@ def message_runner(
             kit.image(taker.kit, head, image, "bgr8"),
             kit.image(taker.kit, head, labels, "16UC1"),
         )
-        began = time.perf_counter()
-        line.pipeline.work(Job(pair, time.monotonic(), count))
-        total = 1e3 * (time.perf_counter() - began)
-        return {**stream.report.timings_ms, "overhead": total - took[0], "total": total}
+        total, cpu = clocked(lambda: line.pipeline.work(Job(pair, time.monotonic(), count)))
+        times = {"overhead": total - took[0], "total": total, "cpu": cpu}
+        return {**stream.report.timings_ms, **times, "mask_bytes": published[0]}
 
     return run
+
+
+def clocked(work: Callable[[], object]) -> tuple[float, float]:
+    """Return the time of a call and the processor time of all threads during it [ms]."""
+    began = time.perf_counter(), time.process_time()
+    work()
+    return 1e3 * (time.perf_counter() - began[0]), 1e3 * (time.process_time() - began[1])
+
+
+def mask_bytes(objects: list[AmodalObject]) -> int:
+    """Return the bytes of the masks that are published for a frame."""
+    return sum(item.mask.nbytes for item in objects)
 
 
 SMALL, LARGE = NETWORKS
@@ -217,9 +229,10 @@ def runner(case: Case, config: BenchStreamConfig) -> Callable[[], dict[str, floa
         nonlocal count
         frame = replace(frames[count % len(frames)], stamp_ns=count * PERIOD_NS)
         count += 1
-        began = time.perf_counter()
-        stream.step(frame)
-        return {**stream.report.timings_ms, "total": 1e3 * (time.perf_counter() - began)}
+        objects: list[AmodalObject] = []
+        total, cpu = clocked(lambda: objects.extend(stream.step(frame)))
+        times = {**stream.report.timings_ms, "total": total, "cpu": cpu}
+        return {**times, "mask_bytes": mask_bytes(objects)}
 
     return run
 
@@ -229,9 +242,11 @@ def figures(case: Case, times: list[dict[str, float]], limit_gflops: float) -> d
 
     Returns:
         The case, hz, other_share (median share of a frame that is not the network), limit_ms (the
-        network's arithmetic at the limit) and ms by stage: median p50, and p99.
+        network's arithmetic at the limit), cores in use, mask_bytes of a frame (medians) and ms by
+        stage: median p50, and p99.
     """
     values = {stage: np.array([row[stage] for row in times]) for stage in times[0]}
+    published = float(np.median(values.pop("mask_bytes")))
     ms = {
         stage: dict(zip(("p50", "p99"), map(float, np.percentile(column, (50, 99))), strict=True))
         for stage, column in values.items()
@@ -241,6 +256,8 @@ def figures(case: Case, times: list[dict[str, float]], limit_gflops: float) -> d
         "hz": 1e3 / ms["total"]["p50"],
         "other_share": float(np.median(1 - values["network"] / values["total"])),
         "limit_ms": case.tracks * step_flop(NETWORKS[case.network]) / limit_gflops / 1e6,
+        "cores": float(np.median(values["cpu"] / values["total"])),
+        "mask_bytes": published,
         "ms": ms,
     }
 
@@ -295,11 +312,23 @@ def print_bench(report: dict, console: Console) -> None:
         ms = (row["ms"].get(stage) for stage in stages)
         rows.append((
             row["network"], row["image"], str(row["tracks"]), f"{row['hz']:.1f}",
+            f"{row['cores']:.1f}", f"{row['mask_bytes'] / 1024:.0f}",
             f"{row['other_share']:.0%}", f"{row['limit_ms']:.1f}",
             *("" if cell is None else f"{cell['p50']:.1f}" for cell in ms),
             f"{row['ms']['total']['p99']:.1f}",
         ))  # fmt: skip
-    heads = ("network", "image", "tracks", "Hz", "not network", "limit", *stages, "p99")
+    heads = (
+        "network",
+        "image",
+        "tracks",
+        "Hz",
+        "cores",
+        "masks [KiB]",
+        "not network",
+        "limit",
+        *stages,
+        "p99",
+    )
     console.print(columned(title, *heads, rows=rows))
     for name, peer in report["released"].items():
         more = ", ".join(f"{n}: {times:.0f} times" for n, times in peer["times"].items())

@@ -42,6 +42,7 @@ def test_report_tells_stages_shares_slopes_and_the_peer(tmp_path, monkeypatch):
     for case, row in rows.items():
         assert row["ms"]["network"]["p50"] < row["ms"]["total"]["p50"] <= row["ms"]["total"]["p99"]
         assert ("overhead" in row["ms"]) == case.messages
+        assert row["cores"] > 0 and row["mask_bytes"] > 100 * case.tracks
     assert set(report["per_track_ms"][bench.LARGE]) == {"2-10"}
     assert ("released" in report["absent"]) != bool(report["released"])
 
@@ -49,10 +50,12 @@ def test_report_tells_stages_shares_slopes_and_the_peer(tmp_path, monkeypatch):
 def test_figures_of_a_case_by_hand(monkeypatch):
     monkeypatch.setattr(bench, "step_flop", lambda model: 1e9)
     took = [(6.0, 10.0), (5.0, 20.0), (20.0, 40.0)]
-    times = [{"network": network, "total": total} for network, total in took]
+    more = {"cpu": 30.0, "mask_bytes": 7}
+    times = [{"network": network, "total": total, **more} for network, total in took]
     row = bench.figures(Case(bench.SMALL, bench.USUAL, 4, False), times, 2.0)
     assert (row["hz"], row["other_share"]) == (50.0, 0.5)
     assert row["limit_ms"] == 2000.0  # 4 GFLOP at 2 GFLOP/s
+    assert (row["cores"], row["mask_bytes"]) == (1.5, 7)
     assert row["ms"]["total"] == {"p50": 20.0, "p99": pytest.approx(39.6)}
 
 
@@ -80,6 +83,7 @@ def test_pipeline_answers_every_frame_of_the_message_case():
     run()
     took = run()
     assert took["network"] > 0 and 0 < took["overhead"] < took["total"]
+    assert took["cpu"] > 0 and took["mask_bytes"] > 100
     assert stream.report.tracks == 2 and not stream.report.reset
 
 
