@@ -60,7 +60,7 @@ class KeptWeights:
 
 @dataclass(frozen=True)
 class CurveOptions:
-    """What is scored along the adaptation to one clip."""
+    """Options of the learning curve of one clip."""
 
     clip: Path = option("a FISHBOWL clip, path without ending")
     types: tuple[str, ...] = option("species scored, with commas; none: all", ())

@@ -1,4 +1,4 @@
-"""What a burst of frames teaches: adapts to its first part, decides by the last one."""
+"""Adapt to the first part of a burst of frames, and decide by its last part."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from training.learn.augment_config import plain
 from training.learn.windows import StoredWindows, list_places
 
 ERASER_BEHIND = 0.2  # share of erasers that lie behind the object
-MIN_PX = 64  # smaller visible masks are not learnt from
+MIN_PX = 64  # smaller visible masks are not used for training
 
 
 def deocclusion_batch(window: Window, config: UNetConfig, generator: torch.Generator) -> Batch:

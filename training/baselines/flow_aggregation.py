@@ -140,7 +140,7 @@ def _view(
 
 
 def forward_warp(share: np.ndarray, motion: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Move a mask along the motion of its own pixels.
+    """Move a mask along its own motion.
 
     The source of target pixel x is x - u(x) with u(x) = motion(x - u(x)), found by fixed-point
     steps; sampling `motion` at x itself, as the released code does, misplaces the mask where the

@@ -39,7 +39,7 @@ VALIDATED = 512  # rows of the held-out clips, the same in every run
 
 @dataclasses.dataclass(frozen=True)
 class UNetRun:
-    """What is trained on, and where the results go."""
+    """Data of a training, and the folder of its results."""
 
     data: tuple[str, ...] = option("folders of stored clips, with commas")
     out: Path = option("folder of best.safetensors and log.jsonl")

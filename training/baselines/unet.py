@@ -136,7 +136,7 @@ def save_unet(path: Path, net: UNet, info: dict[str, str]) -> None:
 
 
 def load_unet(path: Path) -> tuple[UNet, dict[str, str]]:
-    """Read weights in evaluation mode and what is stored beside them; no code in them is run.
+    """Read weights in evaluation mode and their metadata without running code in them.
 
     Raises:
         WeightsError: missing, unreadable, too large, or not such a U-Net.

@@ -107,7 +107,7 @@ def kitti_boxes(clips: KittiOptions, run: RunOptions, chosen: Methods) -> None:
 
 @command(app, "lag", Options(ClipOptions), PLAIN_RUN, Options(LagOptions))
 def lag(clips: ClipOptions, run: RunOptions, compared: LagOptions) -> None:
-    """What waiting buys on FISHBOWL clips: lags of 2 to 20 frames and the whole video, by age.
+    """Measure the gain from later frames on FISHBOWL: lags of 2 to 20 frames, whole video, by age.
 
     Example: savos evaluate lag --data fishbowl/val --json out.json
     """
@@ -122,7 +122,7 @@ def lag(clips: ClipOptions, run: RunOptions, compared: LagOptions) -> None:
 
 @command(app, "options", Options(ClipOptions), PLAIN_RUN)
 def options(clips: ClipOptions, run: RunOptions) -> None:
-    """What rim, coasting, threshold and `complete_into` change in the published masks of FISHBOWL.
+    """Measure the effect of rim, coasting, threshold and `complete_into` on FISHBOWL.
 
     Example: savos evaluate options --data fishbowl/val --json out.json
     """

@@ -27,11 +27,11 @@ app = typer.Typer(
 
 def store(source: Any, options: StoreOptions) -> None:
     """Store the clips of a source that are not finished."""
-    from training.data.prepare import is_finished, jobs_of, prepare, run_job, strangers
+    from training.data.prepare import is_finished, jobs_of, prepare, run_job, unexpected
 
     jobs = jobs_of(source, options)
     missing = without_finished(jobs, is_finished)
-    if others := strangers(jobs, options.out):
+    if others := unexpected(jobs, options.out):
         names = others if len(others) < 4 else [others[0], "..", others[-1]]
         typer.echo(
             f"{options.out} also holds clips that were not asked for now ({len(others)}: "
@@ -61,7 +61,7 @@ def fishbowl(clips: FishbowlSource, options: StoreOptions) -> None:
 
 @command(app, "rendered", ClipSource, StoreOptions)
 def rendered(clips: ClipSource, options: StoreOptions) -> None:
-    """Rendered clips in the layout of FISHBOWL; fast ones are thinned, to 7 Hz or more.
+    """Store rendered clips in FISHBOWL's layout; fast ones are subsampled, to 7 Hz or more.
 
     Example: savos prepare rendered --data rendered/train --out data/rendered
     """
@@ -76,7 +76,7 @@ def rendered(clips: ClipSource, options: StoreOptions) -> None:
     extra="render",
 )
 def models(options: RenderOptions, assets: AssetOptions) -> None:
-    """Rendered clips of 3D models with exact visible and whole masks.
+    """Render clips of 3D models with exact visible and amodal masks.
 
     A model's category is the folder it lies in below --assets; models in a folder named scenery
     only occlude. `savos prepare rendered` turns the clips into a store for training.
@@ -99,7 +99,7 @@ def models(options: RenderOptions, assets: AssetOptions) -> None:
 
 @command(app, "street", StreetSource, StoreOptions)
 def street(clips: StreetSource, options: StoreOptions) -> None:
-    """Generated street scenes.
+    """Store generated street scenes.
 
     Example: savos prepare street --clips 60 --out data/street
     """
@@ -108,7 +108,7 @@ def street(clips: StreetSource, options: StoreOptions) -> None:
 
 @command(app, "chewing-gum", GumSource, StoreOptions)
 def chewing_gum(videos: GumSource, options: StoreOptions) -> None:
-    """Generated Chewing Gum videos.
+    """Store generated Chewing Gum videos.
 
     Example: savos prepare chewing-gum --videos 500 --out data/gum
     """

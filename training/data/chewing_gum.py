@@ -3,7 +3,7 @@
 Section 4 of the paper and its released generator: two polygons of 7 to 12 nodes out of the 44
 pixels of a circle, one moving around the other. Departures from the released generator: the upper
 one moves, always; no square is glued over the lower one, where it hid up to a quarter in all frames
-so that not each part was shown; pairs are drawn again until the lower one never shows all at once.
+so that not each part was shown; pairs are drawn again until the lower one is never fully visible.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ChewingGumConfig(Settings):
     seed: int = setting(0, "number that fixes all videos", minimum=0, maximum=2**31 - 1)
     frames: int = setting(40, "frames of a video", minimum=2, maximum=100_000)
     redraw: bool = setting(
-        True, "draw again until each part of the lower polygon is seen, but never all at once"
+        True, "draw again until each part of the lower polygon is seen, but never all together"
     )
 
 
@@ -98,7 +98,7 @@ class Video:
 
 @dataclass(frozen=True)
 class Recipes:
-    """What N videos are drawn from: a few numbers each, so that any device can render them.
+    """Parameters of N videos: a few numbers each, so that any device can render them.
 
     Attributes:
         stencils: bool [N, 2, SIDE, SIDE], lower and upper polygon.
@@ -153,7 +153,7 @@ def hidden_parts(lower: np.ndarray, upper: np.ndarray, offsets: np.ndarray) -> n
 
 
 def explained(lower: np.ndarray, upper: np.ndarray, offsets: np.ndarray) -> bool:
-    """Return whether each part of lower polygon is seen in some frame, but never all at once."""
+    """Return whether each part of lower polygon is seen in some frame, but never all together."""
     hidden = hidden_parts(lower, upper, offsets)
     return bool(hidden.any((1, 2)).all() and not (hidden.all(0) & lower).any())
 

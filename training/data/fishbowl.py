@@ -1,4 +1,4 @@
-"""Reads FISHBOWL clips: a video beside a file of per-frame visible and whole masks."""
+"""Read FISHBOWL clips: a video and a file of per-frame visible and amodal masks."""
 
 from __future__ import annotations
 

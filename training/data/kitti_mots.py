@@ -21,7 +21,7 @@ from training.data.store import ClipFrame
 
 Truth = Callable[[int, list[Instance], tuple[int, int]], dict[str, BoxedMask] | None]
 Row = TypeVar("Row")
-IGNORE_ID = "10000"  # KITTI MOTS: regions that nobody annotated
+IGNORE_ID = "10000"  # KITTI MOTS: regions without annotation
 MASK_SOURCES = ("txt", "png", "tracker", "none")
 IMAGE_ENDINGS = (".png", ".jpg")
 

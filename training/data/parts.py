@@ -27,7 +27,7 @@ def continues(before: str, name: str) -> bool:
 
 
 def video_numbers(names: Sequence[str]) -> list[int]:
-    """Number of each clip's video, counted from 0 over clips sorted by name; its parts share it."""
+    """Return the number of each clip's video, from 0 by name; the parts of a video share it."""
     numbers: list[int] = []
     for before, name in zip(["", *names], names, strict=False):
         number = numbers[-1] + 1 if numbers else 0

@@ -249,7 +249,7 @@ def is_finished(job: Job) -> bool:
     return is_made_so(job.folder, job.origin)
 
 
-def strangers(jobs: list[Job], out: Path) -> list[str]:
+def unexpected(jobs: list[Job], out: Path) -> list[str]:
     """Return the names of finished clips in a folder that are not those of the jobs."""
     ours = {job.folder.name for job in jobs}
     return [path.name for path in clip_folders(out) if path.name not in ours]

@@ -116,7 +116,7 @@ def _latin1(text: Any, encoding: Any) -> bytes:
 
 
 def _no_bytes() -> bytes:
-    """What Python 3 writes for empty bytes in its older protocols; takes no length."""
+    """Return empty bytes, as Python 3 writes them in its older protocols."""
     return b""
 
 

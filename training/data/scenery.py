@@ -1,4 +1,4 @@
-"""What unlabelled things, such as houses, plants or a robot's arm, cover of labelled objects."""
+"""Find the parts of labelled objects behind unlabelled ones (houses, plants, a robot's arm)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def scenery_over(full: Masks, shown: Iterable[Instance], shape: tuple[int, int])
 
     Scenery has no mask, so the loss would take what it hides of an object for background. Where a
     whole mask is covered neither by its own visible mask nor by another one, something unlabelled
-    must stand in front. This part gets the loss weight 0: the whole mask is no target there, it
+    must be in front. This part gets the loss weight 0: the whole mask is no target there, it
     only removes a wrong negative.
 
     Args:

@@ -1,4 +1,4 @@
-"""What waiting buys: forward, fixed lags and the whole video on the same object-frames, by age."""
+"""Measure the gain from later frames: forward, fixed lags and the whole video, by age."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def tracking_score(true: Sequence[Sequence[str]], given: Sequence[Sequence[str]]
 
 @dataclass
 class Followed:
-    """What one way to give ids makes of some videos.
+    """The scores of one way to assign IDs on some videos.
 
     Attributes:
         score: of the ids.
@@ -138,7 +138,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """What comes of a job: name and number of frames of each video, what each method makes."""
+    """The result of a job: name and frames of each video, and the scores of each method."""
 
     name: str
     frames: int

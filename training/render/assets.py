@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 GLTF = (".glb", ".gltf")
 SUFFIXES = (*GLTF, ".obj", ".ply", ".stl")
-COLLISION = "_collision"  # ending of the name of a file with convex pieces of the model beside it
+COLLISION = "_collision"  # suffix of the file with the convex pieces of a model
 MAX_FILES = 2000
 MAX_BYTES = 256 << 20  # of one file
 MAX_FACES = 4_000_000  # of one file; more are not even simplified: they take about 1 kB each
@@ -32,7 +32,7 @@ class AssetError(ValueError):
 
 
 class Survey(NamedTuple):
-    """What a folder of models holds: usable files, and the others with the reason."""
+    """Models of a folder: usable files, and the others with the reason."""
 
     usable: list[Path]
     skipped: list[str]
@@ -252,11 +252,11 @@ def _colours(mesh: trimesh.Trimesh, count: int) -> np.ndarray:
 
 
 def _collision(path: Path) -> list[np.ndarray]:
-    """Return the vertices of the convex pieces in the file beside a model, if there is one."""
+    """Return the vertices of a model's convex pieces from their file, if it exists."""
     for suffix in SUFFIXES:
-        beside = path.with_name(f"{path.stem}{COLLISION}{suffix}")
-        if beside.is_file():
-            whole = _load(beside).to_mesh()
+        parts = path.with_name(f"{path.stem}{COLLISION}{suffix}")
+        if parts.is_file():
+            whole = _load(parts).to_mesh()
             pieces = whole.split(only_watertight=False)
             if 0 < len(pieces) <= MAX_PIECES:
                 return [np.asarray(piece.vertices, float) for piece in pieces]

@@ -1,4 +1,4 @@
-"""Writes clips in the layout of FISHBOWL: NAME.mp4 beside NAME.json.gz."""
+"""Write clips in the layout of FISHBOWL: NAME.mp4 and NAME.json.gz."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class ClipWriter:
 
 
 def number_orders(records: list[dict[str, Any]], frames: int) -> None:
-    """Number depth_order over the labelled objects alone, in place."""
+    """Renumber depth_order over the labelled objects alone, in place."""
     for frame in range(frames):
         here = [record for record in records if record["depth_order"][frame] is not None]
         for order, record in enumerate(sorted(here, key=lambda r: r["depth_order"][frame])):

@@ -70,7 +70,7 @@ def shadow_view(sun: np.ndarray, centre: np.ndarray, half_width: float, depth: f
 def in_view(
     pose: np.ndarray, slope: tuple[float, float], centre: np.ndarray, radius: float
 ) -> bool:
-    """Return whether a sphere reaches into the picture; may err for spheres beside a corner.
+    """Return whether a sphere reaches into the image; may be wrong for spheres near a corner.
 
     Args:
         pose: of the camera, as `look` returns it.

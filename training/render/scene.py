@@ -1,4 +1,4 @@
-"""What scenes of both kinds have in common."""
+"""Define the common parts of both kinds of scenes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SceneObject(NamedTuple):
 
     Attributes:
         model: what it looks like.
-        speed: that it moves with by itself [m/s].
+        speed: its speed [m/s].
         tint: what its colours are multiplied with.
     """
 

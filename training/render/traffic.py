@@ -119,7 +119,7 @@ def _drive(rng, vehicles, add, ego_speed, frames, step) -> None:
 
 
 def _park(rng, vehicles, add, frames, step) -> None:
-    """Let others stand in rows along both kerbs, and a few across the pavement's far side."""
+    """Park others in rows along both kerbs, and a few across the pavement's far side."""
     density = rng.uniform(0.3, 0.95)
     for side, yaw in ((-1, 0.0), (1, np.pi)):
         x = -12.0

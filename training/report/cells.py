@@ -188,9 +188,9 @@ def network_text(network: Mapping) -> list[str]:
 
 
 def savos_text(training: Mapping[str, str], groups: Mapping[str, Mapping]) -> list[str]:
-    """Steps, windows and data of a training of SaVos, whose settings by group are `groups`."""
+    """Return steps, windows and data of a training of SaVos from its settings by group."""
     run, data = groups["train"], groups["data"]
-    # Folders by name alone: where they lay is nobody's concern.
+    # Folders by name alone, without their location.
     stores = dict.fromkeys(PurePath(store).name for store in data["stores"])
     source = ", ".join(stores) if data["source"] == "stored" else "videos generated on the way"
     effort = f"{training['step']} steps of {run['batch']} windows of {run['length']} frames"

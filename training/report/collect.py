@@ -37,7 +37,7 @@ class TraceJob:
 
 @dataclass
 class Trace:
-    """What one clip left.
+    """The record of one clip.
 
     Attributes:
         name: of the clip.
@@ -62,7 +62,7 @@ class Watcher(WindowRefiner):
         self.shares = shares
 
     def compose_track(self, record: Record, item: Observed, backward: np.ndarray) -> AmodalObject:
-        """As WindowRefiner.compose_track; the frame number stands in the stamp."""
+        """Compose like WindowRefiner.compose_track; the stamp contains the frame number."""
         if item.forward is not None:
             inside = merge(item.forward, backward) > 0.5
             if inside.any():
@@ -143,7 +143,7 @@ def tsne_metrics(traces: list[Trace], seed: int) -> dict:
 
     Returns:
         points: clip, id, type, frame, occlusion, x, y of each object; neighbours: share of objects
-        whose nearest h of another clip is of their own type, and what chance would give.
+        whose nearest h of another clip has the same type, and the share by chance.
 
     Raises:
         ValueError: too few objects.

@@ -22,7 +22,7 @@ class Scored(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What is compared: a name and (without, with) of each part of the data."""
+    """A comparison: a name and (without, with) of each part of the data."""
 
     name: str
     pairs: tuple[tuple[Scored, Scored], ...]

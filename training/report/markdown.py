@@ -69,7 +69,7 @@ def figures_table(
     cells: Mapping[str, Sequence[Cell]],
     results: Results,
 ) -> str:
-    """Return a table of our own, without figures of the paper; `cells` by name of the row."""
+    """Return an additional table, without figures of the paper; `cells` by name of the row."""
     notes = Notes()
     rows = [
         [name, *(cell_text(results.figure(c), notes) for c in row)] for name, row in cells.items()

@@ -35,7 +35,7 @@ AROUND = 3  # frames from one row of the last figure to the next, in which it wa
 
 
 class Look(NamedTuple):
-    """What the network gets for one track and makes of it, computed outside the stream.
+    """Input and output of the network for one track, computed outside the stream.
 
     Attributes:
         cue: mask, crop box, flow and base motion in the frame that the network sees.

@@ -17,7 +17,7 @@ from PIL import Image
 
 from savos_model.files import write_file
 
-# Okabe and Ito's colours, told apart with any kind of colour blindness.
+# Okabe and Ito's colours, distinguishable with any kind of colour blindness.
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#7F7F7F",
 )  # fmt: skip
@@ -46,8 +46,8 @@ def drawing(
 
     Args:
         path: PNG file.
-        width: of the picture [inch of 100 px].
-        height: likewise.
+        width: of the image [inch of 100 px].
+        height: of the image [inch of 100 px].
         columns: axes side by side; an array of them with more than one.
     """
     with plt.rc_context(STYLE):

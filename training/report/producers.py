@@ -36,14 +36,14 @@ FISHBOWL_ALONE = " --weights runs/ablations/full/best.safetensors"
 KITTI_ADAPTED = {  # what is adapted, and the arguments that say so
     "adapted": ("shipped weights, by the stopping rule", ""),
     "100": ("shipped weights, all 100 iterations", " --stop-gain -1"),
-    "half": ("shipped weights, first half learnt, second scored", " --half"),
+    "half": ("shipped weights, adapted to the first half, scored on the second", " --half"),
     "fishbowl_adapted": ("trained on FISHBOWL alone, by the stopping rule", FISHBOWL_ALONE),
     "fishbowl_100": (
         "trained on FISHBOWL alone, all 100 iterations",
         f"{FISHBOWL_ALONE} --stop-gain -1",
     ),
     "fishbowl_half": (
-        "trained on FISHBOWL alone, first half learnt, second scored",
+        "trained on FISHBOWL alone, adapted to the first half, scored on the second",
         f"{FISHBOWL_ALONE} --half",
     ),
 }

@@ -23,7 +23,7 @@ class PageOptions:
 
 @dataclass(frozen=True)
 class CollectOptions(Settings):
-    """What is recorded inside the network over clips."""
+    """Options of recording the inside of the network over clips."""
 
     data: Path = option("folder of FISHBOWL clips")
     weights: str = option("shipped name or .safetensors file", WEIGHTS)

@@ -54,10 +54,10 @@ def draw(axes: Axes, samples: list[dict], key: str, name: str, colour: str) -> N
 def soak_details(metrics: dict) -> str:
     """Return how a soak ended, in numbers."""
     options, answered, judged = metrics["options"], metrics["answered"], metrics["verdict"]
-    told = [
+    parts = [
         f"{metrics['hours']:.1f} h of frames at 10 Hz ({options['width']}x{options['height']}, up "
         f"to {options['tracks']} tracks) in {metrics['seconds'] / 60:.0f} min, {metrics['ended']}: "
-        f"{metrics['sent']:,} sent, {answered['masks']:,} answered, {metrics['lost']['masks']} "
+        f"{metrics['sent']:,} sent, {answered['masks']:,} processed, {metrics['lost']['masks']} "
         f"lost, {metrics['unmatched']} unmatched, "
         f"{sum(metrics['node'].get('drops', {}).values())} dropped by the node."
     ]
@@ -69,19 +69,19 @@ def soak_details(metrics: dict) -> str:
             ends = f"{row['early']:.4g} to {row['late']:.4g}{unit}"
             changes.append(f"{what} {ends} ({row['growth']:+.1%}{verdict[row['flat']]}")
     if changes:
-        told.append(f"From the tenth after the warm-up to the last: {'; '.join(changes)}.")
+        parts.append(f"From the tenth after the warm-up to the last: {'; '.join(changes)}.")
     if fresh := judged.get("against_fresh"):
-        told.append(
-            f"The same frames to it and to a fresh node in turn: median latency "
+        parts.append(
+            f"The same frames alternately by it and by a new node: median latency "
             f"{fresh['old_ms']:.2f} and {fresh['fresh_ms']:.2f} ms, {fresh['growth']:+.1%} (95 % "
             f"{fresh['low']:+.1%} to {fresh['high']:+.1%}{'' if fresh['flat'] else ', NOT FLAT'})."
         )
     if against := judged["against_base"]:
-        told.append(
-            f"Recall of the given visible masks {against['recall']:.4f}, of the base weights "
+        parts.append(
+            f"Recall of the input masks {against['recall']:.4f}, of the base weights "
             f"{against['base']:.4f}."
         )
     if options["adapt"] and metrics["node"]:
         decisions = (f"{metrics['node']['adapt'][n]} {n}" for n in ("accepted", "rejected"))
-        told.append(f"Adaptations: {', '.join(decisions)}.")
-    return " ".join(told)
+        parts.append(f"Adaptations: {', '.join(decisions)}.")
+    return " ".join(parts)

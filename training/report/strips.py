@@ -34,7 +34,7 @@ MARGIN = 1.15  # shown window over the largest box of the object
 
 @dataclass(frozen=True)
 class Picture:
-    """What one strip shows: `masks` by column and frame number, and scores by column."""
+    """Content of a strip: `masks` by column and frame number, and scores by column."""
 
     scene: Scene
     object: str
@@ -127,7 +127,7 @@ def tinted(image: np.ndarray, mask: np.ndarray, colour: str) -> np.ndarray:
 
 
 def draw(picture: Picture, path: Path) -> None:
-    """Write a strip; the occluded IoU stands in each panel."""
+    """Write a strip with the occluded IoU in each panel."""
     boxes = views(picture)
     columns = ["image", *COLOURS]
     width = 1.5

@@ -15,7 +15,7 @@ from training.report.producers import (
 )
 
 KINS_PARTS = ("kitti_raw", "kins", "tracked_masks")
-NO_SUBSETS = Absent("KINS-Video-Car is scored as a whole: these parts of it are not told apart")
+NO_SUBSETS = Absent("KINS-Video-Car is scored as a whole, not by these parts")
 BASELINES, BOTH = "fishbowl_baselines.json", "fishbowl_bidirectional.json"
 DEOCCLUSION, ORACLE = "fishbowl_deocclusion.json", "fishbowl_oracle.json"
 GUM, GUM_BASELINES = "chewing_gum.json", "chewing_gum_baselines.json"
@@ -39,7 +39,7 @@ def kins(name: str, method: str = "ours", suffix: str = "") -> tuple[Cell, Cell]
 
 
 def by_type(files: tuple[str, ...], method: str) -> tuple[Cell, ...]:
-    """A row of table 2: occluded IoU of each type of fish, then full and occluded of all pooled."""
+    """Return a row of table 2: occluded IoU of each type, then full and occluded of all pooled."""
     pooled = (Pooled(files, f"methods.{method}.{part}") for part in ("full", "occluded"))
     return (*(Source(name, f"methods.{method}.occluded") for name in files), *pooled)
 

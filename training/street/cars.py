@@ -215,7 +215,7 @@ def lights(spec: CarSpec, deck_line: np.ndarray) -> list[Mesh]:
 
 
 def details(spec: CarSpec, shape: Style, deck_line: np.ndarray) -> list[Mesh]:
-    """Number plates, mirrors, door gaps, roof rails."""
+    """Return number plates, mirrors, door gaps and roof rails."""
     length, height = spec.length, spec.height
     parts = []
     for end, white in ((-1, 215), (1, 225)):

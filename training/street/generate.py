@@ -44,7 +44,7 @@ def _new_id(class_id: int, counters: dict[int, int], used: set[int]) -> int:
         number = class_id * CLASS_DIVISOR + counters[class_id]
         if number not in used:
             return number
-    raise RuntimeError(f"more than 999 objects of class {class_id} at once: lower density")
+    raise RuntimeError(f"more than 999 objects of class {class_id} in a frame: reduce density")
 
 
 def label_image(frame: StreetFrame) -> np.ndarray:

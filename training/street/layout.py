@@ -1,4 +1,4 @@
-"""What a street scene consists of: its things, its fronts, the shape of its road."""
+"""Define the parts of a street scene: objects, fronts, shape of the road."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Front:
 
 @dataclass
 class Street:
-    """What stays the same along one street."""
+    """Properties of one street."""
 
     style: str
     half_road: float

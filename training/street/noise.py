@@ -94,7 +94,7 @@ class MaskNoise:
         x0, y0 = max(box.x0 - pad, 0), max(box.y0 - pad, 0)
         x1, y1 = min(box.x1 + pad, size[1]), min(box.y1 + pad, size[0])
         around = (box.y0 - y0, y1 - box.y1, box.x0 - x0, x1 - box.x1)
-        # Inside the image the added rim is background; at its border masks go on.
+        # Inside the image the added rim is background; at its border masks continue.
         wide = np.zeros((y1 - y0, x1 - x0), np.uint8)
         wide[around[0] : wide.shape[0] - around[1], around[2] : wide.shape[1] - around[3]] = mask
         frame = cv2.copyMakeBorder(wide, pad, pad, pad, pad, cv2.BORDER_REPLICATE)

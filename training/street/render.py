@@ -236,7 +236,7 @@ def _trim(canvas: np.ndarray) -> np.ndarray:
     """Cut one pixel off the right and lower rim of the drawn shape.
 
     OpenCV fills the pixels of the outline too, so every shape is one pixel too wide and too high.
-    The crop's own border stays: what touches it goes on beyond the image.
+    The crop's own border stays: what touches it continues beyond the image.
     """
     alpha = cv2.erode(cv2.extractChannel(canvas, 3), np.ones((2, 2), np.uint8), anchor=(0, 0))
     return cv2.bitwise_and(canvas, canvas, mask=alpha)

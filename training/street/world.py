@@ -122,7 +122,7 @@ class World:
         self._pitch += self._pitch_rate * dt
 
     def _safe_speed(self, s: float, d: float, turn: float, nose: float, own: Thing | None) -> float:
-        """Return speed [m/s] that still stops behind whatever moves or stands in the lane ahead."""
+        """Return speed [m/s] that still stops behind whatever moves or waits in the lane ahead."""
         cos, sin, best = math.cos(turn), math.sin(turn), math.inf
         for other in self.things:
             if other is own or (other.kind == "still" and own is None and abs(other.d - d) > 1.6):
@@ -156,7 +156,7 @@ class World:
         elif thing.class_id == 2:
             thing.phase += dt * (2 * math.pi) * 0.78 * thing.speed**0.6 if thing.speed else 0.0
         if thing.kind == "crosser" and thing.d * math.sin(thing.turn) > self.street.kerb + 1.0:
-            # Over the road: goes on along the pavement.
+            # Over the road: continue along the pavement.
             thing.kind, thing.turn = "walker", 0.0 if thing.uid % 2 else math.pi
         thing.s += thing.speed * math.cos(thing.turn) * dt
         thing.d += thing.speed * math.sin(thing.turn) * dt

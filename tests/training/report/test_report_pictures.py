@@ -286,8 +286,8 @@ def test_soak_plot_and_its_caption(tmp_path):
     }  # fmt: skip
     write_results(tmp_path / "soak.json", metrics, seed=0)
     page = build_report(tmp_path, tmp_path / "out").read_text()
-    assert "in 10 min, interrupted: 72,000 sent, 71,998 answered, 2 lost, 0 unmatched" in page
+    assert "in 10 min, interrupted: 72,000 sent, 71,998 processed, 2 lost, 0 unmatched" in page
     assert "memory 203.5 to 219.5 MB (+7.9%, NOT FLAT)" in page
     assert "latency 12.50 and 12.00 ms, +4.0% (95 % +3.0% to +5.0%, NOT FLAT)" in page
-    assert "given visible masks 0.9984" in page and "3 accepted, 1 rejected" in page
+    assert "input masks 0.9984" in page and "3 accepted, 1 rejected" in page
     assert Image.open(tmp_path / "out" / "soak.png").size == (1200, 340)
