@@ -315,6 +315,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     optional("av", f"no overlay mp4: {PIP['bags']}", "PyAV"),
     optional("pycocotools", f"no MOTS masks: {PIP['bags']}"),
     optional("aiohttp", f"no savos view: {PIP['view']}"),
+    optional("foxglove", f"no savos bridge: {PIP['foxglove']}"),
     optional("vision_msgs.msg", "no ~/detections: install vision_msgs", "vision_msgs"),
     optional("yolo_msgs.msg", "no input.mask_source yolo: install yolo_ros", "yolo_msgs"),
     optional("foxglove_msgs.msg", "no ~/annotations: install foxglove_msgs", "foxglove_msgs"),
