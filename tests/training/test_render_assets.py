@@ -136,7 +136,7 @@ def test_files_over_the_limit_are_not_read(tmp_path, monkeypatch):
         read_model(cube(tmp_path), tmp_path, AssetOptions())
 
 
-def test_a_collision_shape_beside_a_model_is_taken_in_pieces(tmp_path):
+def test_a_collision_shape_next_to_a_model_is_taken_in_pieces(tmp_path):
     path = cube(tmp_path)
     parts = [trimesh.creation.box((0.2, 0.2, 1)).apply_translation([x, 0, 0.5]) for x in (0, 1)]
     trimesh.util.concatenate(parts).export(tmp_path / "cube_collision.obj")

@@ -88,7 +88,7 @@ def test_another_page_cannot_look_through_the_camera():
     run(test)
 
 
-def test_each_start_has_a_token_of_its_own():
+def test_each_start_has_a_separate_token():
     assert Guard("127.0.0.1", True).token != Guard("127.0.0.1", True).token
     assert Guard("127.0.0.1", False).token == ""
 

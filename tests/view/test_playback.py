@@ -130,7 +130,7 @@ def test_it_keeps_the_pace_of_the_stamps(bag):
         assert time.monotonic() - begun > 0.3  # five frames of 100 ms, the first of them begun
 
 
-def test_nothing_is_completed_while_nobody_looks(bag):
+def test_nothing_is_completed_while_no_one_looks(bag):
     viewer = Viewer(opener(bag))
     try:
         time.sleep(0.3)

@@ -67,7 +67,7 @@ def test_a_page_gets_the_picture_the_table_and_the_status():
     run(test)
 
 
-def test_nothing_is_wanted_while_nobody_looks():
+def test_nothing_is_wanted_while_no_one_looks():
     async def test():
         source = FakeSource()
         async with serving(source) as client:
@@ -157,7 +157,7 @@ def test_twenty_pages_of_which_one_never_reads_do_not_slow_each_other(monkeypatc
     run(test)
 
 
-def test_one_page_too_many_is_told_so(monkeypatch):
+def test_one_page_too_many_is_reported(monkeypatch):
     monkeypatch.setattr(hub, "MOST_CLIENTS", 2)
 
     async def test():

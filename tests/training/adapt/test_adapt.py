@@ -83,7 +83,7 @@ def entries(values, every=5):
 @pytest.mark.parametrize(
     ("values", "stop"),
     [
-        ([0.5, 0.5], False),  # five iterations tell nothing of ten
+        ([0.5, 0.5], False),  # five iterations are not enough
         ([0.5, 0.5, 0.509], True),
         ([0.5, 0.5, 0.511], False),
         ([0.5, 0.6, 0.7, 0.71, 0.709], True),

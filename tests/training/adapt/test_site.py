@@ -79,7 +79,7 @@ def test_what_is_better_on_held_out_frames_is_accepted_and_kept(tmp_path, given_
         np.testing.assert_array_equal(kept.arrays[name], array)
     assert any((array != it.start.base.arrays[k]).any() for k, array in kept.arrays.items())
 
-    # The next burst goes on from there, and through the first one again.
+    # The next burst continues from there, and uses the first one again.
     assert len(it.bursts) == 1 and it.current.name == "fresh+1"
     given_scores(BASE, BETTER, BEST)
     it.learn(frames(12, first=12))
@@ -121,7 +121,7 @@ def test_scores_tell_right_weights_from_wrong_ones(tmp_path):
     assert site.score(right, held, config) == good, "the same windows and occluders"
 
 
-def test_without_a_track_nothing_is_learnt(tmp_path):
+def test_without_a_track_nothing_is_learned(tmp_path):
     it, said = at(tmp_path)
     it.learn(empty_frames(12))
     assert said == [{"decision": "skipped", "reason": "no track is seen for 4 frames"}]

@@ -68,7 +68,7 @@ def test_videos_keep_the_rules_of_the_paper():
         np.testing.assert_array_equal(video.visible[:, 1], upper)
         np.testing.assert_array_equal(seen, lower & ~upper)
         assert (seen.any(0) == lower[0]).all()  # each part is seen in some frame
-        assert (seen != lower).any((1, 2)).all()  # never all at once
+        assert (seen != lower).any((1, 2)).all()  # never all together
         centre = np.array([np.argwhere(mask).mean(0) for mask in upper])
         assert np.abs(np.diff(centre, axis=0)).sum(1) == pytest.approx(gum.STEP)
         assert lower.sum() == 40 * lower[0].sum()
@@ -94,7 +94,7 @@ def test_a_video_depends_on_its_number_alone():
     assert list(gum.videos(config, 7, 0)) == []
 
 
-def test_without_redraw_some_videos_show_all_at_once():
+def test_without_redraw_some_videos_show_all_together():
     made = list(gum.videos(ChewingGumConfig(redraw=False), count=40))
     whole = [(v.visible[:, 0] == v.full[:, 0]).all((1, 2)).any() for v in made]
     assert 0 < sum(whole) < 40

@@ -107,7 +107,7 @@ def test_raft_without_torchvision_says_so(monkeypatch):
 
 
 class Shift:
-    """Stands in for RAFT: motion is the difference of the grey values."""
+    """Replaces RAFT: motion is the difference of the grey values."""
 
     def both_ways(self, earlier, later):
         step = float(later[0, 0, 0]) - float(earlier[0, 0, 0])

@@ -62,7 +62,7 @@ def test_builder_takes_other_classes_and_parts_of_a_drive(tmp_path, truth):
     assert next(built_frames(raw, tiny_kins.DRIVE, masks)).full is None
 
 
-def test_tracks_begin_anew_after_a_missing_frame(tmp_path):
+def test_tracks_restart_after_a_missing_frame(tmp_path):
     raw = tiny_kins.write_raw(tmp_path / "raw")
     masks = tiny_kins.write_masks(tmp_path / "masks")
     (raw / tiny_kins.DATE / tiny_kins.DRIVE / "image_02" / "data" / "0000000002.png").unlink()

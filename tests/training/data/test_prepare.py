@@ -45,7 +45,7 @@ def job(folder, name, frames=still, **options):
     return Job(folder / name, frames, (3,), PATCH, **options)
 
 
-def test_a_stopped_run_goes_on_behind_what_is_finished(tmp_path):
+def test_a_stopped_run_continues_behind_what_is_finished(tmp_path):
     jobs = [job(tmp_path, "a"), job(tmp_path, "b", failing), job(tmp_path, "c")]
     with pytest.raises(OSError, match="cannot read frame 3"):
         prepare(jobs, 1)
@@ -242,7 +242,7 @@ def test_kins_video_car_by_command(tmp_path, kins, built):
     ).output  # fmt: skip
 
 
-def test_chewing_gum_by_command_goes_on(tmp_path, monkeypatch):
+def test_chewing_gum_by_command_continues(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs_of, "GUM_BLOCK", 1)
     arguments = ("chewing-gum", "--out", tmp_path / "out", "--videos")
     assert "80 rows of 1 clips written" in savos(*arguments, 1).output

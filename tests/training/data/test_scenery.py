@@ -28,7 +28,7 @@ def test_what_no_visible_mask_covers_is_scenery():
     full = {"a": ones(Box(10, 10, 30, 20)), "b": ones(Box(20, 10, 24, 20))}
     box, mask = scenery_over(full, shown, SHAPE)["a"]
     assert set(scenery_over(full, shown, SHAPE)) == {"a"} and box == full["a"][0]
-    # Columns 10-19 are its own, 20-23 those of b; what stands in front of 24-29 has no mask.
+    # Columns 10-19 are its own, 20-23 those of b; the occluder of 24-29 has no mask.
     np.testing.assert_array_equal(mask.any(0), [False] * 14 + [True] * 6)
 
 

@@ -63,7 +63,7 @@ def clip(tmp_path):
 
 
 def test_rows_have_the_documented_shapes(clip):
-    assert set(clip.arrays) == set(FIELDS) - {"scenery"}  # nothing stands in front here
+    assert set(clip.arrays) == set(FIELDS) - {"scenery"}  # without occluders
     for name, values in clip.arrays.items():
         dtype, text = FIELDS[name]
         assert values.dtype == dtype and len(values) == 10, name

@@ -42,7 +42,7 @@ def test_gains_are_paired_and_split_by_age():
 
 
 @pytest.mark.parametrize(("other", "share"), [(0.4, 0.5), (0.1, None)])
-def test_a_share_is_told_of_a_proven_gain_alone(other, share):
+def test_a_share_is_only_reported_for_a_proven_gain(other, share):
     pytest.importorskip("matplotlib")
     from training.report.build import lag_details
 
@@ -62,9 +62,9 @@ def test_a_share_is_told_of_a_proven_gain_alone(other, share):
     assert report["bidirectional"]["gain"]["occluded"]["mean"] > 0
     assert report["lag:2"]["share_of_gain"] == (share and pytest.approx(share))
     report["lag:2"]["share_of_gain"] = 0.5  # as files have it that were written before this rule
-    told = lag_details({"modes": report})
-    assert ("lag:2 50%" in told) is (share is not None)
-    assert ("nothing to have a share of" in told) is (share is None)
+    details = lag_details({"modes": report})
+    assert ("lag:2 50%" in details) is (share is not None)
+    assert ("nothing to have a share of" in details) is (share is None)
 
 
 def test_every_mode_scores_the_same_objects(tmp_path):

@@ -67,7 +67,7 @@ def method(value, clips=("a", "b")):
 
 
 def in_one(report):
-    """The report as evaluations write it now, each interval beside its mean."""
+    """Return the report as evaluations write it now, each interval with its mean."""
     ci95 = report["ci95"]
     parts = {part: {"mean": report[part], "ci95": ci95[part]} for part in ("full", "occluded")}
     return {**{name: value for name, value in report.items() if name != "ci95"}, **parts}
@@ -138,7 +138,7 @@ def test_every_cell_has_a_command_that_exists():
             context = group.make_context(name, list(words), parent=context)
 
 
-def test_scores_that_are_there_came_from_the_commands_that_are_told():
+def test_scores_that_are_there_came_from_the_commands_that_are_reported():
     there = {name: RESULTS / name for name in commands() if (RESULTS / name).is_file()}
     ran = {name: read_results(path)["command"] for name, path in there.items()}
     scores = {name: run for name, run in ran.items() if run.split()[1] in ("evaluate", "adapt")}
@@ -159,7 +159,7 @@ def test_report_without_any_results_says_what_to_run(tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md"]
 
 
-def test_figures_stand_beside_the_papers(tmp_path):
+def test_figures_are_next_to_the_papers(tmp_path):
     write(tmp_path, "fishbowl_bidirectional.json", {"ours": method(0.876543)})
     write(tmp_path, "fishbowl_baselines.json", {"convex": method(0.75), "ours": method(0.8)})
     page = build_report(tmp_path, tmp_path / "out").read_text()
@@ -190,7 +190,7 @@ def test_cells_of_kins_video_car_are_filled_by_the_released_rule(tmp_path):
     assert absent.endswith("KINS-Video-Car is not there: see [what it takes](#missing-data)")
 
 
-def test_streets_are_told_with_and_without_what_nothing_tracked_hides(tmp_path):
+def test_streets_are_reported_with_and_without_what_nothing_tracked_hides(tmp_path):
     visible = method(0.5) | {"behind_objects": {"full": 0.45, "occluded": 0.0}}
     write(tmp_path, "street_val.json", {"visible": visible}, model={})
     page = build_report(tmp_path, tmp_path / "out").read_text()

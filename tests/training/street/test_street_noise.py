@@ -108,7 +108,7 @@ def test_jitter_spares_tiny_masks_and_keeps_to_the_image():
     for uid in range(20, 30):
         box, crop = tracker.apply(uid, Box(0, 160, 300, 200), wide, SIZE)
         assert box.x0 == 0 and box.x1 == 300 and box.y1 == 200
-        assert crop[-1].all()  # a mask that goes on beyond the image does not shrink there
+        assert crop[-1].all()  # a mask that continues beyond the image does not shrink there
 
 
 def test_forgotten_tracks_free_their_state():

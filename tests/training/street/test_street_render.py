@@ -94,7 +94,7 @@ def test_clipping_cuts_at_the_near_plane():
 
 
 @pytest.mark.parametrize("ahead", [4.0, 2.5, 1.2])
-def test_car_beside_the_camera_leaves_through_the_side(ahead):
+def test_car_next_to_the_camera_leaves_through_the_side(ahead):
     """A car that reaches behind the camera keeps to its side, and touches the image border."""
     mesh = build_car(random_car(np.random.default_rng(3), "estate"))
     layer = render(mesh, (ahead, -2.6, 0))
@@ -178,7 +178,7 @@ def test_composite_lays_the_near_object_over_the_far_one():
     hidden = (owner == 0).sum() / far.mask.sum()
     assert 0.6 < hidden < 1 - 0.3 / 4
     assert tuple(image[5, 5]) == (200, 200, 200)
-    # Red in front, green beside it.
+    # Red in front, green next to it.
     assert image[180, 609, 2] > image[180, 609, 1] and image[180, 640, 1] > image[180, 640, 2]
 
 
@@ -230,7 +230,7 @@ def test_painters_order_agrees_with_ray_casting(grid):
 
 
 def test_long_neighbours_are_ordered_by_their_faces_not_their_middles():
-    """A long hedge beside the road is nearer in the middle than a car whose rear is close by."""
+    """A long hedge next to the road is nearer in the middle than a car whose rear is close by."""
     car = rectangle(8.0, -3.0, 4.5, 1.8, 0.0)
     hedge = rectangle(16.0, -5.0, 24.0, 0.8, 0.0)
     wall = rectangle(12.0, -1.2, 9.0, 0.3, 0.0)
