@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from savos_ros.messages.settings import DiagnosticsConfig, OverlayConfig
-from savos_ros.node.diagnostics import ERROR, OK, Health
+from savos_ros.node.diagnostics import ERROR, OK, WARN, Health
 from savos_ros.view.picture import Shown, packet
 from savos_ros.view.recording import Opener, Recording
 from savos_ros.view.source import Answer, Sink
@@ -73,15 +73,15 @@ class BagSource:
             playing, error, ended = self._playing, self._error, self._ended
         assert recording is not None, "started"
         _, _, values = self._health.report(time.monotonic(), dict(recording.losses()), False)
-        state = "playing" if playing else "paused"
+        state, damage = "playing" if playing else "paused", recording.damage()
         if target is not None and ready <= target and not ended:
             state = "completing"
         return {
             "kind": "bag",
             "name": self._opener.path.name,
-            "level": ERROR if error else OK,
+            "level": ERROR if error else WARN if damage else OK,
             "state": "failed" if error else state,
-            "message": error or f"masks {recording.masks}",
+            "message": error or f"masks {recording.masks}" + (f"; {damage}" if damage else ""),
             "values": values,
             "playing": playing,
             "frame": max(frame, 0),

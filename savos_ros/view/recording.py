@@ -36,12 +36,14 @@ class Recording:
         expected: images in the bag.
         frames: frames with the time of each stage [ms].
         losses: counts messages that could not be used so far, by reason.
+        damage: says why messages are missing from the bag, "" if none are known to be.
     """
 
     masks: str
     expected: int
     frames: Iterator[tuple[Shown, Mapping[str, float]]]
     losses: Callable[[], Mapping[str, int]]
+    damage: Callable[[], str]
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,13 @@ class Opener:
         options, backend = self.options, self._backend
         with BagFrames(self.path, options.topics, options.input) as frames:
             where = f"computed by {backend.weights.name} on {backend.name}"
+            report = frames.report
             yield Recording(
-                where, frames.expected, self._computed(frames), lambda: frames.report.refused
+                where,
+                frames.expected,
+                self._computed(frames),
+                lambda: report.refused,
+                lambda: report.damage,
             )
 
     @cached_property
@@ -93,7 +100,13 @@ class Opener:
         image, _ = find_topic(bag, "image", self.options.topics.image, IMAGE_KINDS)
         lost: Counter[str] = Counter()
         frames = _joined(bag, image, masks, lost, self.options.input.max_pixels)
-        return Recording(f"recorded on {masks}", bag.topics[image].msgcount, frames, lambda: lost)
+        return Recording(
+            f"recorded on {masks}",
+            bag.topics[image].msgcount,
+            frames,
+            lambda: lost,
+            lambda: "; ".join(bag.damage),
+        )
 
 
 def recorded_masks(bag: Bag, wanted: str) -> str:

@@ -55,6 +55,27 @@ def test_it_listens_only_while_a_page_is_watched_and_shows_what_the_node_answers
     run(test)
 
 
+def test_twenty_pages_of_which_one_never_reads_cost_the_node_no_frame(rig):
+    name, frames = rig.node.get_fully_qualified_name(), 30
+
+    async def test():
+        source = LiveSource(name)
+        async with serving(source) as client:
+            pages = [await client.ws_connect("/ws") for _ in range(20)]
+            pages[0]._response.connection.transport.pause_reading()
+            readers = [asyncio.create_task(next_frame(page)) for page in pages[1:]]
+            await until(lambda: len(source._subscriptions) == 2, "the pages are watched")
+            for index in range(frames):
+                await asyncio.to_thread(rig.send, index)
+                await asyncio.sleep(0.05)
+            await asyncio.to_thread(rig.answered, *range(frames))
+            assert len(await asyncio.gather(*readers)) == 19
+            pages[0]._response.connection.transport.resume_reading()
+        assert rig.node._health.drops == {}
+
+    run(test)
+
+
 def test_orders_reach_the_node(rig):
     name = rig.node.get_fully_qualified_name()
 

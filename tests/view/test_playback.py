@@ -1,5 +1,7 @@
 """Bags in the page: recorded masks or those of the model, played, paused and searched."""
 
+import re
+import shutil
 import threading
 import time
 
@@ -224,6 +226,23 @@ def test_masks_of_another_image_size_are_no_frames_and_the_page_says_so(tmp_path
         status = viewer.source.status()
     assert status["values"]["drops.size_mismatch"] == "4"
     assert "no frame of this bag can be shown" in status["message"] and status["level"] == 2
+
+
+@pytest.mark.parametrize("compute", [False, True])
+def test_the_page_says_that_messages_of_a_bag_are_missing(tmp_path, bag, compute):
+    path = tmp_path / "bag"
+    if compute:
+        shutil.copytree(bag, path)
+    else:
+        write_results(path)
+    metadata = path / "metadata.yaml"
+    counts = re.sub(r"(\s+message_count: )\d+", r"\g<1>99", metadata.read_text())
+    metadata.write_text(counts)
+    with Viewer(opener(path, compute=compute)) as viewer:
+        viewer.ask("speed", value=10)
+        until(lambda: not viewer.source.status()["playing"])
+        status = viewer.source.status()
+    assert status["level"] == 1 and "announces 99 messages" in status["message"]
 
 
 def test_a_bag_that_cannot_be_shown_ends_the_start(tmp_path):
