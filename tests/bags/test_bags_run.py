@@ -144,7 +144,7 @@ def test_bags_need_neither_ros_nor_torch(bag, tmp_path):
         for name in ("rclpy", "torch"):
             sys.modules[name] = None
         import tiny_scene
-        from savos_ros.bags import from_fishbowl, from_kitti, from_street, play
+        from savos_ros.bags import convert, play
         from savos_ros.bags.run import run_bag
         from savos_ros.bags.settings import RunOptions
         from savos_ros.node.ros_start import RosStartError
