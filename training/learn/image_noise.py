@@ -48,8 +48,13 @@ def tint(rgb: Tensor, config: AugmentConfig, generator: torch.Generator) -> None
 def coarse(rgb: Tensor, kind: float, amount: float) -> Tensor:
     """Replace pixels, float [T, 3, h, w], by those of half or a quarter of the resolution."""
     del amount
-    fewer = F.avg_pool2d(rgb, 2 if kind < 0.5 else 4)
-    return F.interpolate(fewer, rgb.shape[-2:], mode="bilinear", align_corners=False)
+    rows, columns = rgb.shape[-2:]
+    factor, moved = 2 if kind < 0.5 else 4, np.empty(rgb.shape, np.float32)
+    for at in np.ndindex(rgb.shape[:2]):
+        size = (columns // factor, rows // factor)
+        fewer = cv2.resize(rgb[at].numpy(), size, interpolation=cv2.INTER_AREA)
+        moved[at] = cv2.resize(fewer, (columns, rows), interpolation=cv2.INTER_LINEAR)
+    return torch.from_numpy(moved)
 
 
 def blurred(rgb: Tensor, kind: float, amount: float) -> Tensor:

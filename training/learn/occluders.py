@@ -112,16 +112,37 @@ def draw_places(
     return torch.cat((middle - reach, middle + reach), -1), drift * half[:, 0]
 
 
-def cut_out(layer: Layer, masks: np.ndarray, boxes: Tensor, patch: tuple[int, int]) -> np.ndarray:
-    """Return what a layer covers of patches with boxes [T, 4]: uint8 [T, h, w].
+def find_places(
+    layers: list[Layer], boxes: Tensor, size: tuple[int, int], patch: tuple[int, int]
+) -> np.ndarray:
+    """Return where the pixels of patches lie in the pictures of the layers over them.
+
+    Args:
+        layers: K of them.
+        boxes: float [B, T, 4], of the windows' patches [px].
+        size: rows and columns of the pictures.
+        patch: rows and columns of the patches.
+
+    Returns:
+        float64 [K, T, 2, 3], as pixel_maps.
+    """
+    if not layers:
+        return np.empty((0, boxes.shape[1], 2, 3))
+    pictures = torch.stack([layer.boxes for layer in layers])
+    return pixel_maps(pictures, boxes[[layer.at for layer in layers]], size, patch)
+
+
+def cut_out(
+    layer: Layer, masks: np.ndarray, places: np.ndarray, patch: tuple[int, int]
+) -> np.ndarray:
+    """Return what a layer covers of patches: uint8 [T, h, w].
 
     Args:
         layer: pasted over them.
         masks: uint8 [T, H, W], the visible masks of its source.
-        boxes: float [T, 4], of the patches [px].
+        places: float [T, 2, 3], of find_places.
         patch: rows and columns of the patches.
     """
-    places = pixel_maps(layer.boxes, boxes, masks.shape[-2:], patch)
     if layer.limits is not None:
         return within(layer.limits, places, masks.shape[-2:], patch)
     pairs = zip(masks, places, strict=True)
@@ -186,10 +207,14 @@ def draw_layers(
     layers, left = [], own.copy()
     least = np.maximum(KEPT * own.sum((-2, -1)), KEPT_CELLS)
     for share in (config.paste, config.paste * config.several):
-        for layer in draw_layer(boxes, share, config, generator) if share else ():
+        drawn = draw_layer(boxes, share, config, generator) if share else []
+        patch = own.shape[-2:]
+        for layer, places in zip(
+            drawn, find_places(drawn, boxes, masks.shape[-2:], patch), strict=True
+        ):
             rest = left[layer.at]
             if not layer.behind:
-                hidden = cut_out(layer, masks[layer.source], boxes[layer.at], own.shape[-2:])
+                hidden = cut_out(layer, masks[layer.source], places, patch)
                 rest = rest & (hidden <= HALF)
             if (rest.sum((-2, -1)) > least[layer.at]).all():  # it leaves enough of the object
                 left[layer.at] = rest
@@ -234,39 +259,41 @@ def lay_over(
         masks: uint8 [B, T, H, W], visible masks like them.
         boxes: float [B, T, 4], patch boxes [px].
     """
-    covers = []
-    for layer in layers:
-        at, patch = layer.at, scene.seen.shape[-2:]
-        colours, mask = view(layer, rgb[layer.source], masks[layer.source], boxes[at], patch)
+    covers, patch = [], scene.seen.shape[-2:]
+    for layer, places in zip(
+        layers, find_places(layers, boxes, masks.shape[-2:], patch), strict=True
+    ):
+        at = layer.at
+        colours, mask = view(layer, rgb[layer.source], masks[layer.source], places, patch)
         if layer.behind:
             mask = times(mask, ~scene.visible[at])
         covers.append(Cover(layer, mask))
         torch.from_numpy(scene.rgb[at]).lerp_(colours, to_floats(mask)[:, None])
         scene.seen[at] = times(scene.seen[at], ~mask)
-        scene.others[at] = times(scene.others[at], ~mask)
+        if scene.others[at].any():
+            scene.others[at] = times(scene.others[at], ~mask)
         if layer.told:
             np.maximum(scene.others[at], mask, out=scene.others[at])
     return covers
 
 
 def view(
-    layer: Layer, rgb: np.ndarray, masks: np.ndarray, boxes: Tensor, patch: tuple[int, int]
+    layer: Layer, rgb: np.ndarray, masks: np.ndarray, places: np.ndarray, patch: tuple[int, int]
 ) -> tuple[Tensor, np.ndarray]:
-    """Look at a layer through boxes of patches [T, 4] [px].
+    """Look at a layer through patches.
 
     Args:
         layer: what is looked at.
         rgb: uint8 [T, 3, H, W], colours of its source.
         masks: uint8 [T, H, W], visible masks of its source.
-        boxes: float [T, 4] [px].
+        places: float [T, 2, 3], of find_places.
         patch: rows and columns of the patches.
 
     Returns:
         Colours, float [T, 3, h, w] or [3, 1, 1], and what it covers, uint8 [T, h, w].
     """
     if layer.colour is not None:
-        return layer.colour, cut_out(layer, masks, boxes, patch)
-    places = pixel_maps(layer.boxes, boxes, masks.shape[-2:], patch)
+        return layer.colour, cut_out(layer, masks, places, patch)
     seen = np.empty((len(masks), 4, *patch), np.uint8)
     for t, place in enumerate(places):
         cv2.split(look(cv2.merge((*rgb[t], masks[t])), place, patch, endless=True), list(seen[t]))
