@@ -86,8 +86,8 @@ class Losses(NamedTuple):
     merged: Tensor
 
 
-class Warped(NamedTuple):
-    """Predictions moved into the next frame, [B, T-1, h, w] each: M^ and alpha."""
+class Estimate(NamedTuple):
+    """What one direction estimates of frames, [B, T, h, w] each: mask and alpha."""
 
     mask: Tensor
     alpha: Tensor
@@ -121,16 +121,20 @@ def warp_forward(values: Tensor, motion: Tensor, boxes: Tensor) -> Tensor:
 
 def carry_forward(
     prediction: Prediction, targets: Targets, model: ModelConfig, *, detach: bool = False
-) -> Warped:
-    """Return M^ and alpha of frames 1..T-1, from M~ of 0..T-2 along the amodal motion (eq. 2).
+) -> Tensor:
+    """Return M^ [B, T-1, h, w] of frames 1..T-1, from M~ of 0..T-2 along the amodal motion (eq. 2).
 
     `detach` lets no gradient flow into the motion.
     """
-    values = torch.stack((prediction.mask_logits.sigmoid(), prediction.alpha), 2)[:, :-1]
+    values = prediction.mask_logits[:, :-1, None].sigmoid()
     residual = prediction.residual[:, :-1]
-    return Warped(
-        *carry(values, residual.detach() if detach else residual, targets, model).unbind(2)
-    )
+    return carry(values, residual.detach() if detach else residual, targets, model)[:, :, 0]
+
+
+def carry_with_alpha(prediction: Prediction, targets: Targets, model: ModelConfig) -> Estimate:
+    """Return M^ as carry_forward does, and alpha moved along."""
+    values = torch.stack((prediction.mask_logits.sigmoid(), prediction.alpha), 2)[:, :-1]
+    return Estimate(*carry(values, prediction.residual[:, :-1], targets, model).unbind(2))
 
 
 def carry(values: Tensor, residual: Tensor, targets: Targets, model: ModelConfig) -> Tensor:
@@ -156,10 +160,10 @@ def estimates(prediction: Prediction, targets: Targets, model: ModelConfig) -> T
     """Return the masks that would be published for frames 1..T-1: float [B, T-1, h, w]."""
     if model.same_frame:
         return prediction.mask_logits[:, 1:].sigmoid()
-    return carry_forward(prediction, targets, model).mask
+    return carry_forward(prediction, targets, model)
 
 
-def merge(forward: Warped, backward: Warped) -> Tensor:
+def merge(forward: Estimate, backward: Estimate) -> Tensor:
     """Merge both directions' masks of the same frames by the softmax of their alphas (eq. 8)."""
     share = torch.sigmoid(ALPHA_SCALE * (forward.alpha - backward.alpha))
     return share * forward.mask + (1 - share) * backward.mask
@@ -173,10 +177,10 @@ def merge_estimates(prediction: Prediction) -> Tensor:
     """
     parts = (prediction.mask_logits.sigmoid(), prediction.alpha)
     forward, backward = zip(*(part.chunk(2) for part in parts), strict=True)
-    return merge(Warped(*forward), Warped(*(part.flip(1) for part in backward)))
+    return merge(Estimate(*forward), Estimate(*(part.flip(1) for part in backward)))
 
 
-def merge_windows(warped: Warped) -> Tensor:
+def merge_windows(warped: Estimate) -> Tensor:
     """Merge a stack of forward windows and the same windows reversed, [2B, T-1, h, w] each.
 
     The forward half estimates frames 1..T-1, the other half T-2..0; both know frames 1..T-2.
@@ -186,7 +190,7 @@ def merge_windows(warped: Warped) -> Tensor:
     """
     forward, reverse = zip(*(part.chunk(2) for part in warped), strict=True)
     backward = (part.flip(1) for part in reverse)  # now frames 0..T-2
-    return merge(Warped(*(f[:, :-1] for f in forward)), Warped(*(b[:, 1:] for b in backward)))
+    return merge(Estimate(*(f[:, :-1] for f in forward)), Estimate(*(b[:, 1:] for b in backward)))
 
 
 def photometric(prediction: Prediction, targets: Targets, model: ModelConfig) -> Tensor:
@@ -209,21 +213,32 @@ def savos_losses(net: Net, targets: Targets, config: LossConfig, *, bf16: bool =
     if config.both_directions:
         pairs = zip(targets, targets.reversed(), strict=True)
         targets = Targets(*(torch.cat([p for p in pair if p is not None]) for pair in pairs))
-    return compare(predict(net, targets, bf16), targets, config, net.config)
+    prediction, warped = run_windows(net, targets, bf16)
+    return compare(prediction, targets, config, net.config, warped)
 
 
 def predict(net: Net, targets: Targets, bf16: bool = False) -> Prediction:
     """Run the network over whole windows; return float32."""
+    return run_windows(net, targets, bf16)[0]
+
+
+def run_windows(net: Net, targets: Targets, bf16: bool = False) -> tuple[Prediction, Tensor | None]:
+    """Return the prediction of `predict` and, where the network itself needs it, its M^."""
     if net.config.prior_mask:
-        return predict_with_prior(net, targets, bf16)
+        return run_with_prior(net, targets, bf16)
     with torch.autocast(targets.patches.device.type, torch.bfloat16, enabled=bf16):
         prediction, _ = net.sequence(targets.patches)
-    return Prediction(*(p.float() for p in prediction))
+    return Prediction(*(p.float() for p in prediction)), None
 
 
-def predict_with_prior(net: Net, targets: Targets, bf16: bool = False) -> Prediction:
-    """Run frame by frame, each with the warped prediction as input, without its gradient."""
-    state, steps = net.initial_state(len(targets.patches)), []
+def run_with_prior(
+    net: Net, targets: Targets, bf16: bool = False
+) -> tuple[Prediction, Tensor | None]:
+    """Run frame by frame, each with the warped prediction as input, without its gradient.
+
+    M^ is returned with its gradients, as carry_forward would return it.
+    """
+    state, steps, warped = net.initial_state(len(targets.patches)), [], []
     prior = torch.full_like(targets.visible[:, :1], UNKNOWN)
     # One context around all frames: each entry would cast all weights again.
     with torch.autocast(targets.patches.device.type, torch.bfloat16, enabled=bf16):
@@ -232,44 +247,51 @@ def predict_with_prior(net: Net, targets: Targets, bf16: bool = False) -> Predic
             prediction, state = net.sequence(patches, state)
             steps.append(Prediction(*(p.float() for p in prediction)))
             if t + 1 < targets.patches.shape[1]:
-                prior = next_prior(steps[-1], targets, slice(t, t + 2), net.config)
-    return Prediction(*(torch.cat(parts, 1) for parts in zip(*steps, strict=True)))
-
-
-@torch.no_grad()
-def next_prior(prediction: Prediction, targets: Targets, now: slice, model: ModelConfig) -> Tensor:
-    """Return M^ of the later of two frames from M~ of the earlier one: [B, 1, h, w]."""
-    both = Targets._make(None if part is None else part[:, now] for part in targets)
-    mask = prediction.mask_logits.sigmoid()[:, :, None]
-    return carry(mask, prediction.residual, both, model)[:, :, 0]
+                both = Targets._make(p if p is None else p[:, t : t + 2] for p in targets)
+                mask = steps[-1].mask_logits[:, :, None].sigmoid()
+                warped.append(carry(mask, steps[-1].residual, both, net.config)[:, :, 0])
+                prior = warped[-1].detach()
+    prediction = Prediction(*(torch.cat(parts, 1) for parts in zip(*steps, strict=True)))
+    return prediction, torch.cat(warped, 1) if warped else None
 
 
 def compare(
-    prediction: Prediction, targets: Targets, config: LossConfig, model: ModelConfig
+    prediction: Prediction,
+    targets: Targets,
+    config: LossConfig,
+    model: ModelConfig,
+    warped: Tensor | None = None,
 ) -> Losses:
     """Compute L_M on the warped prediction, L_C between M~ and M^ of a frame, and BCE of M~.
 
     The same-frame term is not in the paper: with occluders pasted over the input it trains
     completion directly; without them it only requires a copy of V (docs/departures.md row 32).
-    With both directions, `targets` are windows followed by the same windows reversed.
+    With both directions, `targets` are windows followed by the same windows reversed. `warped` is
+    M^, where it is known already.
     """
-    warped = carry_forward(prediction, targets, model)
+    merges = config.both_directions
+    estimate = None
+    if merges and not model.same_frame:
+        estimate = carry_with_alpha(prediction, targets, model)
+        warped = estimate.mask
+    elif warped is None:
+        warped = carry_forward(prediction, targets, model)
     completed = prediction.mask_logits.sigmoid()
     zero = completed.new_zeros(())
-    consistent = warped.mask
+    consistent = warped
     if config.detach_motion:
-        consistent = carry_forward(prediction, targets, model, detach=True).mask
+        consistent = carry_forward(prediction, targets, model, detach=True)
     merged = colours = zero
-    if config.both_directions:
+    if merges:
         half = len(targets.visible) // 2
         known = slice(None) if model.same_frame else slice(1, -1)
-        both = merge_estimates(prediction) if model.same_frame else merge_windows(warped)
+        both = merge_windows(estimate) if estimate else merge_estimates(prediction)
         visible, weight = (part[:half, known] for part in (targets.visible, targets.weight))
         merged = weighted_bce(both, visible, weight).mean()
     if config.photometric:
         colours = photometric(prediction, targets, model).mean()
     return Losses(
-        weighted_bce(warped.mask, targets.visible[:, 1:], targets.weight[:, 1:]).mean(),
+        weighted_bce(warped, targets.visible[:, 1:], targets.weight[:, 1:]).mean(),
         diff_iou(completed[:, 1:], consistent).mean(),
         weighted_bce(completed, targets.visible, targets.weight).mean(),
         colours,

@@ -188,7 +188,7 @@ def visible_iou(net: Net, batches: Sequence[Targets], bf16: bool) -> float:
     for targets in batches:
         prediction = predict(net, targets, bf16)
         known = targets.weight[:, 1:] > 0.5
-        said = (carry_forward(prediction, targets, net.config).mask > 0.5) & known
+        said = (carry_forward(prediction, targets, net.config) > 0.5) & known
         seen = (targets.visible[:, 1:] > 0.5) & known
         both, either = (part.sum((-2, -1)) for part in (said & seen, said | seen))
         found.append((both / either.clamp_min(1)).flatten())

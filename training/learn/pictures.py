@@ -26,7 +26,7 @@ def contact_sheet(net: Net, targets: Targets) -> np.ndarray:
     """
     some = Targets(*(None if part is None else part[:ROWS] for part in targets))
     prediction = predict(net, some)
-    warped = carry_forward(prediction, some, net.config).mask[:, -1]
+    warped = carry_forward(prediction, some, net.config)[:, -1]
     image, given = some.patches[:, -1, RGB], some.patches[:, -1, VISIBLE]
     seen = given.clamp(0, 1)
     truth = torch.maximum(some.visible[:, -1, None], seen)

@@ -16,7 +16,7 @@ from savos_model.network.losses import (
     compare,
     diff_iou,
     predict,
-    predict_with_prior,
+    run_windows,
     savos_losses,
     total_loss,
     weighted_bce,
@@ -34,9 +34,10 @@ from training.learn.augment import crop_boxes, make_input, median_motion, tight_
 from training.learn.augment_config import AugmentConfig, plain
 from training.learn.config import DataConfig, MachineConfig, RunConfig, TrainConfig
 from training.learn.constraints import constrain
+from training.learn.schedule import learning_rate
 from training.learn.start import start_arrays
 from training.learn.windows import StoredWindows, gather, list_places, random_batches
-from training.train import learning_rate, train
+from training.train import train
 
 MODEL = ModelConfig(width=0.0625, prior_mask=False, patch_height=32, patch_width=64)
 PAPER = dataclasses.replace(MODEL, preset="paper")
@@ -248,13 +249,31 @@ def convs_that_see_the_prior(net):
 
 
 @both_kinds
+def test_warped_predictions_that_the_prior_needs_train_as_those_made_again(store, model):
+    _, targets = batch(store, model=model)
+    torch.manual_seed(0)
+    net = make_net(dataclasses.replace(model, prior_mask=True))
+    one_way = LossConfig(both_directions=False)
+    found = []
+    for again in (False, True):
+        prediction, warped = run_windows(net, targets)
+        torch.testing.assert_close(warped, carry_forward(prediction, targets, model))
+        losses = compare(prediction, targets, one_way, model, None if again else warped)
+        net.zero_grad()
+        total_loss(losses, one_way).backward()
+        found.append(torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None]))
+    assert found[0].abs().max() > 1e-3
+    torch.testing.assert_close(*found)
+
+
+@both_kinds
 def test_prior_is_the_warped_prediction_and_adds_to_this_frames_evidence(store, model):
     _, targets = batch(store, model=model)
     torch.manual_seed(0)
     net = make_net(dataclasses.replace(model, prior_mask=True))
     with torch.no_grad():
-        out = predict_with_prior(net, targets)
-        warped = carry_forward(out, targets, model).mask
+        out = predict(net, targets)
+        warped = carry_forward(out, targets, model)
         unknown = torch.full_like(warped[:, :1], 0.5)
         start = net.initial_state(len(warped))
         _, state = net.step(torch.cat((targets.patches[:, 0], unknown), 1), start)
@@ -281,7 +300,7 @@ def test_a_network_with_prior_starts_from_weights_without(store, tmp_path, model
     net.load_state_dict({k: torch.from_numpy(v) for k, v in fitted.items()})
     with torch.no_grad():  # the first frame's prior is unknown: it adds nothing
         net.evidence_gain[0] = 0
-        first = predict_with_prior(net, targets).mask_logits[:, 0]
+        first = predict(net, targets).mask_logits[:, 0]
         assert not any(c.weight[:, -1].any() for c in convs_that_see_the_prior(net))
         torch.testing.assert_close(first, predict(plain, targets).mask_logits[:, 0])
     with pytest.raises(WeightsError, match="has shape"):
@@ -344,6 +363,17 @@ def test_learning_rate_warms_up_then_falls_to_a_hundredth():
     assert max(rates) == pytest.approx(1e-3)
     assert rates[-1] == pytest.approx(1e-5, rel=0.01)
     assert all(a >= b for a, b in zip(rates[100:], rates[101:], strict=False))
+
+
+def test_learning_rate_is_level_until_its_decay():
+    config = TrainConfig(steps=1000, warmup=100, learning_rate=1e-3, decay=0.25)
+    rates = [learning_rate(step, config) for step in range(1000)]
+    assert rates[100:751] == [pytest.approx(1e-3)] * 651
+    assert rates[875] == pytest.approx(1e-3 * (0.01 + 0.99 / 2), rel=0.01)
+    assert rates[-1] == pytest.approx(1e-5, rel=0.05)
+    assert all(a > b for a, b in zip(rates[751:], rates[752:], strict=False))
+    level = dataclasses.replace(config, decay=0.0)
+    assert learning_rate(999, level) == pytest.approx(1e-3)
 
 
 def test_training_lowers_the_loss_and_leaves_loadable_weights(store, tmp_path):
