@@ -43,6 +43,7 @@ from training.learn.data import RunData, open_data
 from training.learn.distributed import Ranks, joined, share, summed
 from training.learn.log import LOG, RunLog
 from training.learn.pictures import contact_sheet
+from training.learn.schedule import learning_rate
 from training.learn.speed import has_bf16
 from training.learn.stages import Stage, stage_at
 from training.learn.start import start_arrays
@@ -50,14 +51,6 @@ from training.learn.windows import ahead
 
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
-
-
-def learning_rate(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, then a cosine to a hundredth."""
-    if step < config.warmup:
-        return config.learning_rate * (step + 1) / config.warmup
-    done = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return config.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
 
 def make_targets(window: Window, run: RunConfig, seed: int, *, both: bool = True) -> Targets:

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from savos_model.files import atomic
+from training.learn.schedule import settle
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam keeps of a parameter
 
@@ -73,7 +74,8 @@ def load_checkpoint(path: Path, learner: Learner, settings: dict[str, Any]) -> R
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             reached = Reached(**json.loads(metadata["reached"]))
-            check_same(json.loads(metadata["settings"]), settings, path)
+            begun = settle(json.loads(metadata["settings"]), settings, reached.step)
+            check_same(begun, settings, path)
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
             check_shapes(shapes, learner, path)
             with torch.no_grad():

@@ -74,6 +74,13 @@ class TrainConfig:
     )
     learning_rate: float = setting(1e-3, "peak learning rate of Adam", minimum=0.0, maximum=1.0)
     warmup: int = setting(200, "steps of linear warm-up", minimum=0)
+    decay: float = setting(
+        1.0,
+        "share of the steps, at the end, in which the learning rate decays; constant before, "
+        "so that a run can be lengthened or branched",
+        minimum=0.0,
+        maximum=1.0,
+    )
     ema: float = setting(0.999, "decay of the averaged weights", minimum=0.0, maximum=1.0)
     without: str = setting("", "part of the network that is switched off", choices=("", *PARTS))
     validate_every: int = setting(500, "steps between validations", minimum=1)

@@ -91,6 +91,31 @@ def test_other_settings_are_refused_by_name(store, straight):
     refused(dataclasses.replace(run, data=data), "data.min_px")
 
 
+def test_a_level_run_is_lengthened_as_if_it_had_been_so_from_the_start(
+    store, tmp_path, monkeypatch
+):
+    short, long = (tiny_run(store, bf16=True, steps=n, decay=0.5) for n in (4, 6))
+    interrupt(monkeypatch, short, tmp_path / "run", 2)
+    train(long, tmp_path / "run", resume=True)
+    train(long, tmp_path / "whole")
+    assert_equal_files(tmp_path / "whole" / CHECKPOINT, tmp_path / "run" / CHECKPOINT)
+    with pytest.raises(CheckpointError, match=r"train\.steps"):  # its rate has fallen by now
+        train(tiny_run(store, bf16=True, steps=8, decay=0.5), tmp_path / "run", resume=True)
+
+
+def test_a_setting_that_a_checkpoint_does_not_know_has_its_default(store, straight, tmp_path):
+    begun = metadata(straight)
+    settings = json.loads(begun["settings"])
+    del settings["train"]["decay"]
+    begun["settings"] = json.dumps(settings)
+    run = tmp_path / "run"
+    run.mkdir()
+    save_file(load_file(straight / CHECKPOINT), run / CHECKPOINT, metadata=begun)
+    train(tiny_run(store, bf16=True), run, resume=True)
+    with pytest.raises(CheckpointError, match=r"train\.decay was 1\.0 .* is 0\.5 now"):
+        train(tiny_run(store, bf16=True, decay=0.5), run, resume=True)
+
+
 def test_a_store_that_grew_is_refused(tmp_path, monkeypatch):
     store = write_store(tmp_path / "store", clips=3)
     run = tiny_run(store)
