@@ -8,6 +8,8 @@ from typing import Any
 from typer import Typer
 from typer.main import get_command
 
+from savos_model.commands import flag_of
+from savos_model.tables import markdown_table
 from savos_ros.messages import settings
 
 HEAD = """# Commands
@@ -15,7 +17,7 @@ HEAD = """# Commands
 Every command says the same with `--help`. Status 0: done; 1: something went wrong on the way; 2: a
 wrong argument. Generated: `savos params --write`.
 """
-TABLE = ["| argument | default | meaning |", "|---|---|---|"]
+HEADS = ("argument", "default", "meaning")
 
 
 def markdown_text(app: Typer) -> str:
@@ -26,19 +28,19 @@ def markdown_text(app: Typer) -> str:
 
 
 def section(name: str, command: Any, level: int = 2) -> str:
-    """A command, or a group with the sections of its commands."""
+    """Return the lines of a command, or of a group with the sections of its commands."""
     lines = [f"{'#' * level} {name}", "", *paragraphs(command.help or "")]
     rows = [row(item) for item in command.params if item.opts != ["--help"]]
     if name == "savos train":  # its settings are read by its own parser
         rows = training_rows()
     if rows:
-        lines += [*TABLE, *rows, ""]
+        lines += [*markdown_table(HEADS, rows), ""]
     inner = getattr(command, "commands", {}).items()
     return "\n".join([*lines, *(section(f"{name} {key}", sub, level + 1) for key, sub in inner)])
 
 
 def paragraphs(text: str) -> list[str]:
-    """A help text, its examples as code."""
+    """Return the lines of a help text, its examples as code."""
     lines: list[str] = []
     for part in text.split("\n\n"):
         one = " ".join(part.split())
@@ -47,8 +49,8 @@ def paragraphs(text: str) -> list[str]:
     return lines
 
 
-def row(item: Any) -> str:
-    """One argument or option of a command."""
+def row(item: Any) -> tuple[str, str, str]:
+    """Return the cells of one argument or option of a command."""
     option = item.opts[0].startswith("--")
     names = [*item.opts, *item.secondary_opts] if option else [item.name.upper()]
     if item.required:
@@ -58,24 +60,23 @@ def row(item: Any) -> str:
     else:
         none = item.default is None or item.default is False or item.default in ("", ())
         default = "" if none else f"`{item.default}`"
-    written = ", ".join(f"`{name}`" for name in names)
-    return f"| {written} | {default} | {escaped(item.help or '')} |"
+    return ", ".join(f"`{name}`" for name in names), default, escaped(item.help or "")
 
 
-def training_rows() -> list[str]:
-    """The settings of `savos train`, by the group of the YAML file that they stand in."""
+def training_rows() -> list[tuple[str, str, str]]:
+    """Return the cells of the settings of `savos train`, with their groups in the YAML file."""
     from training.learn.config import setting_fields  # needs PyTorch
 
     rows = []
     for name, (group, field) in setting_fields().items():
-        flag = "--data" if name == "stores" else "--" + name.replace("_", "-")
+        flag = flag_of("data" if name == "stores" else name)
         rule = settings.rule(field)
         text = f"{group}: {field.metadata['text']}" + (f" ({rule})" if rule else "")
         default = f"`{field.default}`" if field.default not in ("", ()) else ""
-        rows.append(f"| `{flag}` | {default} | {escaped(text)} |")
+        rows.append((f"`{flag}`", default, escaped(text)))
     return rows
 
 
 def escaped(text: str) -> str:
-    """Text that means the same inside a Markdown table."""
+    """Return text that means the same inside a Markdown table."""
     return re.sub(r"([|<*])", r"\\\1", text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from savos_model.tables import markdown_table
 from savos_ros.paths import message_files
 
 HEAD = """# Messages
@@ -21,16 +22,16 @@ def markdown_text() -> str:
 def section(path: Path) -> str:
     """Return one message: its first comment, then tables of its constants and fields."""
     about, *lines = path.read_text(encoding="utf-8").splitlines()
-    fields: list[str] = []
-    constants: list[str] = []
+    fields: list[tuple[str, str, str]] = []
+    constants: list[tuple[str, str, str]] = []
     for line in filter(str.strip, lines):
         declared, _, meaning = (part.strip() for part in line.partition("#"))
         kind, rest = declared.split(maxsplit=1)
         name, _, value = rest.partition("=")
-        row = f"| `{name}` | {value or f'`{kind}`'} | {meaning} |"
+        row = (f"`{name}`", value or f"`{kind}`", meaning)
         (constants if value else fields).append(row)
     text = [f"## {path.stem}", "", about.removeprefix("#").strip(), ""]
     if constants:
-        text += ["| constant | value | meaning |", "|---|---|---|", *constants, ""]
-    text += ["| field | type | meaning |", "|---|---|---|", *fields, ""]
+        text += [*markdown_table(("constant", "value", "meaning"), constants), ""]
+    text += [*markdown_table(("field", "type", "meaning"), fields), ""]
     return "\n".join(text)

@@ -8,11 +8,18 @@ from pathlib import Path
 from typer import Typer
 
 from savos_model.files import write_file
+from savos_model.tables import markdown_table
 from savos_ros.cli.docs import commands, messages
 from savos_ros.cli.docs import results as result_docs
 from savos_ros.messages import settings
 
 CARD = Path("savos_model/shipped/README.md")
+
+PARAMETERS = """# Parameters
+
+Live ones change while the node is active, all others after deactivate and cleanup.
+Generated: `savos params --write`.
+"""
 
 
 def yaml_text() -> str:
@@ -42,20 +49,13 @@ def yaml_text() -> str:
 
 def markdown_text() -> str:
     """Return the text of docs/parameters.md: a table of all parameters."""
-    lines = [
-        "# Parameters",
-        "",
-        "Live ones change while the node is active, all others after deactivate and cleanup.",
-        "Generated: `savos params --write`.",
-        "",
-    ]
-    lines += ["| parameter | default | range | live | meaning |", "|---|---|---|---|---|"]
+    rows = []
     for name, field in settings.fields():
         meta = field.metadata
-        text = meta["text"].replace("|", "\\|")
-        live = "yes" if meta["live"] else ""
-        lines.append(f"| `{name}` | `{field.default}` | {settings.rule(field)} | {live} | {text} |")
-    return "\n".join(lines) + "\n"
+        text, live = meta["text"].replace("|", "\\|"), "yes" if meta["live"] else ""
+        rows.append((f"`{name}`", f"`{field.default}`", settings.rule(field), live, text))
+    heads = ("parameter", "default", "range", "live", "meaning")
+    return "\n".join([PARAMETERS, *markdown_table(heads, rows), ""])
 
 
 def pages(app: Typer) -> dict[str, str]:
