@@ -13,10 +13,8 @@ from savos_ros.bags.ids import with_ids
 from savos_ros.bags.recording import START_NS, Recorded, SourceFrame, record
 from savos_ros.bags.settings import BagError, KittiSource, MaskSource, RecordOptions
 from savos_ros.bags.storage import natural
-from training.data.fishbowl import FishbowlClip, FishbowlError
-from training.data.kitti_mots import KittiClip, KittiError, is_raw, open_raw, open_tracking
-from training.data.kitti_time import TimestampError
-from training.data.masks.common import MaskFolderError
+from training.data.fishbowl import FishbowlClip
+from training.data.kitti_mots import KittiClip, is_raw, open_raw, open_tracking
 from training.data.masks.folders import MaskFolder, open_masks
 from training.data.outside import read_bytes, read_picture, shown
 from training.street.config import StreetConfig, StreetFrame
@@ -36,7 +34,7 @@ def kitti_to_bag(source: KittiSource, path: Path, options: RecordOptions) -> Rec
         options: how to record; predicted masks, which may overlap, become instance_masks.
 
     Raises:
-        BagError: something is missing or broken; nothing is left behind.
+        FileError: something is missing or broken; nothing is left behind.
     """
     root, masks = source.root, source.masks
     if not masks:
@@ -44,11 +42,8 @@ def kitti_to_bag(source: KittiSource, path: Path, options: RecordOptions) -> Rec
     options = options.resolved("instance_masks" if masks == "tracker" else "label_image")
     if masks == "none":
         options = dataclasses.replace(options, form="")
-    try:
-        clip = _open_kitti(source, masks)
-        return record(_kitti_frames(clip), len(clip.frames), path, options)
-    except (KittiError, TimestampError) as error:
-        raise BagError(str(error), getattr(error, "kind", "times")) from None
+    clip = _open_kitti(source, masks)
+    return record(_kitti_frames(clip), len(clip.frames), path, options)
 
 
 def _open_kitti(source: KittiSource, masks: str) -> KittiClip:
@@ -93,14 +88,11 @@ def fishbowl_to_bag(clip_path: Path, path: Path, options: RecordOptions) -> Reco
         options: how to record; `form` and `truth` are set here.
 
     Raises:
-        BagError: the clip is incomplete or broken; nothing is left behind.
+        FileError: the clip is incomplete or broken; nothing is left behind.
     """
     options = dataclasses.replace(options, form="instance_masks", truth=True)
-    try:
-        clip = FishbowlClip(clip_path)
-        return record(_fishbowl_frames(clip), clip.num_frames, path, options)
-    except FishbowlError as error:
-        raise BagError(str(error), "fishbowl") from None
+    clip = FishbowlClip(clip_path)
+    return record(_fishbowl_frames(clip), clip.num_frames, path, options)
 
 
 def _fishbowl_frames(clip: FishbowlClip) -> Iterator[SourceFrame]:
@@ -154,20 +146,15 @@ def masks_to_bag(
         What was written, and the folder of masks, which reports what it left out.
 
     Raises:
-        BagError: something is missing or broken; nothing is left behind.
+        FileError: something is missing or broken; nothing is left behind.
     """
     options = options.resolved("instance_masks")
     files = _image_files(source.images)
-    try:
-        masks = open_masks(
-            source.masks, [file.stem for file in files], source.form, backend is None
-        )
-        frames = _file_frames(files, masks, source.rate_hz)
-        if backend is not None:
-            frames = _tracked(frames, backend)
-        return record(frames, len(files), path, options), masks
-    except MaskFolderError as error:
-        raise BagError(str(error), error.kind) from None
+    masks = open_masks(source.masks, [file.stem for file in files], source.form, backend is None)
+    frames = _file_frames(files, masks, source.rate_hz)
+    if backend is not None:
+        frames = _tracked(frames, backend)
+    return record(frames, len(files), path, options), masks
 
 
 def _image_files(folder: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from rich.console import Console
 from savos_model.backends.interface import BackendError
 from savos_model.commands import Options, command, option
 from savos_model.config import BackendConfig, SiteConfig
+from savos_model.files import FileError
 from savos_model.network.weights import WeightsError
 from savos_model.settings import setting
 from savos_model.tables import columned
@@ -29,7 +30,7 @@ from savos_ros.bags.settings import (
 from savos_ros.bags.stopping import stop_on_signals
 from training.street.config import StreetConfig
 
-FAILURES = (BagError, WeightsError, BackendError, OSError)
+FAILURES = (FileError, WeightsError, BackendError, OSError)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from failing import refused
 from PIL import Image
 from typer.testing import CliRunner
 
+from savos_model.files import FileError
 from savos_ros.bags.convert import masks_to_bag
 from savos_ros.bags.reader import BagFrames
 from savos_ros.bags.run import run_bag
@@ -95,7 +96,7 @@ def test_what_cannot_be_used_leaves_no_bag(folders, tmp_path):
         (images, tmp_path / "no"),
     )
     for given in cases:
-        with fails(BagError, "missing"):
+        with fails(FileError, "missing"):
             masks_to_bag(MaskSource(*given), tmp_path / "bag", RecordOptions())
     with refused("rate_hz", "bounds"):
         MaskSource(images, masks, rate_hz=0)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
+from savos_model.files import FileError
 from training.data.outside import read_lines
 
 PERIOD_NS = 100_000_000  # KITTI's cameras run at 10 Hz
@@ -16,7 +17,7 @@ START_NS = 1_317_000_000_000_000_000
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?")
 
 
-class TimestampError(ValueError):
+class TimestampError(FileError):
     """A file of times that cannot be used."""
 
 
