@@ -18,8 +18,7 @@ from savos_model.masks import look_at
 from savos_ros.bags import fleet
 from savos_ros.bags import label as module
 from savos_ros.bags.fleet import label_bags
-from savos_ros.bags.identity import bag_identity
-from savos_ros.bags.label import LABELS, refine_over
+from savos_ros.bags.label import LABELS, bag_identity, refine_over
 from savos_ros.bags.reader import BagFrames
 from savos_ros.bags.recording import record
 from savos_ros.bags.run import run_bag
