@@ -32,7 +32,7 @@ def label_bags(
         options: how.
         processes: worker processes; 1 works in this one.
         ray: address of a Ray cluster that does the work instead ("auto": the one of this machine,
-            "local": one of its own); bags and `out` must have the same paths on all its machines.
+            "local": a separate one); bags and `out` must have the same paths on all its machines.
 
     Returns:
         One entry per bag, in their order: the same masks wherever they were made.

@@ -125,7 +125,7 @@ class Followers:
             self._open[name] = Unanswered(topics)
 
     def _takers(self, topic: str) -> set[str]:
-        """Full names of the nodes that subscribe to a topic that belongs to frames."""
+        """Return the full names of the nodes that subscribe to a topic that belongs to frames."""
         return {
             f"{info.node_namespace.rstrip('/')}/{info.node_name}"
             for info in self._node.get_subscriptions_info_by_topic(topic)

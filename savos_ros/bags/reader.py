@@ -226,7 +226,9 @@ class BagFrames:
             return None
         try:
             truth, skipped = masks_to_instances(self._deserialize("truth", group), *shape)
-        except ConversionError as error:  # the frame itself is good: it goes on without truth
+        except (
+            ConversionError
+        ) as error:  # the frame itself is good: it continues without ground truth
             self.refuse(f"truth_{error.reason}", str(error))
             return None
         self.report.masks_skipped.update({f"truth_{key}": n for key, n in skipped.items()})

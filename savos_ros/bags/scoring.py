@@ -39,7 +39,7 @@ class BagScores:
         self.frames += 1
 
     def summary(self) -> dict[str, dict]:
-        """Means by method, as metrics.summarise gives them (the paper's selection)."""
+        """Return means by method, as metrics.summarise computes them (the paper's selection)."""
         return {name: summarise(scores) for name, scores in self._scores.items()}
 
 

@@ -62,7 +62,7 @@ class PlayOptions(Settings):
 
     @property
     def targets(self) -> dict[str, str]:
-        """New topic by topic of the bag, of those that get another name."""
+        """Return the new topic by topic of the bag, of those that are renamed."""
         return dict(text.split(":=", 1) for text in self.remaps)
 
 

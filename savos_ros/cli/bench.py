@@ -26,7 +26,7 @@ FAILURES = (DemoError, BackendError, BagError, OSError)
 
 @command(app, "cameras", CamerasOptions, ResultsFile, failures=FAILURES)
 def cameras(options: CamerasOptions, results: ResultsFile) -> None:
-    """CPU, memory and latency of one node, then two, ... all fed at the same moment at 10 Hz."""
+    """Measure CPU, memory and latency of 1, 2, ... nodes that are fed simultaneously at 10 Hz."""
     from rich import print_json
 
     from savos_ros.tools.bench import bench_cameras
@@ -36,7 +36,7 @@ def cameras(options: CamerasOptions, results: ResultsFile) -> None:
 
 @command(app, "start", StartOptions, ResultsFile, failures=FAILURES)
 def start(options: StartOptions, results: ResultsFile) -> None:
-    """From the start of the node's process to its first answer, with caches empty and full."""
+    """Measure the time from process start to the first masks, with empty and with filled caches."""
     from rich import print_json
 
     from savos_ros.tools.bench_start import bench_start
@@ -46,7 +46,7 @@ def start(options: StartOptions, results: ResultsFile) -> None:
 
 @command(app, "node", BenchOptions, ResultsFile, failures=FAILURES)
 def node(options: BenchOptions, results: ResultsFile) -> None:
-    """Latency, drops and memory of the node on a street played over DDS at 10 Hz."""
+    """Measure latency, drops and memory of the node on a street played over DDS at 10 Hz."""
     from rich import print_json
 
     from savos_ros.tools.bench import bench_node
@@ -56,7 +56,7 @@ def node(options: BenchOptions, results: ResultsFile) -> None:
 
 @command(app, "stream", BenchStreamConfig, ResultsFile, failures=FAILURES)
 def stream(options: BenchStreamConfig, results: ResultsFile) -> None:
-    """Whole frames by stage, tracks and image size, compared with the released design's."""
+    """Measure whole frames by stage, number of tracks and image size, and the released design."""
     from rich.console import Console
 
     from savos_ros.tools.bench_stream import bench_stream, print_bench
@@ -66,7 +66,7 @@ def stream(options: BenchStreamConfig, results: ResultsFile) -> None:
 
 @command(app, "step", BenchStepConfig, ResultsFile, failures=FAILURES)
 def step(options: BenchStepConfig, results: ResultsFile) -> None:
-    """Step of the network on every engine, against what a matrix product reaches here."""
+    """Measure the step of the network on every engine against the speed of a matrix product."""
     from rich.console import Console
 
     from savos_ros.tools.bench_step import bench_step, print_bench
@@ -76,7 +76,7 @@ def step(options: BenchStepConfig, results: ResultsFile) -> None:
 
 @command(app, "label", BenchLabelOptions, ResultsFile, failures=FAILURES, extra="bags")
 def label(options: BenchLabelOptions, results: ResultsFile) -> None:
-    """Labelling on a Ray cluster compared with one process, the labels compared to the bit."""
+    """Measure labelling on a Ray cluster against one process; compare the labels bit by bit."""
     from rich import print_json
 
     from savos_ros.tools.bench_label import bench_label

@@ -62,7 +62,7 @@ class CountingRecorder(Recorder):
 
 
 def frames_with(tracks: int, seed: int) -> Iterator[SourceFrame]:
-    """A crowded street whose tracker reports the `tracks` largest masks of each frame."""
+    """Yield a crowded street whose tracker reports the `tracks` largest masks of each frame."""
     config = StreetConfig(seed=seed, frames=CLIP_FRAMES, density=2.0, lost_share=0.0, jitter_px=0.0)
     for frame in generate(config):
         seen = [(item, item.tracked) for item in frame.objects if item.tracked is not None]
@@ -162,7 +162,7 @@ def camera_run(bag: Path, count: int, seconds: float) -> dict:
 
 
 def added(runs: list[dict]) -> dict[str, float] | None:
-    """Growth of the sums over all nodes, from one camera to the most; None with one alone."""
+    """Return how the sums over all nodes grow with each camera; None with one camera only."""
     if len(runs) < 2:
         return None
     names = ("cpu_s_per_frame", "rss_mb", "pss_mb")
@@ -236,7 +236,7 @@ def pass_time(
 
 
 def cpu_s(process: psutil.Process) -> float:
-    """CPU time that a process has used [s]."""
+    """Return the CPU time that a process has used [s]."""
     return sum(process.cpu_times()[:2])
 
 
@@ -253,7 +253,7 @@ def playing(bag: Path) -> Iterator[None]:
 
 
 def figures(values: dict[str, str]) -> dict:
-    """The node's last diagnostics as numbers."""
+    """Return the node's last diagnostics as numbers."""
     if MEASURED not in values:
         raise DemoError("the node answered no object of a frame before: let it run longer")
     latency = latencies(values)

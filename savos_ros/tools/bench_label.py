@@ -1,4 +1,4 @@
-"""Measures labelling on a Ray cluster beside one process, and compares the labels to the bit."""
+"""Measures labelling on a Ray cluster against one process, and compares the labels bit by bit."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def bench_label(config: BenchLabelOptions, out: Path | None) -> dict:
 
 
 def _checked(done: list[Labelled]) -> int:
-    """Frames labelled; a failed bag ends the measurement."""
+    """Return the number of frames labelled; a failed bag ends the measurement."""
     for item in done:
         if item.text:
             raise BagError(f"{item.name}: {item.text}")
@@ -74,7 +74,7 @@ def _checked(done: list[Labelled]) -> int:
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    """What must not depend on where it was made: labels and result bags."""
+    """Return what must not depend on where it was made: labels and result bags."""
     paths = [*folder.glob(f"*/{LABELS}"), *folder.glob(f"*/{RESULT_BAG}/*")]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 

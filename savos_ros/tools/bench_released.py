@@ -19,7 +19,7 @@ BOX_PX = (150, 120)  # columns and rows of a crop: about those of our scene
 def released_pass(
     image: tuple[int, int], threads: int, device: str, seed: int
 ) -> Callable[[], dict[str, float]]:
-    """What measures the design on random images, masks and flow of (rows, columns).
+    """Prepare the design on random images, masks and flow of (rows, columns).
 
     All of it lies ready in memory: reading, flow estimation and cropping are not counted, though
     our frames include them.

@@ -11,7 +11,7 @@ STEPS = 4  # frames of a clip before it runs backwards
 
 
 def scene(size: tuple[int, int], tracks: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """A clip to be shown round and round: forth, then back.
+    """Return a clip that is shown repeatedly, forwards and then backwards.
 
     An object covers about 0.8 % of the image, whatever its size and the number of tracks. They come
     in pairs side by side, of which one hides a part of the other.

@@ -53,7 +53,7 @@ class Camera(Recorder):
 
 
 def bench_start(options: StartOptions, out: Path | None) -> dict:
-    """Start the node again and again beside a camera that sends 10 tracks at 10 Hz.
+    """Start the node repeatedly next to a camera that sends 10 tracks at 10 Hz.
 
     Cold: the user's cache folder (engines) is empty and no Python module is compiled, as after an
     installation. Warm: the next start with what the cold one left.
@@ -91,7 +91,7 @@ def bench_start(options: StartOptions, out: Path | None) -> dict:
 def start(
     pictures: tuple[np.ndarray, np.ndarray], log: Path, parameters: dict[str, str]
 ) -> dict[str, float]:
-    """Seconds of one start."""
+    """Return the seconds of one start."""
     with Camera(*pictures) as camera, log.open("w") as output:
         begun_s = time.time()
         with NodeProcess(parameters, output, log) as node:
@@ -105,7 +105,7 @@ def start(
 
 
 def summary(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Median and worst of each figure [s]."""
+    """Return median and worst of each figure [s]."""
     values = {name: [row[name] for row in rows] for name in rows[0]}
     return {
         name: {"median": float(np.median(found)), "worst": max(found)}

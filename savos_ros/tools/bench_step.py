@@ -82,7 +82,7 @@ def bench_step(config: BenchStepConfig, out: Path | None = None) -> dict:
 def prepared(
     config: BenchStepConfig,
 ) -> tuple[dict[Measured, Callable[[], object]], dict[str, str]]:
-    """A step to call for all that is measured, warmed up; why other engines are absent."""
+    """Return a warmed-up step for each case, and why other engines are absent."""
     runs, absent = {}, {}
     weights = {network: random_weights(NETWORKS[network]) for network in config.network or NETWORKS}
     for name, precision in itertools.product(
@@ -105,13 +105,13 @@ def prepared(
 
 
 def step_of(backend: Backend, weights: Weights, tracks: int) -> Callable[[], object]:
-    """A step of so many tracks, to be called again and again."""
+    """Return a step of so many tracks, to be called repeatedly."""
     inputs = random_inputs(weights, tracks)
     return lambda: backend.step(*inputs)
 
 
 def random_weights(model: ModelConfig) -> Weights:
-    """Weights of no skill; how long a step takes does not depend on their values."""
+    """Return random weights; the time of a step does not depend on their values."""
     rng = np.random.default_rng(0)
     shapes = parameter_shapes(model).items()
     arrays = {name: rng.normal(0, 0.05, shape).astype(np.float32) for name, shape in shapes}
@@ -119,7 +119,7 @@ def random_weights(model: ModelConfig) -> Weights:
 
 
 def matrix_products(config: BenchStepConfig) -> list[tuple[float, Callable[[], object]]]:
-    """Square products of this device with their FLOP, by each library that is here."""
+    """Return square products on this device with their FLOP, one for each library found."""
     on_gpu = config.device != "cpu"
     size = MATRIX["cuda" if on_gpu else "cpu"]
     values = np.random.default_rng(0).random((size, size), np.float32)
@@ -157,7 +157,7 @@ def matrix_products(config: BenchStepConfig) -> list[tuple[float, Callable[[], o
 
 
 def seconds_of(run: Callable[[], object], seconds: float) -> tuple[float, float]:
-    """Median times of a call on the clock and of the processor, of as many as fit, at least 3."""
+    """Return median wall and CPU times of a call, over as many calls as fit, at least 3."""
     took: list[tuple[float, float]] = []
     while len(took) < 3 or sum(clock for clock, _ in took) < seconds:
         clock, cpu = time.perf_counter(), time.process_time()

@@ -58,7 +58,7 @@ class Taker:
 def message_runner(
     stream: AmodalStream, clip: list[tuple[np.ndarray, np.ndarray]]
 ) -> Callable[[], dict[str, float]]:
-    """What takes the clip's next frame through the node's pipeline, without DDS.
+    """Return a function that takes the next frame through the node's pipeline, without DDS.
 
     Returns:
         A function that returns the time of each stage of the stream, "total", "overhead", all of
@@ -128,7 +128,7 @@ class Case(NamedTuple):
 
 
 def cases() -> list[Case]:
-    """Numbers of tracks on both networks, image sizes on the default one, messages on both."""
+    """Return all cases: track counts on both networks, image sizes on the default one, messages."""
     both = (SMALL, LARGE)
     found = [Case(network, USUAL, tracks) for network in both for tracks in TRACKS]
     found += [Case(SMALL, size, USUAL_TRACKS) for size in SIZES if size != USUAL]
@@ -186,7 +186,7 @@ def bench_stream(config: BenchStreamConfig, out: Path | None = None) -> dict:
 
 
 def prepared(absent: dict[str, str]) -> list[Case]:
-    """The cases that can run here."""
+    """Return the cases that can run here."""
     try:
         kit.RosKit()
     except ImportError as error:
@@ -196,7 +196,7 @@ def prepared(absent: dict[str, str]) -> list[Case]:
 
 
 def engine(config: BenchStreamConfig) -> tuple[BackendConfig, str]:
-    """Settings and name of the engine that is measured.
+    """Return settings and name of the engine that is measured.
 
     Raises:
         BackendError: it is not installed.
@@ -209,7 +209,7 @@ def engine(config: BenchStreamConfig) -> tuple[BackendConfig, str]:
 
 
 def runner(case: Case, config: BenchStreamConfig) -> Callable[[], dict[str, float]]:
-    """What answers the case's next frame and returns the time of each stage [ms]."""
+    """Return a function that processes the next frame and returns the time of each stage [ms]."""
     wanted, name = engine(config)
     tracks = TracksConfig(max_tracks=case.tracks)
     if case.network == SMALL:
@@ -238,7 +238,7 @@ def runner(case: Case, config: BenchStreamConfig) -> Callable[[], dict[str, floa
 
 
 def figures(case: Case, times: list[dict[str, float]], limit_gflops: float) -> dict:
-    """One case's numbers.
+    """Return one case's numbers.
 
     Returns:
         The case, hz, other_share (median share of a frame that is not the network), limit_ms (the
@@ -263,7 +263,7 @@ def figures(case: Case, times: list[dict[str, float]], limit_gflops: float) -> d
 
 
 def slopes(rows: list[dict], network: str) -> dict[str, float]:
-    """What one more track costs [ms] between each two neighbouring numbers of tracks."""
+    """Return the cost of one more track [ms] between neighbouring numbers of tracks."""
     points = [
         (row["tracks"], row["ms"]["total"]["p50"])
         for row in rows
@@ -273,7 +273,7 @@ def slopes(rows: list[dict], network: str) -> dict[str, float]:
 
 
 def against_released(rows: list[dict], rounds: list[dict[str, float]]) -> dict:
-    """Object-frames per second of the released design and how many times as many ours answers.
+    """Return object-frames per second of the released design, and the ratios of ours to it.
 
     Returns:
         By pass of bench_released.released_pass: object_frames_per_s, and times by network at 10
@@ -294,7 +294,7 @@ def against_released(rows: list[dict], rounds: list[dict[str, float]]) -> dict:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Time of one call."""
+    """Return the time of one call [s]."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began

@@ -96,7 +96,7 @@ def _answered(
 
 
 def _truth_hidden_px(item: BagFrame) -> int:
-    """Pixels of the truth that the tracked masks of the same ids do not show."""
+    """Count ground truth pixels that the tracked masks of the same ids do not show."""
     tracked = {instance.id for instance in item.frame.instances}
     whole = whole_objects(item.truth or [], item.frame.instances)
     return hidden_px([found for found in whole if found.id in tracked])

@@ -37,23 +37,23 @@ class Finding:
 
 
 def present(name: str, detail: str) -> Finding:
-    """A finding without cost."""
+    """Return a finding without cost."""
     return Finding(name, "ok", detail)
 
 
 def absence(name: str, detail: str, cost: str, needed: bool = False) -> Finding:
-    """A finding with its cost; `needed` when the node cannot run without it."""
+    """Return a finding with its cost; `needed` when the node cannot run without it."""
     return Finding(name, "missing" if needed else "absent", detail, cost)
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error."""
+    """Return the first line of an error."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @functools.cache
 def distributions() -> Mapping[str, list[str]]:
-    """Names of the installed distributions by module; it reads every one's files."""
+    """Return installed distributions by module; reads the files of all of them."""
     return importlib.metadata.packages_distributions()
 
 
@@ -79,7 +79,7 @@ PROBE = "import rclpy; print(rclpy.get_rmw_implementation_identifier())"
 
 @functools.cache
 def load_rclpy() -> tuple[str, str]:
-    """Load rclpy in a process of its own: rcl ends the process when the middleware is wrong.
+    """Load rclpy in a separate process: rcl ends the process when the middleware is wrong.
 
     Returns:
         The name of the middleware and "", or "" and why it did not load.
@@ -93,8 +93,8 @@ def load_rclpy() -> tuple[str, str]:
     if done.returncode == 0:
         return done.stdout.split()[-1], ""
     lines = done.stderr.splitlines()
-    told = [line for line in lines if "Error:" in line or "[ERROR]" in line]
-    return "", (told or lines or [f"it ended with status {done.returncode}"])[0]
+    errors = [line for line in lines if "Error:" in line or "[ERROR]" in line]
+    return "", (errors or lines or [f"it ended with status {done.returncode}"])[0]
 
 
 def remedy(problem: str) -> str:
@@ -113,7 +113,7 @@ def remedy(problem: str) -> str:
 
 
 def ros() -> Finding:
-    """A ROS 2 distribution, or the packages from pip."""
+    """Check for a ROS 2 distribution, or the packages from pip."""
     name, distro = "ROS 2 (rclpy)", os.environ.get("ROS_DISTRO", "")
     _, problem = load_rclpy()
     if problem:
@@ -124,7 +124,7 @@ def ros() -> Finding:
 
 
 def middleware() -> Finding:
-    """The RMW implementation that rclpy loads."""
+    """Check which RMW implementation rclpy loads."""
     name, problem = load_rclpy()
     if problem:
         return absence("RMW", "unknown", "no topics: see ROS 2 (rclpy)", needed=True)
@@ -132,7 +132,7 @@ def middleware() -> Finding:
 
 
 def launch() -> Finding:
-    """The Python side of launch files; it loads rclpy."""
+    """Check the Python side of launch files, which loads rclpy."""
     cost = "no launch files; `savos_node --autostart` starts the node alone"
     if load_rclpy()[1]:
         return absence("launch_ros", "needs rclpy", cost)
@@ -140,7 +140,7 @@ def launch() -> Finding:
 
 
 def messages() -> Finding:
-    """The built messages of this package."""
+    """Check the built messages of this package."""
     cost = "the node cannot run: `make demo` builds them, or `colcon build` in a ROS 2 workspace"
     finding = module("savos_ros.msg", cost, label="savos_ros messages", needed=True)
     if finding.state == "ok":
@@ -152,7 +152,7 @@ def messages() -> Finding:
 
 
 def domain() -> Finding:
-    """The DDS domain: nodes of two domains never see each other."""
+    """Check the DDS domain: nodes of two domains never see each other."""
     number = os.environ.get("ROS_DOMAIN_ID") or "0"
     reach = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE") or "SUBNET"
     if number.isdecimal() and int(number) <= HIGHEST_DOMAIN:
@@ -162,14 +162,14 @@ def domain() -> Finding:
 
 
 def logs() -> Finding:
-    """The folder of rcl's log files, without which no node starts."""
+    """Check the folder of rcl's log files, without which no node starts."""
     if problem := log_problem():
         return absence("log folder", problem, f"no node starts: {start_remedy()}", needed=True)
     return present("log folder", str(log_folder()))
 
 
 def shared_memory() -> Finding:
-    """Room for the shared-memory segments of config/fastdds.xml."""
+    """Check the room for the shared-memory segments of config/fastdds.xml."""
     name = "shared memory"
     try:
         usage = shutil.disk_usage("/dev/shm")
@@ -185,7 +185,7 @@ def shared_memory() -> Finding:
 
 
 def fastdds_profile() -> Finding:
-    """The Fast DDS profile in force; without one an image does not fit the shared segment."""
+    """Check the Fast DDS profile; without it an image does not fit the shared segment."""
     name = "Fast DDS profile"
     path = os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE", "")
     if path and os.path.isfile(path):
@@ -205,7 +205,7 @@ OLDEST_PYTHON = (3, 10)
 
 
 def python() -> Finding:
-    """The interpreter that runs this command."""
+    """Check the interpreter that runs this command."""
     detail = f"{platform.python_version()} ({sys.executable})"
     if sys.version_info >= OLDEST_PYTHON:
         return present("Python", detail)
@@ -213,7 +213,7 @@ def python() -> Finding:
 
 
 def onnxruntime() -> Finding:
-    """ONNX Runtime with its execution providers."""
+    """Check ONNX Runtime and its execution providers."""
     cost = "the default backend cannot run: pip install onnxruntime"
     finding = module("onnxruntime", cost, label="ONNX Runtime", needed=True)
     if finding.state != "ok":
@@ -224,7 +224,7 @@ def onnxruntime() -> Finding:
 
 
 def openvino() -> Finding:
-    """OpenVINO with the precisions that this processor computes."""
+    """Check OpenVINO and the precisions that this processor computes."""
     cost = f"no openvino backend, which may be faster on this CPU: {PIP['openvino']}"
     finding = module("savos_model.backends.openvino", cost, label="OpenVINO")
     if finding.state != "ok":
@@ -238,13 +238,13 @@ def openvino() -> Finding:
 
 
 def torch() -> Finding:
-    """PyTorch, which only training and the torch backend need."""
+    """Check PyTorch, which only training and the torch backend need."""
     cost = f"no torch backend, training or export: {PIP['torch']}"
     return module("torch", cost, label="PyTorch")
 
 
 def gpu() -> Finding:
-    """NVIDIA GPU as its driver reports it, with PyTorch's view."""
+    """Check for an NVIDIA GPU by its driver and by PyTorch."""
     cost = "the network runs on the CPU"
     tool = shutil.which("nvidia-smi")
     if tool is None:
@@ -264,7 +264,7 @@ def gpu() -> Finding:
 
 
 def weights() -> Finding:
-    """The weights that the default settings name."""
+    """Check the weights that the default settings name."""
     try:
         from savos_model.config import BackendConfig
         from savos_model.network.weights import load_weights
@@ -279,12 +279,12 @@ def weights() -> Finding:
 
 
 def optional(name: str, cost: str, label: str = "") -> Callable[[], Finding]:
-    """A check for a module that may be absent."""
+    """Return a check for a module that may be absent."""
     return lambda: module(name, cost, label=label)
 
 
 def needed(name: str, cost: str, label: str = "") -> Callable[[], Finding]:
-    """A check for a module without which the node cannot run."""
+    """Return a check for a module without which the node cannot run."""
     return lambda: module(name, cost, label=label, needed=True)
 
 
@@ -332,7 +332,7 @@ def examine() -> list[Finding]:
 
 
 def finding_of(check: Callable[[], Finding]) -> Finding:
-    """What a check finds; one that fails itself tells of a damaged installation."""
+    """Run a check; one that fails itself is reported as a damaged installation."""
     try:
         return check()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""A DDS domain for a command that starts nodes of its own."""
+"""A separate DDS domain for a command that starts nodes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DOMAINS = range(215, 233)
 
 @cache
 def own_domain(place: int = 0) -> int:
-    """A domain that no other command on this machine uses, held until this process ends.
+    """Reserve a domain that no other command on this machine uses, until this process ends.
 
     Two commands in one domain would answer each other's frames; another `place` is another domain
     of this process.

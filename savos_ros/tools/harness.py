@@ -77,7 +77,7 @@ def node_parameters(options: NodeOptions, folder: Path) -> dict[str, str]:
 
 
 def latencies(values: Mapping[str, str]) -> dict[str, dict[str, float]]:
-    """Percentiles by stage [ms], out of the node's diagnostics."""
+    """Return percentiles by stage [ms] from the node's diagnostics."""
     found: dict[str, dict[str, float]] = {}
     for key, value in values.items():
         if key.startswith("latency_ms."):
@@ -131,7 +131,7 @@ def _check_played(played: Played) -> None:
 
 
 class NodeProcess:
-    """The node in a process of its own; use it in a with block, which never leaves it behind."""
+    """The node in a separate process; use it in a with block, which never leaves it behind."""
 
     def __init__(
         self, parameters: dict[str, str], output: IO[str], log: Path, namespace: str = ""
@@ -155,7 +155,7 @@ class NodeProcess:
 
     @property
     def pid(self) -> int:
-        """Process id."""
+        """Return the process id."""
         return self._process.pid
 
     def check(self) -> None:

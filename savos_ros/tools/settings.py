@@ -30,7 +30,7 @@ class DemoOptions(Settings):
 
     @property
     def parameters(self) -> dict[str, str]:
-        """ROS parameters of the node that differ from its defaults."""
+        """Return the ROS parameters of the node that differ from its defaults."""
         given = {"model.weights": self.weights, "model.backend": self.backend}
         return {name: value for name, value in given.items() if value}
 
@@ -161,7 +161,7 @@ class SoakOptions(NodeOptions):
 
     @property
     def scene(self) -> StreetConfig:
-        """The loop: crowded, its tracker loses objects often."""
+        """Return the settings of the loop: crowded, its tracker loses objects often."""
         width, height = map(int, self.size.split("x"))
         return StreetConfig(
             seed=self.seed, frames=LOOP_FRAMES, width=width, height=height, density=2.0,

@@ -51,7 +51,7 @@ def against_fresh(old: Run, fresh: Run, rounds: int) -> dict:
 
 
 def _round(runs: tuple[Run, Run], first: int) -> np.ndarray:
-    """One round of the loop, the node `first` before the other; latencies [frames, 2] [s]."""
+    """Run one round of the loop, the node `first` first; returns latencies [frames, 2] [s]."""
     latency = np.zeros((runs[0].loop_frames, 2))
     for row in latency:
         for turn in (first, 1 - first):
@@ -67,12 +67,12 @@ def answer_limits(options: SoakOptions) -> dict[str, int]:
 
 
 def soak(options: SoakOptions, out: Path | None, say: Callable[[str], None]) -> dict:
-    """Loop a street through a fresh node as fast as it answers, its stamps going on at 10 Hz.
+    """Loop a street through a fresh node at full speed, with stamps that continue at 10 Hz.
 
     Args:
         options: what to run.
         out: results file (savos_model/results.py), written after each sample; None writes none.
-        say: told how it goes.
+        say: called with lines of progress.
 
     Returns:
         options; ended ("complete", or why not); sent, answered, lost, unmatched (frames); samples
@@ -87,10 +87,10 @@ def soak(options: SoakOptions, out: Path | None, say: Callable[[str], None]) -> 
     frames = soak_frames(options.scene, options.tracks)
     renumbering(frames, 0)  # refuses what cannot be looped before the node starts
     base = base_scores(frames, {"model.weights": options.weights} if options.weights else {})
-    told = {name: getattr(options, name) for name in options.__dataclass_fields__}
+    given = {name: getattr(options, name) for name in options.__dataclass_fields__}
 
     def keep(report: dict) -> None:
-        keep_results(out, {"options": told, **report}, options.seed)
+        keep_results(out, {"options": given, **report}, options.seed)
 
     with tempfile.TemporaryDirectory() as name, _Nodes(options, frames, base, Path(name)) as nodes:
         run = nodes.start()
@@ -104,11 +104,11 @@ def soak(options: SoakOptions, out: Path | None, say: Callable[[str], None]) -> 
                     verdict["flat"] = False
                 keep(report)
             nodes.stop()
-    return {"options": told, **report}
+    return {"options": given, **report}
 
 
 class _Nodes(ExitStack):
-    """Nodes with what feeds them, each in a domain of its own."""
+    """Nodes with what feeds them, each in a separate domain."""
 
     def __init__(
         self, options: SoakOptions, frames: list[SoakFrame], base: list[np.ndarray], folder: Path
@@ -137,7 +137,7 @@ class _Nodes(ExitStack):
 
 
 def summary(report: dict) -> str:
-    """How it ended, in a few lines."""
+    """Return a few lines about how it ended."""
     judged = report["verdict"]
     answered, lost = report["answered"][MASKS], report["lost"][MASKS]
     lines = [

@@ -95,7 +95,7 @@ class Feeder(Recorder):
         return any(self.out(topic) >= limit for topic, limit in self._limits.items())
 
     def out(self, topic: str) -> int:
-        """Frames of which the answer by this topic is still out."""
+        """Return the number of frames without an answer on this topic."""
         return len(self._out[topic])
 
     @property
@@ -137,7 +137,7 @@ class Feeder(Recorder):
 
 
 MIN_SAMPLES = 20
-# Largest growth from the tenth after the warm-up to the last; None: told, not judged, as other
+# Largest growth from the tenth after the warm-up to the last; None: reported, not judged, as other
 # work on the machine changes it.
 LIMITS = {
     "rss_mb": 0.02,
@@ -188,7 +188,7 @@ def verdict(samples: Sequence[dict], warm_up_h: float = 0.0) -> dict:
 
 
 def against_base(samples: Sequence[dict]) -> dict | None:
-    """Recall of given visible pixels beside the base weights'; None where no frame was scored."""
+    """Compare the recall of given visible pixels with the base weights'; None without scores."""
     pairs = [[row[name]["visible_recall"] for name in ("scores", "base")] for row in samples]
     known = [pair for pair in pairs if None not in pair]
     if not known:
@@ -266,13 +266,13 @@ class Run:
         return self._latency_s[-1] if self._latency_s else np.nan
 
     def finish_loop(self) -> None:
-        """Go on to the end of a round of the loop, and one round more."""
+        """Continue to the end of a round of the loop, and one round more."""
         for _ in range(2 * self.loop_frames - self._sent % self.loop_frames):
             self.answer()
 
     @property
     def loop_frames(self) -> int:
-        """Length of the loop."""
+        """Return the length of the loop."""
         return len(self._frames)
 
     def _send(self) -> None:
@@ -350,12 +350,12 @@ def frames_of(hours: float) -> int:
 
 
 def hours(frames: int) -> float:
-    """Time that frames take at their stamps' rate [h]."""
+    """Return the time that frames take at the rate of their stamps [h]."""
     return frames * PERIOD_NS / 3600e9
 
 
 def line(sample: dict) -> str:
-    """A sample in short."""
+    """Return a sample as one line."""
     latency, recall = sample["latency_p50_ms"], sample["scores"]["visible_recall"]
     return (
         f"{sample['hours']:7.2f} h in {sample['seconds']:6.0f} s: {sample['rss_mb']:.1f} MB, "
@@ -365,7 +365,7 @@ def line(sample: dict) -> str:
 
 
 def read(data: bytes, numbers: dict[int, int]) -> tuple[dict[int, Mask], str]:
-    """Masks of a serialized AmodalMaskArray by the loop's first labels, and the weights' name.
+    """Read a serialized AmodalMaskArray: masks by the loop's first labels, and name of the weights.
 
     Masks that another round of the loop left behind are not among them.
     """
@@ -386,7 +386,7 @@ def read(data: bytes, numbers: dict[int, int]) -> tuple[dict[int, Mask], str]:
 
 
 def size(process: psutil.Process) -> dict[str, float]:
-    """Memory [MB], threads and open files of a process."""
+    """Return memory [MB], threads and open files of a process."""
     with process.oneshot():
         return {
             "rss_mb": process.memory_info().rss / 1e6,
@@ -396,7 +396,7 @@ def size(process: psutil.Process) -> dict[str, float]:
 
 
 def adapter(node: psutil.Process) -> dict[str, float]:
-    """The same of the process that adapts for a node; nothing while there is none."""
+    """Return the same of the process that adapts for a node; empty while there is none."""
     for child in node.children():
         try:
             if ADAPTER in child.cmdline():

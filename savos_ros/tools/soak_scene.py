@@ -56,12 +56,12 @@ def soak_frames(config: StreetConfig, tracks: int) -> list[SoakFrame]:
 
 
 def parts(objects: list[StreetObject], name: str) -> dict[int, Mask]:
-    """One mask of each object, by its label."""
+    """Return one mask of each object by its label."""
     return {item.id: getattr(item, name) for item in objects}
 
 
 def renumbering(frames: list[SoakFrame], loop: int) -> dict[int, int]:
-    """New label of each label in this round of the loop: none of the round before, in time again.
+    """Return new labels for a round of the loop, none of them of the round before.
 
     Raises:
         ValueError: the clip has so many objects that two rounds would share one.
@@ -80,7 +80,7 @@ def renumbering(frames: list[SoakFrame], loop: int) -> dict[int, int]:
 
 
 def label_table(new: dict[int, int]) -> np.ndarray:
-    """New label of each label of the loop, uint16 [largest label + 1]."""
+    """Return the new label of each label of the loop, uint16 [largest label + 1]."""
     table = np.zeros(1 + max(new, default=0), np.uint16)
     table[list(new)] = list(new.values())
     return table
@@ -111,7 +111,7 @@ def filled(shape: tuple[int, int], mask: Mask) -> np.ndarray:
 
 
 def shares(sums: np.ndarray) -> dict[str, float | None]:
-    """Recall of given and of withheld visible pixels, mean IoU of partly hidden objects; 0..1."""
+    """Return recall of given and withheld visible pixels and mean IoU of partly hidden objects."""
     names = ("visible_recall", "withheld_recall", "iou")
     pairs = zip(names, sums[::2], sums[1::2], strict=True)
     return {name: float(part / whole) if whole else None for name, part, whole in pairs}
