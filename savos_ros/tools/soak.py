@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
 from collections.abc import Callable
@@ -87,7 +88,8 @@ def soak(options: SoakOptions, out: Path | None, say: Callable[[str], None]) -> 
     frames = soak_frames(options.scene, options.tracks)
     renumbering(frames, 0)  # refuses what cannot be looped before the node starts
     base = base_scores(frames, {"model.weights": options.weights} if options.weights else {})
-    given = {name: getattr(options, name) for name in options.__dataclass_fields__}
+    given = dataclasses.asdict(options)
+    given |= {"width": options.scene.width, "height": options.scene.height}
 
     def keep(report: dict) -> None:
         keep_results(out, {"options": given, **report}, options.seed)
