@@ -146,9 +146,9 @@ def test_topics_exist_from_the_configuration_on_and_each_step_is_logged(capfd):
 @pytest.mark.parametrize(
     ("remaps", "words"),
     [
-        (["instances:=/savos/overlay"], "instances is mapped to /savos/overlay, but this node"),
-        (["instances:=image"], "instances is mapped to /image, but this node takes its image"),
-        (["instances:=/diagnostics"], "but this node publishes it"),
+        (["instances:=/savos/overlay"], "instances is mapped to /savos/overlay"),
+        (["instances:=image"], "instances is mapped to /image"),
+        (["instances:=/diagnostics"], "instances is mapped to /diagnostics"),
     ],
 )
 def test_an_input_on_a_topic_of_the_node_itself_is_refused_in_words(remaps, words, capfd):
