@@ -87,7 +87,7 @@ class Losses(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """What one direction estimates of frames, [B, T, h, w] each: mask and alpha."""
+    """Estimate of one direction for frames, [B, T, h, w] each: mask and alpha."""
 
     mask: Tensor
     alpha: Tensor
