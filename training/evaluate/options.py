@@ -30,7 +30,8 @@ OPTIONS: dict[str, dict[str, dict]] = {
     "threshold 0.5": {"compose": {"threshold": 0.5}},
     "no occluder rim": {"compose": {"occluder_margin_px": 0}},
     "rim of 6 px": {"compose": {"occluder_margin_px": 6}},
-    "into anything": {"compose": {"complete_into": "anything"}},
+    "into others only": {"compose": {"complete_into": "others"}},
+    "no order of pairs": {"compose": {"order_strength": 0.0}},
     "no coasting": {"tracks": {"coast_frames": 0}},
     "coast 20 frames": {"tracks": {"coast_frames": 20}},
 }
