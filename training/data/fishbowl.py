@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 
 from savos_model.files import FileError
-from savos_model.files import FileError
 from savos_model.masks import BoxedMask
 from savos_model.types import Instance
 from training.data.outside import read_json
