@@ -38,7 +38,7 @@ def label_bags(
         One entry per bag, in their order: the same masks wherever they were made.
 
     Raises:
-        BagError: two bags have one name, another call writes to `out`, or Ray is not to be had.
+        BagError: two bags have one name, another call writes to `out`, or Ray is not available.
         WeightsError: there are no such weights.
     """
     jobs = _jobs(bags, out, options)
@@ -103,7 +103,7 @@ def _here(jobs: list[LabelJob], processes: int, steps: dict[LabelJob, int]) -> l
         return run_jobs(label_bag, jobs, processes, sum(steps.values()), "labelling", console)
     except BrokenProcessPool:
         raise BagError(
-            "a worker process was ended, mostly for want of memory: give the command again with "
+            "a worker process was ended, mostly because memory ran out: run the command again with "
             "fewer --processes or less --memory-mb; finished bags are kept",
             "worker_ended",
         ) from None

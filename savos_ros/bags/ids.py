@@ -1,4 +1,4 @@
-"""Ids of our own for the masks of recordings, by association (savos_model.stream.associate)."""
+"""Assigned ids for the masks of recordings, by association (savos_model.stream.associate)."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ CLOCK_PERIOD_S = 0.025  # /clock at 40 Hz, as `ros2 bag play --clock` does
 QUEUE_DEPTH = 10
 ACKNOWLEDGE_S = 5.0
 FOLLOWED_S = 1.0  # a subscriber that follows its publishers takes less
-SETTLED_S = 2.0  # discovery of a reader takes up to 2.7 s; a topic that nobody wants must not block
+SETTLED_S = 2.0  # discovery of a reader takes up to 2.7 s; an unused topic must not block
 
 
 @dataclass

@@ -69,12 +69,12 @@ class BagFrame:
 
 @dataclass
 class ReadReport:
-    """What happened while reading.
+    """Counts and notes of one pass over a bag.
 
     Attributes:
         frames: frames yielded.
         messages: by topic, how many messages are in the "index", were "read", "joined" into frames,
-            and "lost" (read in vain, or not read).
+            and "lost" (read but not joined, or not read).
         refused: frames or messages that could not be used, counted by reason.
         masks_skipped: single masks that could not be used, counted by reason.
         restarts: how often the stamps fell back.
@@ -106,7 +106,7 @@ class BagFrames:
     def __init__(
         self, path: str | Path, topics: Topics | None = None, config: InputConfig | None = None
     ) -> None:
-        """Prepare; the bag is opened by the with block, which raises BagError when it is no use.
+        """Prepare; the bag is opened by the with block, which raises BagError when it is unusable.
 
         Args:
             path: the bag.
@@ -149,7 +149,7 @@ class BagFrames:
         self._opened.__exit__(*details)
 
     def __iter__(self) -> Iterator[BagFrame]:
-        """Hand out the frames in order of their stamps; what cannot be used is counted."""
+        """Yield the frames in order of their stamps; what cannot be used is counted."""
         optional = [name for name in self.topics if name == "truth"]
         slop_ns = round(self._config.sync_slop_s * 1e9)
         joiner = StampJoiner([*PAIRED, *optional], PATIENCE, slop_ns, optional)

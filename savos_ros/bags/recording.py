@@ -69,7 +69,7 @@ def topics_of(options: RecordOptions) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What was written.
+    """A written bag.
 
     Attributes:
         path: the bag.

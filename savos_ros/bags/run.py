@@ -85,7 +85,7 @@ def run_bag(
         The summary, which _summary describes.
 
     Raises:
-        BagError: the bag is no use, or results are there already.
+        BagError: the bag is unusable, or results are there already.
     """
     from savos_model.backends.choose import make_backend
 

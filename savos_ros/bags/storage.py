@@ -162,7 +162,7 @@ def topics_text(bag: Bag) -> str:
 
 
 def unpacked(data: bytes) -> bytes:
-    """Unpack a message that was compressed by itself.
+    """Unpack a message that was compressed separately.
 
     Raises:
         ValueError: it is damaged, or larger than MAX_MESSAGE.

@@ -56,7 +56,7 @@ class ClipIn:
 
 @dataclass(frozen=True)
 class RunFiles(BagIn):
-    """What a run reads and writes."""
+    """Input and output of a run."""
 
     out: Path = option("folder of the results")
     report: bool = setting(False, "write report.html: frames, tracks, latency, drops")
@@ -64,7 +64,7 @@ class RunFiles(BagIn):
 
 @dataclass(frozen=True)
 class LabelFiles:
-    """What is labelled, where and by what."""
+    """Bags to label, and by which machines."""
 
     bags: tuple[Path, ...] = option("folders or files", argument=True)
     out: Path = option("folder of the results", Path("labels"))
@@ -164,7 +164,7 @@ def play(source: BagIn, options: PlayOptions) -> None:
         for name in played.replaced:
             typer.echo(f"not played: {name}, --clock gives the time of the bag instead", err=True)
         for name in played.silent:
-            typer.echo(f"nobody subscribed to {name} while waiting", err=True)
+            typer.echo(f"no node subscribed to {name} while waiting", err=True)
         if played.unanswered:
             typer.echo(f"{played.unanswered} frames were not answered in time", err=True)
         _print_counts("stopped" if played.stopped else "played", played.counts)

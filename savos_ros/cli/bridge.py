@@ -31,7 +31,7 @@ def bridge(options: BridgeOptions) -> None:
         if not options.is_local:
             typer.echo(
                 f"warning: everybody who can reach {options.host}:{options.port} sees the topics, "
-                "without a password and unencrypted: use it in a network of your own, or take "
+                "without a password and unencrypted: use it in a private network, or take "
                 "--host 127.0.0.1 and a tunnel (ssh -L 8765:localhost:8765 ROBOT)",
                 err=True,
             )

@@ -67,7 +67,7 @@ class ImportOptions:
 
 @dataclass(frozen=True)
 class SaveOptions:
-    """Whose adapted weights are kept, and where."""
+    """Node of the adapted weights, and the file to keep them in."""
 
     out: Path = option("the .safetensors file to write", argument=True)
     node: str = option("of the node /front/savos, say; empty: of any", "")

@@ -93,7 +93,7 @@ def soak(options: SoakOptions, results: ResultsFile) -> bool:
 
 @dataclass(frozen=True)
 class ParamsOptions(Settings):
-    """What is printed, or written."""
+    """Form of the printed parameters, or files to write."""
 
     write: bool = setting(False, "rewrite every generated file of the source tree")
     form: str = setting("yaml", "yaml or markdown", choices=("yaml", "markdown"))

@@ -68,7 +68,7 @@ def pages(app: Typer) -> dict[str, str]:
 
 
 def table_in(document: str, begin: str, end: str) -> str | None:
-    """Return what stands between two markers of a document; None without the markers."""
+    """Return the text between two markers of a document; None without the markers."""
     if begin not in document or end not in document:
         return None
     return document.split(begin, 1)[1].split(end, 1)[0].strip() + "\n"
