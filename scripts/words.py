@@ -51,8 +51,6 @@ CHECKED = {".cff", ".j2", ".md", ".msg", ".py", ".sh", ".toml", ".txt", ".xml", 
 CHECKED_NAMES = {"Makefile", "run", "savos", "savos_node"}
 EXCEPT = ("scripts/words.py", "docs/results/", "requirements/lock-")
 NOT_CLEAN = (  # folders and files to be rewritten; take each away when it is clean
-    "savos_ros/tools/",
-    "tests/tools/",
     "tests/training/learn/",
     "training/bench/",
     "training/learn/",

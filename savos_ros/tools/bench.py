@@ -242,7 +242,7 @@ def cpu_s(process: psutil.Process) -> float:
 
 @contextlib.contextmanager
 def playing(bag: Path) -> Iterator[None]:
-    """Play a bag round and round, with stamps of now, from when somebody listens."""
+    """Play a bag round and round, with stamps of now, from the first subscription."""
     player = [sys.executable, "-m", "savos_ros.cli", "play", str(bag), "--loop", "--restamp"]
     process = subprocess.Popen([*player, "--wait", "30"], stdout=subprocess.DEVNULL)
     try:

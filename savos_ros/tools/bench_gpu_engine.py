@@ -199,7 +199,7 @@ def swap(backend: Backend, weights: Weights, precision: str, plan: GpuPlan) -> d
 
     Returns:
         prepare_s and use_ms of the swap; parity with torch on the CPU with the other weights, and
-        after the way back; alone and beside: steps of the most tracks without a swap, and while
+        after the way back; "alone" and "beside": steps of the most tracks without a swap, and while
         one is prepared in another thread.
     """
     other, inputs = changed(weights, plan.seed), random_inputs(weights, plan.tracks[-1])
@@ -216,9 +216,9 @@ def swap(backend: Backend, weights: Weights, precision: str, plan: GpuPlan) -> d
 
     thread = threading.Thread(target=prepare)
     thread.start()
-    beside: list[float] = []
-    while thread.is_alive() or not beside:
-        beside.append(clocked(step))
+    meanwhile: list[float] = []
+    while thread.is_alive() or not meanwhile:
+        meanwhile.append(clocked(step))
     if isinstance(made[0], Exception):
         raise made[0]
     use, took = made[0]
@@ -233,7 +233,7 @@ def swap(backend: Backend, weights: Weights, precision: str, plan: GpuPlan) -> d
         "parity_back": back,
         "allowed": TOLERANCE[precision],
         "alone": summary(alone),
-        "beside": summary(beside),
+        "beside": summary(meanwhile),
     }
 
 

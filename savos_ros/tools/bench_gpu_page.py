@@ -128,12 +128,12 @@ def adaptation_lines(steps: dict) -> list[str]:
         (name, f"{found[name]['p50_ms']:.2f}", f"{found[name]['p99_ms']:.2f}")
         for name in ("alone", "beside")
     ]
-    learnt = found["adaptation"]
-    rate = learnt["iterations"] / learnt["seconds"]
+    run = found["adaptation"]
+    rate = run["iterations"] / run["seconds"]
     title = f"Adaptation next to {found['engine']}, {found['tracks']} tracks"
     text = (
-        f"{learnt['iterations']} iterations, {rate:.1f} a second; loss {learnt['first_loss']:.3f} "
-        f"-> {learnt['last_loss']:.3f}"
+        f"{run['iterations']} iterations, {rate:.1f} a second; loss {run['first_loss']:.3f} "
+        f"-> {run['last_loss']:.3f}"
     )
     return [*section(title, ("step", "median [ms]", "p99 [ms]"), rows), text, ""]
 

@@ -124,7 +124,7 @@ def adaptation(plan: GpuPlan, folder: Path, keep: Keep) -> dict[str, Any]:
     """Time steps of an engine alone and while another process adapts weights on the device.
 
     Returns:
-        engine, tracks, alone and beside (steps), iterations and seconds of the adaptation, and
+        engine, tracks, "alone" and "beside" (steps), iterations and seconds of the adaptation, and
         loss (of the first iteration, and the mean of the last measurement).
     """
     from savos_model.backends.choose import make_backend
@@ -141,12 +141,12 @@ def adaptation(plan: GpuPlan, folder: Path, keep: Keep) -> dict[str, Any]:
         pool.submit(adapted, dataclasses.replace(plan, iterations=1)).result()  # imports, warms up
         alone = timed(step, plan.seconds)
         job = pool.submit(adapted, plan)
-        beside: list[float] = []
-        while not job.done() or not beside:
-            beside.append(clocked(step))
-        learnt = job.result()
-    times = {"alone": summary(alone), "beside": summary(beside)}
-    return {"engine": backend.name, "tracks": tracks, **times, "adaptation": learnt}
+        meanwhile: list[float] = []
+        while not job.done() or not meanwhile:
+            meanwhile.append(clocked(step))
+        result = job.result()
+    times = {"alone": summary(alone), "beside": summary(meanwhile)}
+    return {"engine": backend.name, "tracks": tracks, **times, "adaptation": result}
 
 
 def adapted(plan: GpuPlan) -> dict[str, float]:

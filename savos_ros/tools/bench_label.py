@@ -32,7 +32,7 @@ def bench_label(config: BenchLabelOptions, out: Path | None) -> dict:
         way, each round), frames_per_second (by way, of the median), speedup, equal.
 
     Raises:
-        BagError: a bag cannot be labelled, or the cluster is not to be had.
+        BagError: a bag cannot be labelled, or the cluster is not available.
     """
     iterations = SiteConfig().max_iterations if config.adapt else 0
     options = LabelOptions(BackendConfig(threads=config.threads), iterations=iterations)

@@ -30,7 +30,7 @@ MATRIX = {"cpu": 1024, "cuda": 8192}  # rows and columns of the product
 
 
 class Measured(NamedTuple):
-    """What is measured: an engine in a precision on one network and number of tracks."""
+    """A measured case: an engine in a precision on one network and number of tracks."""
 
     network: str
     tracks: int

@@ -45,7 +45,7 @@ class Taker:
         kit.amodal_array(self.kit, header, shape, objects, model, period_s)
 
     def publish_extras(self, *_: Any, **__: Any) -> None:
-        """Do nothing: nobody subscribes."""
+        """Do nothing: there is no subscriber."""
 
     def publish_refined(self, *_: Any, **__: Any) -> None:
         """Do nothing: refinement is off."""
@@ -115,7 +115,7 @@ COPY_BYTES = 1 << 28  # far above every cache
 
 
 class Case(NamedTuple):
-    """What is measured.
+    """A measured case.
 
     network: of NETWORKS; image: of SIZES; messages: from messages in to messages out through the
     node's pipeline, not the stream alone.

@@ -42,7 +42,7 @@ STAMP_STAGE = "stamp"
 
 @dataclass
 class Findings:
-    """What was found in one pass over the bag.
+    """Results of one pass over the bag.
 
     Attributes:
         answered: frames with a result.

@@ -33,7 +33,7 @@ READER_DEPTH = 100
 
 @dataclass
 class Session:
-    """What came out of one run.
+    """Results of one run.
 
     Attributes:
         sent: frames published.
@@ -126,7 +126,7 @@ def _check_played(played: Played) -> None:
     if played.stopped:
         raise KeyboardInterrupt
     if played.damage or played.skipped or played.silent:
-        what = played.damage or played.skipped or f"nobody listens to {played.silent}"
+        what = played.damage or played.skipped or f"no node subscribes to {played.silent}"
         raise DemoError(f"the bag could not be played: {what}")
 
 

@@ -16,12 +16,12 @@ PRECISIONS = ("fp32", "fp16", "bf16")
 
 
 class DemoError(RuntimeError):
-    """The demo cannot go on; the text says what happened and where to look."""
+    """The demo cannot continue; the text says what happened and where to look."""
 
 
 @dataclass(frozen=True)
 class DemoOptions(Settings):
-    """What the demo shows."""
+    """Scene and node of the demo."""
 
     frames: int = setting(150, "frames of the street scene, at 10 Hz", minimum=2, maximum=10_000)
     seed: int = setting(StreetConfig.seed, "number of the scene", minimum=0, maximum=2**31 - 1)
@@ -37,7 +37,7 @@ class DemoOptions(Settings):
 
 @dataclass(frozen=True)
 class NodeOptions(Settings):
-    """What a node that is measured does."""
+    """Settings of a measured node."""
 
     weights: str = setting("", "weights of the node; empty for its default")
     refine: bool = setting(False, "with refined masks, which a subscriber takes")
@@ -46,7 +46,7 @@ class NodeOptions(Settings):
 
 @dataclass(frozen=True)
 class SceneOptions(Settings):
-    """What is shown to the nodes."""
+    """Scene that is sent to the nodes."""
 
     tracks: int = setting(10, "masks per frame", minimum=1, maximum=40)
     seed: int = setting(3, "number that fixes the scene", minimum=0, maximum=2**31 - 1)
@@ -69,7 +69,7 @@ class CamerasOptions(SceneOptions):
 
 @dataclass(frozen=True)
 class StartOptions(Settings):
-    """What is measured."""
+    """How cold and warm starts are measured."""
 
     rounds: int = setting(5, "rounds, each of a cold and a warm start", minimum=1)
     backend: str = setting("", "engine of the node; empty for its default")
@@ -134,7 +134,7 @@ class BenchLabelOptions(Settings):
 
 @dataclass(frozen=True)
 class SoakOptions(NodeOptions):
-    """What is run."""
+    """Length, load and checks of a soak run."""
 
     hours: float = setting(
         24.0, "length by the stamps, at 10 Hz [h]", minimum=0.001, maximum=100_000.0
@@ -185,7 +185,7 @@ class DemoFolder:
 
 @dataclass(frozen=True)
 class GpuOptions(Settings):
-    """What is measured on a machine with a GPU, and in which time."""
+    """Steps of a benchmark on a GPU, and their time limit."""
 
     minutes: float = setting(8.0, "most minutes of all steps together", minimum=0.5, maximum=60.0)
     dry_run: bool = setting(False, "on the CPU, with little of everything: tries the command out")
@@ -207,7 +207,7 @@ class GpuOptions(Settings):
 
 @dataclass(frozen=True)
 class GpuPlan:
-    """What each step of `savos bench gpu` is given; plain JSON values.
+    """Input of each step of `savos bench gpu`; plain JSON values.
 
     Attributes:
         device: cuda or cpu.

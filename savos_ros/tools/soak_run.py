@@ -36,7 +36,7 @@ MASKS, REFINED = "masks", "masks_refined"
 class Feeder(Recorder):
     """Publishes frames and takes their answers; every frame ends as answered or as lost.
 
-    Time counts only while both processes run: either may be stopped and go on later.
+    Time counts only while both processes run: either may be stopped and continue later.
 
     Args:
         limits: by topic of answers, the frames that may be out.

@@ -156,9 +156,9 @@ def command(tmp_path):
 
 def test_a_short_run_over_dds(command, tmp_path):
     with command("--hours", "0.005", "--refine", "--fresh", "2") as process:
-        told = process.communicate(timeout=300)[0]
+        printed = process.communicate(timeout=300)[0]
     metrics = read_results(tmp_path / "s.json")["metrics"]
-    assert metrics["ended"] == "complete" and "complete: 0.01 h" in told
+    assert metrics["ended"] == "complete" and "complete: 0.01 h" in printed
     assert metrics["sent"] == 180
     assert metrics["answered"] == {MASKS: 180, REFINED: 180}
     assert metrics["lost"] == {MASKS: 0, REFINED: 0} and metrics["unmatched"] == 0
@@ -170,7 +170,7 @@ def test_a_short_run_over_dds(command, tmp_path):
     judged = metrics["verdict"]
     assert judged["against_base"]["recall"] == 1.0
     fresh = judged["against_fresh"]
-    assert fresh["low"] <= fresh["growth"] <= fresh["high"] and "with a fresh node: " in told
+    assert fresh["low"] <= fresh["growth"] <= fresh["high"] and "with a fresh node: " in printed
     assert fresh["old_ms"] > 0 and fresh["fresh_ms"] > 0
     assert judged["flat"] == (
         fresh["flat"] and all(row["flat"] is not False for row in judged["compared"].values())
@@ -182,9 +182,9 @@ def test_an_interrupted_run_keeps_what_it_has(command, tmp_path):
     with command("--hours", "9", "--samples", "100000") as process:
         assert " h in " in process.stdout.readline()
         process.send_signal(signal.SIGTERM)
-        told = process.communicate(timeout=300)[0]
+        printed = process.communicate(timeout=300)[0]
     metrics = read_results(tmp_path / "s.json")["metrics"]
-    assert process.returncode == 1 and "interrupted: 0.0" in told
+    assert process.returncode == 1 and "interrupted: 0.0" in printed
     assert metrics["ended"] == "interrupted" and 0 < metrics["sent"] < 324_000
     assert metrics["samples"] and metrics["lost"] == {MASKS: 0}
     assert frames_of(SoakOptions().hours) == 864_000
