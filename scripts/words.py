@@ -1,8 +1,8 @@
 """Report words that the project avoids, with what to write instead.
 
-Usage: python3 scripts/words.py [--all] [FILE...]
+Usage: python3 scripts/words.py [FILE...]
 
-Without files every text of the repository is checked; with --all also those that are not clean yet.
+Without files every text of the repository is checked.
 The exit status is 1 if a word is found. Spell checkers replace single words; this list has phrases.
 """
 
@@ -50,12 +50,6 @@ START = {  # the same at the start of a docstring
 CHECKED = {".cff", ".j2", ".md", ".msg", ".py", ".sh", ".toml", ".txt", ".xml", ".yaml", ".yml"}
 CHECKED_NAMES = {"Makefile", "run", "savos", "savos_node"}
 EXCEPT = ("scripts/words.py", "docs/results/", "requirements/lock-")
-NOT_CLEAN = (  # folders and files to be rewritten; take each away when it is clean
-    "tests/training/learn/",
-    "training/bench/",
-    "training/learn/",
-    "training/train.py",
-)
 FOUND = re.compile(
     "|".join(
         [rf"\b(?:{pattern})\b" for pattern in WORDS]
@@ -92,18 +86,17 @@ def texts() -> list[Path]:
     ]
 
 
-def is_checked(path: Path, not_clean: tuple[str, ...] = NOT_CLEAN) -> bool:
+def is_checked(path: Path) -> bool:
     """Return whether a file, relative to the root, has to be clean."""
-    return not path.as_posix().startswith(EXCEPT + not_clean)
+    return not path.as_posix().startswith(EXCEPT)
 
 
 def main(arguments: list[str]) -> int:
     """Print the findings in the files named, by default in all, and return the exit status."""
-    everything = "--all" in arguments  # those not clean, too
-    named = [Path(name).resolve().relative_to(ROOT) for name in arguments if name != "--all"]
+    named = [Path(name).resolve().relative_to(ROOT) for name in arguments]
     status = 0
     for path in named or texts():
-        if is_checked(path, () if everything else NOT_CLEAN):
+        if is_checked(path):
             for line, words, instead in findings((ROOT / path).read_text(encoding="utf-8")):
                 print(f"{path}:{line}: {words!r}: write {instead}")
                 status = 1

@@ -63,7 +63,7 @@ def make_targets(window: Window, run: RunConfig, seed: int, *, both: bool = True
 
 
 def make_batch(step: int, run: RunConfig, data: RunData, ranks: Ranks) -> Targets:
-    """This process's part of the batch of one step.
+    """Make this process's part of the batch of one step.
 
     The batch is made in groups, random by seed, step and their own number alone; pasting pairs
     windows of one group. So all processes together learn from what one alone would, and none reads
@@ -94,7 +94,7 @@ class Objective(nn.Module):
 
 
 def stage_loss(stage: Stage, config: LossConfig) -> LossConfig:
-    """Settings of the loss in a stage of the run."""
+    """Return the settings of the loss in a stage of the run."""
     if stage.both is None:
         return config
     return dataclasses.replace(config, both_directions=stage.both)
@@ -137,7 +137,7 @@ def new_learner(run: RunConfig, device: torch.device) -> Learner:
 
 
 def begin(out: Path, resume: bool, learner: Learner, settings: dict) -> Reached:
-    """Go on from the checkpoint in `out` if asked to; never write over another run by mistake."""
+    """Continue from the checkpoint in `out` if `resume` is set; never overwrite another run."""
     path = out / CHECKPOINT
     if resume and path.exists():
         return load_checkpoint(path, learner, settings)
@@ -200,12 +200,12 @@ def update(
 
 
 def is_due(done: int, every: int, steps: int) -> bool:
-    """True every so many steps, and after the last one."""
+    """Return whether `done` is a multiple of `every`, or the last step."""
     return done % every == 0 or done == steps
 
 
 class Setup(NamedTuple):
-    """What a run begins with; `settings` are those that its checkpoints carry."""
+    """Initial state of a run; `settings` are those that its checkpoints carry."""
 
     data: RunData
     learner: Learner
@@ -214,7 +214,7 @@ class Setup(NamedTuple):
 
 
 def set_up(run: RunConfig, out: Path, resume: bool, ranks: Ranks) -> Setup:
-    """Open the data, build the network and go on where the run was; errors as `train`."""
+    """Open the data, build the network and continue where the run was; errors as `train`."""
     torch.set_num_threads(run.machine.threads)
     cv2.setNumThreads(run.machine.threads)
     check_share(run.train, ranks)
@@ -236,7 +236,7 @@ def train(run: RunConfig, out: Path, *, resume: bool = False) -> Path:
     Args:
         run: all settings.
         out: folder of the run, seen by all machines.
-        resume: go on from the checkpoint in `out`, where there is one.
+        resume: continue from the checkpoint in `out`, where there is one.
 
     Raises:
         ValueError: settings do not fit each other, the data, the processes or the checkpoint.
@@ -289,7 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--config", type=Path, default=None, help="YAML file of settings; flags override it"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--resume", action="store_true", default=False, help="go on from --out")
+    parser.add_argument("--resume", action="store_true", default=False, help="continue from --out")
     add_flags(parser)
     flags = vars(parser.parse_args(arguments))
     config, out, resume = (flags.pop(name) for name in ("config", "out", "resume"))
@@ -299,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"stopped: go on with --out {out} --resume", file=sys.stderr)
+        print(f"stopped: continue with --out {out} --resume", file=sys.stderr)
         return 130
     if int(os.environ.get("RANK", "0")) == 0:
         print(best)

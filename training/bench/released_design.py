@@ -44,7 +44,7 @@ class Batch(NamedTuple):
     weight: Tensor
 
     def to(self, device: str) -> Batch:
-        """The same on another device."""
+        """Return the same on another device."""
         return Batch(Clip(*(part.to(device) for part in self.clip)), self.weight.to(device))
 
 
@@ -59,7 +59,7 @@ def read_video(folder: Path) -> Video:
 
 
 def crop_box(box: list[int], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The visible box grown about its centre and cut to the image, half-open."""
+    """Return the visible box grown about its centre and cut to the image, half-open."""
     lows, highs = [], []
     for low, high, limit in zip(box[:2], box[2:], size[::-1], strict=True):
         centre, half = (low + high) // 2, int((high - low) * ENLARGE) // 2
@@ -121,7 +121,7 @@ def colour_loss(clip: Clip, estimate: Estimate) -> Tensor:
 
 
 def released_loss(net: SavosNet, batch: Batch, *, colours: bool) -> Tensor:
-    """The released loss of one batch; `colours` adds the third term that FISHBOWL has."""
+    """Return the released loss of one batch; `colours` adds the third term that FISHBOWL has."""
     forward, backward = both_passes(net, batch.clip)
     total = official_loss(forward, backward, batch.clip, batch.weight).total
     if colours:

@@ -79,7 +79,7 @@ def draw_labels(
 
 
 def clip_frames(scene: Scene) -> Iterator[ClipFrame]:
-    """The scene as this package's clips are built from."""
+    """Yield the frames of the scene that this package's clips are built from."""
     for frame, (image, labels) in enumerate(zip(scene.images, scene.labels, strict=True)):
         instances = []
         for track in range(1, len(scene.velocity)):

@@ -98,7 +98,7 @@ def write_scene(image: str, folder: Path, config: BenchTrainConfig) -> float:
 def run_rounds(
     folder: Path, config: BenchTrainConfig
 ) -> tuple[list[dict[str, dict[str, float]]], list[dict[str, float]]]:
-    """What `measure` says by round and variant, then what `measure_limit` says by round."""
+    """Return the results of `measure` by round and variant, and of `measure_limit` by round."""
     rounds, limits = [], []
     with Progress(transient=True) as progress:
         task = progress.add_task("measuring", total=config.rounds * len(VARIANTS))

@@ -1,4 +1,4 @@
-"""What the training benchmark times in a process of its own: a design, or the machine's limit."""
+"""Times one design, or the machine's limit, in a separate process of the training benchmark."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def training_batch(clip: Clip, variant: Variant, config: BenchTrainConfig) -> Ta
 
 
 def make_step(name: str, folder: Path, config: BenchTrainConfig) -> Callable[[], Tensor]:
-    """A function that trains one step on one fixed batch and returns its loss."""
+    """Return a function that trains one step on one fixed batch and returns its loss."""
     variant, batch = VARIANTS[name], make_batch(name, folder, config)
     if isinstance(batch, Batch):
         net = SavosNet(variant.model).to(config.device)
@@ -161,7 +161,7 @@ def make_step(name: str, folder: Path, config: BenchTrainConfig) -> Callable[[],
 
 
 def released_step(net: SavosNet, batch: Batch, *, colours: bool) -> Callable[[], Tensor]:
-    """A step of the released design."""
+    """Return a step of the released design."""
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-4)
 
     def step() -> Tensor:
@@ -175,7 +175,7 @@ def released_step(net: SavosNet, batch: Batch, *, colours: bool) -> Callable[[],
 
 
 def our_step(learner: Learner, targets: Targets, run: RunConfig) -> Callable[[], Tensor]:
-    """A step of training/train.py."""
+    """Return a step of training/train.py."""
     net, average, optimiser = learner
     objective = Objective(net, run.train.bf16)
 
@@ -192,7 +192,7 @@ def our_step(learner: Learner, targets: Targets, run: RunConfig) -> Callable[[],
 
 
 def measure_limit(config: BenchTrainConfig) -> dict[str, float]:
-    """What a matrix product reaches on this machine [GFLOP/s], by number format."""
+    """Return the speed of a matrix product on this machine [GFLOP/s], by number format."""
     prepare_process(config)
     side, limits = LIMIT_SIDE[config.device], {}
     for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):

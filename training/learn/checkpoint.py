@@ -1,8 +1,8 @@
-"""The file from which an interrupted training run goes on.
+"""The file from which an interrupted training run continues.
 
 One safetensors file: tensors as they are, everything else as JSON in its header. Unlike torch.save
 no pickle is involved, even with weights_only, and names and shapes are checked before memory is
-taken; being one file, it is replaced at once.
+taken; being one file, it is replaced in one step.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam keeps of a parameter
 
 
 class CheckpointError(ValueError):
-    """A run cannot go on from this file; the text says why and what to do."""
+    """A run cannot continue from this file; the text says why and what to do."""
 
 
 class Learner(NamedTuple):
-    """What changes while training: network, averaged weights by name, and the optimiser."""
+    """State that changes while training: network, averaged weights by name, and the optimiser."""
 
     net: nn.Module
     average: dict[str, Tensor]
@@ -44,13 +44,13 @@ class Reached(NamedTuple):
 def save_checkpoint(
     path: Path, learner: Learner, reached: Reached, settings: dict[str, Any]
 ) -> None:
-    """Write a checkpoint beside its place, then rename.
+    """Write a checkpoint to a temporary file next to `path`, then rename it.
 
     Args:
         path: target file.
         learner: what is stored.
         reached: stored with it.
-        settings: JSON values by group and field, compared when the run goes on.
+        settings: JSON values by group and field, compared when the run continues.
     """
     tensors = {f"net/{name}": value for name, value in learner.net.state_dict().items()}
     tensors |= {f"average/{name}": value for name, value in learner.average.items()}
@@ -82,7 +82,7 @@ def load_checkpoint(path: Path, learner: Learner, settings: dict[str, Any]) -> R
                 restore(learner, {key: file.get_tensor(key) for key in shapes})
     except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise CheckpointError(
-            f"resume: cannot go on from {path}: {error!r}. Begin again with another --out"
+            f"resume: cannot continue from {path}: {error!r}. Begin again with another --out"
         ) from error
     return reached
 
@@ -123,7 +123,7 @@ def check_shapes(shapes: dict[str, tuple[int, ...]], learner: Learner, path: Pat
 
 
 def check_same(begun: dict[str, Any], now: dict[str, Any], path: Path) -> None:
-    """Refuse to go on with other settings than a run was begun with: its steps depend on them."""
+    """Refuse to continue with settings that differ from those a run was begun with."""
     for group in sorted(begun.keys() | now.keys()):
         old, new = begun.get(group, {}), now.get(group, {})
         for field in sorted(old.keys() | new.keys()):

@@ -23,7 +23,7 @@ from training.learn.stages import Stage, read_stages
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is trained on."""
+    """Training data."""
 
     source: str = setting(
         "stored",
@@ -59,7 +59,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What the optimiser does."""
+    """Schedule and optimiser."""
 
     steps: int = setting(20000, "optimiser steps", minimum=1)
     batch: int = setting(64, "windows per step, of all processes together", minimum=2)
@@ -137,7 +137,7 @@ class RunConfig:
     machine: MachineConfig = field(default_factory=MachineConfig)
 
     def learnt_from(self) -> dict[str, dict[str, Any]]:
-        """The settings that decide what is learnt, as JSON values by group and field."""
+        """Return the settings that determine the weights, as JSON values by group and field."""
         groups = json.loads(json.dumps(dataclasses.asdict(self)))
         del groups["machine"]
         return groups
@@ -148,12 +148,12 @@ GROUPS = {f.name: f.default_factory for f in dataclasses.fields(RunConfig)}
 
 
 def setting_fields() -> dict[str, tuple[str, dataclasses.Field]]:
-    """Every setting's name -> its group and field; no name comes twice."""
+    """Return every setting's name -> its group and field; no name comes twice."""
     return {f.name: (group, f) for group, kind in GROUPS.items() for f in dataclasses.fields(kind)}
 
 
 def make_run(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> RunConfig:
-    """Settings of a YAML file, overridden by flags (setting name -> value or text).
+    """Return the settings of a YAML file, overridden by flags (setting name -> value or text).
 
     Raises:
         SettingError: a key or value is wrong; names it.
@@ -194,7 +194,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def read_groups(file: Path, above: tuple[Path, ...] = ()) -> dict[str, dict[str, Any]]:
-    """Groups of a YAML file over those of its `base`, a path relative to the file; as make_run."""
+    """Return the groups of a YAML file over those of its `base`, a path relative to the file.
+
+    Raises as make_run.
+    """
     file = file.resolve()
     if file in above:
         raise SettingError(f"base must not lead back to {file}: take one base out")

@@ -41,7 +41,7 @@ def ignore_flow(net: Net) -> None:
 
 
 def no_residual(net: Net) -> None:
-    """Predict no motion of its own, for losses that train none."""
+    """Predict no residual motion, for losses that train none."""
     if isinstance(net, SavosNet):
         last, motion = net.motion_decoder.stages[-1][-1], slice(None)
     else:

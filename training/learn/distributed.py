@@ -50,7 +50,7 @@ def joined(device: str) -> Iterator[Ranks]:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of this process for auto, cpu or cuda; raises ValueError when it is not here."""
+    """Return the device of this process for auto, cpu or cuda; ValueError if it is missing."""
     found = torch.cuda.device_count()
     if name == "cpu" or (name == "auto" and not found):
         return torch.device("cpu")

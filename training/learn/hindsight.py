@@ -1,4 +1,4 @@
-"""What other frames of a window show of an object's hidden part, for targets and boxes."""
+"""Views of an object's hidden part in other frames of a window, for targets and boxes."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def with_hindsight(
 ) -> tuple[Tensor, Tensor]:
     """Fill what W leaves out with what other frames show there, moved along with the base motion.
 
-    L_M (eq. 3) compares a prediction with the next frame alone, so a hidden pixel is learnt in the
-    one frame before it is uncovered. With these targets, it is learnt in every frame of a window in
-    which it is seen at all; the truth stays unused. It needs a base motion that keeps the object's
-    parts in place from frame to frame.
+    L_M (eq. 3) compares a prediction with the next frame alone, so a hidden pixel is trained in the
+    one frame before it is uncovered. With these targets, it is trained in every frame of a window
+    in which it is seen at all; the truth stays unused. It needs a base motion that keeps the
+    object's parts in place from frame to frame.
 
     Args:
         visible: float [B, T, h, w] in [0, 1], V in patches.

@@ -1,4 +1,4 @@
-"""What a training run says: progress, log.jsonl, TensorBoard."""
+"""Output of a training run: progress, log.jsonl, TensorBoard."""
 
 from __future__ import annotations
 

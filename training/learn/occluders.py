@@ -31,7 +31,7 @@ class Layer:
             by the visible mask.
         colour: float [3, 1, 1], where it is of one colour.
         behind: whether it lies behind the object.
-        told: whether the mask channel shows it.
+        marked: whether the mask channel shows it.
         motion: float [2], its drift over the object [px per frame].
     """
 
@@ -41,7 +41,7 @@ class Layer:
     limits: tuple[float, float] | None
     colour: Tensor | None
     behind: bool
-    told: bool
+    marked: bool
     motion: Tensor
 
 
@@ -69,7 +69,7 @@ def draw_layer(
     plain = (solid & (draw((count,), generator) < 0.5)).tolist()
     colour = draw((count, 3, 1, 1), generator)
     behind = (draw((count,), generator) < config.behind).tolist()
-    told = (draw((count,), generator) >= config.untold).tolist()
+    marked = (draw((count,), generator) >= config.untold).tolist()
     cut, at, source = solid.tolist(), at.tolist(), source.tolist()
     return [
         Layer(
@@ -79,7 +79,7 @@ def draw_layer(
             limits=tuple(limits[k]) if cut[k] else None,
             colour=colour[k] if plain[k] else None,
             behind=behind[k],
-            told=told[k],
+            marked=marked[k],
             motion=motion[k],
         )
         for k in used.nonzero()[:, 0].tolist()
@@ -224,7 +224,7 @@ def draw_layers(
 
 @dataclass(frozen=True)
 class Cover:
-    """What a layer hides in the patches of its window: uint8 [T, h, w]."""
+    """Pixels that a layer hides in the patches of its window: uint8 [T, h, w]."""
 
     layer: Layer
     mask: np.ndarray
@@ -232,7 +232,7 @@ class Cover:
 
 @dataclass(frozen=True)
 class Scene:
-    """What patches show: colours float32 [B, T, 3, h, w] in [0, 1], masks uint8 [B, T, h, w].
+    """Contents of patches: colours float32 [B, T, 3, h, w] in [0, 1], masks uint8 [B, T, h, w].
 
     Attributes:
         rgb: colours.
@@ -272,7 +272,7 @@ def lay_over(
         scene.seen[at] = times(scene.seen[at], ~mask)
         if scene.others[at].any():
             scene.others[at] = times(scene.others[at], ~mask)
-        if layer.told:
+        if layer.marked:
             np.maximum(scene.others[at], mask, out=scene.others[at])
     return covers
 

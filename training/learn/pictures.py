@@ -16,7 +16,7 @@ GAP = 2  # white line between tiles [px]
 
 @torch.no_grad()
 def contact_sheet(net: Net, targets: Targets) -> np.ndarray:
-    """The last frame of the first windows, one a row.
+    """Draw the last frame of the first windows, one a row.
 
     Columns: image, masks (white the visible part given, cyan visible truth that was covered, blue
     other objects), prediction M~, prediction M^ warped from the frame before.
@@ -36,7 +36,7 @@ def contact_sheet(net: Net, targets: Targets) -> np.ndarray:
 
 
 def grey(mask: Tensor) -> Tensor:
-    """A mask [N, h, w] as colours [N, 3, h, w]."""
+    """Return a mask [N, h, w] as colours [N, 3, h, w]."""
     return mask[:, None].expand(-1, 3, -1, -1)
 
 

@@ -40,7 +40,7 @@ def look(
 ) -> np.ndarray:
     """Return a picture [H, W] or [H, W, C], bilinear at the places of a patch: [h, w] or [h, w, C].
 
-    Beyond the border the picture is 0, or goes on as it ends where it is `endless`.
+    Beyond the border the picture is 0, or continues as it ends where it is `endless`.
     """
     return cv2.warpAffine(
         picture,

@@ -1,4 +1,4 @@
-"""What the machine that trains can do fast."""
+"""Operations that are fast on the training machine."""
 
 from __future__ import annotations
 

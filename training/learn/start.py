@@ -1,4 +1,4 @@
-"""Weights to go on from, fitted to the network that is to be trained."""
+"""Weights to start from, fitted to the network that is to be trained."""
 
 from __future__ import annotations
 

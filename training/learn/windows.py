@@ -31,7 +31,7 @@ class Place(NamedTuple):
 def split_clips(stores: list[Path], every: int) -> tuple[list[Clip], list[Clip]]:
     """Clips to train on and clips to validate on: every n-th video of each store, in all its parts.
 
-    A part that trained would tell of the part that validates: the same place, light and objects.
+    A part that trained would leak into the part that validates: the same place, light and objects.
     """
     train, held = [], []
     for store in stores:
@@ -107,7 +107,7 @@ class WindowSource(Protocol):
     """Where training windows come from."""
 
     def draw(self, size: int, rng: np.random.Generator) -> Window:
-        """A batch of `size` random windows."""
+        """Return a batch of `size` random windows."""
         ...
 
 
@@ -151,7 +151,7 @@ def random_batches(
 def ahead(
     make: Callable[[int], Made], steps: range, workers: int = 1, device: torch.device | None = None
 ) -> Iterator[Made]:
-    """What `make` makes of each step, in order, made ahead in threads; its errors come out here.
+    """Yield the result of `make` for each step, in order, made ahead in threads; raise its errors.
 
     Args:
         make: called with the number of the step, in any thread.

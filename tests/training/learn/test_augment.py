@@ -65,16 +65,16 @@ def test_a_chosen_share_of_windows_is_that_share(share):
     torch.testing.assert_close(counted / 2000, torch.full((7,), share), atol=0.04, rtol=0)
 
 
-def test_told_occluders_are_in_the_mask_channel_and_untold_ones_are_not():
-    told, untold = (made(plain(paste=1.0, untold=share)) for share in (0.0, 1.0))
-    hidden = [(targets.visible > 0.9) & (targets.weight > 3.9) for targets in (told, untold)]
+def test_marked_occluders_are_in_the_mask_channel_and_untold_ones_are_not():
+    marked, untold = (made(plain(paste=1.0, untold=share)) for share in (0.0, 1.0))
+    hidden = [(targets.visible > 0.9) & (targets.weight > 3.9) for targets in (marked, untold)]
     assert min(part.float().mean() for part in hidden) > 0.01
-    assert seen(told)[hidden[0]].amax() < -0.9
+    assert seen(marked)[hidden[0]].amax() < -0.9
     assert seen(untold)[hidden[1]].abs().amax() < 0.1
     assert seen(untold).amin() > -1e-3
 
 
-def test_the_online_network_is_shown_nothing_under_told_occluders():
+def test_the_online_network_is_shown_nothing_under_marked_occluders():
     for blank, shown in ((True, False), (False, True)):
         online = dataclasses.replace(MODEL, preset="online", blank_others=blank)
         window = windows()
@@ -83,13 +83,13 @@ def test_the_online_network_is_shown_nothing_under_told_occluders():
         )
         generator = torch.Generator().manual_seed(0)
         targets = make_input(window, online, plain(paste=1.0, untold=0.5), generator)
-        told = seen(targets) < -0.999
+        marked = seen(targets) < -0.999
         for values in (
             targets.patches[:, :, 0],
             targets.patches[:, :, 4],
             targets.flow_back[:, :, 0],
         ):
-            assert told.any() and bool((values[told].abs() > 1e-3).any()) == shown
+            assert marked.any() and bool((values[marked].abs() > 1e-3).any()) == shown
         free = seen(targets) > 0.999
         assert targets.patches[:, :, 0][free].amin() > 0.4
         scale = (targets.boxes[..., 2] - targets.boxes[..., 0]) / 64

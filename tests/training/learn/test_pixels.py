@@ -77,5 +77,5 @@ def test_outlines_move_by_pixels_along_both_axes(x, y):
     wanted = np.zeros_like(mask)
     wanted[8 - y : 24 + y, 16 - x : 48 + x] = 255
     assert np.array_equal(shift_outline(mask, x, y), wanted)
-    whole = np.full_like(mask, 255)  # goes on beyond the patch
+    whole = np.full_like(mask, 255)  # continues beyond the patch
     assert np.array_equal(shift_outline(whole, x, y), whole)

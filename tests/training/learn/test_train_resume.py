@@ -163,7 +163,7 @@ def test_a_bad_checkpoint_is_refused(store, straight, tmp_path, fault):
         if fault == "missing":
             del tensors[name]
         save_file(tensors, path, metadata=None if fault == "foreign" else metadata(straight))
-    words = {"cut": "cannot go on", "foreign": "cannot go on"}.get(fault, "lstm.bias_ih_l0")
+    words = {"cut": "cannot continue", "foreign": "cannot continue"}.get(fault, "lstm.bias_ih_l0")
     with pytest.raises(CheckpointError, match=words):
         train(tiny_run(store, bf16=True), tmp_path / "run", resume=True)
 

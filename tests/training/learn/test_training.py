@@ -83,7 +83,7 @@ def test_pasted_occluder_hides_input_but_not_the_target(store):
         > 2 * ((bare.visible > 0.5) & (bare.patches[:, :, 3] < 0.5)).float().mean()
     )
     known = hidden & (pasted.weight > 2)
-    assert known.any(), "hidden pixels must carry weight: they are what is learnt"
+    assert known.any(), "hidden pixels must carry weight: they are what is trained"
 
 
 def test_other_objects_are_marked_and_carry_no_weight(store):
