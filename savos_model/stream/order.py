@@ -8,6 +8,7 @@ of self-supervised scene de-occlusion, Zhan et al., CVPR 2020, which compares ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
@@ -108,35 +109,36 @@ class OcclusionOrder:
         Returns:
             For each claim that loses somewhere, float32 [h, w] in (0, 1]: factor of its odds.
         """
-        names = [item.id for item in instances]
-        places = {
-            name: labels.patch(claim.box, claim.chance.shape[:2]) for name, claim in claims.items()
-        }
+        numbers = {item.id: number for number, item in enumerate(instances, 1)}
+        names = list(numbers)
         now: dict[tuple[str, str], float] = {}
         for name, claim in claims.items():
-            pixel = claim.box.width * claim.box.height / claim.chance.size
-            claimed = np.bincount(places[name].ravel(), claim.chance.ravel(), len(names) + 1)
-            for other, px in zip(names, claimed[1:], strict=True):
-                if other != name and px > 0:
-                    now[name, other] = pixel * float(px)
+            # A quarter of the cells tells as much about the area of a claim.
+            height, width = (side // 2 for side in claim.chance.shape[:2])
+            cells = cv2.resize(claim.chance, (width, height), interpolation=cv2.INTER_AREA)
+            under = labels.patch(claim.box, (height, width))
+            claimed = np.bincount(under.ravel(), cells.ravel(), len(names) + 1)
+            claimed *= claim.box.width * claim.box.height / cells.size
+            claimed[[0, numbers[name]]] = 0
+            now |= {(name, names[i - 1]): float(claimed[i]) for i in np.flatnonzero(claimed)}
         for name, other in {tuple(sorted(pair)) for pair in now}:
             for pair in ((name, other), (other, name)):
                 kept = MEMORY * self.evidence.get(pair, 0.0)
                 self.evidence[pair] = kept + (1 - MEMORY) * now.get(pair, 0.0)
-        factors = {}
-        for name, place in places.items():
-            odds = np.ones(len(names) + 1, np.float32)
-            for number, other in enumerate(names, 1):
-                if (name, other) in now:
-                    odds[number] = np.exp(self.loss(name, other, strength))
-            if odds.min() < 1:
-                factors[name] = odds[place]
-        return factors
+        odds: dict[str, np.ndarray] = {}
+        for name, other in now:
+            if loss := self.loss(name, other, strength):
+                by_label = odds.setdefault(name, np.ones(len(names) + 1, np.float32))
+                by_label[numbers[other]] = math.exp(loss)
+        return {
+            name: np.take(by_label, labels.patch(claims[name].box, claims[name].chance.shape[:2]))
+            for name, by_label in odds.items()
+        }
 
     def loss(self, name: str, other: str, strength: float) -> float:
         """Return the logits, 0 or less, that a claim on pixels of another object changes by."""
         ours, theirs = (self.evidence.get(p, 0.0) for p in ((name, other), (other, name)))
-        ratio = float(np.log((ours + FLOOR_PX) / (theirs + FLOOR_PX)))
+        ratio = math.log((ours + FLOOR_PX) / (theirs + FLOOR_PX))
         return max(-MOST, min(0.0, strength * ratio))
 
 

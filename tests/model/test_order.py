@@ -13,13 +13,13 @@ from tests.model.scenes import instance, rectangle
 SHAPE = (60, 100)
 LEFT = instance("1", rectangle(SHAPE, (20, 20, 50, 40)))
 RIGHT = instance("2", rectangle(SHAPE, (50, 20, 80, 40)))
-BOX = Box(10, 10, 90, 50)
+BOX = Box(10, 12, 90, 52)
 
 
 def claim(mask, chance):
     """Claim in a patch of BOX of the pixels of `mask`, a box in the image."""
     values = np.zeros((20, 40), np.float32)
-    x0, y0, x1, y1 = ((v - 10) // 2 for v in mask)
+    x0, y0, x1, y1 = ((v - at) // 2 for v, at in zip(mask, (10, 12, 10, 12), strict=True))
     values[y0:y1, x0:x1] = chance
     return Claim(values, BOX)
 
@@ -63,13 +63,13 @@ def test_every_step_th_pixel_is_labelled(height, width, step):
 
 def test_the_weaker_of_two_claims_loses():
     order = OcclusionOrder()
-    claims = {"1": claim((20, 20, 60, 40), 0.9), "2": claim((46, 20, 80, 40), 0.6)}
+    claims = {"1": claim((20, 20, 62, 40), 0.9), "2": claim((46, 20, 80, 40), 0.6)}
     factors = order.weigh([LEFT, RIGHT], claims, labels(), 2.0)
-    assert set(factors) == {"2"}, "1 claims ten columns of 2 at 0.9, and 2 four of 1 at 0.6"
-    ratio = (0.1 * 4 * 20 * 0.6 + 1) / (0.1 * 10 * 20 * 0.9 + 1)
-    lost = factors["2"][5:15, 5:20]  # where 1 is visible
+    assert set(factors) == {"2"}, "1 claims twelve columns of 2 at 0.9, and 2 four of 1 at 0.6"
+    ratio = (0.1 * 4 * 20 * 0.6 + 1) / (0.1 * 12 * 20 * 0.9 + 1)
+    lost = factors["2"][4:14, 5:20]  # where 1 is visible
     np.testing.assert_allclose(lost, ratio**2, rtol=1e-5)
-    assert (factors["2"][5:15, 20:35] == 1).all(), "its own pixels stay"
+    assert (factors["2"][4:14, 20:35] == 1).all(), "its own pixels stay"
 
 
 def test_an_unopposed_claim_loses_nothing():
@@ -92,7 +92,7 @@ def test_the_order_outlasts_a_frame_that_says_otherwise():
 
 def test_pairs_of_ended_tracks_are_forgotten():
     order = OcclusionOrder()
-    claims = {"1": claim((20, 20, 60, 40), 0.9), "2": claim((46, 20, 80, 40), 0.6)}
+    claims = {"1": claim((20, 20, 62, 40), 0.9), "2": claim((46, 20, 80, 40), 0.6)}
     order.weigh([LEFT, RIGHT], claims, labels(), 2.0)
     assert set(order.evidence) == {("1", "2"), ("2", "1")}
     order.keep({"1", "3"})

@@ -102,9 +102,8 @@ def test_shipped_runs():
     assert len(make_run(FILES / "street_and_fishbowl.yaml").data.stores) == 2
     online = make_run(FILES / "online.yaml")
     assert [(s.length, s.batch, s.both) for s in online.train.plan] == [
-        (2, 128, False),
-        (4, 64, True),
-        (8, 32, True),
+        (2, 16, False),
+        (4, 16, True),
     ]
     assert sum(online.data.store_shares) == pytest.approx(1) and len(online.data.stores) == 3
     gum, paper = (make_run(FILES / f"{name}.yaml") for name in ("chewing_gum", "chewing_gum_paper"))
