@@ -118,9 +118,10 @@ class OcclusionOrder:
             cells = cv2.resize(claim.chance, (width, height), interpolation=cv2.INTER_AREA)
             under = labels.patch(claim.box, (height, width))
             claimed = np.bincount(under.ravel(), cells.ravel(), len(names) + 1)
-            claimed *= claim.box.width * claim.box.height / cells.size
             claimed[[0, numbers[name]]] = 0
-            now |= {(name, names[i - 1]): float(claimed[i]) for i in np.flatnonzero(claimed)}
+            pixel = claim.box.width * claim.box.height / cells.size
+            for number in np.flatnonzero(claimed):
+                now[name, names[number - 1]] = pixel * float(claimed[number])
         for name, other in {tuple(sorted(pair)) for pair in now}:
             for pair in ((name, other), (other, name)):
                 kept = MEMORY * self.evidence.get(pair, 0.0)
