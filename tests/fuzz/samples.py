@@ -172,14 +172,20 @@ def read_state(path: Path) -> None:
 def write_checkpoint(folder: Path) -> Path:
     from training.learn.checkpoint import Reached, save_checkpoint
 
-    save_checkpoint(folder / "last.safetensors", learner(), Reached(3, 0.5), {"a": {"b": 1}})
+    save_checkpoint(folder / "last.safetensors", learner(), Reached(3, 0.5), begun())
     return folder / "last.safetensors"
 
 
 def read_checkpoint(path: Path) -> None:
     from training.learn.checkpoint import load_checkpoint
 
-    load_checkpoint(path, learner(), {"a": {"b": 1}})
+    load_checkpoint(path, learner(), begun())
+
+
+def begun() -> Any:
+    from training.learn.config import RunConfig
+
+    return RunConfig().learnt_from()
 
 
 def learner() -> Any:

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from savos_model.files import atomic
+from savos_model.settings import SettingError
 from training.learn.schedule import settle
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam keeps of a parameter
@@ -80,7 +81,14 @@ def load_checkpoint(path: Path, learner: Learner, settings: dict[str, Any]) -> R
             check_shapes(shapes, learner, path)
             with torch.no_grad():
                 restore(learner, {key: file.get_tensor(key) for key in shapes})
-    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except (
+        SafetensorError,
+        OSError,
+        KeyError,
+        TypeError,
+        SettingError,
+        json.JSONDecodeError,
+    ) as error:
         raise CheckpointError(
             f"resume: cannot continue from {path}: {error!r}. Begin again with another --out"
         ) from error

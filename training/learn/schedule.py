@@ -40,7 +40,8 @@ def settle(begun: dict[str, Any], now: dict[str, Any], done: int) -> dict[str, A
             TrainConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
             for values in (old, new)
         )
-        if all(course(step, before) == course(step, after) for step in range(done)):
+        # The checkpoint may be damaged, and its numbers of any size; those of `now` are the user's.
+        if all(course(s, before) == course(s, after) for s in range(min(done, after.steps))):
             begun["train"] = new
     return begun
 

@@ -168,6 +168,18 @@ def test_a_bad_checkpoint_is_refused(store, straight, tmp_path, fault):
         train(tiny_run(store, bf16=True), tmp_path / "run", resume=True)
 
 
+@pytest.mark.parametrize("steps", [-1, 10**15, "many", [3]])
+def test_a_damaged_number_of_steps_is_refused_at_once(store, straight, tmp_path, steps):
+    begun = metadata(straight)
+    settings, reached = json.loads(begun["settings"]), json.loads(begun["reached"])
+    settings["train"]["steps"] = steps
+    begun |= {"settings": json.dumps(settings), "reached": json.dumps(reached | {"step": 10**15})}
+    (tmp_path / "run").mkdir()
+    save_file(load_file(straight / CHECKPOINT), tmp_path / "run" / CHECKPOINT, metadata=begun)
+    with pytest.raises(CheckpointError, match="resume: "):
+        train(tiny_run(store, bf16=True), tmp_path / "run", resume=True)
+
+
 def metadata(folder):
     from safetensors import safe_open
 
