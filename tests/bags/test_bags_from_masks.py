@@ -2,7 +2,6 @@ import cv2
 import numpy as np
 import pytest
 import tiny_scene as scene
-from failing import refused
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -12,7 +11,7 @@ from savos_ros.bags.reader import BagFrames
 from savos_ros.bags.run import run_bag
 from savos_ros.bags.settings import BagError, MaskSource, RecordOptions, RunOptions
 from savos_ros.cli.main import app
-from tests.failing import fails
+from tests.failing import fails, refused
 from tests.tiny_weights import save_random
 
 ORIENTATION = 0x0112  # tag of EXIF

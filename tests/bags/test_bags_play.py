@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_scene as scene
-from failing import refused
 
 from savos_ros.bags.play import Pace
 from savos_ros.bags.recording import record
 from savos_ros.bags.settings import BagError, PlayOptions, RecordOptions
 from savos_ros.bags.types import BagKit
 from savos_ros.bags.writer import BagWriter
-from tests.failing import fails
+from tests.failing import fails, refused
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE, MASKS, TRUTH = "/camera/image_raw", "/tracker/masks", "/truth/masks"

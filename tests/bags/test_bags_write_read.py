@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 import tiny_scene as scene
-from failing import refused
 from rosbags.highlevel import AnyReader
 
 from savos_model.types import AmodalObject, Box, Instance, Source
@@ -16,7 +15,7 @@ from savos_ros.bags.settings import BagError, RecordOptions, Topics
 from savos_ros.bags.types import BagKit, typestore
 from savos_ros.bags.writer import BagWriter
 from savos_ros.messages import kit as message_kit
-from tests.failing import fails
+from tests.failing import fails, refused
 
 OURS = ("InstanceMask", "InstanceMaskArray", "AmodalMask", "AmodalMaskArray")
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_scene as scene
-from failing import refused
 from pycocotools.coco import COCO
 from tiny_weights import save_random
 from typer.testing import CliRunner
@@ -27,7 +26,7 @@ from savos_ros.cli.main import app
 from savos_ros.messages.settings import InputConfig
 from tests.bags import test_bags_bad_input as pairs
 from tests.bags.test_bags_run import results
-from tests.failing import fails
+from tests.failing import fails, refused
 
 
 @pytest.fixture

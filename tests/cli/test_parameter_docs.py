@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from failing import refused
 
 from savos_ros.cli.docs import parameters, results
 from savos_ros.cli.main import app
 from savos_ros.messages import settings
+from tests.failing import refused
 from training.report import tables
 from training.report.cells import Results
 

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from failing import refused
 
 from savos_model.config import AssociationConfig, StreamConfig
 from savos_model.stream import associate
@@ -14,6 +13,7 @@ from savos_model.stream.stream import AmodalStream
 from savos_model.stream.tracks import TrackState
 from savos_model.types import Box, Frame, Instance
 from tests import tiny_scene
+from tests.failing import refused
 
 SHAPE = (100, 300)
 

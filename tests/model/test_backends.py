@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from failing import refused
 
 from savos_model.backends import choose
 from savos_model.backends.choose import candidates, make_backend, start
@@ -16,6 +15,7 @@ from savos_model.backends.reference import deviation, random_inputs, reference_s
 from savos_model.config import BackendConfig, ModelConfig
 from savos_model.network.layers import input_channels, parameter_shapes, step_flop
 from savos_model.network.weights import Weights
+from tests.failing import refused
 from tests.presets import PAPER_SMALL
 
 ROUNDING = 5e-5  # of float32 through all layers: up to 2.4e-6 seen, of wrong weights over 1e-3

@@ -84,7 +84,7 @@ def test_new_weights_that_compute_nonsense_are_refused(gpu, tmp_path, monkeypatc
     backend = TensorrtBackend(first, config, "")
     monkeypatch.setattr(tensorrt, "refit", lambda engine, graph: None)
     monkeypatch.setattr(tensorrt, "build_engine", lambda graph: backend.plan)
-    with pytest.raises(BackendError, match="wrongly"):
+    with pytest.raises(BackendError, match="incorrectly"):
         backend.update_weights(second)
     assert backend.weights is first
 
@@ -118,7 +118,7 @@ def test_portable_engines_have_one_target(capability, target):
     trt, config = SimpleNamespace(ComputeCapability=names), FakeConfig()
     tensorrt_build.aim(trt, config, capability)
     assert (config.num_compute_capabilities, config.target) == (1, target)
-    with pytest.raises(BackendError, match=r"9\.0 is none of .*: choose one of 7\.5, 8\.9"):
+    with pytest.raises(BackendError, match=r"9\.0.*: use one of 7\.5, 8\.9"):
         tensorrt_build.aim(trt, config, "9.0")
     config.accepts = False
     with pytest.raises(BackendError, match="does not build for"):

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from failing import refused
+
+from tests.failing import refused
 
 pytest.importorskip("torch")
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import tiny_kitti
 import tiny_released
-from failing import refused
 from typer.testing import CliRunner
+
+from tests.failing import refused
 
 torch = pytest.importorskip("torch")
 

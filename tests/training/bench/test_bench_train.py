@@ -4,7 +4,8 @@ import os
 
 import numpy as np
 import pytest
-from failing import refused
+
+from tests.failing import refused
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("pycocotools")

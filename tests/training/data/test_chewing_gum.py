@@ -2,10 +2,10 @@ import itertools
 
 import numpy as np
 import pytest
-from failing import refused
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.failing import refused
 from training.data import chewing_gum as gum
 from training.data.chewing_gum import ChewingGumConfig
 

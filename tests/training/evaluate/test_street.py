@@ -1,9 +1,9 @@
 import pytest
-from failing import refused
 from rich.console import Console
 
 from savos_model.results import read_results
 from savos_model.stream.video import Setup
+from tests.failing import refused
 from training.evaluate.benchmark import evaluate
 from training.evaluate.street import Street
 

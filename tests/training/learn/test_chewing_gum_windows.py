@@ -3,7 +3,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from failing import refused
+
+from tests.failing import refused
 
 torch = pytest.importorskip("torch")
 
