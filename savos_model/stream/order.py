@@ -113,7 +113,7 @@ class OcclusionOrder:
         names = list(numbers)
         now: dict[tuple[str, str], float] = {}
         for name, claim in claims.items():
-            # A quarter of the cells tells as much about the area of a claim.
+            # A quarter of the cells is enough for the area of a claim.
             height, width = (side // 2 for side in claim.chance.shape[:2])
             cells = cv2.resize(claim.chance, (width, height), interpolation=cv2.INTER_AREA)
             under = labels.patch(claim.box, (height, width))

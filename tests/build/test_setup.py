@@ -11,8 +11,8 @@ import pytest
 import tomllib
 
 from savos_model.hints import PIP
-from savos_ros.tools import doctor
 from savos_ros.paths import message_files, share_dir
+from savos_ros.tools import doctor
 
 ROOT = Path(__file__).resolve().parents[2]
 ROSDEP_KEYS = {

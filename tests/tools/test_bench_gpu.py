@@ -1,4 +1,5 @@
 # ruff: noqa: E402  (nothing below imports where torch is absent)
+import contextlib
 import json
 import subprocess
 import sys
@@ -110,8 +111,20 @@ def test_a_step_is_ended_at_its_limit_with_all_that_it_started(tmp_path):
         assert bench_gpu.run_group([sys.executable, "-c", child], log, 5.0) is None
     assert time.monotonic() - began < 60
     sleeper = int((tmp_path / "log").read_text())
-    ended = not psutil.pid_exists(sleeper) or psutil.Process(sleeper).status() == "zombie"
-    assert ended
+    wait_for(lambda: not psutil.pid_exists(sleeper) or is_zombie(sleeper))
+
+
+def is_zombie(pid):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() == "zombie"
+    return True
+
+
+def wait_for(condition, limit_s=10.0):
+    until = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
