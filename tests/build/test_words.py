@@ -42,12 +42,12 @@ def test_the_repository_is_clean(words, capsys):
     assert status == 0, capsys.readouterr().out
 
 
-def test_named_files_are_checked_alone(words, capsys):
-    page = ROOT / "tests" / "build" / "test_words.py"
-    assert words.main([str(page)]) == 1
-    assert {line.split(":")[0] for line in capsys.readouterr().out.splitlines()} == {
-        "tests/build/test_words.py"
-    }
+def test_named_files_are_checked_alone(words, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(words, "ROOT", tmp_path)
+    for name in ("page.md", "other.md"):
+        (tmp_path / name).write_text("The node goes " + "on.\n", encoding="utf-8")
+    assert words.main([str(tmp_path / "page.md")]) == 1
+    assert {line.split(":")[0] for line in capsys.readouterr().out.splitlines()} == {"page.md"}
 
 
 def test_the_hook_runs_the_list():
