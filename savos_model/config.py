@@ -163,7 +163,7 @@ class TracksConfig(Settings):
 class ComposeConfig(Settings):
     """Composition of predictions and visible masks into published masks."""
 
-    # Between the optima of streets, 0.4, and of table-tops, 0.5 and above (departures row 43).
+    # Measured on the shipped weights (departures row 43).
     threshold: float = setting(
         0.45,
         "probability from which an occluded pixel is published",

@@ -20,7 +20,7 @@ WORDS = {  # regular expression: what to write instead
     r"mend(?:s|ed|ing)?": "fix",
     r"anew|afresh": "again, rebuild",
     r"likewise": "also (or nothing)",
-    r"(?<!\")beside(?!\")": "next to, alongside, compared with",  # but for the key in results
+    r"beside": "next to, alongside, compared with",
     r"(?<!\.)tells?|told|telling": "report, log, show, distinguish",
     r"(?<!for )stands? (?:in|for|beside|between|next to)|stood (?:in|for)": "is in, replaces",
     r"(?:go|goes|going|went|gone) on": "continue",

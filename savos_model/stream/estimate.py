@@ -54,7 +54,13 @@ class Estimate(NamedTuple):
 
 
 class Estimator(Protocol):
-    """When the network runs; see SameFrame and NextFrame."""
+    """When the network runs; see SameFrame and NextFrame.
+
+    Attributes:
+        with_alpha: whether estimates hold alpha, for a later refinement.
+    """
+
+    with_alpha: bool
 
     def advance(
         self, seen: Seen, before: Seen | None, present: Collection[str], clock: Clock
@@ -79,7 +85,7 @@ class Clock(Protocol):
 
 def make_estimator(
     backend: Backend, flow: FlowProvider, tracks: TrackTable, with_alpha: bool
-) -> SameFrame | NextFrame:
+) -> Estimator:
     """Return the estimator of the network's preset."""
     kind = SameFrame if backend.model.same_frame else NextFrame
     return kind(backend, flow, tracks, with_alpha)

@@ -199,8 +199,8 @@ def swap(backend: Backend, weights: Weights, precision: str, plan: GpuPlan) -> d
 
     Returns:
         prepare_s and use_ms of the swap; parity with torch on the CPU with the other weights, and
-        after the way back; "alone" and "beside": steps of the most tracks without a swap, and while
-        one is prepared in another thread.
+        after the way back; "alone" and "meanwhile": steps of the most tracks without a swap, and
+        while one is prepared in another thread.
     """
     other, inputs = changed(weights, plan.seed), random_inputs(weights, plan.tracks[-1])
     step = partial(backend.step, *inputs)
@@ -233,7 +233,7 @@ def swap(backend: Backend, weights: Weights, precision: str, plan: GpuPlan) -> d
         "parity_back": back,
         "allowed": TOLERANCE[precision],
         "alone": summary(alone),
-        "beside": summary(meanwhile),
+        "meanwhile": summary(meanwhile),
     }
 
 

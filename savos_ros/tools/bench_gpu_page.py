@@ -111,7 +111,7 @@ def swap_lines(runs: list[tuple[str, str, dict]]) -> list[str]:
         if "swap" in part:
             start, found = part["start_s"], part["swap"]
             cells = (start["first"], start["again"], found["prepare_s"], found["use_ms"])
-            meanwhile = (found["alone"]["p99_ms"], found["beside"]["p99_ms"])
+            meanwhile = (found["alone"]["p99_ms"], found["meanwhile"]["p99_ms"])
             rows.append(
                 (name, *(f"{v:.2f}" for v in cells), small(found["parity"]),
                  *(f"{v:.2f}" for v in meanwhile))
@@ -126,7 +126,7 @@ def adaptation_lines(steps: dict) -> list[str]:
         return []
     rows = [
         (name, f"{found[name]['p50_ms']:.2f}", f"{found[name]['p99_ms']:.2f}")
-        for name in ("alone", "beside")
+        for name in ("alone", "meanwhile")
     ]
     run = found["adaptation"]
     rate = run["iterations"] / run["seconds"]

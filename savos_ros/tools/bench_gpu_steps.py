@@ -124,8 +124,8 @@ def adaptation(plan: GpuPlan, folder: Path, keep: Keep) -> dict[str, Any]:
     """Time steps of an engine alone and while another process adapts weights on the device.
 
     Returns:
-        engine, tracks, "alone" and "beside" (steps), iterations and seconds of the adaptation, and
-        loss (of the first iteration, and the mean of the last measurement).
+        engine, tracks, "alone" and "meanwhile" (steps), iterations and seconds of the adaptation,
+        and loss (of the first iteration, and the mean of the last measurement).
     """
     from savos_model.backends.choose import make_backend
     from savos_model.config import BackendConfig
@@ -145,7 +145,7 @@ def adaptation(plan: GpuPlan, folder: Path, keep: Keep) -> dict[str, Any]:
         while not job.done() or not meanwhile:
             meanwhile.append(clocked(step))
         result = job.result()
-    times = {"alone": summary(alone), "beside": summary(meanwhile)}
+    times = {"alone": summary(alone), "meanwhile": summary(meanwhile)}
     return {"engine": backend.name, "tracks": tracks, **times, "adaptation": result}
 
 

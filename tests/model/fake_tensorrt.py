@@ -17,7 +17,7 @@ Kind = enum.Enum("cudaMemcpyKind", ["cudaMemcpyHostToDevice", "cudaMemcpyDeviceT
 
 
 def one_thread(graph):
-    """A session that does not wait for other cores."""
+    """Return a graph that runs without waiting for other cores."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

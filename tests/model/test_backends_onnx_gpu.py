@@ -29,7 +29,7 @@ def test_onnx_on_a_gpu_takes_cuda_without_tf32_and_none_of_its_engines(monkeypat
 
 @pytest.fixture
 def cuda_sessions(monkeypatch):
-    """Sessions that take the CPU for a GPU; the batch sizes that each of them ran."""
+    """Run graphs on the CPU under the name of a GPU; give the batch sizes of each graph."""
     names, real = ["CUDAExecutionProvider", "CPUExecutionProvider"], onnx.onnxruntime
     ran = []
 

@@ -55,7 +55,7 @@ def test_samples_are_nearly_the_area_mean(picture, box, monkeypatch):
     assert np.abs(sampled.astype(int) - exact).mean() < 1.5  # grey levels
 
 
-def test_a_box_beside_the_image_is_empty(picture):
+def test_a_box_next_to_the_image_is_empty(picture):
     assert not crop(picture, Box(2000, 0, 2400, 400), PATCH).any()
 
 

@@ -65,7 +65,7 @@ def test_an_engine_is_measured_in_every_part(plan, tmp_path):
     assert times["calls"] >= bench_gpu_engine.LEAST and times["p50_ms"] <= times["p99_ms"]
     assert times["fps"] == pytest.approx(1e3 / times["p50_ms"])
     assert part["swap"]["parity"] < 1e-4 > part["swap"]["parity_back"]
-    assert part["swap"]["beside"]["calls"] >= 1
+    assert part["swap"]["meanwhile"]["calls"] >= 1
     assert len(kept) == 5, "kept after each part, for a step that is ended before it is done"
 
 

@@ -11,7 +11,7 @@ from savos_ros.tools.settings import BenchStepConfig
 pytestmark = pytest.mark.slow  # each measures engines
 
 
-def test_every_engine_is_measured_beside_the_limit(tmp_path, monkeypatch):
+def test_every_engine_is_measured_next_to_the_limit(tmp_path, monkeypatch):
     model = ModelConfig(width=0.0625)
     monkeypatch.setattr(bench_step, "NETWORKS", {"tiny": model})
     monkeypatch.setattr(bench_step, "MATRIX", {"cpu": 64})

@@ -109,7 +109,7 @@ class Timed:
 @pytest.mark.parametrize(
     ("factor", "flat"), [(1.0, True), (0.9, True), (1.01, True), (1.04, False)]
 )
-def test_latency_is_judged_beside_a_fresh_node_whatever_the_machine_does(factor, flat):
+def test_latency_is_compared_with_a_fresh_node_whatever_the_machine_does(factor, flat):
     machine = [0.01]
     old, fresh = Timed(machine, factor, lost=0.02), Timed(machine, 1.0)
     found = against_fresh(old, fresh, 40)

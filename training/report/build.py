@@ -111,7 +111,7 @@ def build_report(results: Path, out: Path) -> Path:
         "## Tables of the supplement\n",
         *(paper_table(key, found) for key in PAPER if key.startswith("S")),
         ablations_table(found),
-        options_section(found),
+        *(options_section(clips, found) for clips in ("FISHBOWL", "Rendered")),
         "## Figures\n",
         *(plot_section(name, found, out) for name in PLOTS),
         strips_section(found, out),

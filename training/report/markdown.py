@@ -109,11 +109,11 @@ def ablations_table(results: Results) -> str:
     return section("All ablations of ours, in both modes", ["", *heads], rows, *notes.lines())
 
 
-def options_section(results: Results) -> str:
-    """Return what the settings of the stream change in the masks as published."""
-    file = "fishbowl_options.json"
+def options_section(clips: str, results: Results) -> str:
+    """Return what the settings of the stream change in the published masks of a set of clips."""
+    file = f"{clips.lower()}_options.json"
     metrics = results.metrics(file)
-    title = "### Settings of the stream, masks as published (FISHBOWL)"
+    title = f"### Settings of the stream, masks as published ({clips})"
     if metrics is None:
         return f"{title}\n\n{results.to_run(file)}\n"
     table = options_table(metrics["options"], 4, True)._replace(title="")

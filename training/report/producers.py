@@ -85,6 +85,7 @@ def commands() -> dict[str, str]:
         "fishbowl_bidirectional.json": f"{FISHBOWL} --methods ours --mode bidirectional",
         "fishbowl_lag.json": f"savos evaluate lag {VAL}",
         "fishbowl_options.json": f"savos evaluate options {VAL}",
+        "rendered_options.json": "savos evaluate options --data ../shared/data/rendered/val",
         "street_val.json": "savos evaluate street",
         "rendered.json": "savos evaluate rendered --data ../shared/data/rendered/val",
         "street_bidirectional.json": "savos evaluate street --mode bidirectional",
