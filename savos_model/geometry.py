@@ -121,6 +121,14 @@ def is_sampled(shape: tuple[int, ...], box: Box) -> bool:
     return shape[0] * shape[1] > FULL_PX and box.width * box.height > DENSE_PX
 
 
+def pixel_map(box: Box, patch: tuple[int, int]) -> np.ndarray:
+    """Return the affine map [2, 3] from pixels of a patch (rows, columns) to those of its box."""
+    step_x, step_y = box.width / patch[1], box.height / patch[0]
+    # Whole numbers are centres of pixels in OpenCV, and corners in boxes.
+    first_x, first_y = box.x0 + (step_x - 1) / 2, box.y0 + (step_y - 1) / 2
+    return np.array([[step_x, 0, first_x], [0, step_y, first_y]])
+
+
 def sample_means(image: np.ndarray, box: Box, patch: tuple[int, int]) -> np.ndarray:
     """Return about what `crop` does, for the price of the patch, of an image of any size."""
     cols, rows = SAMPLES * patch[1], SAMPLES * patch[0]
@@ -131,12 +139,9 @@ def sample_means(image: np.ndarray, box: Box, patch: tuple[int, int]) -> np.ndar
     if inside == box:
         samples = cv2.resize(pixels, (cols, rows), interpolation=cv2.INTER_LINEAR)
     else:
-        step_x, step_y = box.width / cols, box.height / rows
-        first_x = box.x0 - inside.x0 + (step_x - 1) / 2
-        first_y = box.y0 - inside.y0 + (step_y - 1) / 2
         samples = cv2.warpAffine(
             pixels,
-            np.array([[step_x, 0, first_x], [0, step_y, first_y]]),
+            pixel_map(move(box, -inside.x0, -inside.y0), (rows, cols)),
             (cols, rows),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         )

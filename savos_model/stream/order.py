@@ -15,6 +15,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from savos_model.geometry import pixel_map
 from savos_model.types import Box, Instance
 
 MEMORY = 0.9  # kept of the evidence per frame: the order of two objects changes slowly
@@ -48,15 +49,9 @@ class Labels(NamedTuple):
 
     def patch(self, box: Box, shape: tuple[int, int]) -> np.ndarray:
         """Return the labels at the pixels of a patch [h, w] that fills a box; 0 outside."""
-        height, width = shape
-        scale_x, scale_y = box.width / width / self.step, box.height / height / self.step
-        x0, y0 = box.x0 / self.step, box.y0 / self.step
-        # warpAffine takes whole numbers for pixel centres; here they are corners of `step` pixels.
-        place = np.array(
-            [[scale_x, 0, x0 + (scale_x - 1) / 2], [0, scale_y, y0 + (scale_y - 1) / 2]]
-        )
+        place = pixel_map(Box(*(side / self.step for side in box)), shape)
         flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(self.image, place, (width, height), flags=flags)
+        return cv2.warpAffine(self.image, place, shape[::-1], flags=flags)
 
 
 def label_visible(instances: Sequence[Instance], height: int, width: int) -> Labels:

@@ -1,4 +1,4 @@
-"""Pixels of training windows, on the CPU: bytes and OpenCV take a tenth of the time of tensors."""
+"""Pixels of training windows on the CPU, as bytes and by OpenCV."""
 
 from __future__ import annotations
 
