@@ -17,7 +17,8 @@ OUTSIDE = {  # file of the repository: its page
     "SECURITY.md": "security_policy.md",
     "savos_model/shipped/README.md": "weights.md",
 }
-LINK = re.compile(r"(?<!`)\[([^]\[]*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
+PICTURE = r"!\[[^]\[]*\]\([^)\s]*\)"  # inside a link that a click on it follows
+LINK = re.compile(rf"(?<!`)\[((?:{PICTURE}|[^]\[])*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
 SCHEME = re.compile(r"[a-z]+:")
 
 
@@ -35,13 +36,13 @@ def on_page_markdown(markdown: str, page: Any, files: Any, **_: Any) -> str:
     source = {target: name for name, target in OUTSIDE.items()}.get(here, f"docs/{here}")
 
     def turned(match: re.Match) -> str:
-        text, path, anchor = match[1], match[2], match[3] or ""
+        text, path, anchor = LINK.sub(turned, match[1]), match[2], match[3] or ""
         if not path or SCHEME.match(path):
-            return match[0]
+            return f"[{text}]({path}{anchor})"
         target = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
         uri = OUTSIDE.get(target) or target.removeprefix("docs/")
         if files.get_file_from_path(uri) is None:  # mkdocs names what is not there at all
-            return text if (ROOT / target).exists() else match[0]
+            return text if (ROOT / target).exists() else f"[{text}]({path}{anchor})"
         return f"[{text}]({posixpath.relpath(uri, posixpath.dirname(here) or '.')}{anchor})"
 
     return LINK.sub(turned, markdown)
