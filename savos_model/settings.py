@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import math
 import os
 from pathlib import Path
@@ -109,3 +110,11 @@ def user_cache() -> Path:
     """Return the user's cache folder of this package."""
     cache = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(cache) if os.path.isabs(cache) else Path.home() / ".cache") / "savos_ros"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host that is bound to can be reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -10,14 +10,18 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import foxglove
+import foxglove.messages as foxglove_messages
+from foxglove.channels import ImageAnnotationsChannel
 from foxglove.websocket import ChannelView, Client, ServerListener
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy
+from rclpy.serialization import deserialize_message
 
-from savos_ros.bridge.annotations import annotations_channel
 from savos_ros.bridge.schemas import Schemas, message_class
 from savos_ros.bridge.settings import BridgeError, BridgeOptions
+from savos_ros.messages.extras import image_annotations
+from savos_ros.messages.results import amodal_objects
 from savos_ros.node.qos import all_reliable, peer, profile
 from savos_ros.node.ros_start import ros_node
 
@@ -156,8 +160,12 @@ class Bridge:
         topic = masks.removesuffix("masks") + "annotations"
         if self._node.count_publishers(topic) or not self._options.offers(topic):
             return
-        number, send, close = annotations_channel(topic, self._context)
-        self._channels[number] = Offered(topic, masks, MASKS, send, close)
+        channel = ImageAnnotationsChannel(topic, context=self._context)
+
+        def send(data: bytes) -> None:
+            channel.log(annotations_of(data), log_time=time.time_ns())
+
+        self._channels[channel.id()] = Offered(topic, masks, MASKS, send, channel.close)
 
     def _withdraw(self, topic: str) -> None:
         """Close the channels under this name, or fed from a topic of this name."""
@@ -213,6 +221,18 @@ class Bridge:
             return offered.qos  # a node that starts again has the same QoS as before
         latched = all(i.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for i in infos)
         return all_reliable([peer(info) for info in infos]), latched
+
+
+def annotations_of(masks: bytes) -> foxglove_messages.ImageAnnotations:
+    """Turn a serialized AmodalMaskArray into outlines and ids over the image."""
+    message = deserialize_message(masks, message_class(MASKS))
+    at = message.header.stamp
+    return image_annotations(
+        foxglove_messages,
+        foxglove_messages.Timestamp(sec=at.sec, nsec=at.nanosec),
+        amodal_objects(message),
+        foxglove_messages.PointsAnnotationType.LineLoop,
+    )
 
 
 def run_bridge(options: BridgeOptions, stop: threading.Event, ready: Callable[[int], None]) -> None:

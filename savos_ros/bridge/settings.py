@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 
-from savos_model.settings import SettingError, check_settings, setting
+from savos_model.settings import SettingError, Settings, is_loopback, setting
 
 
 class BridgeError(RuntimeError):
@@ -14,7 +13,7 @@ class BridgeError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class BridgeOptions:
+class BridgeOptions(Settings):
     """Where viewers connect, and what they see."""
 
     host: str = setting("127.0.0.1", "address to listen on; 0.0.0.0 for the whole network")
@@ -25,7 +24,7 @@ class BridgeOptions:
     )
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        super().__post_init__()
         try:
             re.compile(self.topics)
         except re.error as error:
@@ -36,10 +35,7 @@ class BridgeOptions:
     @property
     def is_local(self) -> bool:
         """Whether only programs on this machine can connect."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
     def offers(self, topic: str) -> bool:
         """Return whether a topic is offered; hidden ones never are."""

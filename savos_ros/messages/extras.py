@@ -38,17 +38,12 @@ def detections(vision: Any, header: Any, objects: list[AmodalObject]) -> Any:
         hypothesis.hypothesis.class_id = item.class_id
         hypothesis.hypothesis.score = float(item.score)
         box = amodal_box(item)
-        entry = vision.Detection2D()
-        entry.header = header
-        entry.id = item.id
-        entry.results = [hypothesis]
+        entry = vision.Detection2D(header=header, id=item.id, results=[hypothesis])
         entry.bbox.center.position.x = box[0] + box[2] / 2
         entry.bbox.center.position.y = box[1] + box[3] / 2
         entry.bbox.size_x, entry.bbox.size_y = float(box[2]), float(box[3])
         found.append(entry)
-    array = vision.Detection2DArray()
-    array.header, array.detections = header, found
-    return array
+    return vision.Detection2DArray(header=header, detections=found)
 
 
 def amodal_box(item: AmodalObject) -> tuple[int, int, int, int]:
@@ -57,48 +52,50 @@ def amodal_box(item: AmodalObject) -> tuple[int, int, int, int]:
     return int(item.box.x0) + x, int(item.box.y0) + y, width, height
 
 
-def image_annotations(foxglove: Any, header: Any, objects: list[AmodalObject]) -> Any:
-    """Build a foxglove_msgs/ImageAnnotations: filled outlines and ids over the image.
+def image_annotations(
+    foxglove: Any, stamp: Any, objects: list[AmodalObject], line_loop: Any = LINE_LOOP
+) -> Any:
+    """Build ImageAnnotations: filled outlines and ids over the image.
 
     Args:
-        foxglove: the module foxglove_msgs.msg.
-        header: the image's header; its stamp is the time of every annotation.
+        foxglove: the module foxglove_msgs.msg, or foxglove.messages of the SDK.
+        stamp: time of every annotation, of the module's type.
         objects: completed objects.
+        line_loop: the module's value for a closed line.
     """
-    array = foxglove.ImageAnnotations()
+
+    def color(red: float, green: float, blue: float, alpha: float) -> Any:
+        return foxglove.Color(r=red, g=green, b=blue, a=alpha)
+
     points, texts = [], []
     for item in objects:
-        inside = item.inside.astype(np.uint8)
+        rgb = tuple(part / 255 for part in reversed(color_of(item.id)))
         corner = (int(item.box.x0), int(item.box.y0))
         contours, _ = cv2.findContours(
-            inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_L1, offset=corner
+            item.inside.astype(np.uint8),
+            cv2.RETR_EXTERNAL,
+            cv2.CHAIN_APPROX_TC89_L1,
+            offset=corner,
         )
-        for contour in contours:
-            line = foxglove.PointsAnnotation()
-            line.timestamp, line.type = header.stamp, LINE_LOOP
-            line.points = [_point(foxglove, x, y) for x, y in contour.reshape(-1, 2).tolist()]
-            line.outline_color = _color(foxglove, item.id, 1.0)
-            line.fill_color = _color(foxglove, item.id, 0.3)
-            line.thickness = 2.0
-            points.append(line)
-        text = foxglove.TextAnnotation()
-        text.timestamp, text.text, text.font_size = header.stamp, item.id, FONT_SIZE
-        text.position = _point(foxglove, *corner)
-        text.text_color = _color(foxglove, item.id, 1.0)
-        text.background_color.a = 0.6
-        texts.append(text)
-    array.points, array.texts = points, texts
-    return array
-
-
-def _point(foxglove: Any, x: float, y: float) -> Any:
-    point = foxglove.Point2()
-    point.x, point.y = float(x), float(y)
-    return point
-
-
-def _color(foxglove: Any, track: str, alpha: float) -> Any:
-    color = foxglove.Color()
-    color.b, color.g, color.r = (part / 255 for part in color_of(track))
-    color.a = alpha
-    return color
+        points += [
+            foxglove.PointsAnnotation(
+                timestamp=stamp,
+                type=line_loop,
+                points=[foxglove.Point2(x=float(x), y=float(y)) for x, y in contour.reshape(-1, 2)],
+                outline_color=color(*rgb, 1.0),
+                fill_color=color(*rgb, 0.3),
+                thickness=2.0,
+            )
+            for contour in contours
+        ]
+        texts.append(
+            foxglove.TextAnnotation(
+                timestamp=stamp,
+                position=foxglove.Point2(x=float(corner[0]), y=float(corner[1])),
+                text=item.id,
+                font_size=FONT_SIZE,
+                text_color=color(*rgb, 1.0),
+                background_color=color(0.0, 0.0, 0.0, 0.6),
+            )
+        )
+    return foxglove.ImageAnnotations(points=points, texts=texts)

@@ -136,7 +136,8 @@ class Outputs:
         if self._detections is not None and self._detections.get_subscription_count():
             self._detections.publish(extras.detections(self._vision, header, objects))
         if self._annotations is not None and self._annotations.get_subscription_count():
-            self._annotations.publish(extras.image_annotations(self._foxglove, header, objects))
+            found = extras.image_annotations(self._foxglove, header.stamp, objects)
+            self._annotations.publish(found)
         info = self._info
         if info is not None and self._calibration.get_subscription_count():
             self._calibration.publish(_with_header(info, header))

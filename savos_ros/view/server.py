@@ -12,7 +12,8 @@ from typing import Any
 
 from aiohttp import web
 
-from savos_ros.view.guard import Guard, is_loopback
+from savos_model.settings import is_loopback
+from savos_ros.view.guard import Guard
 from savos_ros.view.hub import Hub
 from savos_ros.view.picture import Packet
 from savos_ros.view.settings import ServeOptions

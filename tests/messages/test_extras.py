@@ -13,6 +13,9 @@ HEAD = SimpleNamespace(stamp="the stamp", frame_id="camera")
 class Fields:
     """A message stand-in: nested fields appear when they are first touched."""
 
+    def __init__(self, **fields):
+        vars(self).update(fields)
+
     def __getattr__(self, name):
         if name.startswith("__"):
             raise AttributeError(name)
@@ -45,7 +48,7 @@ def test_detections_are_the_boxes_of_the_pixels_under_the_same_ids():
 
 
 def test_annotations_follow_the_outline():
-    array = extras.image_annotations(PACKAGE, HEAD, [thing()])
+    array = extras.image_annotations(PACKAGE, HEAD.stamp, [thing()])
     (line,), (text,) = array.points, array.texts
     assert line.type == 2 and line.timestamp == "the stamp" and line.fill_color.a == 0.3
     corners = {(point.x, point.y) for point in line.points}
@@ -61,7 +64,7 @@ def test_probabilities_are_cut_where_the_object_was():
     corners = [
         [
             (point.x, point.y)
-            for point in extras.image_annotations(PACKAGE, HEAD, [item]).points[0].points
+            for point in extras.image_annotations(PACKAGE, HEAD.stamp, [item]).points[0].points
         ]
         for item in (faint, thing())
     ]
@@ -82,7 +85,9 @@ def test_installed_packages_take_what_is_built(package, fields):
         pytest.skip(f"{package} is not installed")
     from std_msgs.msg import Header
 
-    build = extras.detections if package == "vision_msgs" else extras.image_annotations
-    array = build(messages, Header(), [thing()])
+    if package == "vision_msgs":
+        array = extras.detections(messages, Header(), [thing()])
+    else:
+        array = extras.image_annotations(messages, Header().stamp, [thing()])
     first = array.detections[0] if package == "vision_msgs" else array
     assert fields <= set(first.get_fields_and_field_types())
