@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple, NoReturn, get_args, get_origin, g
 import typer
 
 from savos_model.hints import PIP, extra_of
-from savos_model.settings import SettingError
+from savos_model.settings import SettingError, UserError
 
 
 def option(
@@ -97,11 +97,28 @@ class Options(NamedTuple):
         return self.names.get(field.name, field.name)
 
 
+@dataclasses.dataclass
+class Value:
+    """A single option or argument of a command, which is handed over as it is."""
+
+    name: str
+    kind: Any
+    field: dataclasses.Field
+
+    def parameters(self) -> list[inspect.Parameter]:
+        """Return the option, as Options.parameters does."""
+        return [_parameter(self.field, self.kind, self.name)]
+
+    def make(self, values: Mapping[str, Any]) -> Any:
+        """Return its value."""
+        return values[self.name]
+
+
 def command(
     app: typer.Typer,
     name: str,
-    *groups: Options | type,
-    failures: tuple[type[Exception], ...] = (),
+    *groups: Options | Value | type,
+    status: int = 2,
     extra: str = "train",
 ) -> Callable[[Callable], Callable]:
     """Register a function as a command.
@@ -109,16 +126,16 @@ def command(
     Its docstring is the help text. It is called with an object of each group, and its result is the
     exit status. Groups may share an option: both get its value. Errors as in user_errors.
     """
-    chosen = [group if isinstance(group, Options) else Options(group) for group in groups]
+    chosen = [Options(group) if isinstance(group, type) else group for group in groups]
 
     def register(function: Callable) -> Callable:
         options = {item.name: item for group in chosen for item in group.parameters()}
 
         def run(**values: Any) -> None:
-            with user_errors(*failures, extra=extra):
-                status = function(*(group.make(values) for group in chosen))
-            if status:
-                raise typer.Exit(int(status))
+            with user_errors(status, extra):
+                result = function(*(group.make(values) for group in chosen))
+            if result:
+                raise typer.Exit(int(result))
 
         run.__doc__ = function.__doc__
         vars(run)["__signature__"] = inspect.Signature(list(options.values()))
@@ -130,23 +147,21 @@ def command(
 
 
 @contextmanager
-def user_errors(*failures: type[Exception], extra: str = "train") -> Iterator[None]:
+def user_errors(status: int = 2, extra: str = "train") -> Iterator[None]:
     """Turn expected errors into one line.
 
-    The status is 1 for errors of the types in `failures`, 2 for a wrong setting, other wrong values
-    or files, and a missing package that an extra of this one installs, `extra` if that one does.
+    The exit status is 2 for a wrong setting and for a missing package that an extra of this one
+    installs, `extra` if that one does; `status` for a UserError, other wrong values and files.
     """
     try:
         yield
-    except failures as error:
-        _end(error, str(error), 2 if isinstance(error, SettingError) else 1)
     except ModuleNotFoundError as error:
         extra = extra_of((error.name or "").partition(".")[0], extra)
         if not extra:
             raise
         _end(error, f"{error.name} is not installed: {PIP[extra]}", 2)
-    except (ValueError, OSError) as error:
-        _end(error, str(error), 2)
+    except (UserError, ValueError, OSError) as error:
+        _end(error, str(error), 2 if isinstance(error, SettingError) else status)
 
 
 def _end(error: Exception, text: str, status: int) -> NoReturn:

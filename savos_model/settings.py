@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 
+class UserError(Exception):
+    """An expected error; its text is for the user and says what to do."""
+
+
 class SettingError(ValueError):
     """A setting is outside its rule; the text begins with the field, then rule, value and remedy.
 

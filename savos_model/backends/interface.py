@@ -10,7 +10,7 @@ import numpy as np
 from savos_model.config import ModelConfig
 from savos_model.network.layers import input_channels
 from savos_model.network.weights import Weights
-from savos_model.settings import SettingError
+from savos_model.settings import SettingError, UserError
 
 TENSORRT_MODULES = ("tensorrt", "tensorrt_rtx")  # one interface, two packages
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)  # batch sizes of GPU engines
@@ -55,7 +55,7 @@ class Backend(Protocol):
         ...
 
 
-class BackendError(RuntimeError):
+class BackendError(UserError):
     """An engine cannot be used; the text names what is missing, or what to install or set."""
 
 

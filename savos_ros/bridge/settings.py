@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from savos_model.settings import SettingError, Settings, is_loopback, setting
+from savos_model.settings import SettingError, Settings, UserError, is_loopback, setting
 
 
-class BridgeError(RuntimeError):
+class BridgeError(UserError):
     """The bridge cannot run; the text reports why and what to do."""
 
 

@@ -9,15 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
 
-from savos_model.backends.interface import BackendError
-from savos_model.commands import Options, command, option
+from savos_model.commands import Options, Value, command, option
 from savos_model.config import BackendConfig, SiteConfig
-from savos_model.files import FileError
-from savos_model.network.weights import WeightsError
 from savos_model.settings import setting
-from savos_model.tables import columned
 from savos_ros.bags.settings import (
     BagError,
     KittiSource,
@@ -30,36 +25,11 @@ from savos_ros.bags.settings import (
 from savos_ros.bags.stopping import stop_on_signals
 from training.street.config import StreetConfig
 
-FAILURES = (FileError, WeightsError, BackendError, OSError)
-
-
-@dataclass(frozen=True)
-class BagIn:
-    """The bag that is read."""
-
-    bag: Path = option("folder of a bag, or its .mcap or .db3 file", argument=True)
-
-
-@dataclass(frozen=True)
-class BagOut:
-    """The bag that is made."""
-
-    out: Path = option("folder of the new bag", argument=True)
-
-
-@dataclass(frozen=True)
-class ClipIn:
-    """A FISHBOWL clip."""
-
-    clip: Path = option("a clip: NAME.mp4 next to NAME.json.gz", argument=True)
-
-
-@dataclass(frozen=True)
-class RunFiles(BagIn):
-    """Input and output of a run."""
-
-    out: Path = option("folder of the results")
-    report: bool = setting(False, "write report.html: frames, tracks, latency, drops")
+BAG = Value("bag", Path, option("folder of a bag, or its .mcap or .db3 file", argument=True))
+NEW = Value("out", Path, option("folder of the new bag", argument=True))
+CLIP = Value("clip", Path, option("a clip: NAME.mp4 next to NAME.json.gz", argument=True))
+OUT = Value("out", Path, option("folder of the results"))
+REPORT = Value("report", bool, setting(False, "write report.html: frames, tracks, latency, drops"))
 
 
 @dataclass(frozen=True)
@@ -84,7 +54,7 @@ class TrackOptions:
 
 
 app = typer.Typer()  # its commands become those of `savos` itself
-bag_command = partial(command, app, failures=FAILURES, extra="bags")
+bag_command = partial(command, app, status=1, extra="bags")
 
 RECORD = Options(RecordOptions, names={"form": "as_"})
 PLAIN_RECORD = Options(RecordOptions, only=("compressed", "storage", "force"))
@@ -93,8 +63,8 @@ PLAY_NAMES = {"topics": "topic", "remaps": "remap", "wait_s": "wait"}
 MASK_NAMES = {"form": "format", "rate_hz": "rate"}
 
 
-@bag_command("kitti-to-bag", KittiSource, BagOut, RECORD)
-def kitti_to_bag(source: KittiSource, new: BagOut, options: RecordOptions) -> None:
+@bag_command("kitti-to-bag", KittiSource, NEW, RECORD)
+def kitti_to_bag(source: KittiSource, out: Path, options: RecordOptions) -> None:
     """Make a bag from KITTI: tracking and MOTS layout, or a raw drive.
 
     Masks become a label image; predicted ones (--masks tracker) become instance_masks, since they
@@ -102,23 +72,19 @@ def kitti_to_bag(source: KittiSource, new: BagOut, options: RecordOptions) -> No
     """
     from savos_ros.bags import convert
 
-    _print_recorded(convert.kitti_to_bag(source, new.out, options))
+    _print_recorded(convert.kitti_to_bag(source, out, options))
 
 
-@bag_command(
-    "fishbowl-to-bag", ClipIn, BagOut, Options(RecordOptions, ("compressed", "storage", "force"))
-)
-def fishbowl_to_bag(source: ClipIn, new: BagOut, options: RecordOptions) -> None:
+@bag_command("fishbowl-to-bag", CLIP, NEW, PLAIN_RECORD)
+def fishbowl_to_bag(clip: Path, out: Path, options: RecordOptions) -> None:
     """Make a bag from a FISHBOWL clip, with the whole fish on /truth/masks."""
     from savos_ros.bags import convert
 
-    _print_recorded(convert.fishbowl_to_bag(source.clip, new.out, options))
+    _print_recorded(convert.fishbowl_to_bag(clip, out, options))
 
 
-@bag_command("masks-to-bag", BagOut, Options(MaskSource, names=MASK_NAMES), TrackOptions, RECORD)
-def masks_to_bag(
-    new: BagOut, source: MaskSource, ids: TrackOptions, options: RecordOptions
-) -> None:
+@bag_command("masks-to-bag", NEW, Options(MaskSource, names=MASK_NAMES), TrackOptions, RECORD)
+def masks_to_bag(out: Path, source: MaskSource, ids: TrackOptions, options: RecordOptions) -> None:
     """Make a bag from images and the tracked masks of another program, as docs/labelling.md says.
 
     labels: a PNG of ids per image. objects: a folder of PNG files per object (SAM 2). coco: RLE
@@ -129,19 +95,19 @@ def masks_to_bag(
     from savos_ros.bags import convert
 
     backend = make_backend(BackendConfig(ids.weights)) if ids.track else None
-    recorded, masks = convert.masks_to_bag(source, new.out, options, backend)
+    recorded, masks = convert.masks_to_bag(source, out, options, backend)
     _print_recorded(recorded)
     typer.echo(f"masks read as {masks.form}")
     if any(masks.skipped.values()):
-        typer.echo(f"left out: {words_of(+masks.skipped)}", err=True)
+        typer.echo(f"left out: {_words(+masks.skipped)}", err=True)
 
 
-@bag_command("street-bag", BagOut, Options(StreetConfig, PICTURE), RECORD)
-def street_bag(new: BagOut, config: StreetConfig, options: RecordOptions) -> None:
+@bag_command("street-bag", NEW, Options(StreetConfig, PICTURE), RECORD)
+def street_bag(out: Path, config: StreetConfig, options: RecordOptions) -> None:
     """Make a bag of a generated street scene, with the whole objects on /truth/masks."""
     from savos_ros.bags import convert
 
-    _print_recorded(convert.street_to_bag(config, new.out, options))
+    _print_recorded(convert.street_to_bag(config, out, options))
 
 
 def _print_recorded(recorded: Any) -> None:
@@ -151,14 +117,14 @@ def _print_recorded(recorded: Any) -> None:
         typer.echo(f"{text}: --as instance_masks keeps them", err=True)
 
 
-@bag_command("play", BagIn, Options(PlayOptions, names=PLAY_NAMES))
-def play(source: BagIn, options: PlayOptions) -> None:
+@bag_command("play", BAG, Options(PlayOptions, names=PLAY_NAMES))
+def play(bag: Path, options: PlayOptions) -> None:
     """Play a bag onto ROS topics at its pace; Ctrl-C ends it."""
     # From before the imports to behind the last line: the launch system sends a second signal.
     with stop_on_signals() as stop:
         from savos_ros.bags.play import play as play_bag
 
-        played = play_bag(source.bag, options, stop)
+        played = play_bag(bag, options, stop)
         for name, kind in played.skipped.items():
             typer.echo(f"not played: {name}, its type {kind} is not installed", err=True)
         for name in played.replaced:
@@ -172,17 +138,17 @@ def play(source: BagIn, options: PlayOptions) -> None:
             raise BagError(played.damage)
 
 
-@bag_command("run", RunFiles, RunOptions)
-def run(files: RunFiles, options: RunOptions) -> None:
+@bag_command("run", BAG, OUT, REPORT, RunOptions)
+def run(bag: Path, out: Path, report: bool, options: RunOptions) -> None:
     """Complete the masks of a bag without ROS: result bag, overlay video, scores, summary."""
-    from savos_ros.bags.report import RunReport
-    from savos_ros.bags.run import REPORT, run_bag
+    from savos_ros.bags import report as reports
+    from savos_ros.bags import run as runs
 
-    page = RunReport() if files.report else None
-    summary = run_bag(files.bag, files.out, options, watch=page.watch if page else None)
+    page = reports.RunReport() if report else None
+    summary = runs.run_bag(bag, out, options, watch=page.watch if page else None)
     if page:
-        page.write(files.out / REPORT, summary)
-    _print_run(summary, files.out)
+        page.write(out / runs.REPORT, summary)
+    _print_run(summary, out)
     for note in summary["notes"]:
         typer.echo(note, err=True)
     for reason, text in summary["examples"].items():
@@ -196,19 +162,22 @@ def run(files: RunFiles, options: RunOptions) -> None:
 
 
 def _print_run(summary: dict, out: Path) -> None:
+    from rich.console import Console
+
+    from savos_model.tables import columned
     from savos_ros.bags.scoring import score_table
 
     console = Console()
     console.print(
         f"{summary['frames_out']} of {summary['frames_in']} frames processed, "
-        f"{summary['masks_in']} masks in, out: {words_of(summary['objects_out'])}"
+        f"{summary['masks_in']} masks in, out: {_words(summary['objects_out'])}"
     )
     for topic, counts in summary["messages"].items():
         others = ", ".join(f"{counts[key]} {key}" for key in ("read", "joined", "lost"))
         console.print(f"{topic}: {counts['index']} messages in the index, {others}", soft_wrap=True)
     for key in ("refused", "masks_skipped", "not_completed", "resets"):
         if summary[key]:
-            console.print(f"{key.replace('_', ' ')}: {words_of(summary[key])}")
+            console.print(f"{key.replace('_', ' ')}: {_words(summary[key])}")
     title = f"time per frame in ms, {summary['model']} on {summary['backend']}"
     parts = ("p50", "p95", "p99")
     times = [(s, *(f"{row[p]:.1f}" for p in parts)) for s, row in summary["time_ms"].items()]
@@ -220,12 +189,15 @@ def _print_run(summary: dict, out: Path) -> None:
 
 
 def _print_counts(title: str, counts: dict[str, int]) -> None:
+    from rich.console import Console
+
+    from savos_model.tables import columned
+
     rows = [(topic, str(count)) for topic, count in sorted(counts.items())]
     Console().print(columned(title, "topic", "messages", rows=rows))
 
 
-def words_of(counts: dict[str, int]) -> str:
-    """Return counts in one line."""
+def _words(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
 
 
@@ -236,8 +208,10 @@ def label(files: LabelFiles, options: LabelOptions) -> bool:
     Each frame by all frames of its bag, before and after, with weights adapted to the bag. Leaves
     OUT/BAG/labels.json (COCO, with amodal and visible RLE), result/ and summary.json.
     """
+    from rich.console import Console
     from rich.markup import escape
 
+    from savos_model.tables import columned
     from savos_ros.bags.fleet import label_bags
 
     if files.adapt:

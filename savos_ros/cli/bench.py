@@ -2,90 +2,76 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
 import typer
 
-from savos_model.backends.interface import BackendError
-from savos_model.commands import command
-from savos_ros.bags.settings import BagError
-from savos_ros.tools.settings import (
-    BenchLabelOptions,
-    BenchOptions,
-    BenchStepConfig,
-    BenchStreamConfig,
-    CamerasOptions,
-    DemoError,
-    GpuFolder,
-    GpuOptions,
-    ResultsFile,
-    StartOptions,
-)
+from savos_model.commands import Value, command, option
+from savos_ros.tools import settings
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
-FAILURES = (DemoError, BackendError, BagError, OSError)
+RESULTS = Value("json", Path | None, option("results file to write", None))
+OUT = Value("out", Path, option("folder of gpu.json, gpu.md and each step's log"))
+BENCHES = {  # module in savos_ros.tools, its options and help text, by the name of the command
+    "cameras": (
+        "bench",
+        settings.CamerasOptions,
+        "Measure CPU, memory and latency of 1, 2, ... nodes that are fed simultaneously at 10 Hz.",
+    ),
+    "start": (
+        "bench_start",
+        settings.StartOptions,
+        "Measure the time from process start to the first masks, with empty and with filled "
+        "caches.",
+    ),
+    "node": (
+        "bench",
+        settings.BenchOptions,
+        "Measure latency, drops and memory of the node on a street played over DDS at 10 Hz.",
+    ),
+    "stream": (
+        "bench_stream",
+        settings.BenchStreamConfig,
+        "Measure whole frames by stage, number of tracks and image size, and the released design.",
+    ),
+    "step": (
+        "bench_step",
+        settings.BenchStepConfig,
+        "Measure the step of the network on every engine against the speed of a matrix product.",
+    ),
+    "label": (
+        "bench_label",
+        settings.BenchLabelOptions,
+        "Measure labelling on a Ray cluster against one process; compare the labels bit by bit.",
+    ),
+}
 
 
-@command(app, "cameras", CamerasOptions, ResultsFile, failures=FAILURES)
-def cameras(options: CamerasOptions, results: ResultsFile) -> None:
-    """Measure CPU, memory and latency of 1, 2, ... nodes that are fed simultaneously at 10 Hz."""
-    from rich import print_json
+def _add(name: str, module: str, kind: type, text: str) -> None:
+    """Add the command that runs bench_NAME of a module and prints what it returns."""
 
-    from savos_ros.tools.bench import bench_cameras
+    def run(options: Any, json: Path | None) -> None:
+        from rich.console import Console
 
-    print_json(data=bench_cameras(options, results.json))
+        tool = import_module(f"savos_ros.tools.{module}")
+        report = getattr(tool, f"bench_{name}")(options, json)
+        if hasattr(tool, "print_bench"):
+            tool.print_bench(report, Console(width=160 if name == "stream" else None))
+        else:
+            Console().print_json(data=report)
 
-
-@command(app, "start", StartOptions, ResultsFile, failures=FAILURES)
-def start(options: StartOptions, results: ResultsFile) -> None:
-    """Measure the time from process start to the first masks, with empty and with filled caches."""
-    from rich import print_json
-
-    from savos_ros.tools.bench_start import bench_start
-
-    print_json(data=bench_start(options, results.json))
+    run.__doc__ = text
+    command(app, name, kind, RESULTS, status=1, extra="bags")(run)
 
 
-@command(app, "node", BenchOptions, ResultsFile, failures=FAILURES)
-def node(options: BenchOptions, results: ResultsFile) -> None:
-    """Measure latency, drops and memory of the node on a street played over DDS at 10 Hz."""
-    from rich import print_json
-
-    from savos_ros.tools.bench import bench_node
-
-    print_json(data=bench_node(options, results.json))
+for _name, _bench in BENCHES.items():
+    _add(_name, *_bench)
 
 
-@command(app, "stream", BenchStreamConfig, ResultsFile, failures=FAILURES)
-def stream(options: BenchStreamConfig, results: ResultsFile) -> None:
-    """Measure whole frames by stage, number of tracks and image size, and the released design."""
-    from rich.console import Console
-
-    from savos_ros.tools.bench_stream import bench_stream, print_bench
-
-    print_bench(bench_stream(options, results.json), Console(width=160))
-
-
-@command(app, "step", BenchStepConfig, ResultsFile, failures=FAILURES)
-def step(options: BenchStepConfig, results: ResultsFile) -> None:
-    """Measure the step of the network on every engine against the speed of a matrix product."""
-    from rich.console import Console
-
-    from savos_ros.tools.bench_step import bench_step, print_bench
-
-    print_bench(bench_step(options, results.json), Console())
-
-
-@command(app, "label", BenchLabelOptions, ResultsFile, failures=FAILURES, extra="bags")
-def label(options: BenchLabelOptions, results: ResultsFile) -> None:
-    """Measure labelling on a Ray cluster against one process; compare the labels bit by bit."""
-    from rich import print_json
-
-    from savos_ros.tools.bench_label import bench_label
-
-    print_json(data=bench_label(options, results.json))
-
-
-@command(app, "gpu", GpuFolder, GpuOptions, failures=FAILURES)
-def gpu(folder: GpuFolder, options: GpuOptions) -> bool:
+@command(app, "gpu", OUT, settings.GpuOptions, status=1)
+def gpu(out: Path, options: settings.GpuOptions) -> bool:
     """All that needs an NVIDIA GPU, in at most 8 minutes: one page and one JSON file.
 
     Engines compared with torch on the CPU, their speed, swaps of weights, adaptation, training and
@@ -97,4 +83,4 @@ def gpu(folder: GpuFolder, options: GpuOptions) -> bool:
 
     from savos_ros.tools.bench_gpu import bench_gpu, good
 
-    return not good(bench_gpu(options, folder.out, Console()))
+    return not good(bench_gpu(options, out, Console()))

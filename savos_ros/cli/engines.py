@@ -6,40 +6,30 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import typer
 
-from savos_model.backends.interface import BackendError
-from savos_model.commands import command, option
+from savos_model.commands import Value, command, option
 from savos_model.config import BackendConfig
 from savos_model.settings import setting
 
 app = typer.Typer()  # its commands become those of `savos` itself
 weights_app = typer.Typer(help="Weights of the network.", no_args_is_help=True)
 DEFAULT = BackendConfig()
-FAILURES = (ValueError, OSError, BackendError)
-engine_command = partial(command, failures=FAILURES, extra="torch")
+OUT = Value("out", Path, option("the file to write"))
+engine_command = partial(command, status=1, extra="torch")
 
 
 @dataclass(frozen=True)
 class NetworkOptions:
     """The network that is written."""
 
-    weights: str = option(
-        "shipped name or .safetensors file", BackendConfig().weights, argument=True
-    )
+    weights: str = option("shipped name or .safetensors file", DEFAULT.weights, argument=True)
     precision: str = option("fp32 or fp16", DEFAULT.precision)
 
     def __post_init__(self) -> None:
         BackendConfig(device="cuda", precision=self.precision)  # refuses other words
-
-
-@dataclass(frozen=True)
-class OutFile:
-    """The file that is written."""
-
-    out: Path = option("the file to write")
 
 
 @dataclass(frozen=True)
@@ -74,8 +64,8 @@ class SaveOptions:
     folder: str = option("the node's adapt.folder; empty: its default", "")
 
 
-@engine_command(app, "export", OutFile, NetworkOptions)
-def export(target: OutFile, network: NetworkOptions) -> None:
+@engine_command(app, "export", OUT, NetworkOptions)
+def export(out: Path, network: NetworkOptions) -> None:
     """Write the step network as ONNX, after comparing it with torch on random and real patches.
 
     Example: savos export savos_online --out savos_online.onnx
@@ -88,10 +78,8 @@ def export(target: OutFile, network: NetworkOptions) -> None:
 
     loaded, made_by = load_weights(network.weights), {"commit": commit()}
     real = street_inputs(network.weights)
-    report = export_onnx(
-        target.out, loaded, precision=network.precision, real=real, properties=made_by
-    )
-    print_json(data={"file": str(target.out), **report})
+    report = export_onnx(out, loaded, precision=network.precision, real=real, properties=made_by)
+    print_json(data={"file": str(out), **report})
 
 
 @engine_command(app, "build-engine", NetworkOptions, BuildOptions)
@@ -140,21 +128,21 @@ def build_engine(network: NetworkOptions, options: BuildOptions) -> None:
         keep_results(options.json, report, seed=0)
 
 
-def street_inputs(weights: str) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def street_inputs(weights: str) -> list[tuple[Any, Any, Any]]:
     """Return patches and states that the network meets on a short generated street."""
     from savos_model.backends.choose import make_backend
-    from savos_model.backends.interface import StepOutput
     from savos_model.instances import from_label_image
     from savos_model.stream.stream import AmodalStream
     from savos_model.types import Frame
     from training.street.generate import StreetConfig, generate, label_image
 
     backend = make_backend(BackendConfig(weights=weights, threads=1))
-    taken, step = [], backend.step
+    taken: list[tuple[Any, Any, Any]] = []
+    step = backend.step
 
-    def recorded(patches: np.ndarray, h: np.ndarray, c: np.ndarray) -> StepOutput:
-        taken.append((patches, h, c))
-        return step(patches, h, c)
+    def recorded(*inputs: Any) -> Any:
+        taken.append(inputs)
+        return step(*inputs)
 
     vars(backend)["step"] = recorded  # of this one object, which ends with this function
     stream = AmodalStream(backend)

@@ -6,14 +6,15 @@ import io
 import signal
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from savos_model.commands import Options, command
+from savos_model.commands import Options, Value, command, option
 from savos_model.settings import Settings, setting
-from savos_ros.cli import bags, bench, bridge, engines, view
-from savos_ros.tools.settings import DemoError, DemoFolder, DemoOptions, ResultsFile, SoakOptions
+from savos_ros.cli import bags, bench, engines, viewers
+from savos_ros.tools.settings import DemoOptions, SoakOptions
 from training.cli.main import mount
 
 app = typer.Typer(
@@ -23,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (bags, view, bridge, engines):
+for module in (bags, viewers, engines):
     app.registered_commands += module.app.registered_commands
 app.add_typer(bench.app, name="bench")
 app.add_typer(engines.weights_app, name="weights")
@@ -49,31 +50,26 @@ def savos(
     """Amodal instance masks from camera images and tracked instance masks."""
 
 
-@dataclass(frozen=True)
-class DoctorOptions:
-    """How the findings are printed."""
-
-    json: bool = setting(False, "print JSON instead of a table")
-
-
-@command(app, "doctor", DoctorOptions)
-def doctor(options: DoctorOptions) -> int:
+@command(app, "doctor", Value("json", bool, setting(False, "print JSON instead of a table")))
+def doctor(json: bool) -> int:
     """Say what was found on this machine and what each absence costs."""
     from savos_ros.tools.doctor import run_doctor
 
-    return run_doctor(as_json=options.json)
+    return run_doctor(as_json=json)
 
 
-@command(app, "demo", DemoFolder, DemoOptions)
-def demo(folder: DemoFolder, options: DemoOptions) -> int:
+@command(
+    app, "demo", Value("out", Path, option("folder of the results", Path("demo"))), DemoOptions
+)
+def demo(out: Path, options: DemoOptions) -> int:
     """Play a generated street to the node over DDS; leaves pictures, a bag and numbers."""
     from savos_ros.tools.demo import demo_command
 
-    return demo_command(folder.out, options)
+    return demo_command(out, options)
 
 
-@command(app, "soak", SoakOptions, ResultsFile, failures=(DemoError, OSError))
-def soak(options: SoakOptions, results: ResultsFile) -> bool:
+@command(app, "soak", SoakOptions, bench.RESULTS, status=1)
+def soak(options: SoakOptions, results: Path | None) -> bool:
     """Run hours of frames through the node as fast as it answers; what grows is found.
 
     Ctrl-C ends it early and keeps what was measured. Status 1 when it did not end as planned, or
@@ -86,7 +82,7 @@ def soak(options: SoakOptions, results: ResultsFile) -> bool:
     # Whoever ends it, and however it was started: a run of hours must not lose what it has.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    report = soaking.soak(options, results.json, typer.echo)
+    report = soaking.soak(options, results, typer.echo)
     typer.echo(soaking.summary(report))
     return report["ended"] != "complete" or report["verdict"]["flat"] is False
 

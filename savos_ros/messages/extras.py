@@ -63,13 +63,10 @@ def image_annotations(
         objects: completed objects.
         line_loop: the module's value for a closed line.
     """
-
-    def color(red: float, green: float, blue: float, alpha: float) -> Any:
-        return foxglove.Color(r=red, g=green, b=blue, a=alpha)
-
     points, texts = [], []
     for item in objects:
-        rgb = tuple(part / 255 for part in reversed(color_of(item.id)))
+        blue, green, red = (part / 255 for part in color_of(item.id))
+        rgb = {"r": red, "g": green, "b": blue}
         corner = (int(item.box.x0), int(item.box.y0))
         contours, _ = cv2.findContours(
             item.inside.astype(np.uint8),
@@ -82,8 +79,8 @@ def image_annotations(
                 timestamp=stamp,
                 type=line_loop,
                 points=[foxglove.Point2(x=float(x), y=float(y)) for x, y in contour.reshape(-1, 2)],
-                outline_color=color(*rgb, 1.0),
-                fill_color=color(*rgb, 0.3),
+                outline_color=foxglove.Color(**rgb, a=1.0),
+                fill_color=foxglove.Color(**rgb, a=0.3),
                 thickness=2.0,
             )
             for contour in contours
@@ -94,8 +91,8 @@ def image_annotations(
                 position=foxglove.Point2(x=float(corner[0]), y=float(corner[1])),
                 text=item.id,
                 font_size=FONT_SIZE,
-                text_color=color(*rgb, 1.0),
-                background_color=color(0.0, 0.0, 0.0, 0.6),
+                text_color=foxglove.Color(**rgb, a=1.0),
+                background_color=foxglove.Color(a=0.6),
             )
         )
     return foxglove.ImageAnnotations(points=points, texts=texts)

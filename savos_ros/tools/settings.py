@@ -7,7 +7,7 @@ from pathlib import Path
 
 from savos_model.commands import option
 from savos_model.config import BackendConfig, ModelConfig
-from savos_model.settings import SettingError, Settings, setting
+from savos_model.settings import SettingError, Settings, UserError, setting
 from training.street.config import StreetConfig
 
 LOOP_FRAMES = 100  # of a soak
@@ -15,7 +15,7 @@ TRACKS = (1, 4, 10, 20, 50)  # in a step
 PRECISIONS = ("fp32", "fp16", "bf16")
 
 
-class DemoError(RuntimeError):
+class DemoError(UserError):
     """The demo cannot continue; the text says what happened and where to look."""
 
 
@@ -170,20 +170,6 @@ class SoakOptions(NodeOptions):
 
 
 @dataclass(frozen=True)
-class ResultsFile:
-    """Where measured numbers go."""
-
-    json: Path | None = option("results file to write", None)
-
-
-@dataclass(frozen=True)
-class DemoFolder:
-    """Where the demo leaves what it made."""
-
-    out: Path = option("folder of the results", Path("demo"))
-
-
-@dataclass(frozen=True)
 class GpuOptions(Settings):
     """Steps of a benchmark on a GPU, and their time limit."""
 
@@ -238,10 +224,3 @@ class GpuPlan:
     windows: int = 48
     trained: tuple[str, ...] = ("default", "short", "paper_bf16")
     batch: tuple[int, int] = (16, 8)
-
-
-@dataclass(frozen=True)
-class GpuFolder:
-    """Where the results of the GPU go."""
-
-    out: Path = option("folder of gpu.json, gpu.md and each step's log")

@@ -7,7 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from savos_model.commands import Options, command, option, part
-from savos_model.settings import check_settings, setting
+from savos_model.settings import UserError, check_settings, setting
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,10 @@ def test_help_names_options_as_given(called):
 def test_a_failure_on_the_way_is_one_line_and_status_1():
     app = typer.Typer()
 
-    @command(app, "run", Options(Draw), failures=(ArithmeticError,))
+    @command(app, "run", Options(Draw), status=1)
     def run(draw):
         """Fail."""
-        raise ZeroDivisionError("the node died: see node.log")
+        raise UserError("the node died: see node.log")
 
     result = CliRunner().invoke(app, [])
     assert (result.exit_code, result.output) == (1, "error: the node died: see node.log\n")

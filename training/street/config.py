@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from savos_model.settings import Settings, setting
 from savos_model.types import Box
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)

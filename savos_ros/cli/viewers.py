@@ -1,17 +1,37 @@
-"""The command `savos bridge`."""
+"""The commands `savos view` and `savos bridge`."""
 
 from __future__ import annotations
 
 import typer
 
-from savos_model.commands import Options, command
+from savos_model.commands import command
 from savos_ros.bags.stopping import stop_on_signals
-from savos_ros.bridge.settings import BridgeError, BridgeOptions
+from savos_ros.bridge.settings import BridgeOptions
+from savos_ros.view.settings import ServeOptions, ViewOptions
 
-app = typer.Typer()
+app = typer.Typer()  # its commands become those of `savos` itself
 
 
-@command(app, "bridge", Options(BridgeOptions), failures=(BridgeError,))
+@command(app, "view", ViewOptions, ServeOptions, status=1, extra="view")
+def view(shown: ViewOptions, options: ServeOptions) -> None:
+    """Show a running node, or a bag, in a browser: picture, tracks, latency, drops.
+
+    Frames are drawn only while a page is open and visible. Ctrl-C ends the command.
+
+    Example: savos view --node /front/savos
+    """
+    with stop_on_signals() as stop:
+        from savos_ros.view.server import serve
+
+        serve(shown.source(options.control), options, stop, _say)
+
+
+def _say(line: str) -> None:
+    """Print a line immediately, also into a pipe; warnings to stderr."""
+    typer.echo(line, err=line.startswith("warning"))
+
+
+@command(app, "bridge", BridgeOptions, status=1)
 def bridge(options: BridgeOptions) -> None:
     """Show the topics in Foxglove and Lichtblick, without foxglove_bridge; Ctrl-C ends it.
 
