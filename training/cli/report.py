@@ -75,8 +75,7 @@ def strips(options: StripOptions) -> None:
 
     Example: savos report strips --data fishbowl/val --clips fishbowl_0022 --gum 0
     """
-    from training.report.scenes import scenes
-    from training.report.strips import write_strips
+    from training.report.strips import scenes, write_strips
 
     found = scenes(options.data, options.clips, options.gum, options.street)
     ours = ours_of(options.weights, "forward")

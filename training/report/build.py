@@ -17,9 +17,12 @@ from training.report.figures import (
     alpha_plot,
     lag_plot,
     reliability_plot,
+    soak_details,
+    soak_plot,
     stream_plot,
     tsne_plot,
 )
+from training.report.files import commands
 from training.report.markdown import (
     ablations_table,
     figures_table,
@@ -29,8 +32,6 @@ from training.report.markdown import (
     speed_table,
 )
 from training.report.paper import PAPER
-from training.report.producers import commands
-from training.report.soak import soak_details, soak_plot
 from training.report.tables import (
     ADAPT_COLUMNS,
     KINS_PARTS,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from savos_model.results import ResultsError, read_results
 from training.evaluate.summary import figure_of
-from training.report.producers import KINS
+from training.report.files import KINS
 
 REDUCED = "reduced"  # in the note of whatever was measured with less than the paper's network
 NO_KINS = "KINS-Video-Car is not there: see [what it takes](#missing-data)"

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from training.evaluate.summary import cluster_interval
 from training.report.cells import Figure, Results, lookup, setting
+from training.report.files import ABLATIONS, MODES, ablation_file, lag_file, unseen_file
 from training.report.paper import TYPES
-from training.report.producers import ABLATIONS, MODES, ablation_file, lag_file, unseen_file
 
 PARTS = ("full", "occluded")
 

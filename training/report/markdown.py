@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from savos_model.tables import DASH, Table, number
 from training.evaluate.tables import options_table
 from training.report.cells import REDUCED, Cell, Figure, Results
+from training.report.files import ABLATIONS, MODES, ablation_file
 from training.report.gains import COMPARISONS, PARTS, ablation_comparisons, gain
 from training.report.paper import PAPER
-from training.report.producers import ABLATIONS, MODES, ablation_file
 from training.report.tables import cells_of, pair
 
 Rows = Sequence[Sequence[str]]

@@ -19,8 +19,7 @@ from savos_model.types import Box
 from training.data.store import ClipFrame
 from training.report.method import Merge, Step, follow
 from training.report.plotting import BLUE, GREEN, GREY, ORANGE, RED, SKY, STYLE, save
-from training.report.scenes import scenes
-from training.report.strips import cut, tinted
+from training.report.strips import cut, scenes, tinted
 
 WIDTH = 9.6  # of a figure [inch of 100 px]
 SHOWN = 1.5  # window over the box of the object

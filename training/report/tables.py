@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from training.report.cells import Absent, Cell, Pooled, Source
-from training.report.paper import PAPER, TYPES
-from training.report.producers import (
+from training.report.files import (
     KITTI_ADAPTED,
     STREET_LAGS,
     ablation_file,
@@ -13,6 +12,7 @@ from training.report.producers import (
     seen_file,
     unseen_file,
 )
+from training.report.paper import PAPER, TYPES
 
 KINS_PARTS = ("kitti_raw", "kins", "tracked_masks")
 NO_SUBSETS = Absent("KINS-Video-Car is scored as a whole, not by these parts")
@@ -49,30 +49,23 @@ def unseen(method: str, file: str = "adapted") -> tuple[Cell, ...]:
     return by_type(tuple(unseen_file(name, file) for name in TYPES), method)
 
 
+def both(file: str, cars: str, method: str = "ours", suffix: str = "") -> tuple[Cell, ...]:
+    """Return the cells of one method on FISHBOWL and on KINS-Video-Car."""
+    return (*pair(file, method, suffix), *kins(cars, method, suffix))
+
+
 def ablation(name: str, mode: str = "bidirectional") -> tuple[Cell, ...]:
     """Return the cells of an ablation on FISHBOWL and on KINS-Video-Car."""
-    return (*pair(ablation_file(name, mode)), *kins(name))
+    return both(ablation_file(name, mode), name)
 
 
-def occluded_of(method: str, fishbowl: str, cars: str) -> tuple[Cell, Cell]:
-    """Return the occluded mean IoU of one method on FISHBOWL and on KINS-Video-Car."""
-    return pair(fishbowl, method)[1], kins(cars, method)[1]
-
-
+SAVOS, PEER = both(BOTH, "ours"), both(DEOCCLUSION, "deocclusion", "deocclusion")
 OURS: dict[str, Rows] = {
     "1": {
-        "Convex": (*pair(BASELINES, "convex"), *kins("baselines", "convex"), *gum(GUM, "convex")),
-        "Self-Deocclusion": (
-            *pair(DEOCCLUSION, "deocclusion"),
-            *kins("deocclusion", "deocclusion"),
-            *gum(GUM_BASELINES, "deocclusion"),
-        ),
-        "SaVos": (*pair(BOTH), *kins("ours"), *gum(GUM)),
-        "Supervised oracle": (
-            *pair(ORACLE, "oracle"),
-            *kins("oracle", "oracle"),
-            *gum(GUM_BASELINES, "oracle"),
-        ),
+        "Convex": (*both(BASELINES, "baselines", "convex"), *gum(GUM, "convex")),
+        "Self-Deocclusion": (*PEER, *gum(GUM_BASELINES, "deocclusion")),
+        "SaVos": (*SAVOS, *gum(GUM)),
+        "Supervised oracle": (*both(ORACLE, "oracle", "oracle"), *gum(GUM_BASELINES, "oracle")),
     },
     "2": {
         "Self-Deocclusion": unseen("deocclusion", "deocclusion"),
@@ -96,10 +89,7 @@ OURS: dict[str, Rows] = {
         "all components": ablation("full"),
     },
     "S2": {
-        "Self-Deocclusion architecture, Self-Deocclusion loss": (
-            *pair(DEOCCLUSION, "deocclusion"),
-            *kins("deocclusion", "deocclusion"),
-        ),
+        "Self-Deocclusion architecture, Self-Deocclusion loss": PEER,
         "SaVos architecture, Self-Deocclusion loss": ablation("deocclusion_loss", "forward"),
         "SaVos architecture, SaVos loss": ablation("full"),
     },
@@ -109,23 +99,14 @@ OURS: dict[str, Rows] = {
         "all inputs": ablation("full"),
     },
     "S4": {
-        "aggregation by rule, k = 5": occluded_of("flow5", BASELINES, "baselines"),
-        "aggregation by rule, k = 3": occluded_of("flow3", BASELINES, "baselines"),
-        "SaVos": occluded_of("ours", BOTH, "ours"),
+        "aggregation by rule, k = 5": both(BASELINES, "baselines", "flow5")[1::2],
+        "aggregation by rule, k = 3": both(BASELINES, "baselines", "flow3")[1::2],
+        "SaVos": SAVOS[1::2],
     },
-    "S7": {
-        "Self-Deocclusion": (
-            *pair(DEOCCLUSION, "deocclusion"),
-            *kins("deocclusion", "deocclusion"),
-        ),
-        "SaVos": (*pair(BOTH), *kins("ours")),
-    },
+    "S7": {"Self-Deocclusion": PEER, "SaVos": SAVOS},
     "S8": {
-        "Self-Deocclusion": (
-            *pair(DEOCCLUSION, "deocclusion", "_object"),
-            *kins("deocclusion", "deocclusion", "_object"),
-        ),
-        "SaVos": (*pair(BOTH, suffix="_object"), *kins("ours", suffix="_object")),
+        "Self-Deocclusion": both(DEOCCLUSION, "deocclusion", "deocclusion", "_object"),
+        "SaVos": both(BOTH, "ours", suffix="_object"),
     },
 }
 
@@ -135,28 +116,18 @@ def cells_of(table: str, row: str) -> tuple[Cell, ...]:
     return OURS.get(table, {}).get(row, (NO_SUBSETS,) * len(PAPER[table].columns))
 
 
-KITTI = "kitti_boxes.json"
 LEVELS = {"1": "partly occluded", "2": "largely occluded"}
 
 
-KITTI_COLUMNS = (*LEVELS.values(), "growth of unhidden objects")
+def paths(file: str, *found: str) -> tuple[Cell, ...]:
+    """Return the figures at some paths of one file."""
+    return tuple(Source(file, path) for path in found)
 
 
-def boxes(file: str, method: str) -> tuple[Cell, ...]:
+def boxes(method: str) -> tuple[Cell, ...]:
     """Return the mean box IoU at each level of occlusion, and growth where nothing is hidden."""
-    figures = [f"levels.{level}.methods.{method}.iou_mean" for level in LEVELS]
-    return tuple(
-        Source(file, path) for path in (*figures, f"levels.0.methods.{method}.growth_mean")
-    )
-
-
-KITTI_ROWS: Rows = {
-    "visible mask alone": boxes(KITTI, "visible"),
-    "convex hull": boxes(KITTI, "convex"),
-    "SaVos, shipped weights": boxes(KITTI, "ours"),
-}
-STREET, STREET_BOTH = "street_val.json", "street_bidirectional.json"
-STREET_COLUMNS = ("full", "occluded", "full, behind tracked", "occluded, behind tracked")
+    figures = (f"levels.{level}.methods.{method}.iou_mean" for level in LEVELS)
+    return paths("kitti_boxes.json", *figures, f"levels.0.methods.{method}.growth_mean")
 
 
 def street(file: str, method: str = "ours") -> tuple[Cell, ...]:
@@ -164,44 +135,38 @@ def street(file: str, method: str = "ours") -> tuple[Cell, ...]:
     return (*pair(file, method), *pair(file, f"{method}.behind_objects"))
 
 
+KITTI_COLUMNS = (*LEVELS.values(), "growth of unhidden objects")
+KITTI_ROWS: Rows = {
+    "visible mask alone": boxes("visible"),
+    "convex hull": boxes("convex"),
+    "SaVos, shipped weights": boxes("ours"),
+}
+STREET = "street_val.json"
+STREET_COLUMNS = ("full", "occluded", "full, behind tracked", "occluded, behind tracked")
 STREET_ROWS: Rows = {
     "visible mask alone": street(STREET, "visible"),
     "convex hull": street(STREET, "convex"),
     "SaVos, forward only": street(STREET),
     **{f"SaVos, {lag} frames later": street(lag_file(lag)) for lag in STREET_LAGS},
-    "SaVos, bi-directional": street(STREET_BOTH),
+    "SaVos, bi-directional": street("street_bidirectional.json"),
 }
-RENDERED = "rendered.json"
 OPEN_COLUMNS = ("whole", "hidden part", "false area of unhidden objects")
 OPEN_SETS = {
-    "rendered streets": (RENDERED, "kinds.street."),
-    "rendered table-tops": (RENDERED, "kinds.table."),
+    "rendered streets": ("rendered.json", "kinds.street."),
+    "rendered table-tops": ("rendered.json", "kinds.table."),
     "FISHBOWL": ("fishbowl_val.json", ""),
 }
-
-
-def opened(file: str, path: str) -> tuple[Cell, ...]:
-    """Return the figures of one method by the open protocol."""
-    return tuple(
-        Source(file, f"{path}.{name}") for name in ("open_full", "open_hidden", "false_area")
-    )
-
-
 OPEN_ROWS: Rows = {
-    f"{text}: {name}": opened(file, f"{group}methods.{method}")
+    f"{text}: {name}": paths(
+        file,
+        *(f"{group}methods.{method}.{key}" for key in ("open_full", "open_hidden", "false_area")),
+    )
     for text, (file, group) in OPEN_SETS.items()
     for method, name in {"convex": "convex hull", "ours": "SaVos, forward only"}.items()
 }
 ADAPT_COLUMNS = ("largely occluded", "adapted", "change", "change, all occluded")
-
-
-def adapted_boxes(file: str) -> tuple[Cell, ...]:
-    """Box IoU before and after adaptation to each video, and the change with its interval."""
-    before, after = (f"levels.2.methods.{name}.iou_mean" for name in ("ours", "adapted"))
-    paths = (before, after, "gain.2.mean", "gain.1+2.mean")
-    return tuple(Source(file, path) for path in paths)
-
-
+MEANS = (f"levels.2.methods.{name}.iou_mean" for name in ("ours", "adapted"))
+ADAPT_PATHS = (*MEANS, "gain.2.mean", "gain.1+2.mean")  # before and after, and the change
 KITTI_ADAPT_ROWS: Rows = {
-    text: adapted_boxes(f"kitti_boxes_{name}.json") for name, (text, _) in KITTI_ADAPTED.items()
+    text: paths(f"kitti_boxes_{name}.json", *ADAPT_PATHS) for name, text in KITTI_ADAPTED.items()
 }

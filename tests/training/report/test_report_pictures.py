@@ -27,7 +27,7 @@ from training.report import collect, strips
 from training.report.build import build_report
 from training.report.page import results_page
 from training.report.plotting import MAX_BYTES, drawing
-from training.report.scenes import Scene, scenes
+from training.report.strips import Scene, scenes
 
 
 @pytest.fixture
