@@ -9,7 +9,7 @@ from rich.table import Table
 from savos_model.masks import by_id
 from savos_model.tables import columned, percent
 from savos_model.types import AmodalObject, Instance
-from training.baselines.convex_hull import convex_hull
+from training.baselines.rules import convex_hull
 from training.evaluate.metrics import Masks, ObjectScore, score_frame, summarise
 
 METHODS = ("ours", "visible", "convex")

@@ -62,11 +62,15 @@ from training.baselines.external import ExternalError
 from training.data.chewing_gum_released import ReleasedVideos, VideoFileError
 from training.data.fishbowl import FishbowlError
 from training.data.flow_files import FlowFileError, read_flo
-from training.data.kins import KinsError
+from training.data.kins import KinsError, MappingError, read_mapping
 from training.data.kins_video_car import KinsVideoCarError
-from training.data.kitti_mots import KittiError, open_tracking, read_labels
-from training.data.kitti_object import MappingError, read_mapping
-from training.data.kitti_time import TimestampError, read_timestamps
+from training.data.kitti_mots import (
+    KittiError,
+    TimestampError,
+    open_tracking,
+    read_labels,
+    read_timestamps,
+)
 from training.data.masks.common import MaskFolderError
 from training.data.provenance import MissingPartError
 from training.data.safe_pickle import UnsafePickleError

@@ -14,9 +14,8 @@ from tests.tiny_models import CUBE_OBJ, block
 from training.data.fishbowl import FishbowlClip, clip_names
 from training.render.assets import AssetError, AssetOptions, model_files
 from training.render.clip_file import ClipWriter
-from training.render.gl import Renderer
+from training.render.gl import Masks, Renderer
 from training.render.jobs import CACHED, RenderJob, is_rendered, models_of
-from training.render.masks import Masks
 from training.render.physics import hull_points
 from training.render.scene import SceneFrame, SceneObject
 

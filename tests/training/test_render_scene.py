@@ -5,7 +5,7 @@ import pytest
 
 from tests.tiny_models import block
 from training.render.geometry import in_view, look, perspective, place, random_turn, turn_z
-from training.render.masks import split_masks
+from training.render.gl import split_masks
 from training.render.meshes import bounds, box, cylinder
 from training.render.scene import SceneError, pick, split_scenery
 from training.render.street import StreetScene, plan_ride

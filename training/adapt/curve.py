@@ -16,7 +16,7 @@ from savos_model.stream.video import Setup, described
 from training.adapt.adapt import adapt, finished, taken, visible_clip
 from training.adapt.scored import saved, with_weights
 from training.adapt.settings import AdaptConfig
-from training.evaluate.fishbowl import FIELDS, Fishbowl
+from training.evaluate.mask_sets import FIELDS, Fishbowl
 from training.evaluate.metrics import summarise
 from training.evaluate.video import score_videos
 

@@ -1,21 +1,28 @@
-"""The U-Net of the image-level baselines, with its weights as safetensors."""
+"""The U-Net of the image-level baselines: its weights as safetensors, and whole frames by it."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from savos_model.config import ModelConfig, TracksConfig
+from savos_model.config import ComposeConfig, ModelConfig, TracksConfig
+from savos_model.geometry import crop, enlarge, mask_box
+from savos_model.instances import occupancy
 from savos_model.network.weights import MAX_BYTES, WeightsError, save_tensors
 from savos_model.settings import SettingError, Settings, setting
+from savos_model.stream.compose import compose
+from savos_model.stream.inputs import mask_channel
+from savos_model.types import AmodalObject, Instance
 
 TASKS = ("deocclusion", "oracle")
 BEHIND_WEIGHT = 5.0  # of the loss inside the eraser or the others' masks; 1 elsewhere
@@ -164,3 +171,40 @@ def load_unet(path: Path) -> tuple[UNet, dict[str, str]]:
         raise WeightsError(f"{path}: {bad[0]} has values that are not finite: train again")
     net.load_state_dict(arrays)
     return net.eval(), info
+
+
+# As published, behind other objects alone; our defaults are fitted to our network.
+PLAIN_CUT = ComposeConfig(threshold=0.5, complete_into="others")
+
+
+@torch.inference_mode()
+def complete_frame(
+    net: UNet, image: np.ndarray, instances: Sequence[Instance], ids: Collection[str] | None = None
+) -> list[AmodalObject]:
+    """Return the visible masks with the pixels predicted behind others, by the stream's own rules.
+
+    Args:
+        net: in evaluation mode.
+        image: uint8 [H, W, 3], BGR.
+        instances: all visible masks of the frame; every other one may be the eraser.
+        ids: objects to complete; all when None.
+    """
+    model, count = net.config.model, occupancy(list(instances), *image.shape[:2])
+    chosen, colours, masks = [], [], []
+    for item in instances:
+        tight = mask_box(item.mask, (int(item.box.x0), int(item.box.y0)))
+        if tight is None or (ids is not None and item.id not in ids):
+            continue
+        box = enlarge(tight, net.config.enlarge)
+        chosen.append((item, box))
+        colours.append(crop(image, box, model.patch)[..., ::-1].transpose(2, 0, 1))
+        masks.append(mask_channel(count, item, box, model))
+    if not chosen:
+        return []
+    rgb = torch.from_numpy(np.stack(colours)).float() / 255
+    inputs = network_input(rgb, torch.from_numpy(np.stack(masks)), net.config.task)
+    chances = net(inputs).sigmoid().numpy()
+    return [
+        compose(item, chance, box, count, (0.0, 0.0), PLAIN_CUT)
+        for (item, box), chance in zip(chosen, chances, strict=True)
+    ]

@@ -42,7 +42,7 @@ def fishbowl(
     Example: savos adapt fishbowl --data fishbowl/val --types BigFishB
     --weights runs/unseen/best.safetensors --json docs/results/adapt_BigFishB.json
     """
-    from training.evaluate.fishbowl import Fishbowl
+    from training.evaluate.mask_sets import Fishbowl
 
     adapt(Fishbowl(**vars(clips)), run, config, kept)
 

@@ -44,7 +44,7 @@ def fishbowl(clips: FishbowlOptions, run: RunOptions, chosen: FlowMethods) -> No
 
     Example: savos evaluate fishbowl --data fishbowl/val --json out.json
     """
-    from training.evaluate.fishbowl import Fishbowl
+    from training.evaluate.mask_sets import Fishbowl
 
     score(Fishbowl(**vars(clips)), run, chosen)
 
@@ -55,7 +55,7 @@ def rendered(clips: ClipOptions, run: RunOptions, chosen: Methods) -> None:
 
     Example: savos evaluate rendered --data rendered/val --json out.json
     """
-    from training.evaluate.rendered import Rendered
+    from training.evaluate.mask_sets import Rendered
 
     score(Rendered(**vars(clips)), run, chosen)
 
@@ -78,7 +78,7 @@ def street(scenes: StreetOptions, run: RunOptions, chosen: Methods) -> None:
 
     Example: savos evaluate street --mode bidirectional --json out.json
     """
-    from training.evaluate.street import Street
+    from training.evaluate.mask_sets import Street
 
     score(Street(**vars(scenes)), run, chosen)
 
@@ -111,8 +111,8 @@ def lag(clips: ClipOptions, run: RunOptions, compared: LagOptions) -> None:
 
     Example: savos evaluate lag --data fishbowl/val --json out.json
     """
-    from training.evaluate.fishbowl import Fishbowl
     from training.evaluate.lag import evaluate_lag
+    from training.evaluate.mask_sets import Fishbowl
 
     evaluate_lag(
         Fishbowl(clips.data), ours_of(run.weights, run.mode), run.json, modes=compared.modes,

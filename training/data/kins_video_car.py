@@ -13,9 +13,8 @@ import numpy as np
 from savos_model.masks import BoxedMask, look_at, match
 from savos_model.types import Box, Instance
 from training.data.flow_files import with_flo
-from training.data.kins import KinsAnnotations, KinsError, read_kins
+from training.data.kins import KinsAnnotations, KinsError, images_of_drives, read_kins
 from training.data.kitti_mots import clip_frames, open_raw
-from training.data.kitti_object import images_of_drives
 from training.data.outside import is_file_name, read_picture
 from training.data.provenance import MissingPartError, require
 from training.data.rle import RleError, decode_record

@@ -12,7 +12,7 @@ from savos_model.types import AmodalObject
 from training.data.chewing_gum import ChewingGumConfig, GeneratedVideos
 from training.data.chewing_gum import Video as GumVideo
 from training.data.chewing_gum_released import ReleasedVideos
-from training.data.kitti_time import PERIOD_NS
+from training.data.kitti_mots import PERIOD_NS
 from training.evaluate.benchmark import Benchmark, data_of
 from training.evaluate.metrics import Masks, ObjectScore, score_frame, summarise
 from training.evaluate.settings import GumOptions

@@ -12,7 +12,7 @@ from savos_model.masks import by_id
 from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Instance
 from training.data.kins_video_car import Drive, annotated_drives
-from training.data.kitti_time import regular_stamp
+from training.data.kitti_mots import regular_stamp
 from training.data.store import ClipFrame
 from training.evaluate.benchmark import Benchmark
 from training.evaluate.kitti import KITTI_BOUND

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from savos_model.stream.video import Setup
 from training.evaluate.benchmark import report, run_all
-from training.evaluate.fishbowl import FIELDS, Fishbowl
+from training.evaluate.mask_sets import FIELDS, Fishbowl
 from training.evaluate.metrics import PAPER, ObjectScore, mean, summarise
 from training.evaluate.summary import bootstrap, paired_gain, proven
 from training.evaluate.tables import lag_tables

@@ -113,7 +113,7 @@ def masks_from_files(
             yield masks
         return
     from training.baselines.deocclusion import adapt_unet, clip_rows
-    from training.baselines.unet_frames import complete_frame
+    from training.baselines.unet import complete_frame
 
     net, _ = _opened(Path(path))
     if kind == TTA:

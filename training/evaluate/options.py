@@ -17,7 +17,7 @@ from savos_model.masks import BoxedMask, box_around, iou, look_at
 from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Source
 from training.evaluate.benchmark import report, run_all
-from training.evaluate.fishbowl import Fishbowl
+from training.evaluate.mask_sets import Fishbowl
 from training.evaluate.metrics import PAPER, Masks, mean, score_frame, summarise
 from training.evaluate.summary import paired_gain
 from training.evaluate.tables import options_table

@@ -23,12 +23,10 @@ from savos_model.tables import DASH, Table, number, percent
 from savos_model.types import AmodalObject, Frame
 from training.evaluate.benchmark import Benchmark, data_of
 from training.evaluate.benchmark import report as publish
-from training.evaluate.fishbowl import Fishbowl, MaskBenchmark, report
 from training.evaluate.jobs import Tick, run_jobs
 from training.evaluate.kitti import Kitti
-from training.evaluate.rendered import Rendered
+from training.evaluate.mask_sets import Fishbowl, MaskBenchmark, Rendered, Street, report
 from training.evaluate.settings import TrackingOptions
-from training.evaluate.street import Street
 from training.evaluate.video import Scores, Video, merged
 
 METHODS: dict[str, AssociationConfig | None] = {

@@ -14,8 +14,7 @@ import cv2
 from savos_model.masks import BoxedMask
 from savos_model.stream.video import Online, Setup
 from savos_model.types import AmodalObject, Frame, Instance
-from training.baselines.convex_hull import convex_hull
-from training.baselines.flow_aggregation import ANY, HALF, DisPairFlow, aggregate
+from training.baselines.rules import ANY, HALF, DisPairFlow, aggregate, convex_hull
 from training.data.store import ClipFrame
 from training.evaluate.jobs import Tick
 from training.evaluate.methods import HELP, from_files, masks_from_files

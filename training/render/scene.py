@@ -7,10 +7,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from training.render.gl import Item, Mesh, Renderer
-from training.render.masks import Masks
-from training.render.meshes import Model
-from training.render.surfaces import random_colour
+from training.render.gl import Item, Masks, Mesh, Renderer
+from training.render.meshes import Model, random_colour
 
 SCENERY = "scenery"  # folder of models that only occlude
 WHITE = (1.0, 1.0, 1.0)

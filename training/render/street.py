@@ -10,7 +10,7 @@ import numpy as np
 
 from training.render.geometry import place, turn_z
 from training.render.gl import Camera, Item, Light, Renderer
-from training.render.meshes import Model, Part, box, cylinder, make_part
+from training.render.meshes import Model, Part, box, cylinder, make_part, surface
 from training.render.scene import (
     SceneFrame,
     SceneObject,
@@ -19,7 +19,6 @@ from training.render.scene import (
     split_scenery,
     tint_of,
 )
-from training.render.surfaces import surface
 from training.render.traffic import HALF, LANE, REACH, Crowd, heading, populate, straight
 
 SIZE, FPS = (672, 208), 10

@@ -10,7 +10,7 @@ import numpy as np
 
 from training.render.geometry import place, random_turn, turn_z
 from training.render.gl import Camera, Item, Light, Renderer
-from training.render.meshes import Model, Part, box, cylinder
+from training.render.meshes import Model, Part, box, cylinder, surface
 from training.render.physics import Pile, Solid
 from training.render.scene import (
     SceneFrame,
@@ -21,7 +21,6 @@ from training.render.scene import (
     split_scenery,
     tint_of,
 )
-from training.render.surfaces import surface
 
 SIZE, FPS = (480, 320), 15
 NEAR, FAR, BIAS = 0.05, 25.0, 0.0006

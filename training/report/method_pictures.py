@@ -17,8 +17,8 @@ from savos_model.stream.compose import occluders
 from savos_model.stream.video import Online, Setup
 from savos_model.types import Box
 from training.data.store import ClipFrame
+from training.report.figures import BLUE, GREEN, GREY, ORANGE, RED, SKY, STYLE, save
 from training.report.method import Merge, Step, follow
-from training.report.plotting import BLUE, GREEN, GREY, ORANGE, RED, SKY, STYLE, save
 from training.report.strips import cut, scenes, tinted
 
 WIDTH = 9.6  # of a figure [inch of 100 px]

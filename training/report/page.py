@@ -10,8 +10,7 @@ from savos_model.results import ResultsError, read_results
 from training.evaluate.summary import figure_of
 from training.evaluate.tables import TABLES, short, tables_of
 from training.report.cells import lookup, setting
-from training.report.figures import bars
-from training.report.plotting import colour_of
+from training.report.figures import bars, colour_of
 
 PARTS = ("full", "occluded")
 Bars = tuple[str, str, list[str], dict[str, list[float | None]]]

@@ -16,12 +16,12 @@ from savos_model.masks import BoxedMask, box_around, by_id, look_at, slices, tig
 from savos_model.results import write_results
 from savos_model.stream.video import Online, Setup
 from savos_model.types import Box, Frame
-from training.baselines.convex_hull import convex_hull
+from training.baselines.rules import convex_hull
 from training.data.fishbowl import FishbowlError
 from training.data.prepare import chewing_gum_frames, fishbowl_frames, street_frames
 from training.data.store import ClipFrame
 from training.evaluate.metrics import Masks, ObjectScore, published_masks, score_frame
-from training.report.plotting import BLUE, GREEN, GREY, ORANGE, RED, STYLE, save
+from training.report.figures import BLUE, GREEN, GREY, ORANGE, RED, STYLE, save
 
 PERIOD_NS = 33_333_333
 ROWS = 4

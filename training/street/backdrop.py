@@ -7,9 +7,7 @@ import math
 import cv2
 import numpy as np
 
-from training.street.camera import NEAR_M, Camera, clip_near
-from training.street.render import Light
-from training.street.texture import fractal
+from training.street.render import NEAR_M, Camera, Light, clip_near, fractal
 
 FRONT_RES = 24  # texture of a front [px/m]
 PLASTERS = [(150, 165, 175), (175, 185, 190), (120, 150, 170), (110, 125, 165), (140, 140, 140),

@@ -8,8 +8,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from training.street.camera import NEAR_M, Camera, pose_matrix
-from training.street.render import Drawing, Light, hazed
+from training.street.render import NEAR_M, Camera, Drawing, Light, hazed, pose_matrix
 
 CIRCLE = np.stack([np.cos(np.arange(12) * np.pi / 6), np.sin(np.arange(12) * np.pi / 6)], axis=1)
 

@@ -8,9 +8,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from training.street.camera import NEAR_M, Camera, clip_near
-from training.street.render import Light
-from training.street.texture import fractal, halvings
+from training.street.render import NEAR_M, Camera, Light, clip_near, fractal, halvings
 
 
 def draw_shadows(image: np.ndarray, camera: Camera, shadows: list[tuple[np.ndarray, int]]) -> None:

@@ -7,10 +7,10 @@ import math
 import numpy as np
 
 from training.street.builder import CHUNK_M, Builder
-from training.street.camera import Camera
 from training.street.cars import random_car
 from training.street.layout import CAR, UNTRACKED, Front, Street, Thing
 from training.street.people import random_person
+from training.street.render import Camera
 
 AHEAD_M, BEHIND_M = 90.0, 14.0
 

@@ -18,8 +18,8 @@ from training.data.chewing_gum import ChewingGumConfig, videos
 from training.evaluate import methods
 from training.evaluate.benchmark import evaluate
 from training.evaluate.chewing_gum import ChewingGum
-from training.evaluate.fishbowl import Fishbowl
 from training.evaluate.kitti import Kitti
+from training.evaluate.mask_sets import Fishbowl
 
 QUIET = Console(file=io.StringIO())
 SHAPE = (tiny_fishbowl.HEIGHT, tiny_fishbowl.WIDTH)

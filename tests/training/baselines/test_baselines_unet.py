@@ -14,8 +14,15 @@ from savos_model.types import Box, Instance
 from training.baselines.deocclusion import adapt_unet, clip_rows, deocclusion_batch
 from training.baselines.oracle import KnownWindows, known_places, oracle_batch
 from training.baselines.train_unet import UNetTraining, list_rows, train_unet
-from training.baselines.unet import Batch, UNet, UNetConfig, load_unet, save_unet, unet_loss
-from training.baselines.unet_frames import complete_frame
+from training.baselines.unet import (
+    Batch,
+    UNet,
+    UNetConfig,
+    complete_frame,
+    load_unet,
+    save_unet,
+    unet_loss,
+)
 from training.data.store import ClipFrame, open_store, store_clip
 from training.evaluate.metrics import score_frame
 from training.learn.windows import gather, list_places

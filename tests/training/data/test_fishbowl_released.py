@@ -20,7 +20,7 @@ from training.data.provenance import MissingPartError
 from training.data.safe_pickle import UnsafePickleError
 from training.data.store import open_store
 from training.evaluate.benchmark import evaluate
-from training.evaluate.fishbowl import Fishbowl
+from training.evaluate.mask_sets import Fishbowl
 
 WHOLE = Box(0, 0, tiny_released.SIZE[1], tiny_released.SIZE[0])
 QUIET = Console(file=io.StringIO())

@@ -2,8 +2,13 @@ import numpy as np
 import pytest
 import tiny_kins
 
-from training.data.kins import KinsAnnotations, KinsError
-from training.data.kitti_object import MappingError, images_of_drives, read_mapping
+from training.data.kins import (
+    KinsAnnotations,
+    KinsError,
+    MappingError,
+    images_of_drives,
+    read_mapping,
+)
 from training.data.provenance import PARTS, MissingPartError
 
 

@@ -5,8 +5,15 @@ import tiny_kitti as tiny
 
 from savos_model.masks import look_at
 from savos_model.types import Box
-from training.data.kitti_mots import KittiError, is_raw, open_raw, open_tracking
-from training.data.kitti_time import START_NS, TimestampError, parse_time
+from training.data.kitti_mots import (
+    START_NS,
+    KittiError,
+    TimestampError,
+    is_raw,
+    open_raw,
+    open_tracking,
+    parse_time,
+)
 
 WHOLE = Box(0, 0, tiny.SHAPE[1], tiny.SHAPE[0])
 

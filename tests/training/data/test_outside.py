@@ -9,8 +9,13 @@ from savos_ros.bags.convert import masks_to_bag
 from savos_ros.bags.settings import BagError, MaskSource, RecordOptions
 from training.data.fishbowl import FishbowlError
 from training.data.fishbowl_released import SUBSET_FILE, read_subset
-from training.data.kitti_mots import KittiError, read_labels, read_mots
-from training.data.kitti_time import TimestampError, read_timestamps
+from training.data.kitti_mots import (
+    KittiError,
+    TimestampError,
+    read_labels,
+    read_mots,
+    read_timestamps,
+)
 from training.data.masks.common import MaskFolderError
 from training.data.masks.pngs import read_png
 from training.data.outside import MAX_BYTES, read_bytes, read_lines, read_picture

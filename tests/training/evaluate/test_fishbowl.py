@@ -12,7 +12,7 @@ from savos_model.types import Box
 from savos_ros.cli.main import app
 from training.evaluate import video
 from training.evaluate.benchmark import evaluate
-from training.evaluate.fishbowl import Fishbowl, scored_ids
+from training.evaluate.mask_sets import Fishbowl, scored_ids
 from training.evaluate.summary import method_report
 from training.evaluate.video import score_videos
 

@@ -10,8 +10,8 @@ from tiny_clip import write_clip
 from savos_model.config import BackendConfig
 from savos_model.stream.video import Setup
 from tests.tiny_weights import save_random
-from training.evaluate.fishbowl import Fishbowl
 from training.evaluate.lag import age_name, compare_modes, evaluate_lag
+from training.evaluate.mask_sets import Fishbowl
 from training.evaluate.metrics import ObjectScore
 from training.evaluate.video import VideoResult
 

@@ -9,7 +9,7 @@ from savos_model.results import read_results
 from savos_model.stream.video import Setup
 from savos_ros.cli.main import app
 from training.evaluate.benchmark import evaluate
-from training.evaluate.rendered import Rendered
+from training.evaluate.mask_sets import Rendered
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from savos_model.results import read_results
 from savos_model.stream.video import Setup
 from tests.failing import refused
 from training.evaluate.benchmark import evaluate
-from training.evaluate.street import Street
+from training.evaluate.mask_sets import Street
 
 
 @pytest.mark.slow

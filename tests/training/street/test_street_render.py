@@ -8,13 +8,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.street.camera import NEAR_M, Camera, clip_near
 from training.street.cars import STYLES, build_car, random_car
 from training.street.figures import draw_hulls
 from training.street.meshes import box
 from training.street.noise import tight
 from training.street.people import random_person, riding, walking
-from training.street.render import Drawing, Light, composite, draw_mesh, far_to_near, rasterise
+from training.street.render import (
+    NEAR_M,
+    Camera,
+    Drawing,
+    Light,
+    clip_near,
+    composite,
+    draw_mesh,
+    far_to_near,
+    rasterise,
+)
 
 LIGHT = Light(
     np.array([0.3, 0.5, 0.81]),

@@ -1,4 +1,4 @@
-"""Rule-based aggregation of visible masks along optical flow (Algorithm 1 of the supplement)."""
+"""Rules: convex hull, aggregation of visible masks along optical flow (Algorithm 1)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,24 @@ import numpy as np
 
 from savos_model.masks import EMPTY, BoxedMask, box_around, clip_box, look_at, slices, tighten
 from savos_model.types import Box
+
+
+def convex_hull(visible: tuple[Box, np.ndarray]) -> BoxedMask:
+    """Complete a visible mask to its convex hull.
+
+    Args:
+        visible: box with its mask [box.height, box.width].
+
+    Returns:
+        bool mask in the visible mask's tight box, hence inside the image; EMPTY for an empty mask.
+    """
+    box, mask = tighten(visible)
+    hull = np.zeros(mask.shape, np.uint8)
+    if mask.size:
+        points = cv2.findNonZero(mask.astype(np.uint8))
+        cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
+    return BoxedMask(box, hull.astype(bool))
+
 
 FIXED_POINT_STEPS = 3
 HALF, ANY = 0.5, 1e-3

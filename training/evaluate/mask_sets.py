@@ -1,4 +1,4 @@
-"""FISHBOWL clips, scored by the paper's and by the open protocol."""
+"""Sets of whole masks (FISHBOWL, rendered clips, generated streets), scored by both protocols."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from savos_model.masks import by_id
 from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Frame
 from training.data.fishbowl_released import clip_paths, is_released, open_fishbowl, read_subset
-from training.data.prepare import fishbowl_frames
+from training.data.kitti_mots import PERIOD_NS
+from training.data.prepare import fishbowl_frames, street_frames
 from training.evaluate.benchmark import Benchmark
 from training.evaluate.metrics import PAPER, Masks, score_frame
 from training.evaluate.open import open_ids, open_protocol, open_report, score_open
-from training.evaluate.settings import FishbowlOptions
+from training.evaluate.settings import FishbowlOptions, StreetOptions
 from training.evaluate.summary import describe, first_run, method_report, paired_gain
-from training.evaluate.video import Score, Scores, Video, VideoResult, births
+from training.evaluate.video import Score, Scores, Video, VideoResult, births, stream_frames
 
 FIELDS = ("full", "occluded")
 
@@ -197,3 +198,55 @@ def scored_ids(visible: Sequence[Masks], full: Sequence[Masks]) -> list[set[str]
 
 def _area(masks: Masks, name: str) -> int:
     return int(np.count_nonzero(masks[name][1])) if name in masks else 0
+
+
+def kind_of(clip: str) -> str:
+    """Return the kind of a clip, the last part of its name: street or table."""
+    return clip.rpartition("_")[2]
+
+
+@dataclass(frozen=True)
+class Rendered(Fishbowl):
+    """Clips of a folder, named rendered_SEED_KIND."""
+
+    name: ClassVar[str] = "rendered"
+
+    def summarise(self, scores: Mapping[str, Scores], seed: int) -> dict:
+        """Return the report of each method, and the same by kind of clip."""
+        found = (s for part in scores.values() for some in part.values() for s in some)
+        kinds = {}
+        for kind in sorted({kind_of(score.clip) for score in found}):
+            chosen = {
+                name: {
+                    protocol: [score for score in some if kind_of(score.clip) == kind]
+                    for protocol, some in part.items()
+                }
+                for name, part in scores.items()
+            }
+            kinds[kind] = super().summarise(chosen, seed)
+        return {**super().summarise(scores, seed), "kinds": kinds}
+
+
+@dataclass(frozen=True)
+class Street(StreetOptions, MaskBenchmark):
+    """Scenes of a range of seeds."""
+
+    name: ClassVar[str] = "street"
+
+    def entries(self) -> list[tuple[int, int]]:
+        """List the scenes by their seed."""
+        return [(self.first_seed + number, self.frames) for number in range(self.scenes)]
+
+    def open(self, key: int) -> Iterator[Video]:
+        """Generate one scene; it is kept in memory."""
+        frames = list(street_frames(key, self.frames))
+        stamps = [index * PERIOD_NS for index in range(len(frames))]
+        visible = [by_id(frame.instances) for frame in frames]
+        yield masks_video(
+            self,
+            f"street_{key:04d}",
+            frames[0].image.shape[:2],
+            lambda: stream_frames(frames, stamps),
+            visible,
+            [frame.full or {} for frame in frames],
+        )
