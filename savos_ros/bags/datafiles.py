@@ -28,34 +28,41 @@ REORDERED, REORDERED_BYTES = 128, 64 << 20
 LOGS = ("-wal", "-journal")  # what SQLite keeps next to a database that was not closed
 
 
-@dataclass(frozen=True, order=True)
-class Recorded:
-    """Messages of one publisher in a data file.
+@dataclass(order=True)
+class Topic:
+    """A topic of a data file, or of a whole bag.
 
     Attributes:
-        topic, msgtype: its topic and type, `package/msg/Type`.
+        name: its name.
+        msgtype: `package/msg/Type`; "" where publishers of several types share the name.
         encoding: of its messages; ROS 2 writes "cdr".
         definition: language ("ros2msg", "ros2idl", "omgidl" or others) and text of the type; empty
             where the file has none.
-        count: messages in the index.
-        latched: whether its publisher kept the last message for late subscribers.
+        msgcount: messages in the index.
+        latched: whether a publisher kept its last message for late subscribers.
+        read: messages read so far.
     """
 
-    topic: str
+    name: str
     msgtype: str
     encoding: str
     definition: tuple[str, bytes]
-    count: int
+    msgcount: int
     latched: bool
+    read: int = 0
+
+    def add(self, other: Topic) -> None:
+        """Add what another publisher recorded, or another file holds."""
+        if other.msgtype != self.msgtype:
+            self.msgtype = ""
+        self.msgcount += other.msgcount
+        self.latched = self.latched or other.latched
+        if not self.definition[1]:
+            self.definition = other.definition
 
 
 class McapFile:
-    """An MCAP file.
-
-    Attributes:
-        channels: what is recorded.
-        start_ns: time of the first message [ns].
-    """
+    """An MCAP file; `start_ns` is the time of its first message [ns]."""
 
     def __init__(self, path: Path) -> None:
         """Open a file and read its index, or all of it where it has none.
@@ -87,21 +94,18 @@ class McapFile:
         else:
             schemas, channels, counts = self._scan()
             self._indexed = False
-        self.channels = []
+        untyped = Schema(data=b"", encoding="", id=0, name="")
+        self.topics = []
         for number, channel in channels.items():
-            schema = schemas.get(channel.schema_id)
-            name, language, text = ("", "", b"")
-            if schema is not None:
-                name, language, text = schema.name, schema.encoding, schema.data
-            qos = channel.metadata.get("offered_qos_profiles", "")
-            self.channels.append(
-                Recorded(
+            schema = schemas.get(channel.schema_id, untyped)
+            self.topics.append(
+                Topic(
                     channel.topic,
-                    full_name(name),
+                    full_name(schema.name),
                     channel.message_encoding,
-                    (language, text),
+                    (schema.encoding, schema.data),
                     counts.get(number, 0),
-                    _latched(qos),
+                    _latched(channel.metadata.get("offered_qos_profiles", "")),
                 )
             )
 
@@ -189,8 +193,8 @@ class SqliteFile:
         first = self._base.execute("SELECT min(timestamp) FROM messages").fetchone()[0]
         self.start_ns = 2**63 if first is None else int(first)
         self._names = {number: str(name) for number, name, *_ in topics}
-        self.channels = [
-            Recorded(
+        self.topics = [
+            Topic(
                 str(name),
                 full_name(str(kind)),
                 str(encoding),

@@ -17,7 +17,7 @@ import zstandard
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from savos_ros.bags.datafiles import FILES, McapFile, Recorded, SqliteFile, ros1
+from savos_ros.bags.datafiles import FILES, McapFile, SqliteFile, Topic, ros1
 from savos_ros.bags.settings import BagError
 from savos_ros.bags.types import typestore
 
@@ -30,38 +30,6 @@ RESCUE = (
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # a message of ROS 2 begins with a zero byte
 MAX_MESSAGE = 1 << 30  # of one message, unpacked [bytes]
 MAX_METADATA = 16 << 20  # [bytes]
-
-
-@dataclass
-class Topic:
-    """A topic of a bag.
-
-    Attributes:
-        name: its name.
-        msgtype: `package/msg/Type`; "" where publishers of several types share the name.
-        encoding: of its messages; "cdr" in ROS 2.
-        msgcount: messages in the index of the data files.
-        latched: whether a recorded publisher kept its last message for late subscribers.
-        definition: language and text of the type, empty where the bag has none.
-        read: messages read so far.
-    """
-
-    name: str
-    msgtype: str
-    encoding: str
-    msgcount: int = 0
-    latched: bool = False
-    definition: tuple[str, bytes] = ("", b"")
-    read: int = 0
-
-    def add(self, found: Recorded) -> None:
-        """Add what one publisher recorded in one file."""
-        if found.msgtype != self.msgtype:
-            self.msgtype = ""
-        self.msgcount += found.count
-        self.latched = self.latched or found.latched
-        if not self.definition[1]:
-            self.definition = found.definition
 
 
 @dataclass
@@ -142,9 +110,11 @@ def open_bag(path: str | Path) -> Iterator[Bag]:
             bag._files.append((file, _opened(file, stack)))
         bag._files.sort(key=lambda item: item[1].start_ns)
         for _, data in bag._files:
-            for found in sorted(data.channels):
-                topic = Topic(found.topic, found.msgtype, found.encoding)
-                bag.topics.setdefault(found.topic, topic).add(found)
+            for topic in sorted(data.topics):
+                if topic.name in bag.topics:
+                    bag.topics[topic.name].add(topic)
+                else:
+                    bag.topics[topic.name] = topic
         bag.topics = dict(sorted(bag.topics.items()))
         _compare_counts(bag, metadata)
         _check_versions(bag)
