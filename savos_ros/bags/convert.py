@@ -28,11 +28,6 @@ STEP_NS = 100_000_000  # between frames that association follows: a gap would fo
 def kitti_to_bag(source: KittiSource, path: Path, options: RecordOptions) -> Recorded:
     """Write one sequence (tracking layout) or one drive (raw layout) as a bag.
 
-    Args:
-        source: what to read.
-        path: folder of the bag.
-        options: how to record; predicted masks, which may overlap, become instance_masks.
-
     Raises:
         FileError: something is missing or broken; nothing is left behind.
     """
@@ -77,15 +72,10 @@ def _kitti_frames(clip: KittiClip) -> Iterator[SourceFrame]:
 
 
 def fishbowl_to_bag(clip_path: Path, path: Path, options: RecordOptions) -> Recorded:
-    """Write one FISHBOWL clip as a bag, with the whole fish as ground truth.
+    """Write one FISHBOWL clip (either file, or their common path) as a bag, with the truth.
 
     Fish are numbered from 0, which a label image cannot hold, so masks are always written as
     instance_masks.
-
-    Args:
-        clip_path: either file of the clip, or their common path without ending.
-        path: folder of the bag.
-        options: how to record; `form` and `truth` are set here.
 
     Raises:
         FileError: the clip is incomplete or broken; nothing is left behind.
@@ -103,11 +93,6 @@ def _fishbowl_frames(clip: FishbowlClip) -> Iterator[SourceFrame]:
 
 def street_to_bag(config: StreetConfig, path: Path, options: RecordOptions) -> Recorded:
     """Generate a street clip and write it as a bag, with the whole objects as ground truth.
-
-    Args:
-        config: of the generator; the same one gives the same bag.
-        path: folder of the bag.
-        options: how to record; `truth` is set here.
 
     Raises:
         BagError: the place is taken.
@@ -135,12 +120,7 @@ def masks_to_bag(
 ) -> tuple[Recorded, MaskFolder]:
     """Write the images of a folder and their masks as a bag.
 
-    Args:
-        source: folders, form of the masks and rate of the images, which carry no time.
-        path: folder of the bag.
-        options: how to record.
-        backend: network whose predicted whole objects the masks get ids by; None keeps the ids that
-            they have.
+    With a backend, the masks get ids by the whole objects that it predicts; else they keep theirs.
 
     Returns:
         What was written, and the folder of masks, which reports what it left out.

@@ -21,7 +21,7 @@ from rosbags.interfaces import QosDurability
 from rosbags.rosbag2.metadata import parse_qos
 
 from savos_ros.bags.settings import BagError
-from savos_ros.bags.types import full_name
+from savos_ros.messages.kit import full_name
 
 # What waits in a file without an index so that an earlier message behind it can go first.
 REORDERED, REORDERED_BYTES = 128, 64 << 20

@@ -21,13 +21,7 @@ def associating(stream: StreamConfig) -> StreamConfig:
 def with_ids(
     frames: Iterable[Frame], backend: Backend, stream: StreamConfig | None = None
 ) -> Iterator[Frame]:
-    """Yield frames with ids given by association, those they came with meaning nothing.
-
-    Args:
-        frames: of one camera, in order.
-        backend: network that predicts the whole objects.
-        stream: settings; the defaults where None.
-    """
+    """Yield frames with ids given by association, those they came with meaning nothing."""
     config = cropped_as_trained(associating(stream or StreamConfig()), backend.weights.info)
     loop = AmodalStream(backend, config)
     for frame in frames:
@@ -36,12 +30,7 @@ def with_ids(
 
 
 def renamed(item: BagFrame, frame: Frame) -> BagFrame:
-    """Return a frame of a bag under other ids, whole objects included.
-
-    Args:
-        item: the frame as the bag has it.
-        frame: the same frame, its masks in the same order under other ids.
-    """
+    """Return a frame of a bag under other ids, whole objects included."""
     if frame is item.frame:
         return item
     pairs = zip(item.frame.instances, frame.instances, strict=True)

@@ -28,10 +28,7 @@ SAMPLE_BYTES = 1 << 20
 
 
 def bag_identity(path: Path) -> dict[str, Any]:
-    """Return what distinguishes a bag: names, sizes and samples of its data files, and counts.
-
-    Args:
-        path: folder of the bag, or its .mcap or .db3 file; where it lies does not count.
+    """Return what distinguishes a bag wherever it lies: data files by sample, and counts.
 
     Raises:
         BagError: it cannot be read.
@@ -256,13 +253,7 @@ def _adapted(job: LabelJob, expected: int, tick: Tick) -> tuple[Backend, str]:
 
 
 def refine_over(shape: tuple[int, int], expected: int, memory_mb: int) -> RefineConfig:
-    """Return the pass over a whole bag, or over windows as long as the memory allows.
-
-    Args:
-        shape: rows and columns of an image.
-        expected: frames of the bag.
-        memory_mb: of the images that wait.
-    """
+    """Return the pass over a bag of [rows, columns] images, in windows that fit the memory."""
     fits = memory_mb * 2**20 // (PIXEL_BYTES * shape[0] * shape[1])
     window = max(2, min(MOST_WINDOW, fits, expected + 1))  # one more is never due before the end
     return RefineConfig(True, window, window if expected < window else window // 2)

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from savos_ros.bags.progress import progress_bar
 from savos_ros.bags.restamp import Restamp, begins_with_header
 from savos_ros.bags.settings import BagError, PlayOptions
 from savos_ros.bags.storage import Bag, open_bag, topics_text
-from savos_ros.messages.kit import NANOSECONDS
+from savos_ros.messages.kit import NANOSECONDS, message_class
 from savos_ros.node.ros_start import ros_node
 
 if TYPE_CHECKING:
@@ -100,11 +99,6 @@ def play(path: str | Path, options: PlayOptions, stop: threading.Event | None = 
 
     Publishers are reliable with a queue of 10.
 
-    Args:
-        path: the bag.
-        options: how.
-        stop: ends it cleanly when set.
-
     Raises:
         BagError: the bag is unreadable, or has nothing that can be played.
         RosStartError: ROS 2 is missing, or cannot start.
@@ -187,19 +181,24 @@ def _publishers(
 ) -> dict[str, Any]:
     from rclpy.exceptions import InvalidTopicNameException
 
+    from savos_ros.node.qos import profile
+
     publishers, targets = {}, options.targets
     for topic in topics:
-        kind = bag.topics[topic].msgtype
-        message = _message_class(kind) if bag.topics[topic].encoding == "cdr" else None
+        info, target = bag.topics[topic], targets.get(topic, topic)
+        try:
+            message = message_class(info.msgtype) if info.encoding == "cdr" else None
+        except LookupError:
+            message = None
         if message is None:
-            played.skipped[topic] = kind or "several types"
+            played.skipped[topic] = info.msgtype or "several types"
             continue
-        target = targets.get(topic, topic)
         if options.clock and target == CLOCK:
             played.replaced.append(topic)
             continue
         try:
-            publishers[topic] = node.create_publisher(message, target, _qos(bag, topic))
+            qos = profile(QUEUE_DEPTH, latched=info.latched)
+            publishers[topic] = node.create_publisher(message, target, qos)
         except InvalidTopicNameException as error:
             why = str(error).splitlines()[0].rstrip(":")
             raise BagError(
@@ -208,30 +207,6 @@ def _publishers(
                 "topic_name",
             ) from None
     return publishers
-
-
-def _message_class(kind: str | None) -> Any:
-    """Return the class of `package/msg/Type`, None when it is not installed."""
-    parts = (kind or "").split("/")
-    if len(parts) != 3 or not all(part.isidentifier() for part in parts):
-        return None
-    try:
-        return getattr(import_module(f"{parts[0]}.{parts[1]}"), parts[2], None)
-    except ImportError:
-        return None
-
-
-def _qos(bag: Bag, topic: str) -> Any:
-    """Return a reliable profile; latched where the recorded publisher was latched."""
-    from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-
-    latched = bag.topics[topic].latched
-    return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST,
-        depth=QUEUE_DEPTH,
-        reliability=ReliabilityPolicy.RELIABLE,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
-    )
 
 
 def _wait_for_subscribers(

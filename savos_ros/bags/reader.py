@@ -106,13 +106,7 @@ class BagFrames:
     def __init__(
         self, path: str | Path, topics: Topics | None = None, config: InputConfig | None = None
     ) -> None:
-        """Prepare; the bag is opened by the with block, which raises BagError when it is unusable.
-
-        Args:
-            path: the bag.
-            topics: which topics to read.
-            config: limits, label settings and slop; transport and mask source follow from the bag.
-        """
+        """Prepare; the with block opens the bag, and raises BagError when it is unusable."""
         self.path = Path(path)
         self._wanted = topics or Topics()
         self._config = config or InputConfig()
@@ -250,11 +244,7 @@ class BagFrames:
 def find_topic(bag: Bag, what: str, wanted: str, kinds: dict[str, str]) -> tuple[str, str]:
     """Return the topic of a bag that holds "image", "instances" or "truth", and its kind.
 
-    Args:
-        bag: the open bag.
-        what: key of USUAL.
-        wanted: its name; "" for the usual ones.
-        kinds: kind by message type.
+    `wanted` is its name, "" for the usual ones; `kinds` are by message type.
 
     Raises:
         BagError: none has messages of such a type.

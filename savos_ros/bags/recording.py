@@ -85,13 +85,7 @@ class Recorded:
 def record(
     frames: Iterable[SourceFrame], total: int | None, path: str | Path, options: RecordOptions
 ) -> Recorded:
-    """Write frames into a new bag.
-
-    Args:
-        frames: in ascending order of stamps.
-        total: their number, for the progress bar.
-        path: folder of the bag.
-        options: how.
+    """Write frames, in ascending order of stamps, into a new bag.
 
     Raises:
         BagError: the place is taken, or a frame cannot be written so.

@@ -59,14 +59,7 @@ def columns(total: int) -> int:
 def course(
     places: Sequence[int], values: Sequence[float], total: int, filled: bool = False
 ) -> list[str]:
-    """Return SVG paths of values 0..1 over the frames of a run.
-
-    Args:
-        places: frame of each value, ascending; a gap begins another path.
-        values: 0..1.
-        total: frames of the run.
-        filled: whether the paths include the area down to 0.
-    """
+    """Return SVG paths of values 0..1 over frames; a gap in `places` begins another one."""
     width = columns(total)
     column = np.asarray(places, np.int64) * width // total
     sums = np.bincount(column, values, width)
@@ -130,12 +123,7 @@ def page(
 ) -> str:
     """Return the page as text; the template escapes all that comes from outside.
 
-    Args:
-        summary: what run_bag returned.
-        strips: frames to show.
-        times_ms: time of every frame by stage.
-        courses: of all tracks.
-        seconds: length of the recording.
+    `summary` is what run_bag returned, `times_ms` of every frame by stage, `seconds` of the bag.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -225,12 +213,7 @@ class RunReport:
         keep_best(self.rows, Row(hidden_px(completed), item, objects), STRIPS)
 
     def write(self, path: Path, summary: dict) -> None:
-        """Write the page, whole or not at all; it needs no other file.
-
-        Args:
-            path: HTML file.
-            summary: what run_bag returned.
-        """
+        """Write the page, whole or not at all; it needs no other file."""
         start = self.stamps_ns[0] if self.stamps_ns else 0
         strips = [
             _strip(row, (row.item.frame.stamp_ns - start) / 1e9)

@@ -73,14 +73,6 @@ def run_bag(
     /savos/masks_refined; equal from run to run), overlay.mp4 and summary.json. Refined masks lie in
     the bag where they came, with the header of their image; no window is skipped.
 
-    Args:
-        path: the bag.
-        out: folder of the results.
-        options: how.
-        backend: network to use instead of the one that `options.backend` names.
-        watch: called with every result; those of /savos/masks_refined come later.
-        bar: hands the frames on and shows how many of how many are done.
-
     Returns:
         The summary, which _summary describes.
 

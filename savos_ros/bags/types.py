@@ -9,6 +9,7 @@ import numpy as np
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from savos_ros.messages.kit import full_name
 from savos_ros.paths import message_files
 
 
@@ -21,11 +22,6 @@ def typestore() -> Typestore:
         types.update(get_types_from_msg(path.read_text(), f"savos_ros/msg/{path.stem}"))
     store.register(types)
     return store
-
-
-def full_name(name: str) -> str:
-    """Turn `package/Type` into the `package/msg/Type` that bags hold."""
-    return name if name.count("/") == 2 else name.replace("/", "/msg/")
 
 
 class BagKit:

@@ -20,7 +20,8 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from savos_ros.bags.settings import BagError
-from savos_ros.bags.types import full_name, typestore
+from savos_ros.bags.types import typestore
+from savos_ros.messages.kit import full_name
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 MAX_STAMP_NS = (1 << 31) * 1_000_000_000  # seconds of a ROS stamp are an int32
@@ -48,11 +49,6 @@ class BagWriter:
 
     def __init__(self, path: str | Path, storage: str = "mcap", force: bool = False) -> None:
         """Check where the bag is to go; nothing is written yet.
-
-        Args:
-            path: folder of the bag.
-            storage: a key of STORAGES.
-            force: replace a bag that is already there.
 
         Raises:
             BagError: the place is taken.
@@ -93,12 +89,7 @@ class BagWriter:
         return self._stamps.get(topic, -1) + 1
 
     def write(self, topic: str, stamp_ns: int, message: Any) -> None:
-        """Write one message of an announced topic.
-
-        Args:
-            topic: its topic.
-            stamp_ns: time in the bag, later than that of the topic's last message [ns].
-            message: made with BagKit.
+        """Write a BagKit message of an announced topic at a time later than its last one [ns].
 
         Raises:
             BagError: the stamp does not fit into a ROS time, or does not ascend.

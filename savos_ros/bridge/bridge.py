@@ -18,9 +18,10 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy
 from rclpy.serialization import deserialize_message
 
-from savos_ros.bridge.schemas import Schemas, message_class
+from savos_ros.bridge.schemas import Schemas
 from savos_ros.bridge.settings import BridgeError, BridgeOptions
 from savos_ros.messages.extras import image_annotations
+from savos_ros.messages.kit import message_class
 from savos_ros.messages.results import amodal_objects
 from savos_ros.node.qos import all_reliable, peer, profile
 from savos_ros.node.ros_start import ros_node
@@ -77,10 +78,6 @@ class Bridge:
     The server has no capability that changes the robot: viewers can neither publish nor call
     services nor set parameters. It sends from its own threads and drops the oldest message of a
     viewer that does not keep up, so nothing here waits for one.
-
-    Args:
-        node: the node that subscribes.
-        options: address, topics and backlog.
 
     Attributes:
         port: TCP port that the server listens on.
@@ -237,11 +234,6 @@ def annotations_of(masks: bytes) -> foxglove_messages.ImageAnnotations:
 
 def run_bridge(options: BridgeOptions, stop: threading.Event, ready: Callable[[int], None]) -> None:
     """Serve viewers until `stop` is set.
-
-    Args:
-        options: address, topics and backlog.
-        stop: ends it.
-        ready: called with the port once viewers can connect.
 
     Raises:
         BridgeError: the address is in use or does not exist.

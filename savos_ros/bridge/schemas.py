@@ -72,16 +72,3 @@ def definitions(package: str) -> list[Path]:
     # The same prefix as the classes, without the ament index, which pip's ROS packages do not set.
     folders = (prefix / "share" / package / "msg" for prefix in Path(str(module.__file__)).parents)
     return sorted(next((path for path in folders if path.is_dir()), Path()).glob("*.msg"))
-
-
-def message_class(kind: str) -> type:
-    """Return the Python class of a type `package/msg/Type`, which a subscription needs.
-
-    Raises:
-        LookupError: it is not installed.
-    """
-    package, _, name = kind.split("/")
-    try:
-        return getattr(import_module(f"{package}.msg"), name)
-    except (ImportError, AttributeError) as error:
-        raise LookupError(f"messages of {package} are not installed") from error

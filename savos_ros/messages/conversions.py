@@ -98,11 +98,7 @@ def payload_bytes(message: Any) -> int:
 
 
 def image_array(message: Any, max_pixels: int) -> tuple[np.ndarray, str]:
-    """View a sensor_msgs/Image as pixels.
-
-    Args:
-        message: Image message of rclpy or rosbags.
-        max_pixels: larger images are refused.
+    """View a sensor_msgs/Image of rclpy or rosbags as pixels; larger images are refused.
 
     Returns:
         uint8 [H, W, 3] or [H, W] (a view where the encoding allows, maybe read-only), and the

@@ -25,13 +25,7 @@ def optional(package: str) -> ModuleType | None:
 
 
 def detections(vision: Any, header: Any, objects: list[AmodalObject]) -> Any:
-    """Build a vision_msgs/Detection2DArray: amodal boxes with the ids of the masks.
-
-    Args:
-        vision: the module vision_msgs.msg.
-        header: the image's header.
-        objects: completed objects.
-    """
+    """Build a vision_msgs/Detection2DArray: amodal boxes with the ids of the masks."""
     found = []
     for item in objects:
         hypothesis = vision.ObjectHypothesisWithPose()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import array
 import math
 from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib import import_module
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,27 +29,33 @@ class MessageKit(Protocol):
         """Turn bytes, or a uint8 array, into the value of a uint8[] field."""
 
 
+def full_name(name: str) -> str:
+    """Turn `package/Type` into the `package/msg/Type` that bags and graphs hold."""
+    return name if name.count("/") == 2 else name.replace("/", "/msg/")
+
+
+@cache
+def message_class(name: str) -> type:
+    """Return the class of a message `package/Type` or `package/msg/Type` of this ROS.
+
+    Raises:
+        LookupError: it is not installed.
+    """
+    parts = full_name(name).split("/")
+    try:
+        if len(parts) == 3 and all(map(str.isidentifier, parts)):
+            return getattr(import_module(f"{parts[0]}.{parts[1]}"), parts[2])
+    except (ImportError, AttributeError):
+        pass
+    raise LookupError(f"messages of {parts[0]} are not installed")
+
+
 class RosKit:
     """Messages of the sourced ROS installation."""
 
-    def __init__(self) -> None:
-        import builtin_interfaces.msg
-        import sensor_msgs.msg
-        import std_msgs.msg
-
-        import savos_ros.msg
-
-        self._packages = {
-            "builtin_interfaces": builtin_interfaces.msg,
-            "sensor_msgs": sensor_msgs.msg,
-            "std_msgs": std_msgs.msg,
-            "savos_ros": savos_ros.msg,
-        }
-
     def make(self, name: str, **fields: Any) -> Any:
         """Build the message `package/Type`; see MessageKit."""
-        package, kind = name.split("/")
-        return getattr(self._packages[package], kind)(**fields)
+        return message_class(name)(**fields)
 
     def payload(self, data: bytes | np.ndarray) -> array.array:
         """Return array.array('B'): rclpy checks any other type byte by byte (160 ms an image)."""
@@ -64,14 +72,7 @@ def header(kit: MessageKit, stamp_ns: int, frame_id: str) -> Any:
 
 
 def image(kit: MessageKit, head: Any, pixels: np.ndarray, encoding: str) -> Any:
-    """Build a sensor_msgs/Image.
-
-    Args:
-        kit: message library.
-        head: its header.
-        pixels: [H, W] or [H, W, C], of the type that `encoding` names.
-        encoding: "mono8", "bgr8", "16UC1" and so on.
-    """
+    """Build a sensor_msgs/Image of [H, W] or [H, W, C] pixels of the type that `encoding` names."""
     height, width = pixels.shape[:2]
     pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
     return kit.make(
@@ -132,15 +133,9 @@ def amodal_array(
     model: str,
     period_s: float = 0.0,
 ) -> Any:
-    """Build a savos_ros/AmodalMaskArray.
+    """Build a savos_ros/AmodalMaskArray; `shape` is (rows, columns) of the image.
 
-    Args:
-        kit: message library.
-        head: header of the image, copied.
-        shape: rows and columns of the image.
-        objects: what the stream answered, in its order.
-        model: name of the weights.
-        period_s: time since the frame in which the objects' motion begins [s]; 0 for none.
+    `period_s` is the time since the frame in which the motion begins [s]; 0 for none.
     """
     rate_hz = 1 / period_s if period_s > 0 else 0.0
     masks = [

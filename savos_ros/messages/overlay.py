@@ -35,11 +35,6 @@ def bgr_of(frame: Frame) -> np.ndarray:
 def draw(image_bgr: np.ndarray, objects: list[AmodalObject], config: OverlayConfig) -> np.ndarray:
     """Return a copy of the image with the objects drawn over it.
 
-    Args:
-        image_bgr: uint8 [H, W, 3], or [H, W] grey.
-        objects: completed objects.
-        config: how to draw.
-
     Returns:
         uint8 [H, W, 3], BGR, contiguous.
     """

@@ -56,14 +56,7 @@ class Findings:
 
 
 def review(bag: Path, results: Mapping[int, bytes], video: Path, sheet: Path) -> Findings:
-    """Score the results, and draw video and contact sheet.
-
-    Args:
-        bag: the bag that was played; its /truth/masks are the truth.
-        results: serialized AmodalMaskArray by stamp [ns].
-        video: MP4 file to write.
-        sheet: PNG file to write.
-    """
+    """Score results (AmodalMaskArrays by stamp [ns]); draw video and contact sheet."""
     scores, findings = BagScores(), Findings()
     rows: list[Row] = []
     with VideoWriter(video) as movie:
@@ -126,13 +119,7 @@ def _titles() -> np.ndarray:
 
 
 def summary(sent: int, findings: Findings, values: Mapping[str, str]) -> dict:
-    """Return the contents of summary.json.
-
-    Args:
-        sent: frames published to the node.
-        findings: of `review`.
-        values: last diagnostics of the node.
-    """
+    """Return the contents of summary.json."""
     stages = latencies(values)
     whole = stages.pop(STAMP_STAGE, dict.fromkeys(PARTS))
     return {
@@ -182,10 +169,6 @@ def run_demo(out: Path, options: DemoOptions) -> dict:
 
     Leaves street/ (the bag), result/ (a bag of what came out), overlay.mp4, contact_sheet.png,
     table.txt, summary.json and node.log; what an earlier demo left there is replaced.
-
-    Args:
-        out: folder of the results.
-        options: what to show.
 
     Returns:
         The summary: frames_in, frames_out, dropped, latency_ms {p50, p95, p99, stages}, miou

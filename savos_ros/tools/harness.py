@@ -49,8 +49,7 @@ class Session:
 def environment(place: int = 0) -> dict[str, str]:
     """Return what keeps a command's traffic to itself and on this machine, with room for images.
 
-    Args:
-        place: nodes of another place do not hear each other.
+    Nodes of another `place` do not hear each other.
 
     Raises:
         DemoError: other commands have taken all domains.
@@ -88,11 +87,6 @@ def latencies(values: Mapping[str, str]) -> dict[str, dict[str, float]]:
 
 def run_session(bag: Path, log: Path, parameters: dict[str, str]) -> Session:
     """Play a bag at its pace to a fresh node and return what it published.
-
-    Args:
-        bag: with the topics of this package's bags.
-        log: file for the output of the node.
-        parameters: ROS parameters of the node.
 
     Raises:
         DemoError: the node did not start, died, answered nothing, or did not end cleanly.

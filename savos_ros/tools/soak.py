@@ -25,11 +25,6 @@ LIMIT = 0.02
 def against_fresh(old: Run, fresh: Run, rounds: int) -> dict:
     """Feed each frame of the loop to one and then to the other; other work meets both alike.
 
-    Args:
-        old: after the long run.
-        fresh: connected to a node that has just begun.
-        rounds: of the loop.
-
     Returns:
         old_ms, fresh_ms: medians of the latency; growth: median of old over fresh by the same
         frame, less 1; low, high: its 95 % interval by the bootstrap over rounds of the loop; limit;

@@ -17,11 +17,6 @@ from savos_ros.view.picture import Shown
 def shown(image: Any, masks: Any, max_pixels: int) -> Shown:
     """Turn two messages of one stamp into a frame with its objects.
 
-    Args:
-        image: Image or CompressedImage.
-        masks: AmodalMaskArray of its stamp.
-        max_pixels: larger images are refused.
-
     Raises:
         ConversionError: the pair cannot be used; the text says why.
     """

@@ -35,10 +35,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Guard:
     """Checks of the requests to a server.
 
-    Args:
-        host: name or address that the server binds to.
-        control: whether orders are taken at all.
-
     Attributes:
         token: that orders need, new at each start; "" without `control`.
     """

@@ -41,13 +41,7 @@ COMPRESSED = "sensor_msgs/msg/CompressedImage"
 
 
 class LiveSource:
-    """One node of this package (a savos_ros.view.source.Source).
-
-    Args:
-        node: its full name.
-        image: topic of its camera; "" for the one that its diagnostics name.
-        control: whether orders will be given.
-        overlay: how to draw.
+    """One node of this package (a Source); without `image`, its diagnostics name the camera.
 
     Raises:
         SettingError: `node` or `image` is no name of ROS.

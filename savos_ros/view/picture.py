@@ -50,14 +50,7 @@ class Packet(NamedTuple):
 
 
 def packet(shown: Shown, config: OverlayConfig, compare: bool, **facts: Any) -> Packet:
-    """Draw and encode one frame for all clients.
-
-    Args:
-        shown: the frame.
-        config: how to draw.
-        compare: whether the picture of the visible masks is drawn as well.
-        **facts: what else the page should know of the frame, JSON values.
-    """
+    """Draw and encode one frame for all clients."""
     amodal = _jpeg(draw(shown.image, shown.objects, config), config)
     visible = b""
     if compare:

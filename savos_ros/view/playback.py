@@ -25,11 +25,6 @@ class BagSource:
 
     Frames are completed in order by one thread and kept drawn in a spool. Going back reads them
     there; going ahead completes all frames up to the wanted one, as masks follow from those before.
-
-    Args:
-        opener: of the bag.
-        spool: where drawn frames are kept.
-        overlay: how to draw.
     """
 
     keeps = True
@@ -171,10 +166,6 @@ class BagSource:
 
     def _show(self, number: int, shown_s: float) -> float:
         """Show one frame when its time has come, unless something else is asked for meanwhile.
-
-        Args:
-            number: of the frame.
-            shown_s: when the one before was shown [s].
 
         Returns:
             When this one was shown [s].

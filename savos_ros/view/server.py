@@ -36,12 +36,7 @@ class ViewError(OSError):
 
 
 class Server:
-    """One page with its clients; make it inside the event loop.
-
-    Args:
-        source: what is shown.
-        options: where and how.
-    """
+    """One page with its clients; make it inside the event loop."""
 
     def __init__(self, source: Source, options: ServeOptions) -> None:
         self.guard = Guard(options.host, options.control)
@@ -111,12 +106,6 @@ def serve(
     source: Source, options: ServeOptions, stop: threading.Event, say: Callable[[str], None]
 ) -> None:
     """Serve the page until `stop` is set.
-
-    Args:
-        source: what is shown; it is started and closed here.
-        options: where and how.
-        stop: ends the server.
-        say: prints a line for the user.
 
     Raises:
         ViewError: the address cannot be used.

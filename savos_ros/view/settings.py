@@ -64,9 +64,6 @@ class ViewOptions(Settings):
     def source(self, control: bool) -> Source:
         """Return what the server shows.
 
-        Args:
-            control: whether the node will receive orders.
-
         Raises:
             SettingError: a name is no name of ROS.
             ImportError: ROS 2, or a package for bags, is missing.

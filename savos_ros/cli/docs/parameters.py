@@ -85,10 +85,6 @@ def filled(document: str, begin: str, end: str, text: str) -> str:
 def update(root: Path, app: Typer) -> list[Path]:
     """Rewrite config/amodal.yaml, the reference pages and, between their markers, the figures.
 
-    Args:
-        root: the source tree of the package.
-        app: the command line, for the page of its commands.
-
     Returns:
         The files that were changed.
     """
