@@ -30,26 +30,17 @@ LOGS = ("-wal", "-journal")  # what SQLite keeps next to a database that was not
 
 @dataclass(order=True)
 class Topic:
-    """A topic of a data file, or of a whole bag.
+    """A topic of a data file, or of a whole bag."""
 
-    Attributes:
-        name: its name.
-        msgtype: `package/msg/Type`; "" where publishers of several types share the name.
-        encoding: of its messages; ROS 2 writes "cdr".
-        definition: language ("ros2msg", "ros2idl", "omgidl" or others) and text of the type; empty
-            where the file has none.
-        msgcount: messages in the index.
-        latched: whether a publisher kept its last message for late subscribers.
-        read: messages read so far.
-    """
-
-    name: str
-    msgtype: str
-    encoding: str
+    name: str  # its name
+    msgtype: str  # `package/msg/Type`; "" where publishers of several types share the name
+    encoding: str  # of its messages; ROS 2 writes "cdr"
+    # Language ("ros2msg", "ros2idl", "omgidl" or others) and text of the type; empty where the file
+    # has none
     definition: tuple[str, bytes]
-    msgcount: int
-    latched: bool
-    read: int = 0
+    msgcount: int  # messages in the index
+    latched: bool  # whether a publisher kept its last message for late subscribers
+    read: int = 0  # messages read so far
 
     def add(self, other: Topic) -> None:
         """Add what another publisher recorded, or another file holds."""

@@ -88,25 +88,15 @@ class LabelJob:
 
 @dataclass(frozen=True)
 class Labelled:
-    """The result of labelling a bag.
+    """The result of labelling a bag."""
 
-    Attributes:
-        name: of its folder.
-        state: "labelled", "kept" (it was finished before) or "failed".
-        frames: frames labelled.
-        objects: masks in them.
-        seconds: time it took.
-        text: what went wrong, or "".
-        lost: why frames of the bag have no labels, or "".
-    """
-
-    name: str
-    state: str
-    frames: int = 0
-    objects: int = 0
-    seconds: float = 0.0
-    text: str = ""
-    lost: str = ""
+    name: str  # of its folder
+    state: str  # "labelled", "kept" (it was finished before) or "failed"
+    frames: int = 0  # frames labelled
+    objects: int = 0  # masks in them
+    seconds: float = 0.0  # time it took
+    text: str = ""  # what went wrong, or ""
+    lost: str = ""  # why frames of the bag have no labels, or ""
 
 
 def finished(job: LabelJob) -> Labelled | None:

@@ -31,27 +31,19 @@ SETTLED_S = 2.0  # discovery of a reader takes up to 2.7 s; an unused topic must
 
 @dataclass
 class Played:
-    """The result of playing a bag.
+    """The result of playing a bag."""
 
-    Attributes:
-        counts: messages published by (remapped) topic.
-        skipped: topics whose message type is not installed.
-        replaced: topics that would have put a second time on /clock.
-        silent: topics that had no subscriber when playing began.
-        damage: why reading stopped early, or "".
-        stopped: whether a signal ended it.
-        unanswered: frames that a followed node did not answer in time.
-        offset_ns: what restamp added to the stamps of the last pass [ns].
-    """
-
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)  # messages published by (remapped) topic
+    # Topics whose message type is not installed
     skipped: dict[str, str] = field(default_factory=dict)
+    # Topics that would have put a second time on /clock
     replaced: list[str] = field(default_factory=list)
+    # Topics that had no subscriber when playing began
     silent: list[str] = field(default_factory=list)
-    damage: str = ""
-    stopped: bool = False
-    unanswered: int = 0
-    offset_ns: int = 0
+    damage: str = ""  # why reading stopped early, or ""
+    stopped: bool = False  # whether a signal ended it
+    unanswered: int = 0  # frames that a followed node did not answer in time
+    offset_ns: int = 0  # what restamp added to the stamps of the last pass [ns]
 
 
 class Pace:

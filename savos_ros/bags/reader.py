@@ -54,42 +54,30 @@ UNPAIRED = {
 
 @dataclass(frozen=True)
 class BagFrame:
-    """One frame of a bag.
+    """One frame of a bag."""
 
-    Attributes:
-        frame: what the stream takes.
-        frame_id: of the image's header.
-        truth: whole objects; None when this frame has no truth.
-    """
-
-    frame: Frame
-    frame_id: str
-    truth: list[Instance] | None
+    frame: Frame  # what the stream takes
+    frame_id: str  # of the image's header
+    truth: list[Instance] | None  # whole objects; None when this frame has no truth
 
 
 @dataclass
 class ReadReport:
-    """Counts and notes of one pass over a bag.
+    """Counts and notes of one pass over a bag."""
 
-    Attributes:
-        frames: frames yielded.
-        messages: by topic, how many messages are in the "index", were "read", "joined" into frames,
-            and "lost" (read but not joined, or not read).
-        refused: frames or messages that could not be used, counted by reason.
-        masks_skipped: single masks that could not be used, counted by reason.
-        restarts: how often the stamps fell back.
-        damage: why reading stopped early, or "".
-        notes: what was assumed of the images, by encoding.
-        examples: for each reason of `refused` the text of its first case.
-    """
-
-    frames: int = 0
+    frames: int = 0  # frames yielded
+    # By topic, how many messages are in the "index", were "read", "joined" into frames, and "lost"
+    # (read but not joined, or not read)
     messages: dict[str, dict[str, int]] = field(default_factory=dict)
+    # Frames or messages that could not be used, counted by reason
     refused: Counter[str] = field(default_factory=Counter)
+    # Single masks that could not be used, counted by reason
     masks_skipped: Counter[str] = field(default_factory=Counter)
-    restarts: int = 0
-    damage: str = ""
+    restarts: int = 0  # how often the stamps fell back
+    damage: str = ""  # why reading stopped early, or ""
+    # What was assumed of the images, by encoding
     notes: dict[str, str] = field(default_factory=dict)
+    # For each reason of `refused` the text of its first case
     examples: dict[str, str] = field(default_factory=dict)
 
 

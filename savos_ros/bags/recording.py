@@ -33,23 +33,16 @@ JPEG_QUALITY = 95
 
 @dataclass(frozen=True)
 class SourceFrame:
-    """One frame to record.
+    """One frame to record."""
 
-    Attributes:
-        stamp_ns: its time [ns].
-        image: uint8 [H, W, 3], BGR.
-        instances: tracked visible masks.
-        ignored: regions in which nothing is annotated; only a label image can carry them.
-        truth: whole objects under the same ids, or None.
-        jpeg: the image as stored, where that was a JPEG: passed on without a second loss, unless
-            its EXIF asks for a turn, which not every reader of the bag makes.
-    """
-
-    stamp_ns: int
-    image: np.ndarray
-    instances: list[Instance]
+    stamp_ns: int  # its time [ns]
+    image: np.ndarray  # uint8 [H, W, 3], BGR
+    instances: list[Instance]  # tracked visible masks
+    # Regions in which nothing is annotated; only a label image can carry them
     ignored: list[Instance] = field(default_factory=list)
-    truth: list[Instance] | None = None
+    truth: list[Instance] | None = None  # whole objects under the same ids, or None
+    # The image as stored, where that was a JPEG: passed on without a second loss, unless its EXIF
+    # asks for a turn, which not every reader of the bag makes
     jpeg: bytes | None = None
 
 
@@ -69,17 +62,11 @@ def topics_of(options: RecordOptions) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Recorded:
-    """A written bag.
+    """A written bag."""
 
-    Attributes:
-        path: the bag.
-        counts: messages by topic.
-        overlap_px: mask pixels lost where masks overlapped in a label image.
-    """
-
-    path: Path
-    counts: Counter[str]
-    overlap_px: int
+    path: Path  # the bag
+    counts: Counter[str]  # messages by topic
+    overlap_px: int  # mask pixels lost where masks overlapped in a label image
 
 
 def record(

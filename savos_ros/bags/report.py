@@ -180,19 +180,13 @@ STRIPS, STRIP_PX, JPEG_QUALITY = 6, 720, 82
 
 @dataclass
 class RunReport:
-    """The watch of a run (savos_ros.bags.run.Watch) and the page that comes of it.
+    """The watch of a run (savos_ros.bags.run.Watch) and the page that comes of it."""
 
-    Attributes:
-        stamps_ns: of the frames answered.
-        times_ms: by stage, of every frame.
-        courses: of each track, in order of birth.
-        rows: frames in which most is hidden.
-    """
-
-    stamps_ns: list[int] = field(default_factory=list)
+    stamps_ns: list[int] = field(default_factory=list)  # of the frames answered
+    # By stage, of every frame
     times_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    courses: dict[str, Course] = field(default_factory=dict)
-    rows: list[Row] = field(default_factory=list)
+    courses: dict[str, Course] = field(default_factory=dict)  # of each track, in order of birth
+    rows: list[Row] = field(default_factory=list)  # frames in which most is hidden
 
     def watch(
         self, topic: str, item: BagFrame, objects: list[AmodalObject], times: dict[str, float]

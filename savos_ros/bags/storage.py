@@ -34,16 +34,11 @@ MAX_METADATA = 16 << 20  # [bytes]
 
 @dataclass
 class Bag:
-    """An open bag; open_bag makes it.
+    """An open bag; open_bag makes it."""
 
-    Attributes:
-        path: as it was given.
-        topics: by name, in order of names.
-        damage: what is missing or cannot be read, a text each.
-    """
-
-    path: Path
-    topics: dict[str, Topic] = field(default_factory=dict)
+    path: Path  # as it was given
+    topics: dict[str, Topic] = field(default_factory=dict)  # by name, in order of names
+    # What is missing or cannot be read, a text each
     damage: list[str] = field(default_factory=list)
     _files: list[tuple[Path, McapFile | SqliteFile]] = field(default_factory=list)
     _stores: dict[str, Typestore] = field(default_factory=dict)

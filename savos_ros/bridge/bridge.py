@@ -34,26 +34,16 @@ MASKS = "savos_ros/msg/AmodalMaskArray"
 
 @dataclass
 class Offered:
-    """A channel that viewers see.
+    """A channel that viewers see."""
 
-    Attributes:
-        name: topic that viewers see.
-        topic: ROS topic that it is fed from.
-        kind: type of that topic, `package/msg/Type`.
-        send: gives the bytes of a message to the viewers that subscribe.
-        close: withdraws the channel.
-        viewers: ids of the clients that subscribe.
-        subscription: the one of ROS, while there are viewers.
-        qos: reliability and durability of that subscription, True for the higher ones.
-    """
-
-    name: str
-    topic: str
-    kind: str
-    send: Callable[[bytes], None]
-    close: Callable[[], None]
-    viewers: set[int] = field(default_factory=set)
-    subscription: Any = None
+    name: str  # topic that viewers see
+    topic: str  # ROS topic that it is fed from
+    kind: str  # type of that topic, `package/msg/Type`
+    send: Callable[[bytes], None]  # gives the bytes of a message to the viewers that subscribe
+    close: Callable[[], None]  # withdraws the channel
+    viewers: set[int] = field(default_factory=set)  # ids of the clients that subscribe
+    subscription: Any = None  # the one of ROS, while there are viewers
+    # Reliability and durability of that subscription, True for the higher ones
     qos: tuple[bool, bool] = (False, False)
 
 

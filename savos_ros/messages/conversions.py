@@ -21,21 +21,13 @@ class ConversionError(ValueError):
 
 
 class Layout(NamedTuple):
-    """How the pixels of an encoding lie in memory.
+    """How the pixels of an encoding lie in memory."""
 
-    Attributes:
-        kind: type of an item.
-        channels: items of a pixel.
-        order: channel order of the result, "bgr" or "rgb".
-        code: of cv2.cvtColor, which makes colours of it; None where it has them.
-        rows: rows of data for each row of pixels.
-    """
-
-    kind: type
-    channels: int
-    order: str = ""
-    code: int | None = None
-    rows: float = 1.0
+    kind: type  # type of an item
+    channels: int  # items of a pixel
+    order: str = ""  # channel order of the result, "bgr" or "rgb"
+    code: int | None = None  # of cv2.cvtColor, which makes colours of it; None where it has them
+    rows: float = 1.0  # rows of data for each row of pixels
 
 
 # OpenCV names a mosaic by the pixels of its second row, ROS by those of the first.

@@ -42,17 +42,12 @@ STAMP_STAGE = "stamp"
 
 @dataclass
 class Findings:
-    """Results of one pass over the bag.
+    """Results of one pass over the bag."""
 
-    Attributes:
-        answered: frames with a result.
-        miou: mean IoU by method, "full" and "occluded".
-        scored: object-frames that count for it.
-    """
-
-    answered: int = 0
+    answered: int = 0  # frames with a result
+    # Mean IoU by method, "full" and "occluded"
     miou: dict[str, dict[str, float | None]] = field(default_factory=dict)
-    scored: int = 0
+    scored: int = 0  # object-frames that count for it
 
 
 def review(bag: Path, results: Mapping[int, bytes], video: Path, sheet: Path) -> Findings:

@@ -21,19 +21,12 @@ from savos_ros.node.ros_start import log_folder, log_problem, start_remedy
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One thing that was looked for.
+    """One thing that was looked for."""
 
-    Attributes:
-        name: what was looked for.
-        state: "ok", "absent" (optional and not there) or "missing" (the node cannot run).
-        detail: version, place or reason.
-        cost: what does not work without it, with the remedy; "" when all is well.
-    """
-
-    name: str
-    state: str
-    detail: str
-    cost: str = ""
+    name: str  # what was looked for
+    state: str  # "ok", "absent" (optional and not there) or "missing" (the node cannot run)
+    detail: str  # version, place or reason
+    cost: str = ""  # what does not work without it, with the remedy; "" when all is well
 
 
 def present(name: str, detail: str) -> Finding:

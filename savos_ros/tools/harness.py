@@ -33,17 +33,12 @@ READER_DEPTH = 100
 
 @dataclass
 class Session:
-    """Results of one run.
+    """Results of one run."""
 
-    Attributes:
-        sent: frames published.
-        results: serialized AmodalMaskArray by stamp of the bag [ns].
-        values: last diagnostics of the node, by key.
-    """
-
-    sent: int = 0
+    sent: int = 0  # frames published
+    # Serialized AmodalMaskArray by stamp of the bag [ns]
     results: dict[int, bytes] = field(default_factory=dict)
-    values: dict[str, str] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)  # last diagnostics of the node, by key
 
 
 def environment(place: int = 0) -> dict[str, str]:

@@ -193,34 +193,19 @@ class GpuOptions(Settings):
 
 @dataclass(frozen=True)
 class GpuPlan:
-    """Input of each step of `savos bench gpu`; plain JSON values.
+    """Input of each step of `savos bench gpu`; plain JSON values."""
 
-    Attributes:
-        device: cuda or cpu.
-        weights: shipped name or file.
-        seed: of scenes and weights.
-        precisions: of the engines.
-        tracks: numbers of tracks in a step.
-        frame_tracks: numbers of tracks in whole frames.
-        image: rows and columns of these frames [px].
-        seconds: shortest time for one number [s].
-        sequence: steps in a row whose states are compared at the end.
-        iterations: of the adaptation that runs next to an engine.
-        windows: of an iteration of it, and those that measure it.
-        trained: designs of training, of training.bench.variants.
-        batch: tracks and frames of a training step.
-    """
-
-    device: str
-    weights: str
-    seed: int
-    precisions: tuple[str, ...] = ("fp32", "fp16")
-    tracks: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
-    frame_tracks: tuple[int, ...] = (1, 4, 16, 64)
-    image: tuple[int, int] = (375, 1242)
-    seconds: float = 1.0
-    sequence: int = 20
-    iterations: int = 60
-    windows: int = 48
+    device: str  # cuda or cpu
+    weights: str  # shipped name or file
+    seed: int  # of scenes and weights
+    precisions: tuple[str, ...] = ("fp32", "fp16")  # of the engines
+    tracks: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)  # numbers of tracks in a step
+    frame_tracks: tuple[int, ...] = (1, 4, 16, 64)  # numbers of tracks in whole frames
+    image: tuple[int, int] = (375, 1242)  # rows and columns of these frames [px]
+    seconds: float = 1.0  # shortest time for one number [s]
+    sequence: int = 20  # steps in a row whose states are compared at the end
+    iterations: int = 60  # of the adaptation that runs next to an engine
+    windows: int = 48  # of an iteration of it, and those that measure it
+    # Designs of training, of training.bench.variants
     trained: tuple[str, ...] = ("default", "short", "paper_bf16")
-    batch: tuple[int, int] = (16, 8)
+    batch: tuple[int, int] = (16, 8)  # tracks and frames of a training step

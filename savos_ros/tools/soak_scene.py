@@ -27,16 +27,13 @@ Mask = tuple[Box, np.ndarray]  # integer box inside the image, uint8 crop
 
 @dataclass(frozen=True)
 class SoakFrame:
-    """One frame of the loop: image uint8 [H, W, 3] BGR, labels uint16 [H, W] for the node.
-
-    Attributes:
-        withheld: by label, the visible part of objects that the tracker has lost for now.
-        whole: by label, the whole of objects that the node is given and that are partly hidden.
-    """
+    """One frame of the loop: image uint8 [H, W, 3] BGR, labels uint16 [H, W] for the node."""
 
     image: np.ndarray
     labels: np.ndarray
+    # By label, the visible part of objects that the tracker has lost for now
     withheld: dict[int, Mask]
+    # By label, the whole of objects that the node is given and that are partly hidden
     whole: dict[int, Mask]
 
 

@@ -22,30 +22,19 @@ LENGTHS = struct.Struct("<III")  # of the facts and the two pictures [bytes]
 
 @dataclass(frozen=True)
 class Shown:
-    """One frame with its objects, of whatever source.
+    """One frame with its objects, of whatever source."""
 
-    Attributes:
-        stamp_ns: time of the image [ns].
-        image: uint8 [H, W, 3] BGR, or [H, W] grey.
-        objects: completed objects, inside the image.
-        model: name of the weights.
-    """
-
-    stamp_ns: int
-    image: np.ndarray
-    objects: list[AmodalObject]
-    model: str
+    stamp_ns: int  # time of the image [ns]
+    image: np.ndarray  # uint8 [H, W, 3] BGR, or [H, W] grey
+    objects: list[AmodalObject]  # completed objects, inside the image
+    model: str  # name of the weights
 
 
 class Packet(NamedTuple):
-    """A drawn frame as its bytes go to clients: LENGTHS, facts as JSON, then the JPEG pictures.
+    """A drawn frame as its bytes go to clients: LENGTHS, facts as JSON, then the JPEG pictures."""
 
-    Attributes:
-        plain: with the amodal picture.
-        compared: with the picture of the visible masks too; equal to `plain` where none was drawn.
-    """
-
-    plain: bytes
+    plain: bytes  # with the amodal picture
+    # With the picture of the visible masks too; equal to `plain` where none was drawn
     compared: bytes
 
 

@@ -29,37 +29,26 @@ REFINED = "_refined"  # end of the topic that gives each frame a second time
 
 @dataclass(frozen=True)
 class Recording:
-    """An open bag, to be read once.
+    """An open bag, to be read once."""
 
-    Attributes:
-        masks: where the masks come from, in words.
-        expected: images in the bag.
-        frames: frames with the time of each stage [ms].
-        losses: counts messages that could not be used so far, by reason.
-        damage: says why messages are missing from the bag, "" if none are known to be.
-    """
-
-    masks: str
-    expected: int
-    frames: Iterator[tuple[Shown, Mapping[str, float]]]
+    masks: str  # where the masks come from, in words
+    expected: int  # images in the bag
+    frames: Iterator[tuple[Shown, Mapping[str, float]]]  # frames with the time of each stage [ms]
+    # Counts messages that could not be used so far, by reason
     losses: Callable[[], Mapping[str, int]]
+    # Says why messages are missing from the bag, "" if none are known to be
     damage: Callable[[], str]
 
 
 @dataclass(frozen=True)
 class Opener:
-    """Opens one bag, as often as it is called.
+    """Opens one bag, as often as it is called."""
 
-    Attributes:
-        path: the bag.
-        masks: topic of recorded AmodalMaskArrays to show; "" for the first one there is.
-        compute: complete the masks of the tracker by the model even if results are recorded.
-        options: topics, weights and the rest, as of `savos run`.
-    """
-
-    path: Path
-    masks: str = ""
+    path: Path  # the bag
+    masks: str = ""  # topic of recorded AmodalMaskArrays to show; "" for the first one there is
+    # Complete the masks of the tracker by the model even if results are recorded
     compute: bool = False
+    # Topics, weights and the rest, as of `savos run`
     options: RunOptions = field(default_factory=RunOptions)
 
     @contextmanager

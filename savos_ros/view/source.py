@@ -9,19 +9,14 @@ from savos_ros.view.picture import Packet
 
 
 class Sink(NamedTuple):
-    """Where a source hands its frames; for any thread.
+    """Where a source hands its frames; for any thread."""
 
-    Attributes:
-        offer: takes the newest frame; older ones that no page took are dropped.
-        hungry: whether a page can take a frame; without one nothing need be drawn.
-        wait_hungry: wait for that so many seconds at most; returns whether it came true.
-        comparing: whether a page wants the visible masks too.
-    """
-
+    # Takes the newest frame; older ones that no page took are dropped
     offer: Callable[[Packet], None]
-    hungry: Callable[[], bool]
+    hungry: Callable[[], bool]  # whether a page can take a frame; without one nothing need be drawn
+    # Wait for that so many seconds at most; returns whether it came true
     wait_hungry: Callable[[float], bool]
-    comparing: Callable[[], bool]
+    comparing: Callable[[], bool]  # whether a page wants the visible masks too
 
 
 class Answer(NamedTuple):
@@ -32,13 +27,9 @@ class Answer(NamedTuple):
 
 
 class Source(Protocol):
-    """A node or bag that can be shown; `start` begins and `close` ends its threads.
+    """A node or bag that can be shown; `start` begins and `close` ends its threads."""
 
-    Attributes:
-        keeps: whether a frame stays valid while no page is watched, as in a bag.
-    """
-
-    keeps: bool
+    keeps: bool  # whether a frame stays valid while no page is watched, as in a bag
 
     def start(self, sink: Sink) -> None:
         """Begin to hand frames to the sink, as long as a page is watched."""
