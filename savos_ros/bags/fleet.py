@@ -67,13 +67,11 @@ def _jobs(bags: Sequence[Path], out: Path, options: LabelOptions) -> list[LabelJ
 def _placed(options: LabelOptions) -> LabelOptions:
     """Return the options with whole paths: workers of a cluster have another working directory."""
     backend = options.backend
-    weights, engines = backend.weights, backend.engine_dir
-    if weights not in shipped_weights():
-        weights = str(find_weights(weights).resolve())
-    if engines:
-        engines = str(engine_folder(engines).resolve())
-    placed = replace(backend, weights=weights, engine_dir=engines)
-    return replace(options, backend=placed)
+    if backend.weights not in shipped_weights():
+        backend = replace(backend, weights=str(find_weights(backend.weights).resolve()))
+    if backend.engine_dir:
+        backend = replace(backend, engine_dir=str(engine_folder(backend.engine_dir).resolve()))
+    return replace(options, backend=backend)
 
 
 def _run(jobs: list[LabelJob], processes: int, ray: str) -> list[Labelled]:
@@ -89,18 +87,16 @@ def _run(jobs: list[LabelJob], processes: int, ray: str) -> list[Labelled]:
                 steps[job] = passes * bag.expected + job.options.iterations
         except (BagError, OSError) as error:
             done[job] = Labelled(job.folder.name, "failed", text=str(error))
-    todo = list(steps)
-    results = []
-    if todo:
-        results = _on_ray(todo, ray, steps) if ray else _here(todo, processes, steps)
-    done |= dict(zip(todo, results, strict=True))
+    if steps:
+        done |= _on_ray(steps, ray) if ray else _here(steps, processes)
     return [done[job] for job in jobs]
 
 
-def _here(jobs: list[LabelJob], processes: int, steps: dict[LabelJob, int]) -> list[Labelled]:
-    console = Console(stderr=True)
+def _here(steps: dict[LabelJob, int], processes: int) -> dict[LabelJob, Labelled]:
+    jobs, console = list(steps), Console(stderr=True)
     try:
-        return run_jobs(label_bag, jobs, processes, sum(steps.values()), "labelling", console)
+        found = run_jobs(label_bag, jobs, processes, sum(steps.values()), "labelling", console)
+        return dict(zip(jobs, found, strict=True))
     except BrokenProcessPool:
         raise BagError(
             "a worker process was ended, mostly because memory ran out: run the command again with "
@@ -109,7 +105,7 @@ def _here(jobs: list[LabelJob], processes: int, steps: dict[LabelJob, int]) -> l
         ) from None
 
 
-def _on_ray(jobs: list[LabelJob], address: str, steps: dict[LabelJob, int]) -> list[Labelled]:
+def _on_ray(steps: dict[LabelJob, int], address: str) -> dict[LabelJob, Labelled]:
     """Run one task per bag; a machine that fails costs its bags alone, after Ray's own retries."""
     try:
         import ray
@@ -120,11 +116,11 @@ def _on_ray(jobs: list[LabelJob], address: str, steps: dict[LabelJob, int]) -> l
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise BagError(f"no Ray cluster at {address!r}: {error}", "no_ray") from None
     try:
-        backend = jobs[0].options.backend
+        backend = next(iter(steps)).options.backend
         wants = {"CPU": backend.threads, "GPU": int(backend.device != "cpu")}
         _check_room(ray.nodes(), wants)
         task = ray.remote(num_cpus=wants["CPU"], num_gpus=wants["GPU"])(_task)
-        places = {task.remote(job): job for job in jobs}
+        places = {task.remote(job): job for job in steps}
         done: dict[LabelJob, Labelled] = {}
         with progress_bar() as bar:
             line = bar.add_task("labelling", total=sum(steps.values()))
@@ -133,7 +129,7 @@ def _on_ray(jobs: list[LabelJob], address: str, steps: dict[LabelJob, int]) -> l
                     job = places[ref]
                     done[job] = _result(ray, ref, job)
                     bar.advance(line, steps[job])
-        return [done[job] for job in jobs]
+        return done
     finally:
         ray.shutdown()
 

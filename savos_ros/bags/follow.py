@@ -22,11 +22,7 @@ READER_DEPTH = 100
 
 
 class Unanswered:
-    """The frames of one node that are out without an answer; free of ROS.
-
-    Args:
-        topics: topics whose messages of one stamp make a frame.
-    """
+    """The frames of one node that are out without an answer: messages of one stamp on `topics`."""
 
     def __init__(self, topics: Collection[str]) -> None:
         self._topics = frozenset(topics)
@@ -57,15 +53,9 @@ class Unanswered:
 
 
 class Followers:
-    """The amodal nodes that a player waits for; used from one thread.
+    """The amodal nodes that a player waits for, by full names; used from one thread.
 
-    Args:
-        node: the player's node.
-        names: full names of the nodes ("/front/savos").
-        stop: ends every wait when set.
-
-    Attributes:
-        given_up: frames whose answer was no longer waited for.
+    `given_up` counts the frames whose answer was no longer waited for.
     """
 
     def __init__(self, node: Node, names: Collection[str], stop: threading.Event) -> None:
@@ -85,18 +75,10 @@ class Followers:
 
         node = self._node
         for name in self._active:
+            active, masks = partial(self._on_active, name), partial(self._on_masks, name)
+            node.create_subscription(Bool, f"{name}/active", active, profile(1, latched=True))
             node.create_subscription(
-                Bool,
-                f"{name}/active",
-                partial(self._on_active, name),
-                profile(1, latched=True),
-            )
-            node.create_subscription(
-                AmodalMaskArray,
-                f"{name}/masks",
-                partial(self._on_masks, name),
-                profile(READER_DEPTH),
-                raw=True,
+                AmodalMaskArray, f"{name}/masks", masks, profile(READER_DEPTH), raw=True
             )
         self._executor = SingleThreadedExecutor(context=node.context)
         self._executor.add_node(node)
@@ -107,11 +89,7 @@ class Followers:
             self._executor.spin_once(POLL_S)
 
     def find_inputs(self, publishers: dict[str, Any]) -> None:
-        """Note which topics of the bag each node takes.
-
-        Args:
-            publishers: by the topic of the bag; the nodes have subscribed to them by now.
-        """
+        """Note which topics of the bag, each with its publisher, each node has subscribed to."""
         begun, taken = time.monotonic(), {}
         while not self._stop.is_set():
             taken = {topic: self._takers(item.topic_name) for topic, item in publishers.items()}
@@ -147,8 +125,7 @@ class Followers:
         while self._behind(ahead) and not self._stop.is_set():
             if time.monotonic() - changed > GIVE_UP_S:
                 self.given_up += self._unanswered()
-                for frames in self._open.values():
-                    frames.clear()
+                self._clear()
                 break
             self._executor.spin_once(POLL_S)
             if self._unanswered() != before:
@@ -158,13 +135,16 @@ class Followers:
     def end_pass(self) -> None:
         """Wait for the last answers, and expect none of this pass in the next one."""
         self.hold(ahead=1)
-        for frames in self._open.values():
-            frames.clear()
+        self._clear()
 
     def close(self) -> None:
         """Stop to listen."""
         if self._active:
             self._executor.shutdown()
+
+    def _clear(self) -> None:
+        for frames in self._open.values():
+            frames.clear()
 
     def _behind(self, ahead: int) -> bool:
         return any(

@@ -44,19 +44,6 @@ def bag_identity(path: Path) -> dict[str, Any]:
     }
 
 
-def weights_identity(name_or_path: str) -> str:
-    """Return the SHA-256 of the file of weights.
-
-    Raises:
-        WeightsError: there is none.
-    """
-    digest = hashlib.sha256()
-    with find_weights(name_or_path).open("rb") as file:
-        while part := file.read(SAMPLE_BYTES):
-            digest.update(part)
-    return digest.hexdigest()
-
-
 def _sampled(path: Path) -> str:
     """Return the SHA-256 of a file, of evenly spread parts where it is large."""
     digest, size = hashlib.sha256(), path.stat().st_size
@@ -115,8 +102,7 @@ def finished(job: LabelJob) -> Labelled | None:
         label = summary["label"]
         made, windows = dict(label["made"]), int(label["window"])
         window = refine_over(tuple(label["shape"]), label["frames"], job.options.memory_mb).window
-        done, lost = (summary["frames_out"], _objects(summary)), _lost(summary)
-        damage = summary["damage"]
+        done = _labelled(job, "kept", summary)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
         raise BagError(
             f"{job.folder} exists and holds no labels, or those of another version: remove it, or "
@@ -132,9 +118,10 @@ def finished(job: LabelJob) -> Labelled | None:
             "--out",
             "other_labels",
         )
-    if damage:
-        damage += f"; then remove {job.folder} and give the command again"
-    return Labelled(job.folder.name, "kept", *done, text=damage, lost=lost)
+    if done.text:
+        again = f"{done.text}; then remove {job.folder} and give the command again"
+        done = dataclasses.replace(done, text=again)
+    return done
 
 
 def made_of(job: LabelJob) -> dict[str, Any]:
@@ -145,13 +132,14 @@ def made_of(job: LabelJob) -> dict[str, Any]:
     Raises:
         BagError, WeightsError, OSError: bag or weights cannot be read.
     """
-    settings = dataclasses.asdict(job.options)
+    options = job.options
+    settings = dataclasses.asdict(options)
     del settings["memory_mb"]
     for name in ("weights", "threads", "engine_dir"):
         del settings["backend"][name]
     return {
         "bag": bag_identity(job.bag),
-        "weights": weights_identity(job.options.backend.weights),
+        "weights": hashlib.sha256(find_weights(options.backend.weights).read_bytes()).hexdigest(),
         "settings": json.loads(json.dumps(settings)),
     }
 
@@ -172,22 +160,13 @@ def label_bag(job: LabelJob, tick: Tick) -> Labelled:
         shutil.rmtree(aside, ignore_errors=True)
         text = str(error) if isinstance(error, ValueError | OSError) else repr(error)
         return Labelled(job.folder.name, "failed", text=text)
-    seconds = time.perf_counter() - started
-    return Labelled(
-        job.folder.name,
-        "labelled",
-        summary["frames_out"],
-        _objects(summary),
-        seconds,
-        summary["damage"],
-        _lost(summary),
-    )
+    return _labelled(job, "labelled", summary, time.perf_counter() - started)
 
 
 def _label(job: LabelJob, aside: Path, tick: Tick) -> dict:
     from savos_model.backends.choose import make_backend
 
-    options, name, made = job.options, job.folder.name, made_of(job)
+    options, made = job.options, made_of(job)
     shape, expected = _first_frame(job)
     backend, decision = None, "off"
     if options.iterations:
@@ -210,7 +189,7 @@ def _label(job: LabelJob, aside: Path, tick: Tick) -> dict:
     summary = run_bag(
         job.bag, aside, run, backend, watch=watch, bar=lambda items, *_: ticking(items, tick)
     )
-    facts = {"bag": name, "model": summary["model"], "adaptation": decision}
+    facts = {"bag": job.folder.name, "model": summary["model"], "adaptation": decision}
     document = labels.document({"description": "amodal labels by savos_ros", **facts})
     (aside / LABELS).write_text(json.dumps(document, allow_nan=False), "utf-8")
     summary["label"] = {
@@ -271,13 +250,10 @@ def _first_frame(job: LabelJob) -> tuple[tuple[int, int], int]:
         return first.image.shape[:2], bag.expected
 
 
-def _lost(summary: dict) -> str:
-    """Say why frames have no labels; "" when all have."""
-    if summary["frames_out"] >= summary["frames_in"]:
-        return ""
-    why = "; ".join(summary["examples"].values()) or "they could not be read"
-    return f"{summary['frames_out']} of {summary['frames_in']} frames labelled: {why}"
-
-
-def _objects(summary: dict) -> int:
-    return sum(summary["objects_out"].values())
+def _labelled(job: LabelJob, state: str, summary: dict, seconds: float = 0.0) -> Labelled:
+    frames, lost = summary["frames_out"], ""
+    if frames < summary["frames_in"]:
+        why = "; ".join(summary["examples"].values()) or "they could not be read"
+        lost = f"{frames} of {summary['frames_in']} frames labelled: {why}"
+    objects = sum(summary["objects_out"].values())
+    return Labelled(job.folder.name, state, frames, objects, seconds, summary["damage"], lost)

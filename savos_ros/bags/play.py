@@ -137,13 +137,11 @@ def _play_once(
     total = sum(bag.topics[topic].msgcount for topic in publishers)
     with progress_bar() as bar:
         task = bar.add_task("playing", total=total)
-        for topic, stamp, data in bag.messages(set(publishers)):
+        for topic, stamp, data in bag.messages(publishers):
             if not pace.wait_until(stamp):
                 break
             pace.delay(followers.hold())
-            publisher = publishers[topic]
-            # bytes go out as they are; any other type would be converted field by field
-            data = bytes(data)
+            publisher, data = publishers[topic], bytes(data)  # other types would be converted
             if restamp is not None:
                 data = restamp(topic, stamp, data)
                 played.offset_ns = restamp.offset_ns

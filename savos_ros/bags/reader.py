@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,29 +107,25 @@ class BagFrames:
 
     def __enter__(self) -> BagFrames:
         """Open the bag and find its topics."""
-        self._opened = open_bag(self.path)
-        self._bag = self._opened.__enter__()
-        try:
-            image, transport = find_topic(self._bag, "image", self._wanted.image, IMAGE_KINDS)
-            masks, source = find_topic(self._bag, "instances", self._wanted.instances, MASK_KINDS)
+        wanted = self._wanted
+        with ExitStack() as opened:
+            self._bag = opened.enter_context(open_bag(self.path))
+            image, transport = find_topic(self._bag, "image", wanted.image, IMAGE_KINDS)
+            masks, source = find_topic(self._bag, "instances", wanted.instances, MASK_KINDS)
             self.topics = {"image": image, "instances": masks}
             usual_truth = self._bag.topics.get(recording.TRUTH_TOPIC)
-            if self._wanted.truth or (usual_truth is not None and usual_truth.msgcount):
-                self.topics["truth"], _ = find_topic(
-                    self._bag, "truth", self._wanted.truth, TRUTH_KINDS
-                )
+            if wanted.truth or (usual_truth is not None and usual_truth.msgcount):
+                self.topics["truth"], _ = find_topic(self._bag, "truth", wanted.truth, TRUTH_KINDS)
             self._config = dataclasses.replace(
                 self._config, image_transport=transport, mask_source=source
             )
             self.expected = self._bag.topics[image].msgcount
-        except BaseException:
-            self._opened.__exit__(None, None, None)
-            raise
+            self._opened = opened.pop_all()
         return self
 
     def __exit__(self, *details: Any) -> None:
         """Close the bag."""
-        self._opened.__exit__(*details)
+        self._opened.close()
 
     def __iter__(self) -> Iterator[BagFrame]:
         """Yield the frames in order of their stamps; what cannot be used is counted."""
@@ -137,11 +134,8 @@ class BagFrames:
         joiner = StampJoiner([*PAIRED, *optional], PATIENCE, slop_ns, optional)
         try:
             for found in self._sets(joiner):
-                group = {
-                    name: data
-                    for name, data in zip(joiner.channels, found, strict=True)
-                    if data is not None
-                }
+                pairs = zip(joiner.channels, found, strict=True)
+                group = {name: data for name, data in pairs if data is not None}
                 self._joined.update(list(group))
                 frame = self._decode(group)
                 if frame is not None:
@@ -208,9 +202,7 @@ class BagFrames:
             return None
         try:
             truth, skipped = masks_to_instances(self._deserialize("truth", group), *shape)
-        except (
-            ConversionError
-        ) as error:  # the frame itself is good: it continues without ground truth
+        except ConversionError as error:  # the frame itself is good: it continues without truth
             self.refuse(f"truth_{error.reason}", str(error))
             return None
         self.report.masks_skipped.update({f"truth_{key}": n for key, n in skipped.items()})

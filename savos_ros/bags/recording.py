@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -100,24 +101,23 @@ def _write(bag: BagWriter, frame: SourceFrame, options: RecordOptions) -> int:
     kit, lost = BagKit(), 0
     head = message_kit.header(kit, frame.stamp_ns, FRAME_ID)
     shape = frame.image.shape[:2]
+    made = {}
     if options.compressed:
         data = frame.jpeg
         if data is None or not _shows(data, frame.image):
             data = _encode(frame.image)
-        bag.write(
-            COMPRESSED_TOPIC, frame.stamp_ns, message_kit.compressed_image(kit, head, data, "jpeg")
-        )
+        made[COMPRESSED_TOPIC] = message_kit.compressed_image(kit, head, data, "jpeg")
     else:
-        bag.write(IMAGE_TOPIC, frame.stamp_ns, message_kit.image(kit, head, frame.image, "bgr8"))
+        made[IMAGE_TOPIC] = message_kit.image(kit, head, frame.image, "bgr8")
     if options.form == "label_image":
         labels, lost = label_image(frame.instances, frame.ignored, shape)
-        bag.write(LABELS_TOPIC, frame.stamp_ns, message_kit.image(kit, head, labels, "16UC1"))
+        made[LABELS_TOPIC] = message_kit.image(kit, head, labels, "16UC1")
     elif options.form == "instance_masks":
-        masks = message_kit.instance_array(kit, head, shape, frame.instances)
-        bag.write(MASKS_TOPIC, frame.stamp_ns, masks)
+        made[MASKS_TOPIC] = message_kit.instance_array(kit, head, shape, frame.instances)
     if options.truth:
-        truth = message_kit.instance_array(kit, head, shape, frame.truth or [])
-        bag.write(TRUTH_TOPIC, frame.stamp_ns, truth)
+        made[TRUTH_TOPIC] = message_kit.instance_array(kit, head, shape, frame.truth or [])
+    for topic, message in made.items():
+        bag.write(topic, frame.stamp_ns, message)
     return lost
 
 
@@ -149,12 +149,7 @@ def label_image(
 
 
 def _label_of(name: str) -> int:
-    if not (
-        name.isascii()
-        and name.isdigit()
-        and str(int(name)) == name
-        and 0 < int(name) < IGNORE_LABEL
-    ):
+    if not re.fullmatch("[1-9][0-9]{0,4}", name) or int(name) >= IGNORE_LABEL:
         raise BagError(
             f"id {name!r} cannot be a label pixel (1 to 65534): write the masks as instance_masks",
             "label_id",

@@ -57,6 +57,20 @@ class _Tally:
     scores: BagScores = field(default_factory=BagScores)
     refined: BagScores = field(default_factory=BagScores)
 
+    def count(
+        self, item: BagFrame, objects: list[AmodalObject], report: Any, times_ms: dict[str, float]
+    ) -> None:
+        """Add a frame."""
+        self.frames += 1
+        self.masks_in += len(item.frame.instances)
+        self.sources.update(entry.source.name.lower() for entry in objects)
+        self.skipped.update(report.skipped)
+        if report.reset:
+            self.resets[report.reset] += 1
+        for stage, value in times_ms.items():
+            self.times_ms[stage].append(value)
+        self.scores.add_frame(item, objects)
+
 
 def run_bag(
     path: str | Path,
@@ -98,7 +112,7 @@ def run_bag(
         total = min(bag.expected, options.max_frames or bag.expected)
         shown = bar(islice(bag, options.max_frames or None), f"running {bag.path.name}", total)
         for item, objects, times in answers(shown, bag, stream):
-            _count(tally, item, objects, stream.report, times)
+            tally.count(item, objects, stream.report, times)
             period_s = stream.report.period_s
             _store(result, MASKS_TOPIC, item, objects, backend.weights.name, period_s)
             if watch is not None:
@@ -108,7 +122,9 @@ def run_bag(
             if video is not None:
                 video.write(item.frame.stamp_ns, draw(bgr_of(item.frame), objects, options.overlay))
         smoother.finish()
-    _remove_unwritten(out, video)
+    # What an earlier run left, and this one does not write, would pass for its own.
+    for name in (REPORT,) if video is not None and video.frames else (REPORT, OVERLAY):
+        (out / name).unlink(missing_ok=True)
     write_json(out / SUMMARY, summary := _summary(bag, tally, backend, total))
     return summary
 
@@ -145,30 +161,6 @@ def _check_free(out: Path, force: bool) -> None:
         raise BagError(f"{out} is a file: choose a folder", "taken")
 
 
-def _remove_unwritten(out: Path, video: VideoWriter | None) -> None:
-    """Remove what an earlier run left, and this one does not write: it would pass for its own."""
-    for name in (REPORT,) if video is not None and video.frames else (REPORT, OVERLAY):
-        (out / name).unlink(missing_ok=True)
-
-
-def _count(
-    tally: _Tally,
-    item: BagFrame,
-    objects: list[AmodalObject],
-    report: Any,
-    times_ms: dict[str, float],
-) -> None:
-    tally.frames += 1
-    tally.masks_in += len(item.frame.instances)
-    tally.sources.update(entry.source.name.lower() for entry in objects)
-    tally.skipped.update(report.skipped)
-    if report.reset:
-        tally.resets[report.reset] += 1
-    for stage, value in times_ms.items():
-        tally.times_ms[stage].append(value)
-    _score(tally.scores, item, objects)
-
-
 @dataclass
 class _Smoother:
     """Writes the refined masks of a run behind the others."""
@@ -194,7 +186,7 @@ class _Smoother:
         for done in refined:
             item, period_s = self.held.popleft()
             _store(self.result, REFINED_TOPIC, item, done.objects, model, period_s)
-            _score(self.tally.refined, item, done.objects)
+            self.tally.refined.add_frame(item, done.objects)
             if self.watch is not None:
                 self.watch(REFINED_TOPIC, item, done.objects, {})
 
@@ -215,11 +207,6 @@ def _store(
     # come with the frame that completed their window.
     now = max(frame.stamp_ns, result.next_stamp(MASKS_TOPIC) - 1)
     result.write(topic, max(now, result.next_stamp(topic)), message)
-
-
-def _score(scores: BagScores, item: BagFrame, objects: list[AmodalObject]) -> None:
-    if item.truth is not None:
-        scores.add(objects, item.frame.instances, item.truth, item.frame.image.shape[:2])
 
 
 def _summary(bag: BagFrames, tally: _Tally, backend: Any, total: int) -> dict:

@@ -8,7 +8,8 @@ from rich.table import Table
 
 from savos_model.masks import by_id
 from savos_model.tables import columned, percent
-from savos_model.types import AmodalObject, Instance
+from savos_model.types import AmodalObject
+from savos_ros.bags.reader import BagFrame
 from training.baselines.rules import convex_hull
 from training.evaluate.metrics import Masks, ObjectScore, score_frame, summarise
 
@@ -22,18 +23,14 @@ class BagScores:
         self._scores: dict[str, list[ObjectScore]] = {name: [] for name in METHODS}
         self.frames = 0
 
-    def add(
-        self,
-        objects: Sequence[AmodalObject],
-        instances: Sequence[Instance],
-        truth: Sequence[Instance],
-        shape: tuple[int, int],
-    ) -> None:
-        """Score one frame: published objects, given masks, whole objects, rows and columns."""
-        visible, full = by_id(instances), by_id(truth)
-        scored = visible.keys() & full.keys()
-        hulls = {name: convex_hull(visible[name]) for name in scored}
+    def add_frame(self, item: BagFrame, objects: Sequence[AmodalObject]) -> None:
+        """Score the objects published for a frame, if it has truth."""
+        if item.truth is None:
+            return
+        visible, full = by_id(item.frame.instances), by_id(item.truth)
+        hulls = {name: convex_hull(visible[name]) for name in visible.keys() & full.keys()}
         found: tuple[Sequence[AmodalObject] | Masks, ...] = (objects, visible, hulls)
+        shape = item.frame.image.shape[:2]
         for name, masks in zip(METHODS, found, strict=True):
             self._scores[name] += score_frame(masks, full, visible, shape, frame=self.frames)
         self.frames += 1

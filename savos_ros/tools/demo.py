@@ -58,11 +58,9 @@ def review(bag: Path, results: Mapping[int, bytes], video: Path, sheet: Path) ->
         for item, objects in _answered(bag, results):
             findings.answered += 1
             movie.write(item.frame.stamp_ns, draw(item.frame.image, objects, OverlayConfig()))
-            if item.truth is None:
-                continue
-            shape = item.frame.image.shape[:2]
-            scores.add(objects, item.frame.instances, item.truth, shape)
-            keep_best(rows, Row(_truth_hidden_px(item), item, objects), SHEET_ROWS)
+            scores.add_frame(item, objects)
+            if item.truth is not None:
+                keep_best(rows, Row(_truth_hidden_px(item), item, objects), SHEET_ROWS)
     if rows:
         write_file(sheet, cv2.imencode(".png", contact_sheet(rows))[1].tobytes())
     for method, row in scores.summary().items():
