@@ -1,11 +1,12 @@
-"""Record what the program computes and compare two records, to verify a pure refactoring.
+"""Record what the program computes and offers, and compare two records.
 
 python scripts/golden.py record before.json
 python scripts/golden.py record after.json
 python scripts/golden.py compare before.json after.json
 
-Floats differ between machines and builds of the engines, so no record is committed: record both on
-one machine. tests/cli/test_interface.py keeps commands, topics and parameters.
+A pure refactoring must give an equal record. `--only commands,node` records some parts, which takes
+seconds instead of minutes. Floats differ between machines and builds of the engines, so no record
+is committed: record both on one machine.
 """
 
 from __future__ import annotations
@@ -13,18 +14,25 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rosbags.highlevel import AnyReader
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
 
 SEEDS = (5, 11)
 FRAMES = 24
 NODE_FRAMES = 300
 RATE_HZ = 10
+SETTLED_S = 2.0
 UNSTABLE = ("time", "latency", "hz", "seconds")  # parts of the names of what a clock measured
 
 
@@ -55,33 +63,103 @@ def stable(value: Any) -> Any:
     return [stable(item) for item in value] if isinstance(value, list) else value
 
 
-def record(folder: Path) -> dict[str, Any]:
-    """Run bags, an evaluation and the node; return hashes, scores and counts."""
-    result: dict[str, Any] = {}
+def streets(folder: Path) -> dict[str, Any]:
+    """Run bags of generated streets; return hashes of all messages, and the summaries."""
+    result = {}
     for seed in SEEDS:
         bag, out = folder / f"street{seed}", folder / f"run{seed}"
         savos("street-bag", bag, "--seed", seed, "--frames", FRAMES)
         savos("run", bag, "--out", out, "--refine", "--no-video", "--backend", "onnx")
         summary = json.loads((out / "summary.json").read_text())
-        result[f"street {seed}"] = {
+        result[f"seed {seed}"] = {
             "in": hashes(bag),
             "out": hashes(out / "result"),
             "summary": stable(summary),
         }
-    scores = folder / "scores.json"
-    savos("evaluate", "street", "--scenes", 2, "--frames", FRAMES, "--json", scores)
-    result["evaluate street"] = stable(json.loads(scores.read_text())["metrics"])
-    result["node"] = node(folder / "node.json")
     return result
 
 
-def node(out: Path) -> dict[str, int]:
-    """Feed the node at its own pace; return the frames sent, processed and lost."""
-    hours = NODE_FRAMES / RATE_HZ / 3600
+def evaluation(folder: Path) -> dict[str, Any]:
+    """Return the scores of `savos evaluate street`."""
+    scores = folder / "scores.json"
+    savos("evaluate", "street", "--scenes", 2, "--frames", FRAMES, "--json", scores)
+    return stable(json.loads(scores.read_text())["metrics"])
+
+
+def accounting(folder: Path) -> dict[str, Any]:
+    """Feed the node at its own pace; return the frames sent, processed and lost by topic."""
+    hours, out = NODE_FRAMES / RATE_HZ / 3600, folder / "node.json"
     savos("soak", "--hours", hours, "--samples", 2, "--fresh", 0, "--json", out)
     report = json.loads(out.read_text())["metrics"]
-    lost = sum(report["lost"].values())
-    return {"sent": report["sent"], "answered": sum(report["answered"].values()), "lost": lost}
+    return {name: report[name] for name in ("sent", "answered", "lost")}
+
+
+def commands(folder: Path) -> dict[str, str]:
+    """Return what every command prints with --help, by its full name."""
+    from typer.main import get_command
+    from typer.testing import CliRunner
+
+    from savos_ros.cli.main import app
+
+    def names(command: Any, parents: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+        inner = getattr(command, "commands", {}).items()
+        return sum((names(sub, (*parents, key)) for key, sub in inner), [parents])
+
+    runner = CliRunner(env={"COLUMNS": "100", "TERMINAL_WIDTH": "100", "TERM": "dumb"})
+    return {
+        " ".join(("savos", *name)): runner.invoke(app, [*name, "--help"], prog_name="savos").output
+        for name in names(get_command(app))
+    }
+
+
+def interface(folder: Path) -> dict[str, Any]:
+    """Configure a node; return topics and services with their types, and its parameters."""
+    import rclpy
+    from rclpy.parameter import Parameter
+
+    from savos_ros.node.node import AmodalNode
+
+    name, context = f"golden_{os.getpid()}", rclpy.Context()
+    rclpy.init(args=["golden", "--ros-args", "-r", f"__node:={name}"], context=context)
+    try:
+        refine = Parameter("refine.enabled", value=True)  # else one topic is not offered
+        node = AmodalNode(context=context, parameter_overrides=[refine])
+        try:
+            node.trigger_configure()
+            return graph(node)
+        finally:
+            node.close()
+    finally:
+        rclpy.try_shutdown(context=context)
+
+
+def graph(node: Node) -> dict[str, Any]:
+    """Return the topics and services of a node, and its parameters with descriptors."""
+    time.sleep(SETTLED_S)  # a node sees its own topics after a moment
+    name, space = node.get_name(), node.get_namespace()
+    asked = {
+        "publishers": node.get_publisher_names_and_types_by_node,
+        "subscriptions": node.get_subscriber_names_and_types_by_node,
+        "services": node.get_service_names_and_types_by_node,
+        "clients": node.get_client_names_and_types_by_node,
+    }
+    found: dict[str, Any] = {
+        kind: {topic.replace(f"/{name}/", "/savos/"): types for topic, types in ask(name, space)}
+        for kind, ask in asked.items()
+    }
+    names = sorted(node.list_parameters([], 0).names)
+    values = zip(node.get_parameters(names), node.describe_parameters(names), strict=True)
+    found["parameters"] = {p.name: [p.value, str(described)] for p, described in values}
+    return found
+
+
+PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "commands": commands,
+    "node": interface,
+    "streets": streets,
+    "evaluate street": evaluation,
+    "accounting": accounting,
+}
 
 
 def differences(a: Any, b: Any, at: str = "") -> list[str]:
@@ -98,15 +176,19 @@ def differences(a: Any, b: Any, at: str = "") -> list[str]:
     return [] if a == b else [f"{at}: {a} != {b}"]
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 1 if two records differ."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", choices=("record", "compare"))
     parser.add_argument("files", nargs="+", type=Path)
-    options = parser.parse_args()
+    parser.add_argument("--only", default=",".join(PARTS), help="parts to record, with commas")
+    options = parser.parse_args(arguments)
     if options.what == "record":
+        parts = options.only.split(",")
+        if unknown := sorted(set(parts) - PARTS.keys()):
+            parser.error(f"--only takes {', '.join(PARTS)}, not {', '.join(unknown)}")
         with tempfile.TemporaryDirectory() as folder:
-            result = record(Path(folder))
+            result = {part: PARTS[part](Path(folder)) for part in parts}
         options.files[0].write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
         return 0
     first, second = (json.loads(path.read_text()) for path in options.files)
