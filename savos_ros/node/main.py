@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import signal
 import sys
 from collections.abc import Sequence
@@ -73,6 +74,7 @@ def _run(argv: list[str]) -> int:
         if node is not None:
             node.close()
         rclpy.try_shutdown()
+        gc.freeze()  # else the interpreter searches all modules for garbage: 0.2 s of a core
     return 0
 
 
