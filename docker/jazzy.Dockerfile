@@ -27,5 +27,7 @@ RUN . "/opt/ros/$ROS_DISTRO/setup.bash" \
 # ros images on Ubuntu 24.04 have a user of this number already.
 USER 1000
 ENV ROS_LOG_DIR=/tmp/ros
+# `ros2 launch` as the first process of a container ignores SIGTERM.
+STOPSIGNAL SIGINT
 ENTRYPOINT ["/savos_entrypoint.sh"]
 CMD ["savos_node", "--ros-args", "-p", "autostart:=true"]

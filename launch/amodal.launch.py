@@ -6,6 +6,7 @@ ros2 launch savos_ros amodal.launch.py bag:=street.bag rviz:=true
 
 import importlib.util
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -37,6 +38,9 @@ CONFIG = share_dir() / "config"
 BOOL = ["true", "false"]
 DISCOVERY_S = 5
 RESPAWN_S = 5.0  # long enough to read why it ended
+# SIGTERM ends `ros2 launch` before it can end its processes, so the kernel does it.
+TIED = "setpriv --pdeathsig TERM " if shutil.which("setpriv") else ""
+PREFIX = [TIED, LaunchConfiguration("launch-prefix", default="")]
 PARAMETERS = {  # of the node, by the launch argument that sets them unless it is empty
     "image_transport": "input.image_transport",
     "weights": "model.weights",
@@ -169,6 +173,8 @@ def amodal_node(values: dict[str, str], sim_time: bool) -> Node:
     return Node(
         package="savos_ros",
         executable="savos_node",
+        exec_name="savos_node",
+        prefix=PREFIX,
         name=values["node_name"],
         namespace=values["namespace"],
         parameters=parameters,
@@ -211,7 +217,9 @@ def bag_player(values: dict[str, str]) -> list[Action]:
     def failed(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
         return end_launch(event, context) if event.returncode else None
 
-    return [ExecuteProcess(cmd=command, name="player", output="screen", on_exit=failed)]
+    return [
+        ExecuteProcess(cmd=command, name="player", prefix=PREFIX, output="screen", on_exit=failed)
+    ]
 
 
 def viewers(values: dict[str, str], sim_time: bool) -> list[Action]:
@@ -231,6 +239,8 @@ def viewers(values: dict[str, str], sim_time: bool) -> list[Action]:
         Node(
             package="rviz2",
             executable="rviz2",
+            exec_name="rviz2",
+            prefix=PREFIX,
             arguments=["-d", str(CONFIG / "amodal.rviz")],
             remappings=[
                 ("/camera/image_raw", values["image"]),
@@ -242,7 +252,7 @@ def viewers(values: dict[str, str], sim_time: bool) -> list[Action]:
     table = "rqt_runtime_monitor"
     if not executable(table, table):
         return [*shown, LogInfo(msg=f"no table of /diagnostics: {table} is not installed")]
-    return [*shown, Node(package=table, executable=table)]
+    return [*shown, Node(package=table, executable=table, exec_name=table, prefix=PREFIX)]
 
 
 def web_page(values: dict[str, str]) -> list[Action]:
@@ -255,7 +265,8 @@ def web_page(values: dict[str, str]) -> list[Action]:
     if not (port.isdecimal() and 1 <= int(port) <= 65535):
         raise ValueError(f"web_port:={port} must be a number between 1 and 65535")
     command = [sys.executable, "-m", "savos_ros.cli", "view", "--node", full_name(values)]
-    return [ExecuteProcess(cmd=[*command, "--port", port], name="view", output="screen")]
+    command += ["--port", port]
+    return [ExecuteProcess(cmd=command, name="view", prefix=PREFIX, output="screen")]
 
 
 def dds_profile(fastdds: str) -> list[Action]:

@@ -1,6 +1,8 @@
 """Run the launch files for real; needs launch_pytest, which comes with ROS 2."""
 
 import re
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -8,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import tiny_scene as scene
 import yaml
@@ -262,7 +265,7 @@ from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 source = PythonLaunchDescriptionSource(sys.argv[1])
 given = [text.split(":=") for text in sys.argv[2:]]
-service = LaunchService()
+service = LaunchService(noninteractive=True)  # as with an input that is no terminal
 service.include_launch_description(
     LaunchDescription([IncludeLaunchDescription(source, launch_arguments=given)])
 )
@@ -291,6 +294,51 @@ def test_a_camera_that_cannot_be_a_namespace_starts_no_node():
     status, text = launched("cameras", "cameras:=front,rear-left")
     assert status == 1 and "rear-left cannot be a namespace" in text
     assert "process started" not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, -15)])
+def test_a_launch_with_page_and_bag_ends_in_time_and_leaves_no_process(
+    params_file, bag, number, status
+):
+    """SIGTERM has its default action in the launch system: it ends at that moment."""
+    command = [sys.executable, "-c", PROGRAM, str(ROOT / "launch" / "amodal.launch.py")]
+    command += [f"params_file:={params_file}", "web:=true", f"web_port:={free_port()}"]
+    launch = subprocess.Popen(
+        [*command, f"bag:={bag}", "loop:=true"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    lines, ready = [], {"active: ", "open http"}
+    for line in map(bytes.decode, launch.stdout):
+        lines.append(line)
+        ready = {text for text in ready if text not in line}
+        if not ready:
+            break
+    assert not ready, "".join(lines)
+    started = psutil.Process(launch.pid).children(recursive=True)
+    assert len(started) >= 3
+    begun = time.monotonic()
+    launch.send_signal(number)
+    rest = launch.communicate(timeout=60)[0].decode()
+    _, left = psutil.wait_procs(started, timeout=30)
+    took = time.monotonic() - begun
+    assert launch.returncode == status, rest
+    assert left == [] and "escalating" not in rest, rest
+    assert took < 5, rest
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def test_a_prefix_of_the_user_is_kept():
+    node = actions_of("amodal")[0]
+    context = LaunchContext()
+    context.launch_configurations["launch-prefix"] = "gdb --args"
+    words = perform_substitutions(context, node.process_description.prefix).split()
+    assert words[-2:] == ["gdb", "--args"]
+    assert words[:-2] in ([], ["setpriv", "--pdeathsig", "TERM"])
 
 
 def full_pass(watcher: Watcher) -> list:

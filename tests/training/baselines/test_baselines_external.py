@@ -238,7 +238,6 @@ def test_kitti_boxes_take_external_results(tmp_path):
     [
         (["oracle:a.safetensors", "oracle:b.safetensors"], "oracle comes twice"),
         (["external:nowhere"], "nowhere must be a folder of results"),
-        (["oracle:absent.safetensors"], "absent.safetensors is no file"),
         (["oracle"], "oracle:FILE"),
         (["savos:x"], "oracle:FILE"),
     ],
@@ -246,3 +245,9 @@ def test_kitti_boxes_take_external_results(tmp_path):
 def test_methods_are_checked_before_anything_runs(fishbowl, names, message):
     with pytest.raises(ValueError, match=message):
         evaluate(Fishbowl(fishbowl), names, Setup(), console=QUIET)
+
+
+def test_weights_that_do_not_exist_are_named_before_anything_runs(fishbowl):
+    pytest.importorskip("torch", reason="torch is not installed")
+    with pytest.raises(ValueError, match="absent.safetensors"):
+        evaluate(Fishbowl(fishbowl), ["oracle:absent.safetensors"], Setup(), console=QUIET)
