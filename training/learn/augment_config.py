@@ -23,6 +23,9 @@ class AugmentConfig:
     poles: float = share(0.25, "share of pasted occluders that are thin vertical poles")
     rectangles: float = share(0.15, "share of pasted occluders that are rectangles")
     sides: float = share(0.3, "share of pasted occluders that come in from a side")
+    sweeps: float = share(
+        0.5, "share of pasted occluders that come over the object (or leave it) within the window"
+    )
     behind: float = share(0.35, "share of pasted occluders that lie behind the object")
     untold: float = share(
         0.35, "share of pasted occluders that the mask channel does not show, as things untracked"
@@ -61,9 +64,9 @@ class AugmentConfig:
 
 NOTHING = dict.fromkeys(
     (
-        "paste", "several", "poles", "rectangles", "sides", "behind", "untold", "memory", "jitter",
-        "mask_noise", "holes", "split", "colour", "no_colour", "low_resolution", "motion_blur",
-        "compression",
+        "paste", "several", "poles", "rectangles", "sides", "sweeps", "behind", "untold", "memory",
+        "jitter", "mask_noise", "holes", "split", "colour", "no_colour", "low_resolution",
+        "motion_blur", "compression",
     ),
     0.0,
 )  # fmt: skip

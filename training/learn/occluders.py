@@ -16,6 +16,9 @@ from training.learn.pixels import HALF, WHOLE, look, pixel_maps, times, to_float
 EDGE = 0.4  # half of an object's visible box over half of its context box (1 / CONTEXT)
 KEPT = 0.12  # least share of an object that is left to see in each frame: else nothing is taught
 KEPT_CELLS = 6  # and least cells of the coarse view
+DRIFT = 0.06  # most that a picture drifts per frame [half sides of the context box]
+SWEEP_UPRIGHT = 0.25  # share of sweeps from above or below
+SWEEP_LEAVES = 0.25  # share of sweeps that end clear of the object
 POLE = (0.02, 0.15)  # half widths over half the context box that the pole is placed with
 
 
@@ -32,7 +35,7 @@ class Layer:
         colour: float [3, 1, 1], where it is of one colour.
         behind: whether it lies behind the object.
         marked: whether the mask channel shows it.
-        motion: float [2], its drift over the object [px per frame].
+        motion: float [T, 2], its drift over the object to the next frame [px].
     """
 
     at: int
@@ -89,27 +92,70 @@ def draw_layer(
 def draw_places(
     boxes: Tensor, wide: Tensor, config: AugmentConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw where pictures come to lie in context boxes [K, T, 4]: boxes [K, T, 4], drift [K, 2].
+    """Draw where pictures come to lie in context boxes [K, T, 4].
 
-    Those that `wide` [K] names may come in from a side.
+    Those that `wide` [K] names may come in from a side, and sweep up and down.
+
+    Returns:
+        Boxes [K, T, 4] and drift to the next frame [K, T, 2], both [px].
     """
     count, frames = boxes.shape[:2]
     # In half sides of the context box, whose middle the object fills to +-EDGE.
     scale = torch.exp(uniform((count, 2), -0.9, 0.5, generator))
     start = uniform((count, 2), -0.45, 0.45, generator)
-    drift = uniform((count, 2), -0.06, 0.06, generator) * (draw((count, 1), generator) < 0.7)
+    drift = uniform((count, 2), -DRIFT, DRIFT, generator) * (draw((count, 1), generator) < 0.7)
     aside = wide & (draw((count,), generator) < config.sides)
     sign = torch.where(draw((count,), generator) < 0.5, -1.0, 1.0)
     near = sign * (EDGE * (1 + scale[:, 0]) - uniform((count,), 0.0, 0.5, generator))
     start[:, 0] = torch.where(aside, near, start[:, 0])
     drift[:, 0] = torch.where(aside, -sign * drift[:, 0].abs(), drift[:, 0])
+    mirror = torch.where(draw((count, 1), generator) < 0.5, -1.0, 1.0)
+    away = draw_sweeps(start, scale, wide, frames, config, generator)
     steps = torch.arange(frames, device=boxes.device)[None, :, None]
+    place = start[:, None] + drift[:, None] * steps + away
     corners = boxes.unflatten(-1, (2, 2))
     half, centre = (corners[:, :, 1] - corners[:, :, 0]) / 2, corners.mean(2)
-    middle = centre + (start[:, None] + drift[:, None] * steps) * half
+    middle = centre + place * half
     reach = half * scale[:, None]
-    reach[..., 0] *= torch.where(draw((count, 1), generator) < 0.5, -1.0, 1.0)
-    return torch.cat((middle - reach, middle + reach), -1), drift * half[:, 0]
+    reach[..., 0] *= mirror
+    moved = place.diff(dim=1, append=place[:, -1:] + drift[:, None])
+    return torch.cat((middle - reach, middle + reach), -1), moved * half[:, :1]
+
+
+def draw_sweeps(
+    place: Tensor,
+    scale: Tensor,
+    wide: Tensor,
+    frames: int,
+    config: AugmentConfig,
+    generator: torch.Generator,
+) -> Tensor:
+    """Draw how far pictures are from their place in each frame, [K, T, 2]; 0 where they rest there.
+
+    Pictures that sweep are clear of the object at first, come over it within the window and stay
+    (or start on it and leave), so that other frames show what they hide: a window in which they
+    only drift hides the same part in all of its frames, and memory is of no use in it.
+
+    Args:
+        place: float [K, 2], their places [half sides of the context box].
+        scale: float [K, 2], their half sides over those of the context box.
+        wide: bool [K], those that may come from above and below.
+        frames: T.
+        config: what is pasted.
+        generator: of the CPU.
+    """
+    count = len(place)
+    sweeps = draw((count,), generator) < (config.sweeps if frames > 1 else 0.0)
+    upright = wide & (draw((count,), generator) < SWEEP_UPRIGHT)
+    sign = torch.where(draw((count, 1), generator) < 0.5, -1.0, 1.0)
+    clear = sign * (EDGE * (1 + scale) + DRIFT * frames) - place
+    along = torch.stack((~upright, upright), -1) & sweeps[:, None]
+    first = (draw((count, 1), generator) * (frames - 1)).floor()  # last frame at the far place
+    takes = 1 + (draw((count, 1), generator) ** 2 * max(frames - 2, 0)).round()
+    left = 1 - ((torch.arange(frames, device=place.device) - first) / takes).clamp(0, 1)
+    leaves = draw((count, 1), generator) < SWEEP_LEAVES
+    left = torch.where(leaves, left.flip(1), left)
+    return torch.where(along, clear, 0.0)[:, None] * left[..., None]
 
 
 def find_places(
@@ -317,7 +363,10 @@ def move_covers(
     """
     for cover in covers:
         at = cover.layer.at
-        motion = (base[at] + sign * cover.layer.motion)[..., None, None] / scale[at]
+        drift = cover.layer.motion
+        if sign < 0:  # to the previous frame: the drift that led here
+            drift = torch.cat((drift[:1], drift[:-1]))
+        motion = (base[at] + sign * drift)[..., None, None] / scale[at]
         under = torch.from_numpy((cover.mask > HALF).astype(np.float32))[:, None]
         flow[at].lerp_(motion, under)
 

@@ -143,6 +143,30 @@ def test_occluders_from_a_side_leave_the_other_side():
     assert (hidden[..., 16] | hidden[..., 47])[used].float().mean() > 0.5
 
 
+def test_other_frames_show_what_a_sweeping_occluder_hides():
+    targets = made(plain(paste=1.0, sweeps=1.0), window=windows(64, frames=5))
+    hidden = ((targets.weight > 3.9) & (targets.visible > 0.9)).flatten(2).any(2)
+    used = hidden[hidden.any(1)]
+    assert len(used) > 32
+    clear = ~used[:, [0, -1]]
+    assert clear.any(1).all()  # before it comes or after it has left
+    assert clear[:, 0].any() and clear[:, 1].any()
+
+
+@pytest.mark.parametrize("frames", [2, 5])
+def test_flow_back_under_a_sweeping_occluder_is_the_flow_that_led_there(frames):
+    config = plain(paste=1.0, sweeps=1.0, untold=1.0)
+    targets = made(config, window=windows(64, frames=frames))
+    covered = (targets.weight > 3.9)[:, :, None].expand_as(targets.flow_back)
+    both = covered[:, 1:] & covered[:, :-1]  # of one thing that has one motion
+    sides = targets.boxes[..., 2:] - targets.boxes[..., :2]  # boxes shrink with what is visible
+    size = (sides / torch.tensor([64.0, 32.0]))[..., None, None]
+    onward = (targets.patches[:, :, FLOW] * size)[:, :-1][both]
+    back = (targets.flow_back * size)[:, 1:][both]
+    assert both.any() and onward.abs().amax() > 0.1
+    torch.testing.assert_close(onward, -back)
+
+
 def test_an_object_is_never_hidden_wholly():
     targets = made(plain(paste=1.0, several=1.0), window=windows(128))
     left = seen(targets).clamp(min=0).sum((-2, -1)) / targets.visible.sum((-2, -1))
