@@ -46,6 +46,7 @@ ONLINE = {
     "long_windows": {"train.stages": ("8x32:1:both",)},
     "no_memory": {"train.without": "memory"},
     "no_prior": {"model.prior_mask": False},
+    "no_sweeps": {"augment.sweeps": 0.0},
     "no_untold": {"augment.untold": 0.0},
     "objects_only": {"augment.poles": 0.0, "augment.rectangles": 0.0},
     "one_occluder": {"augment.several": 0.0},
