@@ -17,6 +17,7 @@ EDGE = 0.4  # half of an object's visible box over half of its context box (1 / 
 KEPT = 0.12  # least share of an object that is left to see in each frame: else nothing is taught
 KEPT_CELLS = 6  # and least cells of the coarse view
 DRIFT = 0.06  # most that a picture drifts per frame [half sides of the context box]
+TRIES = 3  # how often an occluder that hides too little or too much is drawn
 SWEEP_UPRIGHT = 0.25  # share of sweeps from above or below
 SWEEP_LEAVES = 0.25  # share of sweeps that end clear of the object
 POLE = (0.02, 0.15)  # half widths over half the context box that the pole is placed with
@@ -49,19 +50,18 @@ class Layer:
 
 
 def draw_layer(
-    boxes: Tensor, share: float, config: AugmentConfig, generator: torch.Generator
+    at: Tensor, behind: Tensor, boxes: Tensor, config: AugmentConfig, generator: torch.Generator
 ) -> list[Layer]:
-    """Draw what is pasted over a share of windows; the pictures are those of the other ones.
+    """Draw what is pasted over windows; the pictures are those of other windows.
 
     Args:
-        boxes: float [B, T, 4], context boxes [px].
-        share: of the windows.
+        at: int64 [K], the windows.
+        behind: bool [K], whether what is pasted lies behind the object.
+        boxes: float [B, T, 4], context boxes of all windows [px].
         config: what is pasted.
         generator: of the CPU.
     """
-    batch = len(boxes)
-    at, used = choose(batch, share, generator)
-    count = len(at)
+    batch, count = len(boxes), len(at)
     source = (at + 1 + (draw((count,), generator) * max(1, batch - 1)).long()) % batch
     kind = draw((count,), generator)
     pole = kind < config.poles
@@ -71,21 +71,20 @@ def draw_layer(
     places, motion = draw_places(boxes[at], ~pole, config, generator)
     plain = (solid & (draw((count,), generator) < 0.5)).tolist()
     colour = draw((count, 3, 1, 1), generator)
-    behind = (draw((count,), generator) < config.behind).tolist()
-    marked = (draw((count,), generator) >= config.untold).tolist()
-    cut, at, source = solid.tolist(), at.tolist(), source.tolist()
+    marked = draw((count,), generator) >= config.untold
+    cut = solid.tolist()
     return [
         Layer(
-            at=at[k],
-            source=source[k],
+            at=int(at[k]),
+            source=int(source[k]),
             boxes=places[k],
             limits=tuple(limits[k]) if cut[k] else None,
             colour=colour[k] if plain[k] else None,
-            behind=behind[k],
-            marked=marked[k],
+            behind=bool(behind[k]),
+            marked=bool(marked[k]),
             motion=motion[k],
         )
-        for k in used.nonzero()[:, 0].tolist()
+        for k in range(count)
     ]
 
 
@@ -240,6 +239,9 @@ def draw_layers(
 ) -> tuple[list[Layer], np.ndarray]:
     """Draw what is pasted over windows: one thing, and over some of them another.
 
+    Most random places hide little or nothing, or so much that they have to be rejected. What is in
+    front of an object is therefore drawn again, up to TRIES times, until it hides enough.
+
     Args:
         masks: uint8 [B, T, H, W], visible masks in context boxes.
         boxes: float [B, T, 4], context boxes [px].
@@ -251,20 +253,31 @@ def draw_layers(
         The layers, lowest first, and what they leave of the objects, bool [B, T, h, w].
     """
     layers, left = [], own.copy()
-    least = np.maximum(KEPT * own.sum((-2, -1)), KEPT_CELLS)
+    area = own.sum((-2, -1))
+    least = np.maximum(KEPT * area, KEPT_CELLS)
     for share in (config.paste, config.paste * config.several):
-        drawn = draw_layer(boxes, share, config, generator) if share else []
-        patch = own.shape[-2:]
-        for layer, places in zip(
-            drawn, find_places(drawn, boxes, masks.shape[-2:], patch), strict=True
-        ):
-            rest = left[layer.at]
-            if not layer.behind:
-                hidden = cut_out(layer, masks[layer.source], places, patch)
-                rest = rest & (hidden <= HALF)
-            if (rest.sum((-2, -1)) > least[layer.at]).all():  # it leaves enough of the object
-                left[layer.at] = rest
-                layers.append(layer)
+        if not share:
+            continue
+        at, used = choose(len(boxes), share, generator)
+        at = at[used]
+        behind = draw((len(at),), generator) < config.behind
+        for attempt in range(TRIES):
+            enough = config.hide if attempt + 1 < TRIES else 0.0
+            again = torch.zeros(len(at), dtype=torch.bool)
+            drawn = draw_layer(at, behind, boxes, config, generator)
+            places = find_places(drawn, boxes, masks.shape[-2:], own.shape[-2:])
+            for k, layer in enumerate(drawn):
+                rest = left[layer.at]
+                if not layer.behind:
+                    hidden = cut_out(layer, masks[layer.source], places[k], own.shape[-2:])
+                    rest = rest & (hidden <= HALF)
+                lost = (left[layer.at] & ~rest).sum((-2, -1))
+                hides = layer.behind or (lost >= enough * area[layer.at]).any()
+                again[k] = not (hides and (rest.sum((-2, -1)) > least[layer.at]).all())
+                if not again[k]:
+                    left[layer.at] = rest
+                    layers.append(layer)
+            at, behind = at[again], behind[again]
     return layers, left
 
 

@@ -143,6 +143,19 @@ def test_occluders_from_a_side_leave_the_other_side():
     assert (hidden[..., 16] | hidden[..., 47])[used].float().mean() > 0.5
 
 
+def hidden_shares(config):
+    targets = made(config, window=windows(256))
+    hidden = (targets.weight > 3.9) & (targets.visible > 0.9)
+    area = (targets.visible > 0.9).sum((-2, -1))
+    return (hidden.sum((-2, -1)) / area).amax(1)
+
+
+def test_most_occluders_in_front_hide_enough():
+    few, many = (hidden_shares(plain(paste=1.0, hide=share)) for share in (0.0, 0.5))
+    few, many = ((shares > 0.45).float().mean() for shares in (few, many))
+    assert many > few + 0.1
+
+
 def test_other_frames_show_what_a_sweeping_occluder_hides():
     targets = made(plain(paste=1.0, sweeps=1.0), window=windows(64, frames=5))
     hidden = ((targets.weight > 3.9) & (targets.visible > 0.9)).flatten(2).any(2)
