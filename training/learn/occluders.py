@@ -132,8 +132,8 @@ def draw_sweeps(
     """Draw how far pictures are from their place in each frame, [K, T, 2]; 0 where they rest there.
 
     Pictures that sweep are clear of the object at first, come over it within the window and stay
-    (or start on it and leave), so that other frames show what they hide: a window in which they
-    only drift hides the same part in all of its frames, and memory is of no use in it.
+    (or start on it and leave), so that other frames show what they hide. Where they only drift,
+    they hide the same part in all frames of a window, and memory is useless.
 
     Args:
         place: float [K, 2], their places [half sides of the context box].
