@@ -18,6 +18,7 @@ from training.adapt.scored import saved, with_weights
 from training.adapt.settings import AdaptConfig
 from training.evaluate.mask_sets import FIELDS, Fishbowl
 from training.evaluate.metrics import summarise
+from training.evaluate.settings import DEFAULT_OUTPUT, Output
 from training.evaluate.video import score_videos
 
 
@@ -25,10 +26,8 @@ def adapt_curve(
     clip: Path,
     ours: Setup,
     config: AdaptConfig,
-    out: Path | None = None,
-    *,
+    output: Output = DEFAULT_OUTPUT,
     types: Collection[str] = (),
-    seed: int = 0,
     console: Console | None = None,
 ) -> dict:
     """Draw the learning curve on one clip, without early stopping, as figure 5 a of the paper.
@@ -73,7 +72,7 @@ def adapt_curve(
         "stop": stop(result.history, config),
         **curves(result.history, scores),
     }
-    keep_results(out, metrics, seed, console)
+    keep_results(output.json, metrics, output.seed, console)
     return metrics
 
 

@@ -21,6 +21,7 @@ from training.adapt.adapt import AdaptResult, Watch, adapt, visible_clip
 from training.adapt.settings import AdaptConfig
 from training.evaluate.benchmark import Benchmark, report
 from training.evaluate.jobs import Tick, run_jobs
+from training.evaluate.settings import DEFAULT_OUTPUT, Output
 from training.evaluate.tables import adapt_tables, tables_of
 from training.evaluate.video import VideoResult, merged, score_videos
 
@@ -111,11 +112,8 @@ def adapt_benchmark(
     benchmark: Benchmark,
     ours: Setup,
     config: AdaptConfig,
-    out: Path | None = None,
+    output: Output = DEFAULT_OUTPUT,
     weights_out: Path | None = None,
-    *,
-    processes: int = 1,
-    seed: int = 0,
     console: Console | None = None,
 ) -> dict:
     """Adapt to every video of a data set alone; score it before and after.
@@ -137,7 +135,7 @@ def adapt_benchmark(
     jobs = [AdaptJob(benchmark, key, ours, config, weights_out) for key, _ in entries]
     frames = sum(count for _, count in entries) * (1 + len(benchmark.compared))
     steps = frames + len(jobs) * config.max_iterations
-    done = run_jobs(adapt_video, jobs, processes, steps, "adapting", console)
+    done = run_jobs(adapt_video, jobs, output.processes, steps, "adapting", console)
     befores = [item.before for item in done]
     scores = {
         name: merged(result.scores[method] for result in befores)
@@ -150,12 +148,12 @@ def adapt_benchmark(
         "adapt": dataclasses.asdict(config),
         "half": benchmark.half,
         "model": befores[0].model,
-        **benchmark.summarise(scores, seed),
-        "gain": benchmark.gain(before, scores["adapted"], seed),
+        **benchmark.summarise(scores, output.seed),
+        "gain": benchmark.gain(before, scores["adapted"], output.seed),
         benchmark.courses: {item.before.name: course(item.result) for item in done},
     }
     tables = [*tables_of(metrics), *adapt_tables(metrics["gain"], metrics[benchmark.courses])]
-    return report(metrics, tables, out, seed, console)
+    return report(metrics, tables, output, console)
 
 
 def course(result: AdaptResult) -> dict:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import typer
 
 from savos_model.commands import Options, command
 from training.adapt.settings import AdaptConfig, CurveOptions, KeptWeights
-from training.cli.arguments import ours_of
+from training.cli.evaluate import benchmark_of
 from training.evaluate.settings import FishbowlOptions, KinsOptions, KittiOptions, RunOptions
-
-if TYPE_CHECKING:
-    from training.evaluate.benchmark import Benchmark
 
 app = typer.Typer(no_args_is_help=True, help="Adapt weights to one video each, and score the gain.")
 
@@ -20,70 +17,54 @@ FIELDS = ("learning_rate", "max_iterations", "batch", "length", "device", "seed"
 NAMES = {"max_iterations": "iterations", "measure_every": "every"}
 CONFIG = Options(AdaptConfig, only=(*FIELDS, "stop_gain"), names=NAMES)
 RUN = Options(RunOptions, only=("json", "weights", "processes", "mode", "seed"))
-GROUPS = (RUN, CONFIG, Options(KeptWeights))
 
 
-def adapt(benchmark: Benchmark, run: RunOptions, config: AdaptConfig, kept: KeptWeights) -> None:
-    """Adapt to each video of a data set, and score it before and after."""
-    from training.adapt.scored import adapt_benchmark
-
-    adapt_benchmark(
-        benchmark, ours_of(run.weights, run.mode), config, run.json, kept.out,
-        processes=run.processes, seed=run.seed,
-    )  # fmt: skip
-
-
-@command(app, "fishbowl", Options(FishbowlOptions), *GROUPS)
-def fishbowl(
-    clips: FishbowlOptions, run: RunOptions, config: AdaptConfig, kept: KeptWeights
-) -> None:
-    """Adapt to each FISHBOWL clip on its visible masks; mean IoU before and after.
+LICENCE = "KITTI is CC BY-NC-SA 3.0: weights adapted to it must not be shipped under other terms."
+COMMANDS = {
+    "fishbowl": (Options(FishbowlOptions), """
+    Adapt to each FISHBOWL clip on its visible masks; mean IoU before and after.
 
     Example: savos adapt fishbowl --data fishbowl/val --types BigFishB
     --weights runs/unseen/best.safetensors --json docs/results/adapt_BigFishB.json
-    """
-    from training.evaluate.mask_sets import Fishbowl
+    """),
+    "kitti-boxes": (Options(KittiOptions, only=("data", "sequences", "masks", "half")), f"""
+    Adapt to each KITTI sequence on its visible masks; box IoU before and after.
 
-    adapt(Fishbowl(**vars(clips)), run, config, kept)
-
-
-@command(
-    app, "kitti-boxes", Options(KittiOptions, only=("data", "sequences", "masks", "half")), *GROUPS
-)
-def kitti_boxes(
-    clips: KittiOptions, run: RunOptions, config: AdaptConfig, kept: KeptWeights
-) -> None:
-    """Adapt to each KITTI sequence on its visible masks; box IoU before and after.
-
-    KITTI is CC BY-NC-SA 3.0: weights adapted to it must not be shipped under other terms.
+    {LICENCE}
 
     Example: savos adapt kitti-boxes --data kitti_mots --sequences 0000,0001
-    """
-    from training.evaluate.kitti import Kitti
+    """),
+    "kins-video-car": (Options(KinsOptions), f"""
+    Adapt to each drive of KINS-Video-Car on its visible masks; mean IoU before and after.
 
-    adapt(Kitti(**vars(clips)), run, config, kept)
-
-
-@command(app, "kins-video-car", Options(KinsOptions), *GROUPS)
-def kins_video_car(
-    drives: KinsOptions, run: RunOptions, config: AdaptConfig, kept: KeptWeights
-) -> None:
-    """Adapt to each drive of KINS-Video-Car on its visible masks; mean IoU before and after.
-
-    KITTI is CC BY-NC-SA 3.0: weights adapted to it must not be shipped under other terms.
+    {LICENCE}
 
     Example: savos adapt kins-video-car --raw kitti_raw --masks pointtrack --kins
     instances_train.json --mapping mapping --json out.json
-    """
-    from training.evaluate.kins import Kins
+    """),
+}  # fmt: skip
 
-    adapt(Kins(**vars(drives)), run, config, kept)
+
+def add(name: str) -> None:
+    """Add one of COMMANDS."""
+
+    def adapt(options: Any, run: RunOptions, config: AdaptConfig, kept: KeptWeights) -> None:
+        from training.adapt.scored import adapt_benchmark
+
+        adapt_benchmark(benchmark_of(name, options), run.ours, config, run, kept.out)
+
+    options, adapt.__doc__ = COMMANDS[name]
+    command(app, name, options, RUN, CONFIG, KeptWeights)(adapt)
+
+
+for _name in COMMANDS:
+    add(_name)
 
 
 @command(
     app,
     "curve",
-    Options(CurveOptions),
+    CurveOptions,
     Options(RunOptions, only=("json", "weights", "mode", "seed")),
     Options(AdaptConfig, only=(*FIELDS, "measure_every"), names=NAMES),
 )
@@ -95,5 +76,4 @@ def curve(clip: CurveOptions, run: RunOptions, config: AdaptConfig) -> None:
     """
     from training.adapt.curve import adapt_curve
 
-    ours = ours_of(run.weights, run.mode)
-    adapt_curve(clip.clip, ours, config, run.json, types=clip.types, seed=run.seed)
+    adapt_curve(clip.clip, run.ours, config, run, clip.types)

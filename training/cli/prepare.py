@@ -25,6 +25,48 @@ app = typer.Typer(
 )
 
 
+LICENCE = "KITTI is CC BY-NC-SA 3.0: what is trained on it must not be shipped under other terms."
+SOURCES = {
+    "fishbowl": (FishbowlSource, """
+    FISHBOWL clips, taken at 30, 15 and 10 Hz in turn; released test data at 30 Hz.
+
+    Example: savos prepare fishbowl --data fishbowl/train --out data/fishbowl
+    """),
+    "rendered": (ClipSource, """
+    Store rendered clips in FISHBOWL's layout; fast ones are subsampled, to 7 Hz or more.
+
+    Example: savos prepare rendered --data rendered/train --out data/rendered
+    """),
+    "street": (StreetSource, """
+    Store generated street scenes.
+
+    Example: savos prepare street --clips 60 --out data/street
+    """),
+    "chewing-gum": (GumSource, """
+    Store generated Chewing Gum videos.
+
+    Example: savos prepare chewing-gum --videos 500 --out data/gum
+    """),
+    "kitti-mots": (KittiSource, f"""
+    KITTI MOTS sequences, without amodal ground truth.
+
+    {LICENCE}
+
+    Example: savos prepare kitti-mots --data kitti_mots --out data/kitti
+    """),
+    "kins-video-car": (KinsSource, f"""
+    KINS-Video-Car: the released set, or built from KITTI raw and a tracker's masks.
+
+    Without --kins and --mapping no ground truth is stored.
+
+    {LICENCE}
+
+    Example: savos prepare kins-video-car --raw kitti_raw --masks pointtrack --kins
+    instances_train.json --mapping mapping --out data/kins
+    """),
+}  # fmt: skip
+
+
 def store(source: Any, options: StoreOptions) -> None:
     """Store the clips of a source that are not finished."""
     from training.data.prepare import is_finished, jobs_of, prepare, run_job, unexpected
@@ -42,30 +84,26 @@ def store(source: Any, options: StoreOptions) -> None:
     typer.echo(f"{rows} rows of {len(missing)} clips written to {options.out}")
 
 
+def add(name: str) -> None:
+    """Add one of SOURCES."""
+
+    def run(source: Any, options: StoreOptions) -> None:
+        store(source, options)
+
+    kind, run.__doc__ = SOURCES[name]
+    command(app, name, kind, StoreOptions)(run)
+
+
+for _name in SOURCES:
+    add(_name)
+
+
 def without_finished(jobs: list, is_finished: Any) -> list:
     """Return the jobs that are left, and report how many are not."""
     missing = [job for job in jobs if not is_finished(job)]
     if len(missing) < len(jobs):
         typer.echo(f"{len(jobs) - len(missing)} of {len(jobs)} clips are there already")
     return missing
-
-
-@command(app, "fishbowl", FishbowlSource, StoreOptions)
-def fishbowl(clips: FishbowlSource, options: StoreOptions) -> None:
-    """FISHBOWL clips, taken at 30, 15 and 10 Hz in turn; released test data at 30 Hz.
-
-    Example: savos prepare fishbowl --data fishbowl/train --out data/fishbowl
-    """
-    store(clips, options)
-
-
-@command(app, "rendered", ClipSource, StoreOptions)
-def rendered(clips: ClipSource, options: StoreOptions) -> None:
-    """Store rendered clips in FISHBOWL's layout; fast ones are subsampled, to 7 Hz or more.
-
-    Example: savos prepare rendered --data rendered/train --out data/rendered
-    """
-    store(clips, options)
 
 
 @command(
@@ -95,46 +133,3 @@ def models(options: RenderOptions, assets: AssetOptions) -> None:
     missing = without_finished(render_jobs(options, found.usable, assets), is_rendered)
     objects = prepare(missing, options.processes, run_render_job)
     typer.echo(f"{objects} objects in {len(missing)} clips written to {options.out}")
-
-
-@command(app, "street", StreetSource, StoreOptions)
-def street(clips: StreetSource, options: StoreOptions) -> None:
-    """Store generated street scenes.
-
-    Example: savos prepare street --clips 60 --out data/street
-    """
-    store(clips, options)
-
-
-@command(app, "chewing-gum", GumSource, StoreOptions)
-def chewing_gum(videos: GumSource, options: StoreOptions) -> None:
-    """Store generated Chewing Gum videos.
-
-    Example: savos prepare chewing-gum --videos 500 --out data/gum
-    """
-    store(videos, options)
-
-
-@command(app, "kitti-mots", KittiSource, StoreOptions)
-def kitti_mots(sequences: KittiSource, options: StoreOptions) -> None:
-    """KITTI MOTS sequences, without amodal ground truth.
-
-    KITTI is CC BY-NC-SA 3.0: what is trained on it must not be shipped under other terms.
-
-    Example: savos prepare kitti-mots --data kitti_mots --out data/kitti
-    """
-    store(sequences, options)
-
-
-@command(app, "kins-video-car", KinsSource, StoreOptions)
-def kins_video_car(drives: KinsSource, options: StoreOptions) -> None:
-    """KINS-Video-Car: the released set, or built from KITTI raw and a tracker's masks.
-
-    Without --kins and --mapping no ground truth is stored.
-
-    KITTI is CC BY-NC-SA 3.0: what is trained on it must not be shipped under other terms.
-
-    Example: savos prepare kins-video-car --raw kitti_raw --masks pointtrack --kins
-    instances_train.json --mapping mapping --out data/kins
-    """
-    store(drives, options)

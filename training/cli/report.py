@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from savos_model.commands import command, user_errors
-from training.cli.arguments import ours_of
+from training.evaluate.settings import RunOptions
 from training.report.settings import (
     REPORT,
     RESULTS,
@@ -65,7 +65,7 @@ def collect(options: CollectOptions) -> None:
     """
     from training.report.collect import collect
 
-    ours = ours_of(options.weights, "bidirectional")
+    ours = RunOptions(weights=options.weights, mode="bidirectional").ours
     written(collect(options.data, ours, options.out, options.processes, options.seed))
 
 
@@ -78,7 +78,7 @@ def strips(options: StripOptions) -> None:
     from training.report.strips import scenes, write_strips
 
     found = scenes(options.data, options.clips, options.gum, options.street)
-    ours = ours_of(options.weights, "forward")
+    ours = RunOptions(weights=options.weights, mode="forward").ours
     written(write_strips(found, ours, options.out, options.results))
 
 
@@ -90,5 +90,5 @@ def method(options: MethodOptions) -> None:
     """
     from training.report.method_pictures import write_pictures
 
-    ours = ours_of(options.weights, "forward")
+    ours = RunOptions(weights=options.weights, mode="forward").ours
     written(write_pictures(options.street, ours, options.out))

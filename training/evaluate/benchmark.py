@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.console import Console
@@ -14,6 +13,7 @@ from savos_model.results import keep_results
 from savos_model.stream.video import Setup
 from training.evaluate.jobs import Tick, run_jobs
 from training.evaluate.methods import describe_methods, label, with_missing
+from training.evaluate.settings import DEFAULT_OUTPUT, Output
 from training.evaluate.tables import Table, tables_of
 from training.evaluate.video import (
     Scores,
@@ -95,14 +95,15 @@ def run_all(
     benchmark: Benchmark,
     methods: Sequence[str],
     setups: Sequence[Setup],
-    processes: int,
+    output: Output,
     console: Console,
-) -> list[list[VideoResult]]:
-    """Score all videos with each setup; the results are in the order of `setups`."""
+    work: Callable[[Job, Tick], list] = run,
+) -> list[list]:
+    """Score all videos with each setup; return the results of `work` in the order of `setups`."""
     entries = benchmark.entries()
     jobs = [Job(benchmark, key, tuple(methods), ours) for ours in setups for key, _ in entries]
     steps = sum(frames for _, frames in entries) * len(methods) * len(setups)
-    done = run_jobs(run, jobs, processes, steps, "scoring", console)
+    done = run_jobs(work, jobs, output.processes, steps, "scoring", console)
     parts = (done[i : i + len(entries)] for i in range(0, len(done), len(entries)))
     return [list(chain.from_iterable(part)) for part in parts]
 
@@ -111,10 +112,7 @@ def evaluate(
     benchmark: Benchmark,
     methods: Sequence[str],
     ours: Setup,
-    out: Path | None = None,
-    *,
-    processes: int = 1,
-    seed: int = 0,
+    output: Output = DEFAULT_OUTPUT,
     console: Console | None = None,
 ) -> dict:
     """Score methods on a data set, print the tables and write the results file.
@@ -123,9 +121,7 @@ def evaluate(
         benchmark: the data set.
         methods: names as check_methods accepts them.
         ours: how our method runs.
-        out: results file; None writes none.
-        processes: worker processes.
-        seed: of the bootstrap.
+        output: results file, processes, and the seed of the bootstrap.
         console: where tables and progress go; standard output when None.
 
     Returns:
@@ -138,24 +134,22 @@ def evaluate(
     console = console or Console()
     names, files = check_methods(methods, benchmark.flow), describe_methods(methods)
     benchmark.check(ours)
-    (results,) = run_all(benchmark, names, [ours], processes, console)
+    (results,) = run_all(benchmark, names, [ours], output, console)
     scores = {label(name): merged(result.scores[name] for result in results) for name in names}
     metrics = {
         **benchmark.about(ours, results),
         "model": results[0].model,
         "files": with_missing(files, names, [result.missing for result in results]),
-        **benchmark.summarise(scores, seed),
+        **benchmark.summarise(scores, output.seed),
     }
-    return report(metrics, tables_of(metrics), out, seed, console)
+    return report(metrics, tables_of(metrics), output, console)
 
 
-def report(
-    metrics: dict, tables: Iterable[Table], out: Path | None, seed: int, console: Console
-) -> dict:
+def report(metrics: dict, tables: Iterable[Table], output: Output, console: Console) -> dict:
     """Print the tables of metrics, write the results file and return the metrics."""
     for table in tables:
         table.show(console)
-    keep_results(out, metrics, seed, console)
+    keep_results(output.json, metrics, output.seed, console)
     return metrics
 
 

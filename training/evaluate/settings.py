@@ -6,27 +6,43 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from savos_model.commands import option
-from savos_model.config import BackendConfig, FlowConfig
+from savos_model.config import BackendConfig, FlowConfig, StreamConfig
 from savos_model.settings import SettingError, Settings, setting
+from savos_model.stream.video import Setup
 from training.data.settings import KinsSource
 
 FILES = "deocclusion:FILE, deocclusion+tta:FILE, oracle:FILE, external:FOLDER"
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """How our method runs, and where the results go."""
+class Output:
+    """Where results go, and how they are computed."""
 
     json: Path | None = option("results file to write", None)
-    weights: str = option("shipped name or .safetensors file", BackendConfig().weights)
     processes: int = setting(1, "worker processes", minimum=1)
     seed: int = option("seed of everything random", 0)
+
+
+DEFAULT_OUTPUT = Output()
+
+
+@dataclass(frozen=True)
+class RunOptions(Output):
+    """How our method runs, and where the results go."""
+
+    weights: str = option("shipped name or .safetensors file", BackendConfig().weights)
     mode: str = option(
         "forward: online; bidirectional: whole video; lag:N: N frames later", "forward"
     )
     flow: str = option(
         "flow of ours: dis_fast, dis_medium; topic: what the data brings", FlowConfig().method
     )
+
+    @property
+    def ours(self) -> Setup:
+        """Return how our method runs."""
+        stream = StreamConfig(flow=FlowConfig(self.flow))
+        return Setup(BackendConfig(self.weights), stream, self.mode)
 
 
 @dataclass(frozen=True)

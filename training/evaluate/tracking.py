@@ -6,8 +6,6 @@ import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,12 +19,12 @@ from savos_model.stream.stream import AmodalStream
 from savos_model.stream.video import Setup, cropped_as_trained, described
 from savos_model.tables import DASH, Table, number, percent
 from savos_model.types import AmodalObject, Frame
-from training.evaluate.benchmark import Benchmark, data_of
+from training.evaluate.benchmark import Benchmark, Job, data_of, run_all
 from training.evaluate.benchmark import report as publish
-from training.evaluate.jobs import Tick, run_jobs
+from training.evaluate.jobs import Tick
 from training.evaluate.kitti import Kitti
 from training.evaluate.mask_sets import Fishbowl, MaskBenchmark, Rendered, Street, report
-from training.evaluate.settings import TrackingOptions
+from training.evaluate.settings import DEFAULT_OUTPUT, Output, TrackingOptions
 from training.evaluate.video import Scores, Video, merged
 
 METHODS: dict[str, AssociationConfig | None] = {
@@ -126,15 +124,6 @@ class Followed:
 
 
 @dataclass(frozen=True)
-class Job:
-    """Some videos to follow, and how ours runs."""
-
-    benchmark: Benchmark
-    key: Any
-    ours: Setup
-
-
-@dataclass(frozen=True)
 class Done:
     """The result of a job: name and frames of each video, and the scores of each method."""
 
@@ -181,8 +170,8 @@ def run(job: Job, tick: Tick) -> list[Done]:
     model = {"engine": backend.name, **described(backend.weights)}
     for video in job.benchmark.open(job.key):
         methods = {}
-        for name, associate in METHODS.items():
-            methods[name] = follow(video, associate, backend, job.ours)
+        for name in job.methods:
+            methods[name] = follow(video, METHODS[name], backend, job.ours)
             tick(len(video.numbers))
         done.append(Done(video.name, len(video.numbers), methods, model))
     return done
@@ -191,10 +180,7 @@ def run(job: Job, tick: Tick) -> list[Done]:
 def evaluate_tracking(
     benchmark: Benchmark,
     ours: Setup,
-    out: Path | None = None,
-    *,
-    processes: int = 1,
-    seed: int = 0,
+    output: Output = DEFAULT_OUTPUT,
     console: Console | None = None,
 ) -> dict:
     """Compare ids by association with predicted whole objects, with visible masks, and given ones.
@@ -211,18 +197,15 @@ def evaluate_tracking(
     """
     console = console or Console()
     benchmark.check(ours)
-    entries = benchmark.entries()
-    jobs = [Job(benchmark, key, ours) for key, _ in entries]
-    steps = len(METHODS) * sum(frames for _, frames in entries)
-    done = list(chain.from_iterable(run_jobs(run, jobs, processes, steps, "following", console)))
+    (done,) = run_all(benchmark, tuple(METHODS), [ours], output, console, run)
     found = {name: sum((one.methods[name] for one in done), Followed()) for name in METHODS}
     metrics = {
         "data": data_of(benchmark.name, done),
         "model": done[0].model,
         "association": dataclasses.asdict(AssociationConfig()),
-        "methods": {name: summary(benchmark, some, seed) for name, some in found.items()},
+        "methods": {name: summary(benchmark, some, output.seed) for name, some in found.items()},
     }
-    return publish(metrics, [table(metrics["methods"])], out, seed, console)
+    return publish(metrics, [table(metrics["methods"])], output, console)
 
 
 def tracked_set(options: TrackingOptions) -> Benchmark:

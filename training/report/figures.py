@@ -170,7 +170,7 @@ def reliability_plot(metrics: dict, path: Path) -> None:
 
 
 def lag_plot(metrics: dict, path: Path) -> None:
-    """Draw the gain of every mode over forward, by age (training.evaluate.lag.compare_modes)."""
+    """Draw the gain of every mode over forward, by age (evaluate.compare.compare_modes)."""
     modes = dict(list(metrics["modes"].items())[1:])
     ages = list(next(iter(modes.values()))["by_age"])
     with drawing(path, 6.4, 3.8) as (_, axes):

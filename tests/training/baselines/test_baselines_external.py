@@ -20,6 +20,7 @@ from training.evaluate.benchmark import evaluate
 from training.evaluate.chewing_gum import ChewingGum
 from training.evaluate.kitti import Kitti
 from training.evaluate.mask_sets import Fishbowl
+from training.evaluate.settings import Output
 
 QUIET = Console(file=io.StringIO())
 SHAPE = (tiny_fishbowl.HEIGHT, tiny_fishbowl.WIDTH)
@@ -144,7 +145,7 @@ def fishbowl(tmp_path, monkeypatch):
 
 def score(folder, method, out=None):
     names = ["visible", method]
-    return evaluate(Fishbowl(folder), names, Setup(), out, console=QUIET)
+    return evaluate(Fishbowl(folder), names, Setup(), Output(out), console=QUIET)
 
 
 def test_external_results_are_scored(fishbowl, tmp_path):
@@ -186,7 +187,6 @@ def test_unet_methods_are_scored(fishbowl, tmp_path, monkeypatch):
         Fishbowl(fishbowl),
         [f"deocclusion:{tmp_path}/u.safetensors", f"deocclusion+tta:{tmp_path}/u.safetensors"],
         Setup(),
-        None,
         console=QUIET,
     )
     front, back, seen = (mask > 0 for mask in tiny_fishbowl.scene(1))

@@ -15,6 +15,7 @@ from training.data.chewing_gum import ChewingGumConfig, Video, videos
 from training.evaluate import chewing_gum, video
 from training.evaluate.benchmark import evaluate
 from training.evaluate.chewing_gum import ChewingGum, opened
+from training.evaluate.settings import Output
 from training.evaluate.video import score_videos, stream_frames
 
 QUIET = Console(file=io.StringIO())
@@ -55,7 +56,7 @@ def test_protocol_end_to_end(made, tmp_path, monkeypatch):
     monkeypatch.setattr(video, "Online", lambda setup: TruthfulOnline(made))
     out = tmp_path / "out.json"
     methods = ["ours", "visible", "convex"]
-    metrics = evaluate(ChewingGum(tmp_path / "gum"), methods, Setup(), out, console=QUIET)
+    metrics = evaluate(ChewingGum(tmp_path / "gum"), methods, Setup(), Output(out), console=QUIET)
     assert read_results(out)["metrics"] == metrics
     assert metrics["data"] == {
         "set": "chewing_gum", "source": "gum", "videos": 3, "frames": 120
@@ -78,7 +79,7 @@ def test_generated_videos_in_shards_give_the_same_numbers(monkeypatch):
     monkeypatch.setattr(chewing_gum, "BLOCK", 2)
     some = ChewingGum(videos=3, video_seed=11)
     one, two = (
-        evaluate(some, ["convex"], Setup(), processes=processes, console=QUIET)
+        evaluate(some, ["convex"], Setup(), Output(processes=processes), console=QUIET)
         for processes in (1, 2)
     )
     assert one == two

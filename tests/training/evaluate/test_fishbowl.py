@@ -13,6 +13,7 @@ from savos_ros.cli.main import app
 from training.evaluate import video
 from training.evaluate.benchmark import evaluate
 from training.evaluate.mask_sets import Fishbowl, scored_ids
+from training.evaluate.settings import Output
 from training.evaluate.summary import method_report
 from training.evaluate.video import score_videos
 
@@ -31,7 +32,7 @@ def test_fishbowl_protocol_end_to_end(clips, tmp_path, monkeypatch):
     monkeypatch.setattr(video, "Online", lambda setup: FakeOnline(TruthfulStream, "truth"))
     out = tmp_path / "out.json"
     methods = ["ours", "visible", "convex"]
-    metrics = evaluate(Fishbowl(clips), methods, Setup(), out, console=QUIET)
+    metrics = evaluate(Fishbowl(clips), methods, Setup(), Output(out), console=QUIET)
     assert read_results(out)["metrics"] == metrics
     assert metrics["model"] == {"weights": "truth"}
     assert metrics["data"] == {"set": "fishbowl", "clips": ["first", "second"], "frames": 20}
@@ -61,9 +62,7 @@ def test_fishbowl_protocol_end_to_end(clips, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_shards_give_the_same_numbers(clips):
     one, two = (
-        evaluate(
-            Fishbowl(clips), ["visible", "flow3"], Setup(), None, processes=count, console=QUIET
-        )
+        evaluate(Fishbowl(clips), ["visible", "flow3"], Setup(), Output(processes=count), QUIET)
         for count in (1, 2)
     )
     assert one == two

@@ -17,6 +17,7 @@ from training.data.settings import KinsSource
 from training.evaluate import video
 from training.evaluate.benchmark import evaluate
 from training.evaluate.kins import Kins, given
+from training.evaluate.settings import Output
 from training.evaluate.video import score_videos
 
 QUIET = Console(file=io.StringIO())
@@ -48,7 +49,7 @@ def all_are_cars(parts):
 
 
 def scored(parts, *methods, **more):
-    return evaluate(Kins(**parts), methods, Setup(), console=QUIET, **more)
+    return evaluate(Kins(**parts), methods, Setup(), Output(**more), QUIET)
 
 
 def test_scores_of_a_car_behind_an_untracked_pedestrian_by_hand(parts):

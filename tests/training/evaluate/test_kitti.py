@@ -15,6 +15,7 @@ from savos_ros.cli.main import app
 from training.evaluate import video
 from training.evaluate.benchmark import evaluate
 from training.evaluate.kitti import Kitti, box_overlap, grown, shrunk
+from training.evaluate.settings import Output
 from training.evaluate.video import METHODS
 
 QUIET = Console(file=io.StringIO())
@@ -81,7 +82,7 @@ def test_kitti_boxes_end_to_end(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "Online", lambda setup: FakeOnline(WideStream, "wide"))
     out = tmp_path / "out.json"
     clips = Kitti(root, [tiny_kitti.SEQUENCE])
-    metrics = evaluate(clips, METHODS, Setup(), out, console=QUIET)
+    metrics = evaluate(clips, METHODS, Setup(), Output(out), console=QUIET)
     assert read_results(out)["metrics"] == metrics
     far = [tiny_kitti.masks(frame)["1017"] for frame in tiny_kitti.FRAMES]
     given = sum(1 + mask.any() for mask in far)

@@ -10,9 +10,10 @@ from tiny_clip import write_clip
 from savos_model.config import BackendConfig
 from savos_model.stream.video import Setup
 from tests.tiny_weights import save_random
-from training.evaluate.lag import age_name, compare_modes, evaluate_lag
+from training.evaluate.compare import age_name, compare_modes, evaluate_lag
 from training.evaluate.mask_sets import Fishbowl
 from training.evaluate.metrics import ObjectScore
+from training.evaluate.settings import Output
 from training.evaluate.video import VideoResult
 
 
@@ -73,9 +74,7 @@ def test_every_mode_scores_the_same_objects(tmp_path):
     write_clip(clips, "first")
     ours = Setup(BackendConfig(weights=str(save_random(tmp_path / "w.safetensors"))))
     out = tmp_path / "lag.json"
-    evaluate_lag(
-        Fishbowl(clips), ours, out, modes=("forward", "lag:2"), console=Console(quiet=True)
-    )
+    evaluate_lag(Fishbowl(clips), ours, ("forward", "lag:2"), Output(out), Console(quiet=True))
     modes = json.loads(Path(out).read_text())["metrics"]["modes"]
     assert modes["forward"]["n"] == modes["lag:2"]["n"] > 0
     assert modes["forward"]["gain"]["full"] == {"mean": 0.0, "ci95": None}

@@ -8,8 +8,9 @@ from savos_model.masks import BoxedMask
 from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Box, Source
 from tests.tiny_weights import save_random
-from training.evaluate.options import (
+from training.evaluate.compare import (
     OPTIONS,
+    Published,
     evaluate_options,
     hidden_report,
     overlap,
@@ -47,7 +48,7 @@ def test_all_rows_score_the_same_objects(tmp_path):
     clips.mkdir()
     write_clip(clips, "first")
     ours = Setup(BackendConfig(weights=str(save_random(tmp_path / "w.safetensors"))))
-    rows = evaluate_options(clips, ours, None, console=Console(quiet=True))["options"]
+    rows = evaluate_options(Published(clips), ours, console=Console(quiet=True))["options"]
     assert len({row["n"] for row in rows.values()}) == 1 and rows["defaults"]["n"] > 0
     assert rows["defaults"]["gain"]["mean"] == 0.0
     assert rows["no occluder rim"]["full"] != rows["rim of 6 px"]["full"]

@@ -10,6 +10,7 @@ from savos_model.stream.video import Setup
 from savos_ros.cli.main import app
 from training.evaluate.benchmark import evaluate
 from training.evaluate.mask_sets import Rendered
+from training.evaluate.settings import Output
 
 
 @pytest.fixture
@@ -25,7 +26,9 @@ def clips(tmp_path, monkeypatch):
 
 def test_kinds_are_reported_apart_and_together(clips, tmp_path):
     console, out = Console(file=io.StringIO(), width=120), tmp_path / "out.json"
-    metrics = evaluate(Rendered(clips), ["visible", "convex"], Setup(), out, console=console)
+    metrics = evaluate(
+        Rendered(clips), ["visible", "convex"], Setup(), Output(out), console=console
+    )
     assert read_results(out)["metrics"] == metrics
     assert metrics["data"]["set"] == "rendered" and metrics["data"]["frames"] == 18
     kinds = metrics["kinds"]

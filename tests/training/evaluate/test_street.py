@@ -6,12 +6,15 @@ from savos_model.stream.video import Setup
 from tests.failing import refused
 from training.evaluate.benchmark import evaluate
 from training.evaluate.mask_sets import Street
+from training.evaluate.settings import Output
 
 
 @pytest.mark.slow
 def test_scenes_are_scored_by_the_protocol_and_differ_by_seed(tmp_path):
     scenes, out = Street(scenes=2, frames=12), tmp_path / "out.json"
-    found = evaluate(scenes, ("visible", "convex"), Setup(), out, console=Console(quiet=True))
+    found = evaluate(
+        scenes, ("visible", "convex"), Setup(), Output(out), console=Console(quiet=True)
+    )
     assert found == read_results(tmp_path / "out.json")["metrics"]
     assert found["data"]["clips"] == ["street_1000", "street_1001"]
     assert found["data"]["frames"] == 24

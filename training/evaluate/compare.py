@@ -1,4 +1,4 @@
-"""Scores the published masks of FISHBOWL clips under other settings: what each option changes."""
+"""What later frames and settings of the stream change: several setups on the same clips."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -16,13 +15,15 @@ from savos_model.config import StreamConfig
 from savos_model.masks import BoxedMask, box_around, iou, look_at
 from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Source
-from training.evaluate.benchmark import report, run_all
-from training.evaluate.mask_sets import Fishbowl
-from training.evaluate.metrics import PAPER, Masks, mean, score_frame, summarise
-from training.evaluate.summary import paired_gain
-from training.evaluate.tables import options_table
+from training.evaluate.benchmark import data_of, report, run_all
+from training.evaluate.mask_sets import FIELDS, Fishbowl
+from training.evaluate.metrics import PAPER, Masks, ObjectScore, mean, score_frame, summarise
+from training.evaluate.settings import DEFAULT_OUTPUT, Output
+from training.evaluate.summary import bootstrap, paired_gain, proven
+from training.evaluate.tables import lag_tables, options_table
 from training.evaluate.video import Score, Scores, VideoResult, merged
 
+AGES = ((1, 4), (5, 9), (10, 19), (20, 39), (40, 79), (80, 1 << 20))  # frames since birth
 BARE_OCCLUSION = 0.01  # an object with less hidden should stay as it is seen
 # Row -> settings that differ from the defaults, by group.
 OPTIONS: dict[str, dict[str, dict]] = {
@@ -35,6 +36,56 @@ OPTIONS: dict[str, dict[str, dict]] = {
     "no coasting": {"tracks": {"coast_frames": 0}},
     "coast 20 frames": {"tracks": {"coast_frames": 20}},
 }
+
+
+def age_name(low: int, high: int) -> str:
+    """Return the name of an age group, in frames."""
+    return f"{low}-{high}" if high < AGES[-1][1] else f"{low}+"
+
+
+def compare_modes(results: Mapping[str, Sequence[VideoResult]], seed: int) -> dict:
+    """Return the means of every mode, by its name, and its gain over the first one.
+
+    Returns:
+        By mode: n, full, occluded, ci95, gain and share_of_gain (of the last mode's, None unless
+        that is proven) of `occluded`, and by_age: n, occluded and gain by age of the track.
+    """
+    kept = {
+        mode: [s for r in part for s in r.scores["ours"].get("paper", []) if PAPER.keeps(s)]
+        for mode, part in results.items()
+    }
+    born = {
+        (result.name, name): frame
+        for part in results.values()
+        for result in part
+        for name, frame in result.births.items()
+    }
+
+    def aged(mode: str, low: int, high: int) -> list[ObjectScore]:
+        return [s for s in kept[mode] if low <= s.frame - born[s.clip, s.id] <= high]
+
+    first, *_, last = results
+    whole = paired_gain(kept[first], kept[last], "occluded", seed)
+    rows = {}
+    for mode in results:
+        totals = summarise(kept[mode])
+        gains = {part: paired_gain(kept[first], kept[mode], part, seed) for part in FIELDS}
+        rows[mode] = {
+            **{name: totals[name] for name in ("n", *FIELDS)},
+            "ci95": {part: bootstrap(kept[mode], part, seed) for part in FIELDS},
+            "gain": gains,
+            # Of a gain that may be none a share is noise over noise.
+            "share_of_gain": gains["occluded"]["mean"] / whole["mean"] if proven(whole) else None,
+            "by_age": {
+                age_name(*ages): {
+                    "n": len(aged(mode, *ages)),
+                    "occluded": mean(s.occluded for s in aged(mode, *ages)),
+                    "gain": paired_gain(aged(first, *ages), aged(mode, *ages), "occluded", seed),
+                }
+                for ages in AGES
+            },
+        }
+    return rows
 
 
 def with_option(stream: StreamConfig, option: str) -> StreamConfig:
@@ -129,27 +180,54 @@ def hidden_report(hidden: Iterable[tuple[int, float]]) -> Mapping[str, dict]:
     }
 
 
-def evaluate_options(
-    data: Path,
+def evaluate_lag(
+    benchmark: Fishbowl,
     ours: Setup,
-    out: Path | None = None,
-    *,
-    processes: int = 1,
-    seed: int = 0,
+    modes: Sequence[str],
+    output: Output = DEFAULT_OUTPUT,
+    console: Console | None = None,
+) -> dict:
+    """Score clips in every mode; arguments and results as benchmark.evaluate.
+
+    `modes`, of savos_model.stream.video, replace that of `ours`; gains are over the first.
+
+    Raises:
+        ValueError: no clips, or no such mode.
+    """
+    setups = {mode: dataclasses.replace(ours, mode=mode) for mode in modes}
+    results, metrics, console = _scored(benchmark, setups, output, console)
+    rows = compare_modes(results, output.seed)
+    metrics |= {"protocol": benchmark.rules("each"), "modes": rows}
+    return report(metrics, lag_tables(rows), output, console)
+
+
+def evaluate_options(
+    benchmark: Published,
+    ours: Setup,
+    output: Output = DEFAULT_OUTPUT,
     console: Console | None = None,
 ) -> dict:
     """Score clips with every row of OPTIONS; arguments and results as benchmark.evaluate."""
-    console = console or Console()
-    setups = [
-        dataclasses.replace(ours, stream=with_option(ours.stream, option)) for option in OPTIONS
-    ]
-    results = run_all(Published(data), ("ours",), setups, processes, console)
-    metrics = {
-        "data": {"set": Published.name, "clips": [result.name for result in results[0]]},
-        "model": results[0][0].model,
-        "options": {
-            name: {"settings": OPTIONS[name], **report_option(part, results[0], seed)}
-            for name, part in zip(OPTIONS, results, strict=True)
-        },
+    setups = {
+        option: dataclasses.replace(ours, stream=with_option(ours.stream, option))
+        for option in OPTIONS
     }
-    return report(metrics, [options_table(metrics["options"], 3, False)], out, seed, console)
+    results, metrics, console = _scored(benchmark, setups, output, console)
+    base = results["defaults"]
+    rows = {
+        name: {"settings": OPTIONS[name], **report_option(part, base, output.seed)}
+        for name, part in results.items()
+    }
+    metrics["options"] = rows
+    return report(metrics, [options_table(rows, 3, False)], output, console)
+
+
+def _scored(
+    benchmark: Fishbowl, setups: Mapping[str, Setup], output: Output, console: Console | None
+) -> tuple[dict[str, list[VideoResult]], dict, Console]:
+    """Score ours in every setup; return the results by name, data and model, and the console."""
+    console = console or Console()
+    found = run_all(benchmark, ("ours",), list(setups.values()), output, console)
+    data = data_of(benchmark.name, found[0])
+    metrics = {"data": data, "model": found[0][0].model}
+    return dict(zip(setups, found, strict=True)), metrics, console
