@@ -1,4 +1,4 @@
-"""What later frames and settings of the stream change: several setups on the same clips."""
+"""Compare setups of ours on the same clips: later frames, and settings of the stream."""
 
 from __future__ import annotations
 
