@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import importlib
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -14,9 +13,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 
-from savos_model.hints import PIP
+from savos_model.hints import PIP, installed
 from savos_ros.node.ros_start import log_folder, log_problem, start_remedy
+from savos_ros.paths import share_dir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,15 +53,16 @@ def distributions() -> Mapping[str, list[str]]:
 
 def module(name: str, cost: str, *, label: str = "", needed: bool = False) -> Finding:
     """Import a module; its version is taken from the module or its distribution."""
+    label = label or name.partition(".")[0]
     try:
         found = importlib.import_module(name)
     except Exception as error:  # a broken binary raises anything at import
-        return absence(label or name, reason(error), cost, needed)
+        return absence(label, reason(error), cost, needed)
     version = getattr(found, "__version__", "")
     if not version:
         names = distributions().get(name.split(".")[0], [])
         version = importlib.metadata.version(names[0]) if names else "found"
-    return present(label or name, str(version))
+    return present(label, str(version))
 
 
 IMAGE_SEGMENT_BYTES = 8 * 2**20  # per process, as config/fastdds.xml asks for
@@ -183,8 +185,6 @@ def fastdds_profile() -> Finding:
     path = os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE", "")
     if path and os.path.isfile(path):
         return present(name, path)
-    from savos_ros.paths import share_dir
-
     detail = f"{path} does not exist" if path else "not set"
     profile = share_dir() / "config" / "fastdds.xml"
     cost = (
@@ -230,10 +230,9 @@ def openvino() -> Finding:
     return present("OpenVINO", f"{version} ({', '.join(precisions)})")
 
 
-def torch() -> Finding:
-    """Check PyTorch, which only training and the torch backend need."""
-    cost = f"no torch backend, training or export: {PIP['torch']}"
-    return module("torch", cost, label="PyTorch")
+torch = partial(
+    module, "torch", f"no torch backend, training or export: {PIP['torch']}", label="PyTorch"
+)
 
 
 def gpu() -> Finding:
@@ -248,10 +247,7 @@ def gpu() -> Finding:
     except (OSError, subprocess.SubprocessError) as error:
         return absence("NVIDIA GPU", reason(error), cost)
     names = "; ".join(out.strip().splitlines())
-    if (
-        importlib.util.find_spec("torch")
-        and not importlib.import_module("torch").cuda.is_available()
-    ):
+    if installed("torch") and not importlib.import_module("torch").cuda.is_available():
         return absence("NVIDIA GPU", names, f"this PyTorch is built without CUDA: {cost}")
     return present("NVIDIA GPU", names)
 
@@ -264,36 +260,26 @@ def weights() -> Finding:
 
         found = load_weights(BackendConfig().weights)
     except Exception as error:
-        return absence(
-            "weights", reason(error), "nothing can be completed: install again", needed=True
-        )
+        cost = "nothing can be completed: install again"
+        return absence("weights", reason(error), cost, needed=True)
     parameters = sum(array.size for array in found.arrays.values())
     return present("weights", f"{found.name} ({parameters / 1e6:.2f} million parameters)")
 
 
-def optional(name: str, cost: str, label: str = "") -> Callable[[], Finding]:
-    """Return a check for a module that may be absent."""
-    return lambda: module(name, cost, label=label)
-
-
-def needed(name: str, cost: str, label: str = "") -> Callable[[], Finding]:
-    """Return a check for a module without which the node cannot run."""
-    return lambda: module(name, cost, label=label, needed=True)
-
-
+optional, needed = partial(partial, module), partial(partial, module, needed=True)
 CHECKS: tuple[Callable[[], Finding], ...] = (
     python,
-    needed("numpy", "nothing runs: pip install numpy", "NumPy"),
-    needed("cv2", "nothing runs: pip install opencv-python-headless", "OpenCV"),
+    needed("numpy", "nothing runs: pip install numpy", label="NumPy"),
+    needed("cv2", "nothing runs: pip install opencv-python-headless", label="OpenCV"),
     onnxruntime,
-    needed("onnx", "the default backend cannot run: pip install onnx", "ONNX"),
+    needed("onnx", "the default backend cannot run: pip install onnx", label="ONNX"),
     needed("safetensors", "no weights can be read: pip install safetensors"),
     weights,
     ros,
     middleware,
-    needed("sensor_msgs.msg", "no images: install sensor_msgs", "sensor_msgs"),
-    needed("diagnostic_msgs.msg", "no diagnostics: install diagnostic_msgs", "diagnostic_msgs"),
-    needed("std_srvs.srv", "no services: install std_srvs", "std_srvs"),
+    needed("sensor_msgs.msg", "no images: install sensor_msgs"),
+    needed("diagnostic_msgs.msg", "no diagnostics: install diagnostic_msgs"),
+    needed("std_srvs.srv", "no services: install std_srvs"),
     messages,
     domain,
     logs,
@@ -302,16 +288,16 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     openvino,
     torch,
     gpu,
-    optional("tensorrt", "no engines of TensorRT, for NVIDIA GPUs", "TensorRT"),
-    optional("tensorrt_rtx", f"nor of this: {PIP['tensorrt']}", "TensorRT for RTX"),
+    optional("tensorrt", "no engines of TensorRT, for NVIDIA GPUs", label="TensorRT"),
+    optional("tensorrt_rtx", f"nor of this: {PIP['tensorrt']}", label="TensorRT for RTX"),
     optional("rosbags", f"no bag tools: {PIP['bags']}"),
-    optional("av", f"no overlay mp4: {PIP['bags']}", "PyAV"),
+    optional("av", f"no overlay mp4: {PIP['bags']}", label="PyAV"),
     optional("pycocotools", f"no MOTS masks: {PIP['bags']}"),
     optional("aiohttp", f"no savos view: {PIP['view']}"),
     optional("foxglove", f"no savos bridge: {PIP['foxglove']}"),
-    optional("vision_msgs.msg", "no ~/detections: install vision_msgs", "vision_msgs"),
-    optional("yolo_msgs.msg", "no input.mask_source yolo: install yolo_ros", "yolo_msgs"),
-    optional("foxglove_msgs.msg", "no ~/annotations: install foxglove_msgs", "foxglove_msgs"),
+    optional("vision_msgs.msg", "no ~/detections: install vision_msgs"),
+    optional("yolo_msgs.msg", "no input.mask_source yolo: install yolo_ros"),
+    optional("foxglove_msgs.msg", "no ~/annotations: install foxglove_msgs"),
     launch,
 )
 
@@ -330,7 +316,8 @@ def finding_of(check: Callable[[], Finding]) -> Finding:
         return check()
     except Exception as error:
         cost = "this check failed: an installation is damaged, install it again"
-        return absence(check.__name__, reason(error), cost, needed=check in ESSENTIAL)
+        name = getattr(check, "__name__", "module")
+        return absence(name, reason(error), cost, needed=check in ESSENTIAL)
 
 
 def print_table(findings: list[Finding]) -> None:
@@ -349,10 +336,8 @@ def print_table(findings: list[Finding]) -> None:
     console = Console()
     console.print(table)
     lacking = [item.name for item in findings if item.state == "missing"]
-    verdict = (
-        f"The node cannot run: {', '.join(lacking)} missing." if lacking else "The node can run."
-    )
-    console.print(verdict)
+    cannot = f"The node cannot run: {', '.join(lacking)} missing."
+    console.print(cannot if lacking else "The node can run.")
 
 
 def run_doctor(as_json: bool = False) -> int:

@@ -55,13 +55,6 @@ def _round(runs: tuple[Run, Run], first: int) -> np.ndarray:
     return latency
 
 
-def answer_limits(options: SoakOptions) -> dict[str, int]:
-    """Return the frames that may be out, by topic of answers."""
-    refine = RefineConfig()  # refined ones come when a window is full, a stride at a time
-    late = refine.window + 2 * refine.stride + options.ahead
-    return {MASKS: options.ahead} | ({REFINED: late} if options.refine else {})
-
-
 def soak(options: SoakOptions, out: Path | None, say: Callable[[str], None]) -> dict:
     """Loop a street through a fresh node at full speed, with stamps that continue at 10 Hz.
 
@@ -124,7 +117,10 @@ class _Nodes(ExitStack):
         node = self.enter_context(NodeProcess(parameters, output, log))
         self._started.append(node)
         process = psutil.Process(node.pid)
-        feeder = self.enter_context(Feeder(answer_limits(self._options), process, node.check))
+        limits = {MASKS: self._options.ahead}
+        if self._options.refine:  # refined ones come when a window is full, a stride at a time
+            limits[REFINED] = self._options.ahead + RefineConfig.window + 2 * RefineConfig.stride
+        feeder = self.enter_context(Feeder(limits, process, node.check))
         return Run(self._frames, self._base, feeder, process, self._options.warm_up)
 
     def stop(self) -> None:

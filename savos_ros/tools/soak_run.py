@@ -5,14 +5,14 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import ExitStack
 
 import numpy as np
 import psutil
 
-from savos_model.types import Box
 from savos_ros.bags.recording import START_NS
 from savos_ros.bags.restamp import header_stamp
+from savos_ros.messages.results import amodal_objects
 from savos_ros.tools.bench import MEASURED, cpu_s, figures
 from savos_ros.tools.harness import Recorder
 from savos_ros.tools.settings import DemoError
@@ -36,16 +36,8 @@ MASKS, REFINED = "masks", "masks_refined"
 class Feeder(Recorder):
     """Publishes frames and takes their answers; every frame ends as answered or as lost.
 
-    Time counts only while both processes run: either may be stopped and continue later.
-
-    Args:
-        limits: by topic of answers, the frames that may be out.
-        process: of the node.
-        check: raises when the node has ended.
-
-    Attributes:
-        answered, lost: frames by topic.
-        unmatched: answers, of any topic, to a frame that was not out.
+    Time counts only while both processes run: either may be stopped and continue later. `limits`
+    are the frames that may be out by topic of answers; `unmatched` answers are to no such frame.
     """
 
     def __init__(
@@ -61,21 +53,17 @@ class Feeder(Recorder):
     def __enter__(self) -> Feeder:
         """Connect, and wait for the node and its topics."""
         super().__enter__()
-        try:
-            self._connect()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+        with ExitStack() as failed:
+            failed.push(self.__exit__)
+            if REFINED in self._limits:
+                self.subscribe(REFINED, lambda data: self._came(REFINED, data))
+            self.open_inputs()
+            self.wait_for_node(self._check)
+            while not all(publisher.get_subscription_count() for publisher in self.inputs):
+                self._check()
+                time.sleep(0.05)
+            failed.pop_all()
         return self
-
-    def _connect(self) -> None:
-        if REFINED in self._limits:
-            self.subscribe(REFINED, lambda data: self._came(REFINED, data))
-        self.open_inputs()
-        self.wait_for_node(self._check)
-        while not all(publisher.get_subscription_count() for publisher in self.inputs):
-            self._check()
-            time.sleep(0.05)
 
     def _on_masks(self, data: bytes) -> None:
         self._came(MASKS, data)
@@ -154,9 +142,7 @@ BELOW_BASE = 0.005  # what the recall of visible pixels may lie under that of th
 def verdict(samples: Sequence[dict], warm_up_h: float = 0.0) -> dict:
     """Compare the last tenth of the samples with the one that follows the warm-up.
 
-    Args:
-        samples: of soak_run, in order.
-        warm_up_h: hours by the stamps; a tenth of the samples at least.
+    The warm-up is `warm_up_h` hours by the stamps, and a tenth of the samples at least.
 
     Returns:
         compared: by quantity, mean early and late (threads and handles: median), growth (a share),
@@ -203,14 +189,9 @@ ADAPTER = "training.adapt.worker"
 
 
 class Run:
-    """Loops frames through a node and measures it.
+    """Loops frames, scored by the base weights in `base`, through a node and measures it.
 
-    Args:
-        frames: the loop.
-        base: scores of each frame by the base weights.
-        feeder: connected to the node.
-        process: of the node.
-        warm_up_h: by the stamps, before the verdict compares anything.
+    The verdict compares nothing from the first `warm_up_h` hours by the stamps.
     """
 
     def __init__(
@@ -373,16 +354,9 @@ def read(data: bytes, numbers: dict[int, int]) -> tuple[dict[int, Mask], str]:
 
     from savos_ros.msg import AmodalMaskArray
 
-    message: Any = deserialize_message(data, AmodalMaskArray)
-    masks = {}
-    for item in message.masks:
-        old = numbers.get(int(item.id))
-        if old is not None:
-            roi = item.roi
-            x0, y0 = roi.x_offset, roi.y_offset
-            crop = np.frombuffer(item.mask.data, np.uint8).reshape(roi.height, roi.width)
-            masks[old] = Box(x0, y0, x0 + roi.width, y0 + roi.height), crop
-    return masks, message.model
+    message = deserialize_message(data, AmodalMaskArray)
+    found = {int(item.id): (item.box, item.mask) for item in amodal_objects(message)}
+    return {numbers[new]: mask for new, mask in found.items() if new in numbers}, message.model
 
 
 def size(process: psutil.Process) -> dict[str, float]:

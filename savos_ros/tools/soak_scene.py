@@ -13,7 +13,7 @@ from savos_ros.messages.frames import decode
 from savos_ros.messages.kit import RosKit, header, image
 from savos_ros.messages.settings import build
 from savos_ros.node.engine import load_engine
-from training.street.config import StreetConfig, StreetObject
+from training.street.config import StreetConfig
 from training.street.generate import CLASS_DIVISOR, generate, label_image
 
 PERIOD_NS = 100_000_000
@@ -46,15 +46,11 @@ def soak_frames(config: StreetConfig, tracks: int) -> list[SoakFrame]:
         kept = dataclasses.replace(frame, objects=[item for item, _ in seen[:tracks]])
         lost = [i for i in frame.objects if i.tracked is None and i.id in before and i.visible]
         hidden = [item for item in kept.objects if item.occlusion >= HIDDEN]
-        frames.append(SoakFrame(frame.image, label_image(kept), parts(lost, "visible"),
-                                parts(hidden, "full")))  # fmt: skip
+        withheld = {item.id: item.visible for item in lost if item.visible}
+        whole = {item.id: item.full for item in hidden}
+        frames.append(SoakFrame(frame.image, label_image(kept), withheld, whole))
         before = {item.id for item in (*kept.objects, *lost)}
     return frames
-
-
-def parts(objects: list[StreetObject], name: str) -> dict[int, Mask]:
-    """Return one mask of each object by its label."""
-    return {item.id: getattr(item, name) for item in objects}
 
 
 def renumbering(frames: list[SoakFrame], loop: int) -> dict[int, int]:

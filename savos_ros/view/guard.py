@@ -53,17 +53,10 @@ class Guard:
         """Whether a Host header names this server; its port may be that of a tunnel."""
         try:
             name = "" if set("@/\\?#") & set(header) else urlsplit(f"//{header}").hostname or ""
+            # An address cannot be made to point elsewhere.
+            return name in self._names or (self._any and bool(ipaddress.ip_address(name)))
         except ValueError:
             return False
-        if name in self._names:
-            return True
-        if not self._any:
-            return False
-        try:
-            ipaddress.ip_address(name)  # an address cannot be made to point elsewhere
-        except ValueError:
-            return False
-        return True
 
     def check_order(self, request: web.Request) -> None:
         """Let an order pass, or raise HTTPForbidden with what to do."""

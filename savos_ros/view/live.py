@@ -27,8 +27,7 @@ from savos_ros.node.diagnostics import OTHER_CLOCK_MS
 from savos_ros.node.qos import FollowingSubscription
 from savos_ros.node.ros_start import ros_node
 from savos_ros.node.sync import StampJoiner
-from savos_ros.view.decode import shown
-from savos_ros.view.picture import Shown, packet
+from savos_ros.view.picture import Shown, packet, pair_shown
 from savos_ros.view.source import Answer, Sink
 
 NAME = "savos_view"
@@ -230,7 +229,7 @@ class LiveSource:
             if pair is None:
                 continue
             try:
-                frame = shown(*pair, self._limits.max_pixels)
+                frame = pair_shown(*pair, self._limits.max_pixels)
                 self._sink.offer(
                     packet(frame, self._overlay, self._sink.comparing(), age_ms=_age_ms(frame))
                 )

@@ -20,8 +20,7 @@ from savos_ros.bags.storage import Bag, open_bag, topics_text
 from savos_ros.messages.conversions import ConversionError
 from savos_ros.messages.overlay import bgr_of
 from savos_ros.node.sync import StampJoiner
-from savos_ros.view.decode import shown
-from savos_ros.view.picture import Shown
+from savos_ros.view.picture import Shown, pair_shown
 
 MASKS_KIND = "savos_ros/msg/AmodalMaskArray"
 REFINED = "_refined"  # end of the topic that gives each frame a second time
@@ -138,7 +137,7 @@ def _joined(
     for pair in sets():
         try:
             head, body = (bag.deserialize(*item) for item in zip(channels, pair, strict=True))
-            frame = shown(head, body, max_pixels)
+            frame = pair_shown(head, body, max_pixels)
         except ConversionError as error:
             lost[error.reason] += 1
         except Exception:  # what the parser raises on damaged data is not documented

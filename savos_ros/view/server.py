@@ -54,7 +54,7 @@ class Server:
     async def _running(self, _: web.Application) -> Any:
         """Run the source while the application runs."""
         hub = self.hub
-        sink = Sink(self._offer, hub.hungry.is_set, hub.hungry.wait, hub.comparing.is_set)
+        sink = Sink(self._offer, hub.hungry.wait, hub.comparing.is_set)
         self._source.start(sink)
         teller = asyncio.create_task(self._tell())
         self.app.on_shutdown.append(lambda _: hub.close())

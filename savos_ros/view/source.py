@@ -13,8 +13,7 @@ class Sink(NamedTuple):
 
     # Takes the newest frame; older ones that no page took are dropped
     offer: Callable[[Packet], None]
-    hungry: Callable[[], bool]  # whether a page can take a frame; without one nothing need be drawn
-    # Wait for that so many seconds at most; returns whether it came true
+    # Waits so many seconds at most until a page can take a frame; returns whether one can
     wait_hungry: Callable[[float], bool]
     comparing: Callable[[], bool]  # whether a page wants the visible masks too
 

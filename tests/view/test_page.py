@@ -22,7 +22,7 @@ async def looked_at(client, source, folder, path="/"):
     opened = browser.tab(str(client.make_url(path)), folder)
     tab = await opened.__aenter__()
     try:
-        await until(source.sink.hungry, "the page asks for frames")
+        await until(lambda: source.sink.wait_hungry(0), "the page asks for frames")
         source.push((300, 900))
         await tab.until("document.getElementById('empty')?.hidden === true")
         await tab.until(f"Boolean({LEGIBLE})")
@@ -76,11 +76,11 @@ def test_hidden_pages_and_comparing(tmp_path):
                 assert await tab.eval("document.getElementById('split').hidden")
                 await tab.call("Input.dispatchKeyEvent", type="keyDown", key="c", text="c")
                 await until(source.sink.comparing, "the page compares")
-                await until(source.sink.hungry)
+                await until(lambda: source.sink.wait_hungry(0))
                 source.push()
                 await tab.until("!document.getElementById('split').hidden")
                 for _ in range(5):
-                    await until(source.sink.hungry)
+                    await until(lambda: source.sink.wait_hungry(0))
                     source.push()
             finally:
                 await opened.__aexit__(None, None, None)

@@ -46,7 +46,7 @@ class Viewer:
         self._paused = paused
         self.frames, self.came = [], threading.Condition()
         self.source = BagSource(made, Spool(limit))
-        self.source.start(Sink(self._take, lambda: True, lambda s: True, lambda: True))
+        self.source.start(Sink(self._take, lambda s: True, lambda: True))
 
     def _take(self, packet):
         with self.came:

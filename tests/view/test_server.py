@@ -71,14 +71,14 @@ def test_nothing_is_wanted_while_no_one_looks():
     async def test():
         source = FakeSource()
         async with serving(source) as client:
-            assert not source.sink.hungry() and source.watched == []
+            assert not source.sink.wait_hungry(0) and source.watched == []
             async with client.ws_connect("/ws") as page:
-                await until(source.sink.hungry, "a page in view")
+                await until(lambda: source.sink.wait_hungry(0), "a page in view")
                 await page.send_json({"do": "watch", "on": False})
-                await until(lambda: not source.sink.hungry(), "a page behind others")
+                await until(lambda: not source.sink.wait_hungry(0), "a page behind others")
                 await page.send_json({"do": "watch", "on": True})
-                await until(source.sink.hungry, "a page in view again")
-            await until(lambda: not source.sink.hungry(), "a closed page")
+                await until(lambda: source.sink.wait_hungry(0), "a page in view again")
+            await until(lambda: not source.sink.wait_hungry(0), "a closed page")
         assert source.watched == [True, False, True, False]
         assert source.closed
 
@@ -106,11 +106,11 @@ def test_a_page_that_does_not_answer_gets_two_frames_and_then_the_newest_one():
     async def test():
         source = FakeSource()
         async with serving(source) as client, client.ws_connect("/ws") as page:
-            await until(source.sink.hungry)
+            await until(lambda: source.sink.wait_hungry(0))
             for _ in range(hub.AHEAD):
                 source.push()
                 await next_frame(page)
-            await until(lambda: not source.sink.hungry(), "a page with enough to do")
+            await until(lambda: not source.sink.wait_hungry(0), "a page with enough to do")
             for _ in range(20):
                 source.push()
             with pytest.raises(asyncio.TimeoutError):
