@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import signal
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from types import GenericAlias
+from types import FrameType, GenericAlias
 from typing import Annotated, Any, NamedTuple, NoReturn, get_args, get_origin, get_type_hints
 
 import typer
@@ -162,6 +164,29 @@ def user_errors(status: int = 2, extra: str = "train") -> Iterator[None]:
         _end(error, f"{error.name} is not installed: {PIP[extra]}", 2)
     except (UserError, ValueError, OSError) as error:
         _end(error, str(error), 2 if isinstance(error, SettingError) else status)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """Turn SIGINT and SIGTERM into an event; outside the main thread no signal is caught.
+
+    After one of them came, the process ignores further ones: it is about to end.
+    """
+    stop = threading.Event()
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, old in before.items():
+            # The launch system sends a second one; it must not cut the end of the process short.
+            signal.signal(number, signal.SIG_IGN if stop.is_set() else old)
 
 
 def _end(error: Exception, text: str, status: int) -> NoReturn:

@@ -16,8 +16,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from savos_model.files import write_file
 from savos_model.types import AmodalObject, Source
 from savos_ros.bags.reader import BagFrame
+from savos_ros.bags.review import Row, hidden_px, keep_best, pictures
 from savos_ros.bags.run import MASKS_TOPIC
-from savos_ros.bags.strips import Row, hidden_px, keep_best, pictures
 
 HEIGHT = 100  # units of a chart that is stretched to the width of its place
 MOST_POINTS = 400
@@ -51,16 +51,11 @@ def histogram(values: Sequence[float], bins: int = 40) -> tuple[list[Bar], float
     return bars, top
 
 
-def columns(total: int) -> int:
-    """Return the width of a course over `total` frames."""
-    return min(total, MOST_POINTS)
-
-
 def course(
     places: Sequence[int], values: Sequence[float], total: int, filled: bool = False
 ) -> list[str]:
     """Return SVG paths of values 0..1 over frames; a gap in `places` begins another one."""
-    width = columns(total)
+    width = min(total, MOST_POINTS)
     column = np.asarray(places, np.int64) * width // total
     sums = np.bincount(column, values, width)
     counts = np.bincount(column, minlength=width)
@@ -143,7 +138,7 @@ def page(
         methods=METHODS,
         tracks=[_track(item, frames) for item in hidden[:TRACKS]],
         tracks_left=len(courses) - min(len(hidden), TRACKS),
-        columns=columns(frames),
+        columns=min(frames, MOST_POINTS),
         height=HEIGHT,
         latency=_latency(times_ms) if times_ms else None,
         kinds=KINDS,

@@ -25,7 +25,7 @@ from savos_model.types import AmodalObject
 from savos_ros.bags.ids import associating, renamed
 from savos_ros.bags.progress import progress
 from savos_ros.bags.reader import BagFrame, BagFrames
-from savos_ros.bags.scoring import BagScores
+from savos_ros.bags.review import BagScores
 from savos_ros.bags.settings import BagError, RunOptions
 from savos_ros.bags.types import BagKit
 from savos_ros.bags.video import VideoWriter

@@ -65,15 +65,17 @@ class Bag:
             except GeneratorExit:
                 return
             except Exception as error:  # what a parser raises on a damaged file is not documented
-                self.damage.append(
-                    f"{path.name} is damaged, reading stopped there ({say(error)}): {RESCUE}"
-                )
-        if not self.damage:
-            self.damage += [
-                f"{topic.name}: {topic.msgcount} messages in the index, {topic.read} read: {RESCUE}"
-                for topic in (self.topics[name] for name in sorted(wanted))
-                if topic.read < topic.msgcount
-            ]
+                self.lacks(f"{path.name} is damaged, reading stopped there ({say(error)})")
+        if self.damage:
+            return
+        for info in (self.topics[name] for name in sorted(wanted)):
+            if info.read < info.msgcount:
+                count = f"{info.msgcount} messages in the index, {info.read} read"
+                self.lacks(f"{info.name}: {count}")
+
+    def lacks(self, text: str) -> None:
+        """Note damage, with what to do about it."""
+        self.damage.append(f"{text}: {RESCUE}")
 
     def deserialize(self, topic: str, data: bytes) -> Any:
         """Return a message; what it raises on damaged data is not documented."""
@@ -157,7 +159,7 @@ def _metadata(bag: Bag) -> dict[str, Any]:
         document = yaml.safe_load(file.read_text("utf-8"))
         return dict(document["rosbag2_bagfile_information"])
     except Exception as error:  # what the parser raises is not documented
-        bag.damage.append(f"metadata.yaml cannot be read ({say(error)}): {RESCUE}")
+        bag.lacks(f"metadata.yaml cannot be read ({say(error)})")
         return {}
 
 
@@ -174,9 +176,7 @@ def _data_files(bag: Bag, metadata: dict[str, Any]) -> list[Path]:
             endings = " or ".join(FILE_ENDINGS)
             raise BagError(f"{path} is no bag: give a folder, or a file {endings}", "not_a_bag")
         return [path]
-    there = sorted(
-        (file for file in path.iterdir() if _is_data(file)), key=lambda file: natural(file.name)
-    )
+    there = sorted(filter(_is_data, path.iterdir()), key=lambda file: natural(file.name))
     if not there:
         if old := next(path.glob("*.bag"), None):
             raise ros1(old)
@@ -213,16 +213,14 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 
 def _opened(file: Path, stack: ExitStack) -> McapFile | SqliteFile:
-    data: McapFile | SqliteFile
+    whole = file
     try:
         if file.suffix == PACKED:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="savos_bag_")))
             whole = folder / file.name.removesuffix(PACKED)
             with file.open("rb") as source, whole.open("wb") as target:
                 shutil.copyfileobj(zstandard.ZstdDecompressor().stream_reader(source), target)
-            data = FILES[whole.suffix](whole)
-        else:
-            data = FILES[file.suffix](file)
+        data = FILES[whole.suffix](whole)
     except BagError:
         raise
     except Exception as error:  # what a parser raises on a damaged file is not documented
@@ -239,15 +237,13 @@ def _compare_counts(bag: Bag, metadata: dict[str, Any]) -> None:
         for entry in metadata.get("topics_with_message_count") or ():
             announced[str(entry["topic_metadata"]["name"])] += int(entry["message_count"])
     except (KeyError, TypeError, ValueError) as error:
-        text = f"metadata.yaml has no usable list of topics ({say(error)}): {RESCUE}"
-        bag.damage.append(text)
+        bag.lacks(f"metadata.yaml has no usable list of topics ({say(error)})")
         return
     for name, count in sorted(announced.items()):
         there = bag.topics[name].msgcount if name in bag.topics else 0
         if there < count:
-            bag.damage.append(
-                f"metadata.yaml announces {count} messages on {name}, the data files hold {there}: "
-                f"{RESCUE}"
+            bag.lacks(
+                f"metadata.yaml announces {count} messages on {name}, the data files hold {there}"
             )
 
 

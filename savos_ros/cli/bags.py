@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from savos_model.commands import Options, Value, command, option
+from savos_model.commands import Options, Value, command, option, stop_on_signals
 from savos_model.config import BackendConfig, SiteConfig
 from savos_model.settings import setting
 from savos_ros.bags.settings import (
@@ -22,7 +22,6 @@ from savos_ros.bags.settings import (
     RecordOptions,
     RunOptions,
 )
-from savos_ros.bags.stopping import stop_on_signals
 from training.street.config import StreetConfig
 
 BAG = Value("bag", Path, option("folder of a bag, or its .mcap or .db3 file", argument=True))
@@ -165,7 +164,7 @@ def _print_run(summary: dict, out: Path) -> None:
     from rich.console import Console
 
     from savos_model.tables import columned
-    from savos_ros.bags.scoring import score_table
+    from savos_ros.bags.review import score_table
 
     console = Console()
     console.print(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from savos_model.commands import command
-from savos_ros.bags.stopping import stop_on_signals
+from savos_model.commands import command, stop_on_signals
 from savos_ros.bridge.settings import BridgeOptions
 from savos_ros.view.settings import ServeOptions, ViewOptions
 

@@ -19,10 +19,9 @@ from savos_model.types import AmodalObject
 from savos_ros.bags.convert import street_to_bag
 from savos_ros.bags.progress import progress
 from savos_ros.bags.reader import BagFrame, BagFrames
+from savos_ros.bags.review import BagScores, Row, hidden_px, keep_best, pictures, score_table
 from savos_ros.bags.run import write_json
-from savos_ros.bags.scoring import BagScores, score_table
 from savos_ros.bags.settings import BagError, RecordOptions
-from savos_ros.bags.strips import Row, hidden_px, keep_best, pictures
 from savos_ros.bags.types import typestore
 from savos_ros.bags.video import VideoWriter
 from savos_ros.bags.writer import BagWriter

@@ -8,9 +8,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -31,14 +30,12 @@ STOP_LIMIT_S = 20.0
 READER_DEPTH = 100
 
 
-@dataclass
-class Session:
+class Session(NamedTuple):
     """Results of one run."""
 
-    sent: int = 0  # frames published
-    # Serialized AmodalMaskArray by stamp of the bag [ns]
-    results: dict[int, bytes] = field(default_factory=dict)
-    values: dict[str, str] = field(default_factory=dict)  # last diagnostics of the node, by key
+    sent: int  # frames published
+    results: dict[int, bytes]  # serialized AmodalMaskArray by stamp of the bag [ns]
+    values: dict[str, str]  # last diagnostics of the node, by key
 
 
 def environment(place: int = 0) -> dict[str, str]:
@@ -89,26 +86,17 @@ def run_session(bag: Path, log: Path, parameters: dict[str, str]) -> Session:
     with log.open("w") as output, NodeProcess(parameters, output, log) as node:
         with Recorder() as recorder:
             recorder.wait_for_node(node.check)
-            options = PlayOptions(
-                topics=(recording.IMAGE_TOPIC, recording.LABELS_TOPIC),
-                wait_s=START_LIMIT_S,
-                restamp=True,
-            )
-            played = play(bag, options)
+            topics = (recording.IMAGE_TOPIC, recording.LABELS_TOPIC)
+            played = play(bag, PlayOptions(topics=topics, wait_s=START_LIMIT_S, restamp=True))
             _check_played(played)
             recorder.wait_until_quiet(played.counts[recording.IMAGE_TOPIC], node.check)
             node.check()
-            messages, values = recorder.messages, recorder.values
         node.stop()
-    back = {}
-    for data in messages:
-        moved = moved_stamp(data, -played.offset_ns)
-        stamp = header_stamp(moved)
-        if stamp is not None:
-            back[stamp] = moved
+    moved = (moved_stamp(data, -played.offset_ns) for data in recorder.messages)
+    back = {stamp: data for data in moved if (stamp := header_stamp(data)) is not None}
     if not back:
         raise DemoError(f"the node answered no frame: {log} says why")
-    return Session(played.counts[recording.IMAGE_TOPIC], back, values)
+    return Session(played.counts[recording.IMAGE_TOPIC], back, recorder.values)
 
 
 def _check_played(played: Played) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
@@ -48,13 +47,7 @@ class LiveSource:
 
     keeps = False
 
-    def __init__(
-        self,
-        node: str,
-        image: str = "",
-        control: bool = False,
-        overlay: OverlayConfig | None = None,
-    ) -> None:
+    def __init__(self, node: str, image: str = "", control: bool = False) -> None:
         self._name, self._asked = f"/{node.strip('/')}", image
         for option, name in (("--node", self._name), ("--image", image or "/any")):
             try:
@@ -64,8 +57,7 @@ class LiveSource:
                 raise SettingError(
                     f"{option} {name} cannot be used: {why}: give a full name such as /savos"
                 ) from None
-        self._control, self._overlay = control, overlay or OverlayConfig()
-        self._limits = InputConfig()
+        self._control, self._overlay = control, OverlayConfig()
         self._lock, self._news = threading.Lock(), threading.Event()
         self._pair: tuple[Any, Any] | None = None  # the newest that waits to be drawn
         self._watched = self._stopped = False
@@ -211,8 +203,7 @@ class LiveSource:
                     self._pair = joined.messages
                 self._news.set()
 
-        nothing: Callable[[int], None] = lambda count: None  # noqa: E731  a page needs no count
-        made = FollowingSubscription(self._node, kind, topic, receive, nothing)
+        made = FollowingSubscription(self._node, kind, topic, receive, lambda count: None)
         self._subscriptions.append(made)
 
     def _draw(self) -> None:
@@ -229,10 +220,8 @@ class LiveSource:
             if pair is None:
                 continue
             try:
-                frame = pair_shown(*pair, self._limits.max_pixels)
-                self._sink.offer(
-                    packet(frame, self._overlay, self._sink.comparing(), age_ms=_age_ms(frame))
-                )
+                frame, compare = pair_shown(*pair, InputConfig.max_pixels), self._sink.comparing()
+                self._sink.offer(packet(frame, self._overlay, compare, age_ms=_age_ms(frame)))
                 self._problem = ""
             except ConversionError as error:
                 self._problem = str(error)

@@ -2,22 +2,93 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 from savos_ros.messages.settings import DiagnosticsConfig, OverlayConfig
 from savos_ros.node.diagnostics import ERROR, OK, WARN, Health
-from savos_ros.view.picture import Shown, packet
+from savos_ros.view.picture import Packet, Shown, packet, packet_of
 from savos_ros.view.recording import Opener, Recording
 from savos_ros.view.source import Answer, Sink
-from savos_ros.view.spool import Kept, Spool
 
 LONGEST_GAP_S = 1.0  # a gap in the recording must not become minutes of one still picture
 LATE_S = 0.2  # behind by more, the pace starts again from now
+MOST_BYTES = 4 << 30  # of a spool on disk
+
+
+class Kept(NamedTuple):
+    """A frame of a spool: its time [ns] and its bytes."""
+
+    stamp_ns: int
+    packet: Packet
+
+
+class Spool:
+    """Frames in a row, in an unnamed temporary file.
+
+    Beyond its limit it forgets all frames before the next one.
+
+    Args:
+        limit: most bytes kept.
+
+    Attributes:
+        first: number of the first frame kept.
+        end: number of the next frame.
+    """
+
+    def __init__(self, limit: int = MOST_BYTES) -> None:
+        self._limit = limit
+        self._file = tempfile.TemporaryFile(prefix="savos_view_")  # noqa: SIM115  see close
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all; the next frame is number 0."""
+        self.first = self.end = 0
+        self._empty()
+
+    def append(self, kept: Kept) -> None:
+        """Keep the next frame.
+
+        Raises:
+            OSError: the disk is full; the text names the folder and the remedy.
+        """
+        data = kept.packet.compared
+        if self._places and self._size + len(data) > self._limit:
+            self.first = self.end
+            self._empty()
+        try:
+            self._file.seek(self._size)
+            self._file.write(data)
+            self._file.flush()
+        except OSError as error:
+            raise OSError(
+                f"{tempfile.gettempdir()} takes no more frames ({error.strerror}): make room "
+                "there, or set TMPDIR to another folder"
+            ) from None
+        self._places.append((self._size, len(data), kept.stamp_ns))
+        self._size += len(data)
+        self.end += 1
+
+    def read(self, number: int) -> Kept:
+        """Return a frame from `first` to `end` - 1."""
+        start, length, stamp_ns = self._places[number - self.first]
+        self._file.seek(start)
+        return Kept(stamp_ns, packet_of(self._file.read(length)))
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._file.close()
+
+    def _empty(self) -> None:
+        self._places: list[tuple[int, int, int]] = []
+        self._size = 0
+        self._file.seek(0)
+        self._file.truncate()
 
 
 class BagSource:
@@ -29,9 +100,9 @@ class BagSource:
 
     keeps = True
 
-    def __init__(self, opener: Opener, spool: Spool, overlay: OverlayConfig | None = None) -> None:
+    def __init__(self, opener: Opener, spool: Spool) -> None:
         self._opener, self._spool = opener, spool
-        self._overlay = overlay or OverlayConfig()
+        self._overlay = OverlayConfig()
         self._changed = threading.Condition()
         self._playing, self._watched, self._stopped = True, False, False
         self._target: int | None = 0  # frame that is asked for

@@ -72,9 +72,8 @@ class ViewOptions(Settings):
             from savos_ros.view.live import LiveSource
 
             return LiveSource(self.node, self.topics.image, control)
-        from savos_ros.view.playback import BagSource
+        from savos_ros.view.playback import BagSource, Spool
         from savos_ros.view.recording import Opener
-        from savos_ros.view.spool import Spool
 
         run = RunOptions(self.backend, input=self.input, topics=self.topics)
         compute = self.compute or self.input.track or self._engine_chosen

@@ -13,7 +13,7 @@ from savos_model.config import ModelConfig
 from savos_model.network.weights import Weights, parameter_shapes, save_weights
 from savos_model.settings import SettingError
 from savos_model.types import Frame
-from savos_ros.bags import strips
+from savos_ros.bags import review
 from savos_ros.bags.reader import BagFrame
 from savos_ros.bags.storage import open_bag
 from savos_ros.tools import demo
@@ -130,7 +130,7 @@ def test_the_sheet_shows_the_frames_in_which_most_is_hidden():
     rows = []
     for index in range(LAST):
         item = bag_frame(index)
-        strips.keep_best(rows, strips.Row(demo._truth_hidden_px(item), item, []), demo.SHEET_ROWS)
+        review.keep_best(rows, review.Row(demo._truth_hidden_px(item), item, []), demo.SHEET_ROWS)
     assert 1 < len(rows) <= demo.SHEET_ROWS
     stamps = sorted(row.item.frame.stamp_ns for row in rows)
     assert all(b - a >= 1_000_000_000 for a, b in zip(stamps, stamps[1:], strict=False))

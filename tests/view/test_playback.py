@@ -15,10 +15,9 @@ from savos_ros.bags.settings import BagError, RecordOptions, RunOptions
 from savos_ros.bags.types import BagKit
 from savos_ros.bags.writer import BagWriter
 from savos_ros.messages import kit as message_kit
-from savos_ros.view.playback import BagSource
+from savos_ros.view.playback import BagSource, Kept, Spool
 from savos_ros.view.recording import Opener
 from savos_ros.view.source import Sink
-from savos_ros.view.spool import Kept, Spool
 from tests.failing import fails
 from tests.view.fake_source import objects, shown, unpacked
 
