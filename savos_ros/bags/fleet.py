@@ -18,7 +18,7 @@ from savos_model.network.weights import find_weights, shipped_weights
 from savos_ros.bags.label import LabelJob, Labelled, bag_frames, finished, label_bag
 from savos_ros.bags.progress import progress_bar
 from savos_ros.bags.settings import BagError, LabelOptions
-from training.evaluate.jobs import run_jobs
+from training.data.jobs import run_jobs
 
 
 def label_bags(

@@ -19,8 +19,8 @@ from savos_model.network.weights import Weights, load_weights, save_weights
 from savos_model.stream.video import Setup
 from training.adapt.adapt import AdaptResult, Watch, adapt, visible_clip
 from training.adapt.settings import AdaptConfig
+from training.data.jobs import Tick, run_jobs
 from training.evaluate.benchmark import Benchmark, report
-from training.evaluate.jobs import Tick, run_jobs
 from training.evaluate.settings import DEFAULT_OUTPUT, Output
 from training.evaluate.tables import adapt_tables, tables_of
 from training.evaluate.video import VideoResult, merged, score_videos

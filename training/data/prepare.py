@@ -7,21 +7,20 @@ import functools
 import inspect
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
 import numpy as np
-from rich.progress import track
+from rich.console import Console
 
 from savos_model.config import ModelConfig
 from savos_model.types import Instance
 from training.data.chewing_gum import ChewingGumConfig, videos
 from training.data.fishbowl_released import ReleasedClip, clip_paths, is_released, open_fishbowl
 from training.data.flow_files import with_flo
+from training.data.jobs import Tick, run_jobs
 from training.data.kins_video_car import drives_of, truth_source
 from training.data.kitti_mots import clip_frames, open_tracking
 from training.data.parts import CHUNK, part_name
@@ -328,11 +327,11 @@ def prepare(jobs: Sequence[Made], processes: int, run: Callable[[Made], int] = r
     `run` makes the clip of a job and returns a count. The first error ends the run; finished clips
     stay, and the next run continues behind them.
     """
-    if processes == 1:
-        return sum(track(map(run, jobs), "clips", total=len(jobs)))
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        try:
-            return sum(track(pool.map(run, jobs), "clips", total=len(jobs)))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    work = functools.partial(_counted, run)
+    return sum(run_jobs(work, jobs, processes, len(jobs), "clips", Console()))
+
+
+def _counted(run: Callable[[Made], int], job: Made, tick: Tick) -> int:
+    count = run(job)
+    tick(1)
+    return count

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from savos_model.results import keep_results
 from savos_model.stream.video import Setup
-from training.evaluate.jobs import Tick, run_jobs
+from training.data.jobs import Tick, run_jobs
 from training.evaluate.methods import describe_methods, label, with_missing
 from training.evaluate.settings import DEFAULT_OUTPUT, Output
 from training.evaluate.tables import Table, tables_of

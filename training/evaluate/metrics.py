@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -150,21 +151,46 @@ def score_frame(
         clip: passed through to the scores.
         frame: passed through to the scores.
     """
-    masks, covered = published_masks(objects), coverage(visible, shape)
     wanted = truth_full.keys() & visible.keys() if ids is None else ids
     scores = []
-    for name in sorted(wanted):
-        truth, seen = tighten(truth_full[name]), tighten(visible[name])
-        if seen.mask.size == 0 or truth.mask.size == 0:
-            continue
-        given = masks.get(name, EMPTY)
-        view = clip_box(box_around([given[0], truth.box, seen.box]), shape)
-        own, full = look_at(seen, view), look_at(truth, view)
-        others = (covered[slices(view)] > own) & ~own
-        numbers = score_object(look_at(given, view), full, own, others, substitute)
-        border = min(truth.box.x0, truth.box.y0, shape[1] - truth.box.x1, shape[0] - truth.box.y1)
-        scores.append(ObjectScore(clip, frame, name, border_px=float(border), **numbers))
+    for found in viewed(objects, truth_full, visible, shape, wanted):
+        hidden, box = found.others & ~found.own, found.box
+        numbers = score_object(found.given, found.full, found.own, hidden, substitute)
+        border = float(min(box.x0, box.y0, shape[1] - box.x1, shape[0] - box.y1))
+        scores.append(ObjectScore(clip, frame, found.name, border_px=border, **numbers))
     return scores
+
+
+class Viewed(NamedTuple):
+    """An object in a window that holds all its masks, bool [H, W]; `box` is that of its truth.
+
+    `given` is its published, `full` its whole and `own` its visible mask, `others` all other ones.
+    """
+
+    name: str
+    box: Box
+    given: np.ndarray
+    full: np.ndarray
+    own: np.ndarray
+    others: np.ndarray
+
+
+def viewed(
+    objects: Iterable[AmodalObject] | Masks,
+    truth_full: Masks,
+    visible: Masks,
+    shape: tuple[int, int],
+    ids: Collection[str],
+) -> Iterator[Viewed]:
+    """Yield the objects of a frame that show some pixel; arguments of score_frame."""
+    masks, covered = published_masks(objects), coverage(visible, shape)
+    for name in sorted(ids):
+        truth, seen = tighten(truth_full[name]), tighten(visible[name])
+        if seen.mask.size and truth.mask.size:
+            given = masks.get(name, EMPTY)
+            view = clip_box(box_around([given[0], truth.box, seen.box]), shape)
+            predicted, full, own = (look_at(mask, view) for mask in (given, truth, seen))
+            yield Viewed(name, truth.box, predicted, full, own, covered[slices(view)] > own)
 
 
 def score_object(

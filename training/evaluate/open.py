@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from savos_model.masks import EMPTY, box_around, clip_box, iou, look_at, slices, tighten
+from savos_model.masks import iou
 from savos_model.types import AmodalObject
-from training.evaluate.metrics import Masks, coverage, mean, published_masks
+from training.evaluate.metrics import Masks, mean, viewed
 from training.evaluate.summary import estimate
 
 AGES = {"0": range(1), "1": range(1, 2), "2": range(2, 3), "3-4": range(3, 5)}  # older: "5+"
@@ -107,13 +107,9 @@ def score_open(
 
     `born` is the first frame of each id; the other arguments are those of metrics.score_frame.
     """
-    masks, covered = published_masks(objects), coverage(visible, shape)
     scores = []
-    for name in sorted(ids):
-        given, truth, seen = masks.get(name, EMPTY), tighten(truth_full[name]), visible[name]
-        view = clip_box(box_around([given[0], truth.box, seen[0]]), shape)
-        published, full, own = (look_at(mask, view) for mask in (given, truth, seen))
-        unseen, others = full & ~own, covered[slices(view)] > own
+    for name, _, published, full, own, others in viewed(objects, truth_full, visible, shape, ids):
+        unseen = full & ~own
         full_px, hidden_px = int(full.sum()), max(1, int(unseen.sum()))
         scores.append(
             OpenScore(

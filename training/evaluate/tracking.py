@@ -19,9 +19,9 @@ from savos_model.stream.stream import AmodalStream
 from savos_model.stream.video import Setup, cropped_as_trained, described
 from savos_model.tables import DASH, Table, number, percent
 from savos_model.types import AmodalObject, Frame
+from training.data.jobs import Tick
 from training.evaluate.benchmark import Benchmark, Job, data_of, run_all
 from training.evaluate.benchmark import report as publish
-from training.evaluate.jobs import Tick
 from training.evaluate.kitti import Kitti
 from training.evaluate.mask_sets import Fishbowl, MaskBenchmark, Rendered, Street, report
 from training.evaluate.settings import DEFAULT_OUTPUT, Output, TrackingOptions

@@ -15,8 +15,8 @@ from savos_model.masks import BoxedMask
 from savos_model.stream.video import Online, Setup
 from savos_model.types import AmodalObject, Frame, Instance
 from training.baselines.rules import ANY, HALF, DisPairFlow, aggregate, convex_hull
+from training.data.jobs import Tick
 from training.data.store import ClipFrame
-from training.evaluate.jobs import Tick
 from training.evaluate.methods import HELP, from_files, masks_from_files
 from training.evaluate.metrics import Masks
 

@@ -19,7 +19,7 @@ from savos_model.stream.stream import AmodalStream
 from savos_model.stream.video import WHOLE, Online, Setup
 from savos_model.types import AmodalObject, Frame
 from training.data.fishbowl import FishbowlClip, clip_names
-from training.evaluate.jobs import Tick, run_jobs
+from training.data.jobs import Tick, run_jobs
 from training.evaluate.metrics import PAPER
 
 FRAME_NS = 33_333_333  # at 30 Hz

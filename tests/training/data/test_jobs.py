@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from training.evaluate.jobs import run_jobs
+from training.data.jobs import run_jobs
 
 QUIET = Console(file=io.StringIO())
 

@@ -1,4 +1,4 @@
-"""Runs evaluation jobs over processes with one progress bar."""
+"""Run jobs over processes with one progress bar."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Function = Callable[[Any, Tick], Any]
 def run_jobs(
     function: Function, jobs: Sequence[Any], processes: int, steps: int, text: str, console: Console
 ) -> list[Any]:
-    """Evaluate all jobs.
+    """Do all jobs.
 
     Args:
         function: importable function of (job, tick); it calls tick(k) after every k steps of work.
@@ -45,7 +45,7 @@ def run_jobs(
     )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(text, total=steps)
-        if processes == 1:
+        if processes == 1 or not jobs:
             return [function(job, lambda count: progress.advance(task, count)) for job in jobs]
         return _in_processes(function, jobs, processes, lambda count: progress.advance(task, count))
 
