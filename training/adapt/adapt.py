@@ -203,11 +203,7 @@ def network(weights: Weights, device: str) -> Net:
 
 
 def taken(
-    weights: Weights,
-    name: str,
-    net: Net,
-    config: AdaptConfig,
-    history: Sequence[dict[str, float]],
+    weights: Weights, name: str, net: Net, config: AdaptConfig, history: Sequence[dict[str, float]]
 ) -> Weights:
     """Return the network's parameters as weights that record what they were adapted to."""
     arrays = {k: v.detach().cpu().contiguous().numpy() for k, v in net.state_dict().items()}

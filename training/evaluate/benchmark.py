@@ -15,14 +15,7 @@ from training.data.jobs import Tick, run_jobs
 from training.evaluate.methods import describe_methods, label, with_missing
 from training.evaluate.settings import DEFAULT_OUTPUT, Output
 from training.evaluate.tables import Table, tables_of
-from training.evaluate.video import (
-    Scores,
-    Video,
-    VideoResult,
-    check_methods,
-    merged,
-    score_videos,
-)
+from training.evaluate.video import Scores, Video, VideoResult, check_methods, merged, score_videos
 
 
 class Benchmark:

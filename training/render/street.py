@@ -11,14 +11,7 @@ import numpy as np
 from training.render.geometry import place, turn_z
 from training.render.gl import Camera, Item, Light, Renderer
 from training.render.meshes import Model, Part, box, cylinder, make_part, surface
-from training.render.scene import (
-    SceneFrame,
-    SceneObject,
-    load_model,
-    posed,
-    split_scenery,
-    tint_of,
-)
+from training.render.scene import SceneFrame, SceneObject, load_model, posed, split_scenery, tint_of
 from training.render.traffic import HALF, LANE, REACH, Crowd, heading, populate, straight
 
 SIZE, FPS = (672, 208), 10

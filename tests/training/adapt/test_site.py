@@ -52,12 +52,7 @@ def given_scores(monkeypatch):
     return give
 
 
-BASE, BETTER, BEST, WORSE = (
-    Score(0.5, 0.8),
-    Score(0.4, 0.82),
-    Score(0.3, 0.85),
-    Score(0.6, 0.8),
-)
+BASE, BETTER, BEST, WORSE = (Score(0.5, 0.8), Score(0.4, 0.82), Score(0.3, 0.85), Score(0.6, 0.8))
 
 
 def test_what_is_better_on_held_out_frames_is_accepted_and_kept(tmp_path, given_scores):

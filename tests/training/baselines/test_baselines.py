@@ -7,13 +7,7 @@ from scipy.spatial import Delaunay
 
 from savos_model.masks import EMPTY, from_image, look_at
 from savos_model.types import Box
-from training.baselines.rules import (
-    ANY,
-    DisPairFlow,
-    aggregate,
-    convex_hull,
-    forward_warp,
-)
+from training.baselines.rules import ANY, DisPairFlow, aggregate, convex_hull, forward_warp
 
 SHAPE = (48, 80)
 WHOLE = Box(0, 0, 80, 48)

@@ -200,14 +200,8 @@ BAD = {
     "outside": (text("0 1.5 0.1 0.2 0.2 0.1 0.2 1"), "numbers"),
     "no json": (text("{", "a.json"), "unreadable"),
     "no list": (document(3), "document"),
-    "no track": (
-        document([{"image_id": 0, "segmentation": RUNS}]),
-        "document",
-    ),
-    "no image": (
-        document([{"image_id": 9, "track_id": 1, "segmentation": RUNS}]),
-        "document",
-    ),
+    "no track": (document([{"image_id": 0, "segmentation": RUNS}]), "document"),
+    "no image": (document([{"image_id": 9, "track_id": 1, "segmentation": RUNS}]), "document"),
     "two videos": (
         document(
             {
@@ -228,10 +222,7 @@ BAD = {
         document([{"image_id": 0, "track_id": 1, "segmentation": [[1, 2, 3, 4, 5]]}]),
         "mask",
     ),
-    "twice": (
-        document([{"image_id": 0, "track_id": 1, "segmentation": RUNS}] * 2),
-        "instances",
-    ),
+    "twice": (document([{"image_id": 0, "track_id": 1, "segmentation": RUNS}] * 2), "instances"),
     "lacks": (document([{"track_id": 1}]), "document"),
     "png": (text("no", "000.png"), "unreadable"),
     "colours": (

@@ -15,13 +15,7 @@ from savos_ros.cli.main import app
 from training.data import prepare as jobs_of
 from training.data.fishbowl import SUFFIXES
 from training.data.prepare import Job, is_finished, prepare, run_job
-from training.data.settings import (
-    FishbowlSource,
-    GumSource,
-    KinsSource,
-    KittiSource,
-    StreetSource,
-)
+from training.data.settings import FishbowlSource, GumSource, KinsSource, KittiSource, StreetSource
 from training.data.store import ClipFrame, open_clip, open_store
 
 MODEL = ModelConfig()

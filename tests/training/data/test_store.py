@@ -48,10 +48,7 @@ def frame(t, full=True, **extra):
     moved = np.roll(texture(1), (STEP[1] * t, STEP[0] * t), (0, 1))
     image[thing] = moved[thing]
     image[pillar] = texture(2)[pillar]
-    instances = [
-        Instance("thing", *boxed(thing & ~pillar)),
-        Instance("pillar", *boxed(pillar)),
-    ]
+    instances = [Instance("thing", *boxed(thing & ~pillar)), Instance("pillar", *boxed(pillar))]
     truth = {"thing": boxed(thing), "pillar": boxed(pillar)} if full else None
     return ClipFrame(image, instances, truth, **extra)
 
