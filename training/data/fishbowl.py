@@ -28,28 +28,20 @@ class FishbowlObject:
 
     Attributes:
         id: track id as text, as the data set numbers it.
-        category: species; category_id: its number.
-        speed, scale: parameters of the generator.
+        category: species.
     """
 
     def __init__(self, record: dict[str, Any], clip: FishbowlClip) -> None:
         self.id = str(record["id"])
         self.category = str(record["category"])
-        self.category_id = int(record["category_id"])
-        self.speed = float(record.get("speed", 0.0))
-        self.scale = float(record.get("scale", 0.0))
         self._clip = clip
         self._masks = {kind: record[kind] for kind in ("visible", "full")}
 
-    def visible(self, frame: int) -> BoxedMask | None:
-        """Return the visible mask (uint8 crop of 0 or 1) of a frame, None when nothing is seen."""
-        return self._mask("visible", frame)
+    def mask(self, kind: str, frame: int) -> BoxedMask | None:
+        """Return the "visible" or "full" mask (uint8 crop of 0 or 1) of a frame, None when empty.
 
-    def full(self, frame: int) -> BoxedMask | None:
-        """Return the whole mask of a frame, cut at the frame border; None outside of it."""
-        return self._mask("full", frame)
-
-    def _mask(self, kind: str, frame: int) -> BoxedMask | None:
+        Full masks are cut at the frame's border.
+        """
         runs, clip = self._masks[kind][frame], self._clip
         if runs is None:
             return None
@@ -62,16 +54,39 @@ class FishbowlObject:
         return boxed if boxed.mask.size else None
 
 
-class FishbowlClip:
+class MaskClip:
+    """A clip of either layout; `KINDS` are the names of its visible and its whole masks."""
+
+    KINDS: tuple[str, str]
+    fps: float
+
+    def stamp_ns(self, frame: int) -> int:
+        """Return the time of a frame after the first one [ns]."""
+        return round(frame * 1_000_000_000 / self.fps)
+
+    def instances(self, frame: int) -> list[Instance]:
+        """Return the visible masks of a frame, as a perfect tracker would give them."""
+        return self._instances(frame, self.KINDS[0])
+
+    def truth(self, frame: int) -> list[Instance]:
+        """Return the whole masks of a frame by the same ids, fully hidden fish included."""
+        return self._instances(frame, self.KINDS[1])
+
+    def _instances(self, frame: int, kind: str) -> list[Instance]:
+        raise NotImplementedError
+
+
+class FishbowlClip(MaskClip):
     """One clip: `<name>.mp4` and `<name>.json.gz`.
 
     Attributes:
         name: file name without ending.
         width, height: of every frame [px].
         num_frames, fps: length and rate.
-        categories: names of the species, by category_id.
         objects: list[FishbowlObject].
     """
+
+    KINDS = ("visible", "full")
 
     def __init__(self, path: str | Path) -> None:
         """Open a clip.
@@ -105,7 +120,6 @@ class FishbowlClip:
         self.num_frames, self.fps = int(record["num_frames"]), float(record["fps"])
         if min(self.width, self.height, self.num_frames) < 1 or not self.fps > 0:
             raise ValueError("width, height, num_frames and fps must be positive")
-        self.categories = [str(name) for name in record.get("categories", [])]
         for entry in record["objects"]:
             for name in OBJECT_LISTS:
                 if len(entry[name]) != self.num_frames:
@@ -155,24 +169,12 @@ class FishbowlClip:
         finally:
             video.release()
 
-    def stamp_ns(self, frame: int) -> int:
-        """Return the time of a frame after the first one [ns]."""
-        return round(frame * 1_000_000_000 / self.fps)
-
-    def instances(self, frame: int) -> list[Instance]:
-        """Return the visible masks of a frame, as a perfect tracker would give them."""
-        return self._instances(frame, FishbowlObject.visible)
-
-    def truth(self, frame: int) -> list[Instance]:
-        """Return the whole masks of a frame by the same ids, fully hidden fish included."""
-        return self._instances(frame, FishbowlObject.full)
-
     def untracked(self, frame: int) -> list[Instance]:
         """Return what else may hide fish: nothing, as every fish is an instance."""
         return []
 
-    def _instances(self, frame: int, mask_of: Any) -> list[Instance]:
-        found = ((item, mask_of(item, frame)) for item in self.objects)
+    def _instances(self, frame: int, kind: str) -> list[Instance]:
+        found = ((item, item.mask(kind, frame)) for item in self.objects)
         return [Instance(item.id, *boxed, item.category) for item, boxed in found if boxed]
 
 

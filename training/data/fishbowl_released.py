@@ -14,7 +14,7 @@ import numpy as np
 
 from savos_model.masks import EMPTY, BoxedMask, slices
 from savos_model.types import Instance
-from training.data.fishbowl import FishbowlClip, FishbowlError, clip_names
+from training.data.fishbowl import FishbowlClip, FishbowlError, MaskClip, clip_names
 from training.data.outside import is_file_name, read_bytes, read_picture
 from training.data.provenance import require
 from training.data.rle import RleError, decode_record
@@ -30,7 +30,7 @@ MAX_PICKLE_BYTES = 2 << 30
 UNTRACKED = "untracked"
 
 
-class ReleasedClip:
+class ReleasedClip(MaskClip):
     """One video of the released test data; the masks are those of its scored fish alone.
 
     Attributes:
@@ -39,6 +39,8 @@ class ReleasedClip:
         num_frames, fps: length and rate.
         flow: folders of the forward and the backward flow, None where one is missing.
     """
+
+    KINDS = ("VM", "FM")
 
     def __init__(self, folder: str | Path) -> None:
         """Open a video.
@@ -78,18 +80,6 @@ class ReleasedClip:
                     f"{self.width}x{self.height}"
                 )
             yield image
-
-    def stamp_ns(self, frame: int) -> int:
-        """Return the time of a frame after the first one [ns]."""
-        return round(frame * 1_000_000_000 / self.fps)
-
-    def instances(self, frame: int) -> list[Instance]:
-        """Return the visible masks of the scored fish in a frame."""
-        return self._instances(frame, "VM")
-
-    def truth(self, frame: int) -> list[Instance]:
-        """Return the whole masks of the scored fish in a frame by the same ids."""
-        return self._instances(frame, "FM")
 
     def untracked(self, frame: int) -> list[Instance]:
         """Return what the loss weights take as occluders next to the scored fish, as one instance.

@@ -64,31 +64,6 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def is_made_so(folder: Path, wanted: dict[str, Any]) -> bool:
-    """Return whether a clip made as `wanted` (by `origin`) is stored in a folder.
-
-    Raises:
-        ValueError: a clip is there, but made otherwise; or one that does not say how, as earlier
-            versions left them. Training and evaluation read such clips all the same.
-    """
-    try:
-        meta = json.loads((folder / "meta.json").read_text("utf-8"))
-    except FileNotFoundError:
-        return False
-    except (ValueError, RecursionError):
-        meta = None
-    made = meta.get("made") if isinstance(meta, dict) else None
-    if not isinstance(made, dict):
-        raise ValueError(f"{folder} does not say what it was prepared from: {REMEDY}")
-    other = [name for name in (made | wanted) if made.get(name) != wanted.get(name)]
-    if other:
-        holds, asked = (
-            ", ".join(f"{name} {by.get(name)!r}" for name in other) for by in (made, wanted)
-        )
-        raise ValueError(f"{folder} was prepared with {holds}, asked for is {asked}: {REMEDY}")
-    return True
-
-
 Made = TypeVar("Made")
 STRIDES = (1, 2, 3)  # clips are taken at 30, 15 and 10 Hz: robots differ
 MIN_HZ = 7.0  # slow clips are not thinned to less: tracks would jump
@@ -294,9 +269,26 @@ def is_finished(job: Job) -> bool:
     """Return whether a clip is stored already.
 
     Raises:
-        ValueError: one is, but made otherwise, or it does not say how (training.data.prepare).
+        ValueError: one is, but made otherwise; or one that does not say how, as earlier versions
+            left them. Training and evaluation read such clips all the same.
     """
-    return is_made_so(job.folder, job.origin)
+    try:
+        meta = json.loads((job.folder / "meta.json").read_text("utf-8"))
+    except FileNotFoundError:
+        return False
+    except (ValueError, RecursionError):
+        meta = None
+    made = meta.get("made") if isinstance(meta, dict) else None
+    if not isinstance(made, dict):
+        raise ValueError(f"{job.folder} does not say what it was prepared from: {REMEDY}")
+    wanted = job.origin
+    other = [name for name in (made | wanted) if made.get(name) != wanted.get(name)]
+    if other:
+        holds, asked = (
+            ", ".join(f"{name} {by.get(name)!r}" for name in other) for by in (made, wanted)
+        )
+        raise ValueError(f"{job.folder} was prepared with {holds}, asked for is {asked}: {REMEDY}")
+    return True
 
 
 def unexpected(jobs: list[Job], out: Path) -> list[str]:

@@ -60,9 +60,13 @@ class Benchmark:
         """Return protocol and data, for result files."""
         return {"data": data_of(self.name, results)}
 
+    def report(self, scores: Scores, seed: int) -> dict:
+        """Return what is reported of the scores of one method on all videos."""
+        raise NotImplementedError
+
     def summarise(self, scores: Mapping[str, Scores], seed: int) -> dict:
         """Return what is reported of the scores of all videos by method."""
-        raise NotImplementedError
+        return {"methods": {name: self.report(found, seed) for name, found in scores.items()}}
 
     def gain(self, before: Scores, after: Scores, seed: int) -> dict:
         """Return gains by name, each mean and ci95, of scores of the same frames."""

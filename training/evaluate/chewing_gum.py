@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ from training.data.chewing_gum import Video as GumVideo
 from training.data.chewing_gum_released import ReleasedVideos
 from training.data.kitti_mots import PERIOD_NS
 from training.evaluate.benchmark import Benchmark, data_of
-from training.evaluate.metrics import Masks, ObjectScore, score_frame, summarise
+from training.evaluate.metrics import Masks, score_frame, summarise
 from training.evaluate.settings import GumOptions
 from training.evaluate.summary import bootstrap, by_occlusion
 from training.evaluate.video import Scores, Video, VideoResult, stream_frames
@@ -82,16 +82,19 @@ class ChewingGum(GumOptions, Benchmark):
             },
         }
 
-    def summarise(self, scores: Mapping[str, Scores], seed: int) -> dict:
-        """Return the report of each method on the lower objects, and on all."""
+    def report(self, scores: Scores, seed: int) -> dict:
+        """Return means, 95 % intervals with videos drawn again, and means by occlusion rate.
+
+        They are those of the lower objects, and of all.
+        """
+        groups = {group: scores.get(group, []) for group in ("lower_object", "all_objects")}
         return {
-            "methods": {
-                name: {
-                    group: gum_report(found.get(group, []), seed)
-                    for group in ("lower_object", "all_objects")
-                }
-                for name, found in scores.items()
+            group: {
+                **summarise(found, None),
+                "ci95": {field: bootstrap(found, field, seed) for field in ("full", "occluded")},
+                "by_occlusion": by_occlusion(found),
             }
+            for group, found in groups.items()
         }
 
 
@@ -120,12 +123,3 @@ def opened(video: GumVideo) -> Video:
         [set(masks) for masks in visible],
         score,
     )
-
-
-def gum_report(scores: Sequence[ObjectScore], seed: int) -> dict:
-    """Return means, their 95 % intervals with videos drawn again, and means by occlusion rate."""
-    return {
-        **summarise(scores, None),
-        "ci95": {field: bootstrap(scores, field, seed) for field in ("full", "occluded")},
-        "by_occlusion": by_occlusion(scores),
-    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -101,17 +101,9 @@ class Kins(KinsOptions, Benchmark):
         rules = {"mode": ours.mode, **{name: rule.text for name, rule in RULES.items()}}
         return {"protocol": rules, **super().about(ours, results)}
 
-    def summarise(self, scores: Mapping[str, Scores], seed: int) -> dict:
-        """Return the report of each method by each of RULES."""
-        return {
-            "methods": {
-                method: {
-                    name: rule_report(found.get(name, []), rule, seed)
-                    for name, rule in RULES.items()
-                }
-                for method, found in scores.items()
-            }
-        }
+    def report(self, scores: Scores, seed: int) -> dict:
+        """Return the report of a method by each of RULES."""
+        return {name: rule_report(scores.get(name, []), rule, seed) for name, rule in RULES.items()}
 
     def gain(self, before: Scores, after: Scores, seed: int) -> dict:
         """Return the gain of full and occluded by the clean rule.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +21,7 @@ from training.evaluate.benchmark import Benchmark
 from training.evaluate.metrics import PAPER, Masks, score_frame
 from training.evaluate.open import open_ids, open_protocol, open_report, score_open
 from training.evaluate.settings import FishbowlOptions, StreetOptions
-from training.evaluate.summary import describe, first_run, method_report, paired_gain
+from training.evaluate.summary import first_run, method_report, paired_gain
 from training.evaluate.video import Score, Scores, Video, VideoResult, births, stream_frames
 
 FIELDS = ("full", "occluded")
@@ -32,7 +33,7 @@ class MaskBenchmark(Benchmark):
     def rules(self, mode: str) -> dict:
         """Return the rules of a run, for result files."""
         return {
-            "rules": describe(),
+            "rules": dataclasses.asdict(PAPER),
             "mode": mode,
             "inner_frames_of_first_run": True,
             "open": open_protocol(),
@@ -42,13 +43,35 @@ class MaskBenchmark(Benchmark):
         """Return protocol and data, for result files."""
         return {"protocol": self.rules(ours.mode), **super().about(ours, results)}
 
-    def score(self, clip: str, shape: tuple[int, int], *masks: Sequence) -> Score:
-        """Return what scores the frames of a clip, as two_protocols does."""
-        return two_protocols(clip, shape, *masks)
+    def score(
+        self,
+        clip: str,
+        shape: tuple[int, int],
+        visible: Sequence[Masks],
+        full: Sequence[Masks],
+        paper: Sequence[set[str]],
+        opened: Sequence[set[str]],
+    ) -> Score:
+        """Return what scores a frame of a clip by both protocols, "paper" and "open".
 
-    def summarise(self, scores: Mapping[str, Scores], seed: int) -> dict:
-        """Return the report of each method."""
-        return {"methods": {name: report(found, seed) for name, found in scores.items()}}
+        `paper` and `opened` are the ids that each of them scores, frame by frame as all masks.
+        """
+        born = births(visible)
+
+        def score(index: int, masks: Masks | list[AmodalObject]) -> Scores:
+            frame = (masks, full[index], visible[index], shape)
+            where = {"clip": clip, "frame": index}
+            return {
+                "paper": score_frame(*frame, ids=paper[index], **where),
+                "open": score_open(*frame, ids=opened[index], born=born, **where),
+            }
+
+        return score
+
+    def report(self, scores: Scores, seed: int) -> dict:
+        """Summarise one method by both protocols, as method_report and open_report do."""
+        paper, opened = scores.get("paper", []), scores.get("open", [])
+        return {**method_report(paper, seed), **open_report(opened, seed)}
 
     def gain(self, before: Scores, after: Scores, seed: int) -> dict:
         """Return the gain of each of FIELDS by the paper's protocol."""
@@ -144,37 +167,6 @@ def masks_video(
     wanted = [one | other for one, other in zip(paper, opened, strict=True)]
     score = benchmark.score(name, shape, visible, full, paper, opened)
     return Video(name, shape, range(len(visible)), frames, visible, wanted, score, **more)
-
-
-def two_protocols(
-    clip: str,
-    shape: tuple[int, int],
-    visible: Sequence[Masks],
-    full: Sequence[Masks],
-    paper: Sequence[set[str]],
-    opened: Sequence[set[str]],
-) -> Score:
-    """Return what scores a frame of a clip by both protocols, "paper" and "open".
-
-    `paper` and `opened` are the ids that each of them scores, frame by frame as all masks.
-    """
-    born = births(visible)
-
-    def score(index: int, masks: Masks | list[AmodalObject]) -> Scores:
-        frame = (masks, full[index], visible[index], shape)
-        where = {"clip": clip, "frame": index}
-        return {
-            "paper": score_frame(*frame, ids=paper[index], **where),
-            "open": score_open(*frame, ids=opened[index], born=born, **where),
-        }
-
-    return score
-
-
-def report(scores: Scores, seed: int = 0) -> dict:
-    """Summarise one method by both protocols, as method_report and open_report do."""
-    paper, opened = scores.get("paper", []), scores.get("open", [])
-    return {**method_report(paper, seed), **open_report(opened, seed)}
 
 
 def scored_ids(visible: Sequence[Masks], full: Sequence[Masks]) -> list[set[str]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from training.evaluate.metrics import PAPER, ObjectScore, Selection, frame_means, mean, summarise
+from training.evaluate.metrics import PAPER, ObjectScore, frame_means, mean, summarise
 
 BINS = ((0.10, 0.25), (0.25, 0.50), (0.50, 0.70))
 BIN_NAMES = tuple(f"{100 * low:.0f}-{100 * high:.0f}" for low, high in BINS)
@@ -137,8 +137,3 @@ def first_run(eligible: Iterable[bool]) -> range:
     start = flags.index(True) if True in flags else 0
     stop = flags.index(False, start)
     return range(start + 1, stop - 1)
-
-
-def describe(selection: Selection = PAPER) -> dict:
-    """Return the rules of a selection as plain values, for result files."""
-    return dataclasses.asdict(selection)

@@ -20,10 +20,9 @@ from savos_model.stream.video import Setup, cropped_as_trained, described
 from savos_model.tables import DASH, Table, number, percent
 from savos_model.types import AmodalObject, Frame
 from training.data.jobs import Tick
-from training.evaluate.benchmark import Benchmark, Job, data_of, run_all
-from training.evaluate.benchmark import report as publish
+from training.evaluate.benchmark import Benchmark, Job, data_of, report, run_all
 from training.evaluate.kitti import Kitti
-from training.evaluate.mask_sets import Fishbowl, MaskBenchmark, Rendered, Street, report
+from training.evaluate.mask_sets import Fishbowl, MaskBenchmark, Rendered, Street
 from training.evaluate.settings import DEFAULT_OUTPUT, Output, TrackingOptions
 from training.evaluate.video import Scores, Video, merged
 
@@ -205,7 +204,7 @@ def evaluate_tracking(
         "association": dataclasses.asdict(AssociationConfig()),
         "methods": {name: summary(benchmark, some, output.seed) for name, some in found.items()},
     }
-    return publish(metrics, [table(metrics["methods"])], output, console)
+    return report(metrics, [table(metrics["methods"])], output, console)
 
 
 def tracked_set(options: TrackingOptions) -> Benchmark:
@@ -224,7 +223,7 @@ def summary(benchmark: Benchmark, found: Followed, seed: int) -> dict:
     p50, p95 = np.percentile(found.times_ms, (50, 95))
     numbers["association_ms"] = {"p50": round(float(p50), 3), "p95": round(float(p95), 3)}
     if isinstance(benchmark, MaskBenchmark):
-        whole = report(found.scores, seed)
+        whole = benchmark.report(found.scores, seed)
         numbers |= {name: whole[name] for name in QUALITY}
     return numbers
 

@@ -32,17 +32,7 @@ def allowed_sizes(kind: str) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class RenderJob:
-    """One clip to render.
-
-    Attributes:
-        path: of the clip, without ending.
-        kind: of settings.KINDS.
-        seed: fixes all that is random.
-        frames: of the clip.
-        assets: folder of the models.
-        files: the usable ones.
-        options: how files are understood.
-    """
+    """One clip to render, `path` without ending; `files` are the usable models below `assets`."""
 
     path: Path
     kind: str
@@ -55,18 +45,14 @@ class RenderJob:
     @property
     def origin(self) -> dict[str, Any]:
         """Return what decides the clip's content."""
-        names = [str(path.relative_to(self.assets)) for path in self.files]
-        return json.loads(
-            json.dumps(
-                {
-                    "name": f"models_{self.kind}",
-                    "seed": self.seed,
-                    "frames": self.frames,
-                    "assets": names,
-                    "options": dataclasses.asdict(self.options),
-                }
-            )
-        )
+        made = {
+            "name": f"models_{self.kind}",
+            "seed": self.seed,
+            "frames": self.frames,
+            "assets": [str(path.relative_to(self.assets)) for path in self.files],
+            "options": dataclasses.asdict(self.options),
+        }
+        return json.loads(json.dumps(made))
 
 
 def render_jobs(

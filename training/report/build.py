@@ -147,12 +147,6 @@ def plot_section(name: str, results: Results, out: Path) -> str:
     return f"### {plot.about}\n\n![{plot.about}]({path.name})\n\n{caption}"
 
 
-def alpha_details(metrics: dict) -> str:
-    """Return how many clips are averaged."""
-    clips = len(metrics["data"]["clips"])
-    return f"Objects of {clips} clips, crops where both directions exist."
-
-
 def tsne_details(metrics: dict) -> str:
     """Return how well types stay together."""
     share = metrics["neighbours"]
@@ -163,16 +157,6 @@ def tsne_details(metrics: dict) -> str:
         f"{text} The nearest h of another clip belongs to the same type for "
         f"{share['same_type']:.0%} of them; {share['by_chance']:.0%} would by chance."
     )
-
-
-def adapt_details(metrics: dict) -> str:
-    """Return the clip and its types."""
-    return f"Clip {metrics['clip']}, {', '.join(metrics['types']) or 'all types'}."
-
-
-def reliability_details(metrics: dict) -> str:
-    """Return how many pixels were counted."""
-    return f"{metrics['pixels']:,} pixels of held-out clips of {', '.join(metrics['data'])}."
 
 
 def lag_details(metrics: dict) -> str:
@@ -207,7 +191,7 @@ PLOTS = {
     "alpha": Plot(
         "Supplement, figure 1a: mean weight of each direction in an object's merged mask",
         alpha_plot,
-        alpha_details,
+        lambda m: f"Objects of {len(m['data']['clips'])} clips, crops where both directions exist.",
     ),
     "tsne": Plot(
         "Supplement, figure 1b: t-SNE of h, each object where it is most occluded",
@@ -215,7 +199,9 @@ PLOTS = {
         tsne_details,
     ),
     "adapt_curve": Plot(
-        "Figure 5a: adaptation to one clip of an unseen type", adapt_plot, adapt_details
+        "Figure 5a: adaptation to one clip of an unseen type",
+        adapt_plot,
+        lambda m: f"Clip {m['clip']}, {', '.join(m['types']) or 'all types'}.",
     ),
     "fishbowl_lag": Plot(
         "What waiting buys: gain in occluded IoU over forward alone, by a track's age",
@@ -225,7 +211,7 @@ PLOTS = {
     "reliability": Plot(
         "Confidence on visible pixels that pasted occluders hid",
         reliability_plot,
-        reliability_details,
+        lambda m: f"{m['pixels']:,} pixels of held-out clips of {', '.join(m['data'])}.",
     ),
     "stream_bench": Plot("Time of a whole frame, online", stream_plot, stream_details, True),
     "soak": Plot(

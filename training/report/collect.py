@@ -108,7 +108,7 @@ def trace_clip(job: TraceJob, tick: Tick) -> Trace:
 def occlusion(clip: FishbowlClip, name: str, frame: int) -> float | None:
     """Return the occlusion rate of an object large enough to be scored, else None."""
     item = next(item for item in clip.objects if item.id == name)
-    full, visible = item.full(frame), item.visible(frame)
+    full, visible = (item.mask(kind, frame) for kind in ("full", "visible"))
     if full is None or visible is None:
         return None
     areas = int(np.count_nonzero(full.mask)), int(np.count_nonzero(visible.mask))

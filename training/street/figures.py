@@ -27,6 +27,12 @@ class Hulls:
     parts: list[tuple[int, ...]]
     colours: np.ndarray
 
+    @classmethod
+    def of(cls, centres: list, radii: list, parts: list, colours: list) -> Hulls:
+        """Return a figure of lists."""
+        places, sizes, paints = (np.array(values, float) for values in (centres, radii, colours))
+        return cls(places, sizes, parts, paints)
+
     @cached_property
     def index(self) -> np.ndarray:
         """Return the spheres of every part, int [P, K]; short parts repeat their spheres."""
@@ -53,12 +59,7 @@ class HullBuilder:
 
     def done(self) -> Hulls:
         """Finish the figure."""
-        return Hulls(
-            np.array(self.centres),
-            np.array(self.radii),
-            self.parts,
-            np.array(self.colours, dtype=float),
-        )
+        return Hulls.of(self.centres, self.radii, self.parts, self.colours)
 
 
 def draw_hulls(

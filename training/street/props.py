@@ -13,15 +13,6 @@ GREENS = [(40, 85, 62), (35, 70, 50), (50, 105, 85), (45, 90, 95), (40, 75, 110)
 GREYS = [(120, 120, 118), (70, 72, 70), (150, 152, 150), (60, 80, 60)]
 
 
-def _stack(points, radii, parts, colours) -> Hulls:
-    return Hulls(
-        np.array(points, dtype=np.float64),
-        np.array(radii, dtype=np.float64),
-        parts,
-        np.array(colours, dtype=np.float64),
-    )
-
-
 def pole(rng: np.random.Generator) -> Hulls:
     """Return a lamp post or mast, 4-9 m high."""
     height, radius = rng.uniform(4, 9), rng.uniform(0.05, 0.13)
@@ -32,7 +23,7 @@ def pole(rng: np.random.Generator) -> Hulls:
         points += [(0, rng.choice([-1.2, 1.2]), height + 0.15)]
         radii += [radius * 0.6]
         parts, colours = [*parts, (1, 2)], [*colours, colour]
-    return _stack(points, radii, parts, colours)
+    return Hulls.of(points, radii, parts, colours)
 
 
 def sign(rng: np.random.Generator) -> Hulls:
@@ -54,7 +45,7 @@ def sign(rng: np.random.Generator) -> Hulls:
             parts.append((first, first + 1, first + 2, first + 3))
         colours.append(face)
         top -= 2 * half + 0.06
-    return _stack(points, radii, parts, colours)
+    return Hulls.of(points, radii, parts, colours)
 
 
 def bollard(rng: np.random.Generator) -> Hulls:
@@ -62,7 +53,7 @@ def bollard(rng: np.random.Generator) -> Hulls:
     height, radius = rng.uniform(0.8, 1.1), rng.uniform(0.04, 0.09)
     colour = [(45, 45, 45), (60, 60, 150), (110, 110, 110)][rng.integers(3)]
     points = [(0, 0, 0), (0, 0, height), (-0.01, 0, height * 0.75), (-0.01, 0, height * 0.85)]
-    return _stack(
+    return Hulls.of(
         points, [radius] * 2 + [radius * 1.02] * 2, [(0, 1), (2, 3)], [colour, (200, 200, 205)]
     )
 
@@ -93,7 +84,7 @@ def tree(rng: np.random.Generator) -> Hulls:
         radii.append(crown * rng.uniform(0.08, 0.20))
         parts.append((len(points) - 1,))
         colours.append(green * rng.uniform(0.65, 1.2) * (1 + 0.2 * way[2]))
-    return _stack(points, radii, parts, colours)
+    return Hulls.of(points, radii, parts, colours)
 
 
 def bush(rng: np.random.Generator) -> Hulls:
@@ -109,7 +100,7 @@ def bush(rng: np.random.Generator) -> Hulls:
         radii.append(size * rng.uniform(0.10, 0.22))
         parts.append((i,))
         colours.append(green * rng.uniform(0.6, 1.3))
-    return _stack(points, radii, parts, colours)
+    return Hulls.of(points, radii, parts, colours)
 
 
 def hedge(rng: np.random.Generator, length: float) -> Mesh:
