@@ -13,16 +13,19 @@ from savos_model.types import AmodalObject, Frame
 
 WHOLE = RefineConfig(window=10_000, stride=10_000)  # longer than a video: due at its end
 LAG = re.compile(r"lag:([1-9][0-9]{0,3})")
-MODES = "forward (online), bidirectional (whole video), lag:N (N frames later)"
+MODES = (
+    "forward (online), single (each frame as if it were the first), "
+    "bidirectional (whole video), lag:N (N frames later)"
+)
 
 
 def refine_config(mode: str) -> RefineConfig | None:
-    """Return the pass of a mode of MODES, None for forward.
+    """Return the pass of a mode of MODES, None for forward and single.
 
     Raises:
         ValueError: no such mode.
     """
-    if mode == "forward":
+    if mode in ("forward", "single"):
         return None
     if mode == "bidirectional":
         return WHOLE
@@ -68,7 +71,7 @@ class Online:
         # Imported here, so that heuristics can be scored without a network engine.
         from savos_model.backends.choose import make_backend
 
-        self.refine = refine_config(setup.mode)
+        self.refine, self.single = refine_config(setup.mode), setup.mode == "single"
         self.engine = make_backend(setup.backend)
         weights = self.engine.weights
         self.stream = cropped_as_trained(setup.stream, weights.info)
@@ -82,6 +85,8 @@ class Online:
         stream = AmodalStream(self.engine, self.stream, records=self.refine is not None)
         if self.refine is None:
             for frame in frames:
+                if self.single:  # what memory and motion add is the difference to forward
+                    stream.reset()
                 yield stream.step(frame)
             return
         refiner = WindowRefiner(self.engine, self.stream, self.refine)

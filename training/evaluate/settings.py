@@ -32,7 +32,9 @@ class RunOptions(Output):
 
     weights: str = option("shipped name or .safetensors file", BackendConfig().weights)
     mode: str = option(
-        "forward: online; bidirectional: whole video; lag:N: N frames later", "forward"
+        "forward: online; single: each frame as if it were the first; bidirectional: whole video; "
+        "lag:N: N frames later",
+        "forward",
     )
     flow: str = option(
         "flow of ours: dis_fast, dis_medium; topic: what the data brings", FlowConfig().method

@@ -35,6 +35,14 @@ def adaptation(fish: str) -> tuple[Scored, Scored]:
 
 COMPARISONS = (
     Comparison(
+        "forward over each frame separately, shipped weights",
+        ((Scored("fishbowl_single.json"), Scored("fishbowl_val.json")),),
+    ),
+    Comparison(
+        "forward over each frame separately, shipped weights, generated street",
+        ((Scored("street_single.json"), Scored("street_val.json")),),
+    ),
+    Comparison(
         "bi-directional over forward, shipped weights",
         ((Scored("fishbowl_val.json"), Scored("fishbowl_bidirectional.json")),),
     ),
