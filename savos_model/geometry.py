@@ -50,8 +50,11 @@ def union(a: Box, b: Box) -> Box:
 
 def intersect(a: Box, b: Box) -> Box | None:
     """Return the common part of two boxes, None if empty."""
-    box = Box(max(a.x0, b.x0), max(a.y0, b.y0), min(a.x1, b.x1), min(a.y1, b.y1))
-    return box if box.x0 < box.x1 and box.y0 < box.y1 else None
+    ax0, ay0, ax1, ay1 = a
+    bx0, by0, bx1, by1 = b
+    x0, y0 = ax0 if ax0 >= bx0 else bx0, ay0 if ay0 >= by0 else by0
+    x1, y1 = ax1 if ax1 <= bx1 else bx1, ay1 if ay1 <= by1 else by1
+    return Box(x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
 
 def move(box: Box, dx: float, dy: float) -> Box:
@@ -70,7 +73,7 @@ def mask_box(mask: np.ndarray, origin: tuple[int, int] = (0, 0)) -> Box | None:
 
 def window(image: np.ndarray, box: Box) -> np.ndarray:
     """Return pixels of an integer box, 0 outside: [H, W, ...] -> [box.height, box.width, ...]."""
-    x0, y0, x1, y1 = (int(v) for v in box)
+    x0, y0, x1, y1 = map(int, box)
     rows, cols = image.shape[:2]
     if x0 >= 0 and y0 >= 0 and x1 <= cols and y1 <= rows:
         return image[y0:y1, x0:x1]
@@ -269,7 +272,7 @@ def pull_patch(
         As `values`, fills `target`.
     """
     at = cell_grid(source, target, values.shape[:2]) + in_cells(motion, source)
-    own = np.dstack((residual[0], residual[1]))
+    own = cv2.merge((residual[0], residual[1]))
     at += cv2.remap(own, at, NOTHING, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return sample(values, at)
 
@@ -291,11 +294,13 @@ def cell_grid(source: Box, target: Box, patch: tuple[int, int]) -> np.ndarray:
 def in_cells(motion: np.ndarray, source: Box) -> np.ndarray:
     """Return motion [2, h, w] [image px] as [h, w, 2] in cells of the patch of `source`."""
     rows, cols = motion.shape[1:]
-    return np.dstack((motion[0] * (cols / source.width), motion[1] * (rows / source.height)))
+    return cv2.merge((motion[0] * (cols / source.width), motion[1] * (rows / source.height)))
 
 
 def sample(values: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Return values [h, w] or [h, w, C] at points [h, w, 2] [cells], bilinear, zero outside."""
+    if values.size == at.size // 2:
+        return cv2.remap(values, at, NOTHING, cv2.INTER_LINEAR).reshape(values.shape)
     # Channel by channel: OpenCV rounds two channels differently than one; masks must not depend
     # on whether alpha is present.
     moved = [

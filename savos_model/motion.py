@@ -5,6 +5,7 @@ NumPy form of network/motion_torch.py.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from savos_model.config import ModelConfig
@@ -59,4 +60,8 @@ def observed_motion(
     """Return dense motion without the residual, [2, h, w] [image px per frame]."""
     if motion_base == "uniform":
         return np.broadcast_to(pair(base), flow.shape)
-    return np.where(visible > 0.5, flow * pair(scale), pair(base))
+    motion, elsewhere = flow * pair(scale), (visible <= 0.5).view(np.uint8)
+    for channel, value in zip(motion, base, strict=True):
+        # np.where takes four times as long
+        cv2.copyTo(np.full(channel.shape, value, channel.dtype), elsewhere, channel)
+    return motion

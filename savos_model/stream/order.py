@@ -115,21 +115,33 @@ class OcclusionOrder:
             claimed = np.bincount(under.ravel(), cells.ravel(), len(names) + 1)
             claimed[[0, numbers[name]]] = 0
             pixel = claim.box.width * claim.box.height / cells.size
-            for number in np.flatnonzero(claimed):
-                now[name, names[number - 1]] = pixel * float(claimed[number])
-        for name, other in {tuple(sorted(pair)) for pair in now}:
-            for pair in ((name, other), (other, name)):
-                kept = MEMORY * self.evidence.get(pair, 0.0)
-                self.evidence[pair] = kept + (1 - MEMORY) * now.get(pair, 0.0)
+            for number, area in enumerate(claimed.tolist()):
+                if area:
+                    now[name, names[number - 1]] = pixel * area
         odds: dict[str, np.ndarray] = {}
-        for name, other in now:
-            if loss := self.loss(name, other, strength):
-                by_label = odds.setdefault(name, np.ones(len(names) + 1, np.float32))
-                by_label[numbers[other]] = math.exp(loss)
+        for first, second in {(a, b) if a < b else (b, a) for a, b in now}:
+            losing = self.update((first, second), now)
+            if losing is None or losing not in now:
+                continue
+            if loss := self.loss(*losing, strength):
+                by_label = odds.setdefault(losing[0], np.ones(len(names) + 1, np.float32))
+                by_label[numbers[losing[1]]] = math.exp(loss)
         return {
             name: np.take(by_label, labels.patch(claims[name].box, claims[name].chance.shape[:2]))
             for name, by_label in odds.items()
         }
+
+    def update(
+        self, pair: tuple[str, str], now: Mapping[tuple[str, str], float]
+    ) -> tuple[str, str] | None:
+        """Add a frame's evidence of a pair; return it, weaker claim first, None if equal."""
+        back = pair[1], pair[0]
+        ours, theirs = (
+            MEMORY * self.evidence.get(p, 0.0) + (1 - MEMORY) * now.get(p, 0.0)
+            for p in (pair, back)
+        )
+        self.evidence[pair], self.evidence[back] = ours, theirs
+        return None if ours == theirs else pair if ours < theirs else back
 
     def loss(self, name: str, other: str, strength: float) -> float:
         """Return the logits, 0 or less, that a claim on pixels of another object changes by."""
@@ -142,4 +154,5 @@ def doubted(chance: np.ndarray, factor: np.ndarray | None) -> np.ndarray:
     """Return probabilities whose odds are multiplied by a factor; None changes nothing."""
     if factor is None:
         return chance
-    return chance * factor / (chance * factor + 1 - chance)
+    odds = chance * factor
+    return odds / (odds + 1 - chance)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from savos_model.geometry import window
-from savos_model.stream.flow import DisFlow, FlowRegion, padded_box, shrunk
+from savos_model.stream.flow import DisFlow, FlowRegion, middle, padded_box, shrunk
 from savos_model.types import Box, Instance
 from tests.model.scenes import texture
 
@@ -134,3 +134,10 @@ def test_patch_of_a_linear_flow_is_exact(x, y, width, height, coarse):
     want = np.broadcast_to(want_x[inner_x], (inner_y.sum(), inner_x.sum()))
     # OpenCV's warp rounds coordinates to 1/32 of a grid cell.
     np.testing.assert_allclose(patch[0][np.ix_(inner_y, inner_x)], want, atol=coarse / 16)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 6, 101])
+def test_the_middle_is_numpys_median(count):
+    values = np.random.default_rng(count).normal(0, 5, (count, 2)).astype(np.float32)
+    values[: count // 2] = values[0]  # equal values, too
+    np.testing.assert_array_equal(middle(values), np.median(values, axis=0))
