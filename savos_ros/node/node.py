@@ -56,6 +56,7 @@ class AmodalNode(LifecycleNode):
     ) -> None:
         super().__init__(NODE_NAME, **options)
         self._load = load
+        self._state = "unconfigured"
         self._engine: Engine | None = None
         self._adaptation: Adaptation | None = None
         self._outputs: Outputs | None = None
@@ -88,12 +89,13 @@ class AmodalNode(LifecycleNode):
 
     @property
     def state(self) -> str:
-        """Return the label of the lifecycle state."""
-        return self._state_machine.current_state[1]
+        """Return the label of the lifecycle state that the last transition led to."""
+        return self._state
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Check the parameters, load weights and engine, and create the topics."""
         log, settings = self.get_logger(), self.settings
+        # rclpy offers no public way to the parameters that were given but not declared.
         for line in self._declared.unknown(getattr(self, "_parameter_overrides", ())):
             log.warning(line)
         self._health = Health(settings.diagnostics.window)
@@ -122,6 +124,7 @@ class AmodalNode(LifecycleNode):
             f"configured: weights {self._engine.weights.name}, engine {self._engine.backend} "
             f"({self._engine.reason})"
         )
+        self._state = "inactive"
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -148,29 +151,34 @@ class AmodalNode(LifecycleNode):
             f"active: {topics} -> {self.resolve_topic_name('~/masks')}, ~/overlay"
         )
         self._announcer.publish(Bool(data=True))
+        self._state = "active"
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop input and worker; keep engine and topics."""
         self._halt()
         self.get_logger().info(f"inactive: {self._health.frames_out} frames were processed")
+        self._state = "inactive"
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free engine and topics; all parameters can be set again."""
         self._free()
         self.get_logger().info("unconfigured: engine and topics were freed")
+        self._state = "unconfigured"
         return SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free engine and topics in any state."""
         self._free()
+        self._state = "finalized"
         self.get_logger().info("finalized: the node cannot be configured again, end the process")
         return SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Fall back to unconfigured after a failed transition."""
         self._free()
+        self._state = "unconfigured"
         self.get_logger().error(
             "transition failed; the node is unconfigured. Fix the error above and configure again"
         )

@@ -1,3 +1,5 @@
+import re
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 
@@ -5,7 +7,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed")
 from savos_ros.paths import share_dir
-from tests.node.rig import LIMIT_S, Rig, own_name
+from tests.node.rig import LIMIT_S, Rig, own_name, wait_for
 
 # Allowed but created only with other settings, with simulated time, or where a package is there.
 OPTIONAL = {
@@ -22,13 +24,21 @@ def full(names, node):
     return {starts.get(n[0], f"{space}/{n[0]}") + n[1:] for n in names}
 
 
-def allowed(node):
-    """Full names that the policy allows the node, under its own name, by kind of use."""
+def profiles():
+    """Profiles of the policy by node; each enclave has the name of its only node."""
     root = ElementTree.parse(share_dir() / "config" / "sros2" / "policy.xml").getroot()
-    (profile,) = root.iter("profile")
-    assert (profile.get("ns"), profile.get("node")) == ("/", "savos")
     found = {}
-    for rules in profile:
+    for enclave in root.iter("enclave"):
+        (profile,) = enclave.iter("profile")
+        assert (profile.get("ns"), enclave.get("path")) == ("/", f"/{profile.get('node')}")
+        found[profile.get("node")] = profile
+    return found
+
+
+def allowed(name, node):
+    """Full names that the policy allows a program, under the name of `node`, by kind of use."""
+    found = {}
+    for rules in profiles()[name]:
         ((use, verdict),) = rules.attrib.items()
         assert verdict == "ALLOW" and use not in found
         names = [entry.text for entry in rules]
@@ -51,7 +61,7 @@ def created(node):
 
 def differences(node):
     """Return what the node uses without permission, or is permitted but does not use, by kind."""
-    real, policy = created(node), allowed(node)
+    real, policy = created(node), allowed("savos", node)
     found = {"forbidden " + use: names - policy.get(use, set()) for use, names in real.items()}
     for use, names in policy.items():
         found["unused " + use] = names - real[use] - full(OPTIONAL[use], node)
@@ -73,3 +83,75 @@ def test_policy_allows_what_the_node_creates_and_nothing_else(settings, space):
     finally:
         rig.close()
     assert wrong == {}
+
+
+def renamed(policy, node):
+    """Replace /savos in the names of a policy by the full name of the node under test."""
+    name = node.get_fully_qualified_name()
+    return {
+        use: {re.sub("^/savos(?=/)", name, text) for text in names} for use, names in policy.items()
+    }
+
+
+@pytest.fixture
+def rig(monkeypatch):
+    made = Rig(name=own_name(), diagnostics__period_s=0.2).activate()
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(made.number))
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("control", [False, True])
+def test_policy_allows_what_the_page_uses(rig, control):
+    pytest.importorskip("aiohttp", reason="aiohttp is not installed")
+    from savos_ros.view.live import LiveSource
+    from savos_ros.view.source import Sink
+
+    never = threading.Event()
+    source = LiveSource(rig.node.get_fully_qualified_name(), control=control)
+    source.start(Sink(lambda packet: None, never.is_set, never.wait, never.is_set))
+    try:
+        source.watch(True)
+        wait_for(lambda: len(source._subscriptions) == 2, what="the page listens")
+        policy = renamed(allowed("savos_view", source._node), rig.node)
+        expected = dict(policy)
+        expected["subscribe"] = policy["subscribe"] - {"/image/compressed"}  # instead of /image
+        expected["reply"] = policy["reply"] - {"/savos_view/get_type_description"}
+        expected["request"] = policy["request"] if control else set()
+
+        def real():
+            return {u: names - {"/savos_view/get_type_description"}
+                    for u, names in created(source._node).items()}  # fmt: skip
+
+        wait_for(lambda: real() == expected, what=f"{expected} in the graph")
+    finally:
+        source.close()
+
+
+def test_policy_allows_the_bridge_what_the_node_offers_and_the_layout_shows(rig):
+    pytest.importorskip("foxglove", reason="the extra foxglove is not installed: foxglove-sdk")
+    import rclpy
+
+    from savos_ros.bridge.bridge import Bridge
+    from savos_ros.bridge.settings import BridgeOptions
+
+    node = rclpy.create_node("savos_bridge", context=rig.context)
+    bridge = Bridge(node, BridgeOptions(port=0))
+    policy = allowed("savos_bridge", node)
+    try:
+        wanted = {use: policy.get(use, set()) for use in ("publish", "reply", "request")}
+        optional = {"/savos_bridge/get_type_description"}
+
+        def real():
+            found = created(node)
+            return {use: found[use] | (optional if use == "reply" else set()) for use in wanted}
+
+        wait_for(lambda: real() == wanted, what=f"{wanted} in the graph")
+    finally:
+        bridge.close()
+        node.destroy_node()
+    of_node = {re.sub("^~", "/savos", e.text) for e in profiles()["savos"][1]}
+    assert of_node <= policy["subscribe"]
+    layout = (share_dir() / "config" / "foxglove_layout.json").read_text()
+    shown = set(re.findall(r'"(/savos/[\w/]+|/diagnostics)"', layout))
+    assert shown and shown <= policy["subscribe"]

@@ -36,7 +36,7 @@ def node_interface():
             ]
             for kind, ask in asked.items()
         } | {
-            "parameters": sorted(rig.node._parameters),
+            "parameters": sorted(rig.node.list_parameters([], 0).names),
         }
     finally:
         rig.close()
