@@ -116,8 +116,10 @@ def options(clips: ClipOptions, run: RunOptions) -> None:
 def tracking(videos: TrackingOptions, run: RunOptions) -> None:
     """Ids by association with predicted whole objects, against visible masks alone and true ids.
 
+    Trackers of the package trackers get the boxes of the same masks; they complete nothing.
+
     Example: savos evaluate tracking --set fishbowl --data fishbowl/val --json out.json
     """
     from training.evaluate.tracking import evaluate_tracking, tracked_set
 
-    evaluate_tracking(tracked_set(videos), run.ours, run)
+    evaluate_tracking(tracked_set(videos), run.ours, run, trackers=videos.trackers)

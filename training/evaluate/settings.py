@@ -11,6 +11,7 @@ from savos_model.settings import SettingError, Settings, setting
 from savos_model.stream.video import Setup
 from training.data.settings import KinsSource
 
+TRACKERS = ("sort", "bytetrack", "ocsort", "botsort")  # of the package trackers
 FILES = "deocclusion:FILE, deocclusion+tta:FILE, oracle:FILE, external:FOLDER"
 
 
@@ -142,8 +143,15 @@ class TrackingOptions(Settings):
     sequences: tuple[str, ...] = option("of KITTI MOTS: four-digit names, with commas", ())
     scenes: int = option("generated scenes, one after the other seed", StreetOptions().scenes)
     frames: int = option("frames of each", StreetOptions().frames)
+    trackers: tuple[str, ...] = option(
+        f"also IDs by trackers of the package trackers, with commas: {', '.join(TRACKERS)}", ()
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if unknown := [name for name in self.trackers if name not in TRACKERS]:
+            raise SettingError(
+                f"trackers must be of {', '.join(TRACKERS)}, got {', '.join(unknown)}", "choices"
+            )
         if self.set != "street" and self.data is None:
             raise SettingError(f"data must be a folder for set {self.set}, got none: give --data")

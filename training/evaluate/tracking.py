@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,8 @@ from training.data.jobs import Tick
 from training.evaluate.benchmark import Benchmark, Job, data_of, report, run_all
 from training.evaluate.kitti import Kitti
 from training.evaluate.mask_sets import Fishbowl, MaskBenchmark, Rendered, Street
-from training.evaluate.settings import DEFAULT_OUTPUT, Output, TrackingOptions
+from training.evaluate.outside import OPTIONS, absent, outside_tracker, version
+from training.evaluate.settings import DEFAULT_OUTPUT, TRACKERS, Output, TrackingOptions
 from training.evaluate.video import Scores, Video, merged
 
 METHODS: dict[str, AssociationConfig | None] = {
@@ -39,12 +41,13 @@ class TrackingScore:
     """How well ids follow the true tracks of a video, whose masks are given without them.
 
     Attributes:
-        masks: masks with an id.
+        masks: all masks.
         agreeing: masks that agree with the best one-to-one pairing of ids and true tracks.
         switches: masks whose true track had another id when it was last seen.
         returns: masks of tracks that were not seen in the frame before, and had been earlier.
         kept: those of them under the id of then.
         tracks, ids: how many there are.
+        unnamed: masks that were left without an id.
     """
 
     masks: int = 0
@@ -54,11 +57,12 @@ class TrackingScore:
     kept: int = 0
     tracks: int = 0
     ids: int = 0
+    unnamed: int = 0
 
     @property
     def idf1(self) -> float | None:
-        """Return IDF1, 0..1; None without a mask. Detections are exact: IDP, IDR and it agree."""
-        return self.agreeing / self.masks if self.masks else None
+        """Return IDF1, 0..1; None without a mask; IDP and IDR are equal if all have an id."""
+        return 2 * self.agreeing / (2 * self.masks - self.unnamed) if self.masks else None
 
     def __add__(self, other: TrackingScore) -> TrackingScore:
         """Return the score of both videos."""
@@ -75,25 +79,31 @@ def tracking_score(true: Sequence[Sequence[str]], given: Sequence[Sequence[str]]
 
     Args:
         true: by frame, the track of each mask.
-        given: by frame, the id of each of the same masks.
+        given: by frame, the id of each of the same masks, "" for none.
     """
     last: dict[str, tuple[str, int]] = {}
     pairs: Counter[tuple[str, str]] = Counter()
-    switches = returns = kept = 0
+    switches = returns = kept = unnamed = masks = 0
     for index, (tracks, ids) in enumerate(zip(true, given, strict=True)):
         for track, name in zip(tracks, ids, strict=True):
+            masks += 1
+            if not name:
+                unnamed += 1
+                last[track] = last[track][0] if track in last else "", index
+                continue
             pairs[track, name] += 1
-            if track in last:
+            if track in last and last[track][0]:
                 same, away = last[track][0] == name, last[track][1] < index - 1
                 switches += not same
                 returns += away
                 kept += away and same
             last[track] = name, index
-    rows, columns = (sorted({pair[side] for pair in pairs}) for side in (0, 1))
+    rows, columns = sorted({pair[0] for pair in pairs}), sorted({pair[1] for pair in pairs})
     counts = np.array([[pairs[track, name] for name in columns] for track in rows])
     best = counts[linear_sum_assignment(counts, maximize=True)].sum() if pairs else 0
-    sizes = sum(pairs.values()), int(best), switches, returns, kept
-    return TrackingScore(*sizes, len(rows), len(columns))
+    sizes = masks, int(best), switches, returns, kept
+    everyone = {track for tracks in true for track in tracks}
+    return TrackingScore(*sizes, len(everyone), len(columns), unnamed)
 
 
 @dataclass
@@ -151,6 +161,18 @@ def follow(
     return Followed(score, {video.name: score.idf1}, dict(scores), times)
 
 
+def follow_outside(video: Video, tracker: str) -> Followed:
+    """Give the masks of a video IDs by a tracker of another package; nothing is completed."""
+    ids, true, given, times = outside_tracker(tracker), [], [], []
+    for frame in video.frames():
+        begun = time.perf_counter()
+        given.append(ids(without_ids(frame)))
+        times.append(1e3 * (time.perf_counter() - begun))
+        true.append([item.id for item in frame.instances])
+    score = tracking_score(true, given)
+    return Followed(score, {video.name: score.idf1}, {}, times)
+
+
 def without_ids(frame: Frame) -> Frame:
     """Return a frame whose ids say nothing of any other frame."""
     masks = enumerate(frame.instances)
@@ -170,7 +192,10 @@ def run(job: Job, tick: Tick) -> list[Done]:
     for video in job.benchmark.open(job.key):
         methods = {}
         for name in job.methods:
-            methods[name] = follow(video, METHODS[name], backend, job.ours)
+            if name in TRACKERS:
+                methods[name] = follow_outside(video, name)
+            else:
+                methods[name] = follow(video, METHODS[name], backend, job.ours)
             tick(len(video.numbers))
         done.append(Done(video.name, len(video.numbers), methods, model))
     return done
@@ -180,14 +205,18 @@ def evaluate_tracking(
     benchmark: Benchmark,
     ours: Setup,
     output: Output = DEFAULT_OUTPUT,
+    *,
+    trackers: Sequence[str] = (),
     console: Console | None = None,
 ) -> dict:
     """Compare ids by association with predicted whole objects, with visible masks, and given ones.
 
-    The masks of the benchmark are passed on without ids; arguments as benchmark.evaluate.
+    The masks of the benchmark are passed on without ids; arguments as benchmark.evaluate, and
+    `trackers` of another package (see settings.TRACKERS), which are skipped where it is absent.
 
     Returns:
-        The metrics: data, model, association (its settings), and by method the scores of the ids,
+        The metrics: data, model, association (its settings), outside (trackers: package, options,
+        and why they were skipped), and by method the scores of the ids,
         IDF1 by clip, time of the association per frame [ms] and, where whole masks are known, mean
         IoUs.
 
@@ -196,15 +225,25 @@ def evaluate_tracking(
     """
     console = console or Console()
     benchmark.check(ours)
-    (done,) = run_all(benchmark, tuple(METHODS), [ours], output, console, run)
-    found = {name: sum((one.methods[name] for one in done), Followed()) for name in METHODS}
+    skipped = absent() if trackers else ""
+    if skipped:
+        console.print(f"skipped: {', '.join(trackers)}: {skipped}")
+    names = (*METHODS, *(() if skipped else trackers))
+    (done,) = run_all(benchmark, names, [ours], output, console, run)
+    found = {name: sum((one.methods[name] for one in done), Followed()) for name in names}
     metrics = {
         "data": data_of(benchmark.name, done),
         "model": done[0].model,
         "association": dataclasses.asdict(AssociationConfig()),
+        "outside": {"skipped": skipped} if skipped else outside(trackers),
         "methods": {name: summary(benchmark, some, output.seed) for name, some in found.items()},
     }
     return report(metrics, [table(metrics["methods"])], output, console)
+
+
+def outside(trackers: Sequence[str]) -> dict[str, Any]:
+    """Return what results files say of trackers of another package."""
+    return {"trackers": version(), "options": OPTIONS} if trackers else {}
 
 
 def tracked_set(options: TrackingOptions) -> Benchmark:
@@ -222,7 +261,7 @@ def summary(benchmark: Benchmark, found: Followed, seed: int) -> dict:
     numbers = {**found.score.plain(), "clips": found.clips}
     p50, p95 = np.percentile(found.times_ms, (50, 95))
     numbers["association_ms"] = {"p50": round(float(p50), 3), "p95": round(float(p95), 3)}
-    if isinstance(benchmark, MaskBenchmark):
+    if isinstance(benchmark, MaskBenchmark) and found.scores:
         whole = benchmark.report(found.scores, seed)
         numbers |= {name: whole[name] for name in QUALITY}
     return numbers

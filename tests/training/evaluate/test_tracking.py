@@ -1,15 +1,29 @@
 import json
+import sys
+import types
 
+import numpy as np
 import pytest
+from failing import refused
+from rich.console import Console
 from tiny_clip import FRAMES, write_clip
 from typer.testing import CliRunner
 
+from savos_model.config import BackendConfig
 from savos_model.results import read_results
-from savos_model.settings import SettingError
+from savos_model.stream.video import Setup
+from savos_model.types import Box, Frame, Instance
 from savos_ros.cli.main import app
 from tests.tiny_weights import save_random
+from training.evaluate import outside, tracking
+from training.evaluate.mask_sets import Fishbowl
 from training.evaluate.settings import TrackingOptions
-from training.evaluate.tracking import TrackingScore, tracked_set, tracking_score
+from training.evaluate.tracking import (
+    TrackingScore,
+    evaluate_tracking,
+    tracked_set,
+    tracking_score,
+)
 
 
 def test_ids_that_agree_score_one():
@@ -46,6 +60,86 @@ def test_scores_add_up_and_nothing_has_no_idf1():
     assert both == TrackingScore(10, 8, 1, 1, 0, 3, 4) and both.plain()["idf1"] == 0.8
 
 
+def test_masks_without_an_id_are_missed_detections():
+    true = [["a"], ["a", "b"], ["a", "b"]]
+    given = [[""], ["1", ""], ["1", "2"]]
+    found = tracking_score(true, given)
+    assert (found.masks, found.agreeing, found.unnamed, found.switches) == (5, 3, 2, 0)
+    assert (found.tracks, found.ids, found.returns) == (2, 2, 0)
+    assert found.idf1 == pytest.approx(2 * 3 / (5 + 3))
+
+
+def test_a_mask_without_an_id_ends_no_identity():
+    found = tracking_score([["a"]] * 3, [["1"], [""], ["2"]])
+    assert (found.switches, found.agreeing, found.unnamed) == (1, 1, 1)
+    assert tracking_score([["a"]] * 2, [[""], [""]]).idf1 == 0
+
+
+@pytest.fixture
+def package(monkeypatch):
+    """Install a package of trackers that number boxes from left to right, none in frame 0."""
+
+    class Detections:
+        def __init__(self, xyxy, confidence, data):
+            self.xyxy, self.confidence, self.data = xyxy, confidence, data
+
+        def __len__(self):
+            return len(self.xyxy)
+
+    class Tracker:
+        def __init__(self, **options):
+            assert options == outside.OPTIONS
+            self.frame = -1
+
+        def update(self, found, frame=None):
+            self.frame += 1
+            order = np.argsort(-found.xyxy[:, 0])
+            found.data = {"place": found.data["place"][order]}
+            found.tracker_id = np.argsort(np.argsort(found.xyxy[order, 0]))
+            if self.frame == 0:
+                found.tracker_id[:] = -1
+            assert (found.confidence == 1).all()
+            return found
+
+    classes = dict.fromkeys(outside.CLASSES.values(), Tracker)
+    monkeypatch.setitem(sys.modules, "trackers", types.SimpleNamespace(**classes))
+    monkeypatch.setitem(sys.modules, "supervision", types.SimpleNamespace(Detections=Detections))
+    for module in (outside, tracking):
+        monkeypatch.setattr(module, "absent", lambda: "")
+        monkeypatch.setattr(module, "version", lambda: "0.0")
+
+
+def test_an_outside_tracker_gives_ids_in_the_order_of_the_masks(package):
+    masks = [Instance(f"x{x}", Box(x, 0, x + 2, 2), np.ones((2, 2), np.uint8)) for x in (6, 0, 3)]
+    frame = Frame(0, np.zeros((8, 8, 3), np.uint8), masks)
+    ids = outside.outside_tracker("bytetrack")
+    assert ids(frame) == ["", "", ""]
+    assert ids(frame) == ["2", "0", "1"]
+
+
+def test_outside_trackers_are_scored_next_to_ours(tmp_path, package):
+    write_clip(tmp_path, "fishbowl_0001")
+    setup = Setup(BackendConfig(weights=str(save_random(tmp_path / "w.safetensors"))))
+    quiet = Console(quiet=True)
+    found = evaluate_tracking(Fishbowl(tmp_path), setup, trackers=("sort",), console=quiet)
+    assert found["outside"] == {"trackers": "0.0", "options": outside.OPTIONS}
+    score = found["methods"]["sort"]
+    assert score["masks"] == found["methods"]["given"]["masks"]
+    assert score["unnamed"] > 0 and 0 < score["idf1"] < 1 and "open_full" not in score
+
+
+def test_outside_trackers_are_skipped_with_a_reason(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(outside, "installed", lambda name: name != "trackers")
+    write_clip(tmp_path, "fishbowl_0001")
+    setup = Setup(BackendConfig(weights=str(save_random(tmp_path / "w.safetensors"))))
+    found = evaluate_tracking(Fishbowl(tmp_path), setup, trackers=("sort",))
+    assert "pip install trackers" in found["outside"]["skipped"]
+    assert found["methods"].keys() == tracking.METHODS.keys()
+    assert "skipped: sort" in capsys.readouterr().out
+    with refused("trackers", "choices"):
+        TrackingOptions(trackers=("magic",))
+
+
 def test_the_command_writes_ids_of_all_methods(tmp_path):
     write_clip(tmp_path, "fishbowl_0001")
     out, weights = tmp_path / "out.json", save_random(tmp_path / "w.safetensors")
@@ -65,7 +159,7 @@ def test_the_command_writes_ids_of_all_methods(tmp_path):
 
 
 def test_the_set_says_what_it_needs(tmp_path):
-    with pytest.raises(SettingError, match="give --data"):
+    with refused("data"):
         TrackingOptions(set="kitti")
     assert tracked_set(TrackingOptions(scenes=2, frames=9)).entries() == [(1000, 9), (1001, 9)]
     kinds = {tracked_set(TrackingOptions(set=s, data=tmp_path)).name for s in ("kitti", "rendered")}
