@@ -127,7 +127,7 @@ class ReleasedCars:
             MissingPartError: the images of the drive are not there.
             KinsVideoCarError: an image or a mask is damaged or of another size.
         """
-        made = self._plain(video, self.pictures(video), start, stop, truth)
+        made = self._plain(video, start, stop, truth)
         kinds = ("Kitti_flow", "Kitti_reverse_flow")
         folders = [self.root / "Kitti" / kind / dated(video) for kind in kinds]
         if all(folder.is_dir() for folder in folders):
@@ -135,15 +135,10 @@ class ReleasedCars:
         return made
 
     def _plain(
-        self,
-        video: str,
-        pictures: list[Path],
-        start: int,
-        stop: int | None,
-        truth: TruthSource | None,
+        self, video: str, start: int, stop: int | None, truth: TruthSource | None
     ) -> Iterator[ClipFrame]:
         tracks = self._tracks[video]
-        for index, path in enumerate(pictures[start:stop], start):
+        for index, path in enumerate(self.pictures(video)[start:stop], start):
             image = read_picture(path, KinsVideoCarError)
             shape = image.shape[:2]
             whole = Box(0, 0, shape[1], shape[0])

@@ -195,13 +195,11 @@ def context_row(
         "boxes": np.array(box, np.float32),
         "linked": np.uint8(0),
     }
-    known = (frame.full or {}).get(item.id)
-    full = place(known[1], known[0], box) if known is not None else np.zeros_like(own)
-    row["truth"] = crop((full != 0).astype(np.uint8) * 255, local(box), context)
-    row["known"] = np.uint8(known is not None)
-    front = (frame.scenery or {}).get(item.id)
-    covered = place(front[1], front[0], box) if front is not None else np.zeros_like(own)
-    row["scenery"] = crop((covered != 0).astype(np.uint8) * 255, local(box), context)
+    for name, masks in (("truth", frame.full or {}), ("scenery", frame.scenery or {})):
+        at, mask = masks.get(item.id, (item.box, np.zeros_like(item.mask)))
+        set_there = (place(mask, at, box) != 0).astype(np.uint8)
+        row[name] = crop(set_there * 255, local(box), context)
+    row["known"] = np.uint8(item.id in (frame.full or {}))
     return row
 
 

@@ -219,14 +219,10 @@ def summarise_levels(scores: Mapping[str, Sequence[BoxScore]], seed: int = 0) ->
         every = next(iter(kept.values()))
         levels[name] = {"n": len(every), "tracks": len({s.track for s in every}), "methods": {}}
         for method, some in kept.items() if every else ():
-            numbers = {
-                "iou_mean": mean(score.iou for score in some),
-                "iou_median": float(np.median([score.iou for score in some])),
-                "coverage_mean": mean(score.coverage for score in some),
-                "coverage_median": float(np.median([score.coverage for score in some])),
-                "growth_mean": mean(score.growth for score in some),
-                "in_holes_mean": mean(score.in_holes for score in some),
-            }
+            fields = ("iou", "coverage", "growth", "in_holes")
+            values = {field: [getattr(score, field) for score in some] for field in fields}
+            numbers = {f"{field}_mean": mean(found) for field, found in values.items()}
+            numbers |= {f"{f}_median": float(np.median(values[f])) for f in fields[:2]}
             if method != "visible" and "visible" in kept:
                 numbers["gain_over_visible"] = gain(kept["visible"], some, chosen, seed)
             levels[name]["methods"][method] = numbers

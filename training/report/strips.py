@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from rich.console import Console
 
 from savos_model.masks import BoxedMask, box_around, by_id, look_at, slices, tighten
@@ -21,7 +21,7 @@ from training.data.fishbowl import FishbowlError
 from training.data.prepare import chewing_gum_frames, fishbowl_frames, street_frames
 from training.data.store import ClipFrame
 from training.evaluate.metrics import Masks, ObjectScore, published_masks, score_frame
-from training.report.figures import BLUE, GREEN, GREY, ORANGE, RED, STYLE, save
+from training.report.figures import BLUE, GREEN, GREY, ORANGE, RED, panels
 
 PERIOD_NS = 33_333_333
 ROWS = 4
@@ -175,11 +175,7 @@ def draw(picture: Picture, path: Path) -> None:
     width = 1.5
     height = width * boxes[0].height / boxes[0].width
     size = (width * len(columns) + 0.6, height * len(boxes) + 0.35)
-    with plt.rc_context({**STYLE, "font.size": 9, "axes.titlesize": 9}):
-        figure, axes = plt.subplots(
-            len(boxes), len(columns), figsize=size, layout="constrained", squeeze=False
-        )
-        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
+    with panels(path, len(boxes), len(columns), *size) as axes:
         for row, (image, view) in enumerate(zip(picture.images, boxes, strict=True)):
             shown = cut(image, view)
             for panel, column in zip(axes[row], columns, strict=True):
@@ -188,19 +184,15 @@ def draw(picture: Picture, path: Path) -> None:
                     panel.set_title(column, loc="center", pad=3)
             rate = picture.scores["visible"][row].occlusion
             axes[row][0].set_ylabel(f"frame {picture.frames[row]}\n{rate:.0%} hidden")
-        save(figure, path)
-        plt.close(figure)
 
 
 def draw_panel(
-    panel: plt.Axes, picture: Picture, shown: np.ndarray, view: Box, row: int, column: str
+    panel: Axes, picture: Picture, shown: np.ndarray, view: Box, row: int, column: str
 ) -> None:
     """Draw one frame by one method."""
     if column != "image":
         shown = tinted(shown, look_at(picture.masks[column][row], view), COLOURS[column])
     panel.imshow(shown, interpolation="nearest" if min(shown.shape[:2]) < 60 else "antialiased")
-    panel.set_xticks([])
-    panel.set_yticks([])
     if column in picture.scores:
         value = picture.scores[column][row].occluded
         panel.text(
