@@ -59,7 +59,7 @@ from tests.fuzz.samples import (
     write_yolo,
 )
 from training.baselines.external import ExternalError
-from training.data.chewing_gum_released import ReleasedVideos, VideoFileError
+from training.data.chewing_gum import ReleasedVideos, VideoFileError
 from training.data.fishbowl import FishbowlError
 from training.data.flow_files import FlowFileError, read_flo
 from training.data.kins import KinsError, MappingError, read_mapping

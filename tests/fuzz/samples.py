@@ -21,7 +21,7 @@ import tiny_scene
 from savos_model.adaptation_link import receive
 from savos_model.config import ModelConfig
 from training.baselines.external import ExternalClip
-from training.data import fishbowl_released
+from training.data import fishbowl
 from training.data.fishbowl import FishbowlClip
 from training.data.kins import KinsAnnotations
 from training.data.kins_video_car import ReleasedCars
@@ -53,8 +53,8 @@ def write_gum(folder: Path) -> Path:
 
 
 def read_released_fishbowl(path: Path) -> None:
-    fishbowl_released._videos.cache_clear()
-    clip = fishbowl_released.ReleasedClip(path.parent / "test_frames" / tiny_released.VIDEOS[0])
+    fishbowl._videos.cache_clear()
+    clip = fishbowl.ReleasedClip(path.parent / "test_frames" / tiny_released.VIDEOS[0])
     for frame, _ in enumerate(clip.frames()):
         clip.instances(frame)
         clip.truth(frame)
@@ -62,8 +62,8 @@ def read_released_fishbowl(path: Path) -> None:
 
 
 def read_subset(path: Path) -> None:
-    fishbowl_released.read_subset.cache_clear()
-    fishbowl_released.read_subset(path.parents[1], "test2")
+    fishbowl.read_subset.cache_clear()
+    fishbowl.read_subset(path.parents[1], "test2")
 
 
 def write_subset(folder: Path) -> Path:

@@ -21,9 +21,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from savos_model.commands import Options, command, option
 from savos_model.settings import Settings, setting
-from training.baselines.deocclusion import deocclusion_batch
-from training.baselines.oracle import KnownWindows, known_places, oracle_batch
 from training.baselines.unet import Batch, UNet, UNetConfig, save_unet, unet_loss
+from training.baselines.unet_tasks import (
+    KnownWindows,
+    deocclusion_batch,
+    known_places,
+    oracle_batch,
+)
 from training.data.store import Clip
 from training.learn.windows import (
     Place,

@@ -52,7 +52,7 @@ def page(options: PageOptions) -> None:
 
     Example: savos report results docs/results/fishbowl_val.json --out fishbowl_val
     """
-    from training.report.page import results_page
+    from training.report.markdown import results_page
 
     written(results_page(options.file, options.out))
 

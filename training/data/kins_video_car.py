@@ -19,9 +19,8 @@ from training.data.outside import is_file_name, read_picture
 from training.data.provenance import MissingPartError, require
 from training.data.rle import RleError, decode_record
 from training.data.safe_pickle import load
-from training.data.scenery import remainder
 from training.data.settings import KinsSource
-from training.data.store import ClipFrame
+from training.data.store import ClipFrame, remainder
 
 SPLITS = ("train", "val", "test")
 CAR = "1"  # class of MOTS files

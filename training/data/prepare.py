@@ -18,15 +18,13 @@ from rich.console import Console
 from savos_model.config import ModelConfig
 from savos_model.types import Instance
 from training.data.chewing_gum import ChewingGumConfig, videos
-from training.data.fishbowl_released import ReleasedClip, clip_paths, is_released, open_fishbowl
-from training.data.flow_files import with_flo
+from training.data.fishbowl import ReleasedClip, clip_paths, is_released, open_fishbowl
+from training.data.flow_files import RaftFlow, with_flo, with_raft
 from training.data.jobs import Tick, run_jobs
 from training.data.kins_video_car import drives_of, truth_source
 from training.data.kitti_mots import clip_frames, open_tracking
 from training.data.parts import CHUNK, part_name
 from training.data.provenance import require
-from training.data.raft_flow import RaftFlow, with_raft
-from training.data.scenery import scenery_over
 from training.data.settings import (
     ClipSource,
     FishbowlSource,
@@ -36,7 +34,7 @@ from training.data.settings import (
     StoreOptions,
     StreetSource,
 )
-from training.data.store import ClipFrame, clip_folders, store_clip
+from training.data.store import ClipFrame, clip_folders, scenery_over, store_clip
 from training.street.config import StreetConfig
 from training.street.generate import generate
 

@@ -9,9 +9,8 @@ from typing import ClassVar
 from savos_model.masks import by_id
 from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject
-from training.data.chewing_gum import ChewingGumConfig, GeneratedVideos
+from training.data.chewing_gum import ChewingGumConfig, GeneratedVideos, ReleasedVideos
 from training.data.chewing_gum import Video as GumVideo
-from training.data.chewing_gum_released import ReleasedVideos
 from training.data.kitti_mots import PERIOD_NS
 from training.evaluate.benchmark import Benchmark, data_of
 from training.evaluate.metrics import Masks, score_frame, summarise

@@ -14,7 +14,7 @@ import numpy as np
 from savos_model.masks import by_id
 from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Frame
-from training.data.fishbowl_released import clip_paths, is_released, open_fishbowl, read_subset
+from training.data.fishbowl import clip_paths, is_released, open_fishbowl, read_subset
 from training.data.kitti_mots import PERIOD_NS
 from training.data.prepare import fishbowl_frames, street_frames
 from training.evaluate.benchmark import Benchmark

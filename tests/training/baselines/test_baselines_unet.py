@@ -11,8 +11,6 @@ torch = pytest.importorskip("torch")
 from savos_model.masks import look_at
 from savos_model.network.weights import WeightsError, save_tensors
 from savos_model.types import Box, Instance
-from training.baselines.deocclusion import adapt_unet, clip_rows, deocclusion_batch
-from training.baselines.oracle import KnownWindows, known_places, oracle_batch
 from training.baselines.train_unet import UNetTraining, list_rows, train_unet
 from training.baselines.unet import (
     Batch,
@@ -22,6 +20,14 @@ from training.baselines.unet import (
     load_unet,
     save_unet,
     unet_loss,
+)
+from training.baselines.unet_tasks import (
+    KnownWindows,
+    adapt_unet,
+    clip_rows,
+    deocclusion_batch,
+    known_places,
+    oracle_batch,
 )
 from training.data.store import ClipFrame, open_store, store_clip
 from training.evaluate.metrics import score_frame

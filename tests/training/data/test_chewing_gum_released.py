@@ -5,8 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from training.data.chewing_gum import ChewingGumConfig, videos
-from training.data.chewing_gum_released import ReleasedVideos, VideoFileError
+from training.data.chewing_gum import ChewingGumConfig, ReleasedVideos, VideoFileError, videos
 from training.data.safe_pickle import UnsafePickleError
 
 SQUARE = (slice(20, 26), slice(22, 30))  # glued over the lower object, part of no object

@@ -14,8 +14,13 @@ from savos_model.masks import look_at
 from savos_model.stream.video import Setup
 from savos_model.types import Box
 from savos_ros.cli.main import app
-from training.data.fishbowl import FishbowlClip, FishbowlError
-from training.data.fishbowl_released import clip_paths, open_fishbowl, read_subset
+from training.data.fishbowl import (
+    FishbowlClip,
+    FishbowlError,
+    clip_paths,
+    open_fishbowl,
+    read_subset,
+)
 from training.data.provenance import MissingPartError
 from training.data.safe_pickle import UnsafePickleError
 from training.data.store import open_store

@@ -8,8 +8,16 @@ from hypothesis import strategies as st
 from tiny_flo import write_flo
 
 from training.data import flow_files
-from training.data.flow_files import FlowFileError, fit_flow, flow_paths, read_flo, with_flo
-from training.data.raft_flow import RaftError, RaftFlow, with_raft
+from training.data.flow_files import (
+    FlowFileError,
+    RaftError,
+    RaftFlow,
+    fit_flow,
+    flow_paths,
+    read_flo,
+    with_flo,
+    with_raft,
+)
 from training.data.store import ClipFrame
 
 

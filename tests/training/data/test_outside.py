@@ -7,8 +7,7 @@ import tiny_scene as scene
 
 from savos_ros.bags.convert import masks_to_bag
 from savos_ros.bags.settings import BagError, MaskSource, RecordOptions
-from training.data.fishbowl import FishbowlError
-from training.data.fishbowl_released import SUBSET_FILE, read_subset
+from training.data.fishbowl import SUBSET_FILE, FishbowlError, read_subset
 from training.data.kitti_mots import (
     KittiError,
     TimestampError,

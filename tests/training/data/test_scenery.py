@@ -8,9 +8,8 @@ import torch
 from savos_model.config import ModelConfig
 from savos_model.types import Box, Instance
 from training.data.prepare import fishbowl_frames, rendered_jobs, run_job, street_frames, strides_of
-from training.data.scenery import scenery_over
 from training.data.settings import ClipSource
-from training.data.store import ClipFrame, open_clip, store_clip
+from training.data.store import ClipFrame, open_clip, scenery_over, store_clip
 from training.learn.augment import Window, make_input
 from training.learn.augment_config import plain
 from training.learn.windows import Place, gather

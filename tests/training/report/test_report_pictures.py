@@ -26,7 +26,7 @@ from training.data.store import ClipFrame
 from training.report import collect, strips
 from training.report.build import build_report
 from training.report.figures import MAX_BYTES, drawing
-from training.report.page import results_page
+from training.report.markdown import results_page
 from training.report.strips import Scene, scenes
 
 
