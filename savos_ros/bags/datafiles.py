@@ -222,9 +222,7 @@ def ros1(path: Path) -> BagError:
     )
 
 
-def _reordered(
-    entries: Iterator[tuple[str, int, bytes]],
-) -> Iterator[tuple[str, int, bytes]]:
+def _reordered(entries: Iterator[tuple[str, int, bytes]]) -> Iterator[tuple[str, int, bytes]]:
     """Put messages in order of time where they are no more than REORDERED places off."""
     waiting: list[tuple[int, int, str, bytes]] = []
     size = 0

@@ -63,10 +63,7 @@ def image_annotations(
         rgb = {"r": red, "g": green, "b": blue}
         corner = (int(item.box.x0), int(item.box.y0))
         contours, _ = cv2.findContours(
-            item.inside.astype(np.uint8),
-            cv2.RETR_EXTERNAL,
-            cv2.CHAIN_APPROX_TC89_L1,
-            offset=corner,
+            item.inside.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_L1, offset=corner
         )
         points += [
             foxglove.PointsAnnotation(

@@ -13,12 +13,7 @@ import cv2
 import numpy as np
 
 from savos_model.types import AmodalObject, Source
-from savos_ros.messages.conversions import (
-    ConversionError,
-    compressed_array,
-    image_array,
-    stamp_ns,
-)
+from savos_ros.messages.conversions import ConversionError, compressed_array, image_array, stamp_ns
 from savos_ros.messages.overlay import color_of, draw
 from savos_ros.messages.results import amodal_objects
 from savos_ros.messages.settings import OverlayConfig
