@@ -17,8 +17,7 @@ from training.data.fishbowl import FishbowlClip
 from training.data.kitti_mots import KittiClip, is_raw, open_raw, open_tracking
 from training.data.masks.folders import MaskFolder, open_masks
 from training.data.outside import read_bytes, read_picture, shown
-from training.street.config import StreetConfig, StreetFrame
-from training.street.generate import generate
+from training.street.generate import StreetConfig, StreetFrame, generate
 
 JPEG = (".jpg", ".jpeg")
 ENDINGS = (*JPEG, ".png")

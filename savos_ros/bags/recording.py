@@ -19,6 +19,7 @@ from savos_ros.bags.settings import BagError, RecordOptions
 from savos_ros.bags.types import BagKit
 from savos_ros.bags.writer import BagWriter
 from savos_ros.messages import kit as message_kit
+from savos_ros.messages.overlay import jpeg
 
 IMAGE_TOPIC = "/camera/image_raw"
 COMPRESSED_TOPIC = "/camera/image_raw/compressed"
@@ -105,7 +106,7 @@ def _write(bag: BagWriter, frame: SourceFrame, options: RecordOptions) -> int:
     if options.compressed:
         data = frame.jpeg
         if data is None or not _shows(data, frame.image):
-            data = _encode(frame.image)
+            data = jpeg(frame.image, JPEG_QUALITY)
         made[COMPRESSED_TOPIC] = message_kit.compressed_image(kit, head, data, "jpeg")
     else:
         made[IMAGE_TOPIC] = message_kit.image(kit, head, frame.image, "bgr8")
@@ -162,10 +163,3 @@ def _shows(jpeg: bytes, image: np.ndarray) -> bool:
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     shown = cv2.imdecode(np.frombuffer(jpeg, np.uint8), flags)
     return shown is not None and np.array_equal(shown, image)
-
-
-def _encode(image: np.ndarray) -> bytes:
-    good, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    if not good:
-        raise BagError(f"an image of shape {image.shape} cannot be stored as JPEG", "image")
-    return data.tobytes()

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -18,6 +17,7 @@ from savos_model.types import AmodalObject, Source
 from savos_ros.bags.reader import BagFrame
 from savos_ros.bags.review import Row, hidden_px, keep_best, pictures
 from savos_ros.bags.run import MASKS_TOPIC
+from savos_ros.messages.overlay import jpeg
 
 HEIGHT = 100  # units of a chart that is stretched to the width of its place
 MOST_POINTS = 400
@@ -222,8 +222,5 @@ def _strip(row: Row, seconds: float) -> Strip:
 
 def _uri(image: np.ndarray) -> str:
     """Return an image as a data address."""
-    scale = min(1.0, STRIP_PX / image.shape[1])
-    if scale < 1:
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
-    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode('ascii')}"
+    data = base64.b64encode(jpeg(image, JPEG_QUALITY, STRIP_PX))
+    return f"data:image/jpeg;base64,{data.decode('ascii')}"

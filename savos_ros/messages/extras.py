@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from savos_model.types import AmodalObject
-from savos_ros.messages.overlay import color_of
+from savos_ros.messages.overlay import color_of, outlines
 
 FONT_SIZE = 12.0
 LINE_LOOP = 2  # foxglove_msgs/PointsAnnotation
@@ -62,9 +62,6 @@ def image_annotations(
         blue, green, red = (part / 255 for part in color_of(item.id))
         rgb = {"r": red, "g": green, "b": blue}
         corner = (int(item.box.x0), int(item.box.y0))
-        contours, _ = cv2.findContours(
-            item.inside.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_L1, offset=corner
-        )
         points += [
             foxglove.PointsAnnotation(
                 timestamp=stamp,
@@ -74,7 +71,7 @@ def image_annotations(
                 fill_color=foxglove.Color(**rgb, a=0.3),
                 thickness=2.0,
             )
-            for contour in contours
+            for contour in outlines(item, cv2.CHAIN_APPROX_TC89_L1)
         ]
         texts.append(
             foxglove.TextAnnotation(

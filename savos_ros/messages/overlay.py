@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import zlib
+from collections.abc import Sequence
 from functools import lru_cache
 
 import cv2
@@ -70,12 +71,29 @@ def _hatched(item: AmodalObject, period: int) -> np.ndarray:
 def _outline(canvas: np.ndarray, item: AmodalObject, width: int) -> None:
     if width == 0:
         return
+    cv2.polylines(canvas, outlines(item), True, color_of(item.id), width, cv2.LINE_AA)
+
+
+def outlines(item: AmodalObject, kept: int = cv2.CHAIN_APPROX_SIMPLE) -> Sequence[np.ndarray]:
+    """Return the outer outlines of an object in image pixels, int32 [N, 1, 2]; `kept` points."""
+    corner = (int(item.box.x0), int(item.box.y0))
     inside = item.inside.astype(np.uint8)
-    offset = (int(item.box.x0), int(item.box.y0))
-    contours, _ = cv2.findContours(
-        inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=offset
-    )
-    cv2.polylines(canvas, contours, True, color_of(item.id), width, cv2.LINE_AA)
+    return cv2.findContours(inside, cv2.RETR_EXTERNAL, kept, offset=corner)[0]
+
+
+def jpeg(image: np.ndarray, quality: int, longest: int = 0) -> bytes:
+    """Encode a BGR or grey image, reduced to a longest side of `longest` pixels unless that is 0.
+
+    Raises:
+        ValueError: it has more than 65,500 rows or columns.
+    """
+    scale = longest / max(image.shape[:2])
+    if 0 < scale < 1:
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    good, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not good:
+        raise ValueError(f"an image of shape {image.shape} cannot be stored as JPEG")
+    return data.tobytes()
 
 
 def _label(canvas: np.ndarray, item: AmodalObject) -> None:

@@ -29,8 +29,7 @@ from savos_ros.messages.overlay import draw
 from savos_ros.messages.results import amodal_objects, whole_objects
 from savos_ros.messages.settings import OverlayConfig
 from savos_ros.tools.harness import environment, latencies, run_session
-from savos_ros.tools.settings import DemoError, DemoOptions
-from training.street.config import StreetConfig
+from savos_ros.tools.settings import DemoError, DemoOptions, StreetConfig
 
 MASKS_TYPE = "savos_ros/msg/AmodalMaskArray"
 PARTS = ("p50", "p95", "p99")

@@ -13,8 +13,7 @@ from savos_ros.messages.frames import decode
 from savos_ros.messages.kit import RosKit, header, image
 from savos_ros.messages.settings import build
 from savos_ros.node.engine import load_engine
-from training.street.config import StreetConfig
-from training.street.generate import CLASS_DIVISOR, generate, label_image
+from training.street.generate import CLASS_DIVISOR, StreetConfig, generate, label_image
 
 PERIOD_NS = 100_000_000
 TRACKS = CLASS_DIVISOR - 1  # numbers of a class, 1..999

@@ -9,12 +9,11 @@ import struct
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
 from savos_model.types import AmodalObject, Source
 from savos_ros.messages.conversions import ConversionError, compressed_array, image_array, stamp_ns
-from savos_ros.messages.overlay import color_of, draw
+from savos_ros.messages.overlay import color_of, draw, jpeg
 from savos_ros.messages.results import amodal_objects
 from savos_ros.messages.settings import OverlayConfig
 
@@ -80,10 +79,11 @@ class Packet(NamedTuple):
 
 def packet(shown: Shown, config: OverlayConfig, compare: bool, **facts: Any) -> Packet:
     """Draw and encode one frame for all clients."""
-    amodal = _jpeg(draw(shown.image, shown.objects, config), config)
+    amodal = jpeg(draw(shown.image, shown.objects, config), config.jpeg_quality, LONGEST_SIDE)
     visible = b""
     if compare:
-        visible = _jpeg(draw(shown.image, visible_parts(shown.objects), config), config)
+        drawn = draw(shown.image, visible_parts(shown.objects), config)
+        visible = jpeg(drawn, config.jpeg_quality, LONGEST_SIDE)
     text = json.dumps(
         {
             "stamp": f"{shown.stamp_ns / 1e9:.3f}",
@@ -134,11 +134,3 @@ def track_row(item: AmodalObject) -> dict[str, Any]:
 
 def _finite(value: float) -> float | None:
     return round(float(value), 4) if math.isfinite(value) else None
-
-
-def _jpeg(drawn: np.ndarray, config: OverlayConfig) -> bytes:
-    scale = LONGEST_SIDE / max(drawn.shape[:2])
-    if scale < 1:
-        drawn = cv2.resize(drawn, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    quality = [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality]
-    return cv2.imencode(".jpg", drawn, quality)[1].tobytes()
