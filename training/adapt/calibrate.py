@@ -138,12 +138,6 @@ def best_threshold(hidden: Hidden, temperature: float) -> tuple[float, float]:
     return found[1], found[0]
 
 
-def validated_every(weights: Weights) -> int:
-    """Return n where every n-th clip validated the training; the default where none is stored."""
-    groups = json.loads(weights.info.get("settings", "{}"))
-    return groups.get("data", {}).get("held_out", DataConfig().held_out)
-
-
 def calibrate(
     weights: str,
     stores: list[Path],
@@ -165,8 +159,10 @@ def calibrate(
     net = make_net(given.model).eval()
     net.load_state_dict({k: torch.from_numpy(v) for k, v in given.arrays.items()})
     augment = AugmentConfig(behind=0.0, paste=1.0, enlarge=trained_with(given)[1].enlarge)
-    _, held = split_clips(stores, validated_every(given))
-    places = list_places(held, length, DataConfig().min_px)
+    trained, data = json.loads(given.info.get("settings", "{}")), DataConfig()
+    every = trained.get("data", {}).get("held_out", data.held_out)  # n-th clips validated
+    _, held = split_clips(stores, every)
+    places = list_places(held, length, data.min_px)
     chosen = [places[i] for i in np.random.default_rng(11).permutation(len(places))[:256]]
     hidden = hidden_pixels(net, held, chosen, length, augment)
     temperature = fit_temperature(hidden)

@@ -151,15 +151,6 @@ class Kitti(KittiOptions, Benchmark):
         return {name: row for name, row in levels.items() if row["mean"] is not None}
 
 
-def label_box(label: KittiLabel) -> Box:
-    """Return the half-open box of a label.
-
-    Labels are in pixel indices (boxes cut at the image border end at width - 1), hence the + 1.
-    """
-    x0, y0, x1, y1 = label.box
-    return Box(x0, y0, x1 + 1, y1 + 1)
-
-
 def box_overlap(box: Box, truth: Box) -> tuple[float, float]:
     """Return the IoU of two boxes and the share of `truth` that `box` covers, each 0..1."""
     width = min(box.x1, truth.x1) - max(box.x0, truth.x0)
@@ -171,8 +162,9 @@ def box_overlap(box: Box, truth: Box) -> tuple[float, float]:
 
 def box_score(track: str, label: KittiLabel, mask: BoxedMask, visible: BoxedMask) -> BoxScore:
     """Score a completed mask by the label of its object."""
-    tight = tighten(mask)
-    overlap = box_overlap(tight.box, label_box(label))
+    tight, (x0, y0, x1, y1) = tighten(mask), label.box
+    # Labels are in pixel indices: boxes cut at the image border end at width - 1, hence the + 1.
+    overlap = box_overlap(tight.box, Box(x0, y0, x1 + 1, y1 + 1))
     return BoxScore(track, label.occluded, *overlap, *grown(tight, visible))
 
 

@@ -128,30 +128,20 @@ def score_open(
     return scores
 
 
-def age_of(score: OpenScore) -> str:
-    """Return the group of a track's age in frames."""
-    return next((name for name, ages in AGES.items() if score.age in ages), "5+")
-
-
-def occluder_of(score: OpenScore) -> str:
-    """Return what hides most of an object: "objects" that have a mask, or "scenery"."""
-    return "scenery" if score.scenery > 0.5 else "objects"
-
-
-def size_of(score: OpenScore) -> str:
-    """Return the group of an object's size."""
-    return next((name for name, bound in SIZES.items() if score.full_px < bound), "large")
-
-
-GROUPS: dict[str, Callable[[OpenScore], str]] = {
-    "by_age": age_of,
-    "by_occluder": occluder_of,
-    "by_size": size_of,
-}
-GROUP_NAMES = {
-    "by_age": (*AGES, "5+"),
-    "by_occluder": ("objects", "scenery"),
-    "by_size": (*SIZES, "large"),
+# Names of the groups, and what tells the group of a score.
+GROUPS: dict[str, tuple[tuple[str, ...], Callable[[OpenScore], str]]] = {
+    "by_age": (
+        (*AGES, "5+"),
+        lambda score: next((name for name, ages in AGES.items() if score.age in ages), "5+"),
+    ),
+    "by_occluder": (  # what hides most: objects that have a mask, or scenery
+        ("objects", "scenery"),
+        lambda score: "scenery" if score.scenery > 0.5 else "objects",
+    ),
+    "by_size": (
+        (*SIZES, "large"),
+        lambda score: next((n for n, bound in SIZES.items() if score.full_px < bound), "large"),
+    ),
 }
 
 
@@ -180,8 +170,9 @@ def _estimate(scores: Sequence[OpenScore], field: str, seed: int) -> dict:
 
 
 def _grouped(key: str, hidden: Sequence[OpenScore], clear: Sequence[OpenScore]) -> dict[str, dict]:
-    group, rows = GROUPS[key], {}
-    for name in GROUP_NAMES[key]:
+    rows = {}
+    names, group = GROUPS[key]
+    for name in names:
         some = [score for score in hidden if group(score) == name]
         rows[name] = {
             "n": len(some),

@@ -91,7 +91,8 @@ def read_model(path: Path, folder: Path, options: AssetOptions) -> Model:
         AssetError: the file is broken, too large, without faces, or of an incredible size.
     """
     scene = _load(path)
-    turn = Y_UP if (options.up == "y" or (options.up == "auto" and _is_gltf(path))) else np.eye(3)
+    upright = options.up == "z" or (options.up == "auto" and path.suffix.lower() not in GLTF)
+    turn = np.eye(3) if upright else Y_UP
     parts, painted = _parts(scene, path)
     low, high = bounds(parts)
     longest = float((high - low).max())
@@ -110,10 +111,6 @@ def read_model(path: Path, folder: Path, options: AssetOptions) -> Model:
     pieces = [(piece @ turn.T * scale + shift).astype(np.float32) for piece in _collision(path)]
     moved = tuple(part.moved(turn, shift, scale) for part in parts)
     return Model(path.stem, category, moved, painted, tuple(pieces))
-
-
-def _is_gltf(path: Path) -> bool:
-    return path.suffix.lower() in GLTF
 
 
 def _load(path: Path) -> trimesh.Scene:

@@ -215,8 +215,9 @@ class TableScene:
             camera = Camera(eye * k, plan.target * k, plan.focal * SIZE[0])
             items = scenery + [item for group in moving.values() for item in group]
             image = renderer.picture(items, camera, self._light, np.zeros(3), 0.75 * k)
+            middle = [np.array([0, 0, item.model.size[2] / 2]) for item in self.objects]
             depths = {
-                i: camera.depth_of(pose[:3, :3] @ _middle(self.objects[i].model) + pose[:3, 3])
+                i: camera.depth_of(pose[:3, :3] @ middle[i] + pose[:3, 3])
                 for i, pose in poses.items()
             }
             yield SceneFrame(image, renderer.masks(scenery, moving, camera), depths)
@@ -257,11 +258,6 @@ def is_free(spot: np.ndarray, radius: float, plan: TablePlan) -> bool:
     shares = np.linspace(0, 1, 12)[:, None, None]
     line = plan.eyes[:, :2] * (1 - shares) + plan.target[:2] * shares
     return bool((np.linalg.norm(line - spot, axis=2) > radius + CLEARANCE).all())
-
-
-def _middle(model: Model) -> np.ndarray:
-    """Return the centre of a model's box, which stands on z = 0."""
-    return np.array([0, 0, model.size[2] / 2])
 
 
 def _bin(rng: np.random.Generator, plan: TablePlan) -> list[Stand]:
