@@ -3,7 +3,6 @@
 import ast
 import contextlib
 import io
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.readers import READERS
+from tests.trap import trap
 
 ROOT = Path(__file__).parents[2]
 RESTRICTED = ROOT / "training" / "data" / "safe_pickle.py"
@@ -65,16 +65,6 @@ def test_the_search_finds_what_it_looks_for():
     assert [line for line, _ in faults(ast.parse(bad))] == list(range(1, 8))
 
 
-class Trap:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
 def npy(trap):
     header = b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(117) + b"\n"
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + trap
@@ -97,9 +87,9 @@ def test_a_pickle_given_to_a_reader_leaves_no_trace(name, form, tmp_path):
     reader = BY_NAME[name]
     (tmp_path / "data").mkdir()
     path = reader.write(tmp_path / "data")
-    path.write_bytes(form(pickle.dumps(Trap(tmp_path / "run"), 2)))
+    path.write_bytes(form(pickle.dumps(trap(tmp_path / "run"), 2)))
     with contextlib.suppress(*reader.errors):  # a message that is none is not for the reader
         reader.read(path)
     assert not (tmp_path / "run").exists()
-    pickle.loads(pickle.dumps(Trap(tmp_path / "run"), 2))  # the attack is real
+    pickle.loads(pickle.dumps(trap(tmp_path / "run"), 2))  # the attack is real
     assert (tmp_path / "run").exists()

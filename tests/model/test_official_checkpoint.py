@@ -1,5 +1,4 @@
 # ruff: noqa: E402  (nothing below imports where torch is absent)
-import os
 import zipfile
 
 import numpy as np
@@ -14,6 +13,7 @@ from savos_model.network.released.keys import OFFICIAL_MODEL, our_name
 from savos_model.network.weights import WeightsError, load_weights
 from savos_model.settings import SettingError
 from tests.model.released import released_state
+from tests.trap import trap
 
 
 @pytest.fixture(scope="module")
@@ -38,19 +38,9 @@ def test_older_torch_format_is_read(tmp_path, state):
     assert read_state(tmp_path / "old.pth").keys() == state.keys()
 
 
-class Trap:
-    """Makes a directory when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
 def test_pickled_model_and_code_are_refused_and_not_run(tmp_path):
     torch.save(SavosNet(OFFICIAL_MODEL), tmp_path / "model.pt")
-    torch.save({"trap": Trap(tmp_path / "sprung")}, tmp_path / "trap.pt")
+    torch.save({"trap": trap(tmp_path / "sprung")}, tmp_path / "trap.pt")
     for name in ("model.pt", "trap.pt"):
         with pytest.raises(WeightsError, match="none of its code was run") as refused:
             import_checkpoint(tmp_path / name, tmp_path / "out.safetensors")

@@ -1,10 +1,10 @@
-import os
 import pickle
 
 import cv2
 import numpy as np
 import pytest
 
+from tests.trap import trap
 from training.data.chewing_gum import ChewingGumConfig, ReleasedVideos, VideoFileError, videos
 from training.data.safe_pickle import UnsafePickleError
 
@@ -52,17 +52,9 @@ def test_released_layout_is_read(tmp_path):
     assert [v.name for v in folder.read(1, 2)] == ["00001"]
 
 
-class Runs:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (self.path,)
-
-
 def test_code_in_a_pickle_is_not_run(tmp_path):
     target = tmp_path / "run"
-    write_released(tmp_path, st=Runs(str(target)))
+    write_released(tmp_path, st=trap(target))
     with pytest.raises(UnsafePickleError, match="00000.pkl asks for .*mkdir"):
         next(ReleasedVideos(tmp_path).read())
     assert not target.exists()

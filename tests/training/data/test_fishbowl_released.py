@@ -14,6 +14,7 @@ from savos_model.masks import look_at
 from savos_model.stream.video import Setup
 from savos_model.types import Box
 from savos_ros.cli.main import app
+from tests.trap import trap
 from training.data.fishbowl import (
     FishbowlClip,
     FishbowlError,
@@ -135,16 +136,8 @@ def test_subset_of_other_clips_is_refused(tmp_path):
         evaluate(Fishbowl(tmp_path, subset="test"), ["visible"], Setup())
 
 
-class Touch:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (open, (str(self.path), "w"))
-
-
 def test_code_in_the_pickle_is_not_run(root, tmp_path):
-    (root / "test_data.pkl").write_bytes(pickle.dumps({"00003_4": Touch(tmp_path / "ran")}))
+    (root / "test_data.pkl").write_bytes(pickle.dumps({"00003_4": trap(tmp_path / "ran")}))
     with pytest.raises(UnsafePickleError):
         clip_paths(root)
     assert not (tmp_path / "ran").exists()

@@ -1,4 +1,3 @@
-import os
 import pickle
 
 import numpy as np
@@ -6,6 +5,7 @@ import pytest
 import tiny_kins
 from tiny_flo import write_flo
 
+from tests.trap import trap
 from training.data.kins import KinsError
 from training.data.kins_video_car import (
     KinsVideoCarError,
@@ -130,16 +130,8 @@ def test_released_flow_is_joined(tmp_path):
     assert [f.flow_back[0, 0, 0] for f in frames] == [-1, -2]
 
 
-class Runs:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (self.path,)
-
-
 def test_code_in_the_released_pickle_is_not_run(tmp_path):
-    root = tiny_kins.write_released(tmp_path / "r", VM_bbox=Runs(str(tmp_path / "run")))
+    root = tiny_kins.write_released(tmp_path / "r", VM_bbox=trap(tmp_path / "run"))
     with pytest.raises(UnsafePickleError, match="asks for .*mkdir"):
         ReleasedCars(root, "test")
     assert not (tmp_path / "run").exists()

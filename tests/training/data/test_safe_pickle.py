@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
+from tests.trap import Calls
 from training.data.safe_pickle import UnsafePickleError, load, loads
 
 plain = st.recursive(
@@ -55,20 +56,10 @@ def test_names_of_older_numpy_are_known():
     np.testing.assert_array_equal(loads(data), np.arange(3))
 
 
-class Runs:
-    """A pickle that runs a command when it is read by pickle.load."""
-
-    def __init__(self, call, *arguments):
-        self.made = call, arguments
-
-    def __reduce__(self):
-        return self.made
-
-
 @pytest.mark.parametrize("protocol", range(6))
 def test_code_is_not_run(tmp_path, protocol):
     target = tmp_path / "run"
-    data = pickle.dumps({"x": [Runs(os.mkdir, str(target))]}, protocol)
+    data = pickle.dumps({"x": [Calls(os.mkdir, str(target))]}, protocol)
     with pytest.raises(UnsafePickleError, match="asks for .*mkdir"):
         loads(data)
     assert not target.exists()
@@ -82,10 +73,10 @@ def test_code_is_not_run(tmp_path, protocol):
 )  # fmt: skip
 def test_other_functions_are_refused(call):
     if call[0] is np.ndarray:  # admitted by name, yet takes no memory
-        assert loads(pickle.dumps(Runs(*call))).size == 0
+        assert loads(pickle.dumps(Calls(*call))).size == 0
         return
     with pytest.raises(UnsafePickleError, match="code is not run"):
-        loads(pickle.dumps(Runs(*call)))
+        loads(pickle.dumps(Calls(*call)))
 
 
 class Plain:
