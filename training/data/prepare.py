@@ -39,29 +39,6 @@ from training.street.config import StreetConfig
 from training.street.generate import generate
 
 REMEDY = "give another --out, or remove that folder"
-
-
-def origin(frames: Callable[..., Any], arguments: tuple, **how: Any) -> dict[str, Any]:
-    """Return what decides a clip's content, as JSON has it.
-
-    That is the function that yields the frames, its arguments and `how`, such as the patch. Of a
-    path its place counts, so a data set that was moved is another one.
-    """
-    bound = inspect.signature(frames).bind(*arguments)
-    bound.apply_defaults()
-    made = {"by": frames.__name__, **bound.arguments, **how}
-    return json.loads(json.dumps({name: _plain(value) for name, value in made.items()}))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value.resolve())
-    if dataclasses.is_dataclass(value):
-        names = (item.name for item in dataclasses.fields(value))
-        return {name: _plain(getattr(value, name)) for name in names}
-    return value
-
-
 Made = TypeVar("Made")
 STRIDES = (1, 2, 3)  # clips are taken at 30, 15 and 10 Hz: robots differ
 MIN_HZ = 7.0  # slow clips are not thinned to less: tracks would jump
@@ -87,9 +64,25 @@ class Job:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """Return what decides the clip's content."""
+        """Return what decides the clip's content, as JSON has it.
+
+        That is the function that yields the frames, its arguments, patch, least area and flow. Of a
+        path its place counts, so a data set that was moved is another one.
+        """
+        bound = inspect.signature(self.frames).bind(*self.arguments)
+        bound.apply_defaults()
         how = {"patch": self.patch, "min_px": self.min_px, "flow": self.flow}
-        return origin(self.frames, self.arguments, **how)
+        made = {"by": self.frames.__name__, **bound.arguments, **how}
+        return json.loads(json.dumps({name: _plain(value) for name, value in made.items()}))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value.resolve())
+    if dataclasses.is_dataclass(value):
+        names = (item.name for item in dataclasses.fields(value))
+        return {name: _plain(getattr(value, name)) for name in names}
+    return value
 
 
 def fishbowl_frames(path: Path, stride: int = 1, without: str = "") -> Iterator[ClipFrame]:

@@ -128,7 +128,7 @@ def score_open(
     return scores
 
 
-# Names of the groups, and what tells the group of a score.
+# Names of the groups, and what gives the group of a score.
 GROUPS: dict[str, tuple[tuple[str, ...], Callable[[OpenScore], str]]] = {
     "by_age": (
         (*AGES, "5+"),
