@@ -8,7 +8,7 @@ from itertools import tee
 from pathlib import Path
 
 from savos_model.backends.interface import Backend
-from savos_model.types import Frame, Instance
+from savos_model.types import Instance
 from savos_ros.bags.ids import with_ids
 from savos_ros.bags.recording import START_NS, Recorded, SourceFrame, record
 from savos_ros.bags.settings import BagError, KittiSource, MaskSource, RecordOptions
@@ -65,7 +65,7 @@ def _kitti_frames(clip: KittiClip) -> Iterator[SourceFrame]:
             clip.stamp_ns(number),
             image,
             clip.instances(number, shape),
-            clip.ignored(number, shape),
+            ignored=clip.ignored(number, shape),
             jpeg=file.read_bytes() if file.suffix in JPEG else None,
         )
 
@@ -162,6 +162,6 @@ def _file_frames(files: list[Path], masks: MaskFolder, rate_hz: float) -> Iterat
 def _tracked(frames: Iterator[SourceFrame], backend: Backend) -> Iterator[SourceFrame]:
     """Yield the frames with ids by association, one frame after the other whatever their rate."""
     kept, given = tee(frames)
-    plain = (Frame(n * STEP_NS, one.image, one.instances) for n, one in enumerate(given))
+    plain = (dataclasses.replace(one, stamp_ns=n * STEP_NS) for n, one in enumerate(given))
     for one, named in zip(kept, with_ids(plain, backend), strict=True):
         yield dataclasses.replace(one, instances=named.instances)

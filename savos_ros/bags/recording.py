@@ -13,7 +13,7 @@ import numpy as np
 
 from savos_model.instances import InstanceError, check_instances
 from savos_model.masks import slices
-from savos_model.types import Instance
+from savos_model.types import Frame, Instance
 from savos_ros.bags.progress import progress
 from savos_ros.bags.settings import BagError, RecordOptions
 from savos_ros.bags.types import BagKit
@@ -34,12 +34,9 @@ JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True)
-class SourceFrame:
-    """One frame to record."""
+class SourceFrame(Frame):
+    """A frame to record, its image in BGR, with what else a bag can hold."""
 
-    stamp_ns: int  # its time [ns]
-    image: np.ndarray  # uint8 [H, W, 3], BGR
-    instances: list[Instance]  # tracked visible masks
     # Regions in which nothing is annotated; only a label image can carry them
     ignored: list[Instance] = field(default_factory=list)
     truth: list[Instance] | None = None  # whole objects under the same ids, or None

@@ -92,9 +92,7 @@ def masks_to_instances(
         ConversionError: the array was made for an image of another size.
     """
     _check_same_size("InstanceMaskArray", int(message.height), int(message.width), height, width)
-    return _usable(
-        ((entry, entry.class_id, _mask_of) for entry in message.masks), height, width, with_ids
-    )
+    return _usable(message.masks, _mask_of, height, width, with_ids)
 
 
 def detections_to_instances(
@@ -105,30 +103,28 @@ def detections_to_instances(
     Without `with_ids` the ids mean nothing: those that are missing or occur twice are replaced.
     A contour cannot hold holes or split parts; use InstanceMaskArray where these matter.
     """
-    entries = message.detections
-    return _usable(
-        ((entry, entry.class_name or str(entry.class_id), _filled_contour) for entry in entries),
-        height, width, with_ids,
-    )  # fmt: skip
+    return _usable(message.detections, _filled_contour, height, width, with_ids)
 
 
 def _usable(
-    entries: Iterable[tuple[Any, str, Callable[[Any, int, int], tuple[np.ndarray, int, int]]]],
+    entries: Iterable[Any],
+    mask_of: Callable[[Any, int, int], tuple[np.ndarray, int, int]],
     height: int,
     width: int,
     with_ids: bool,
 ) -> tuple[list[Instance], Counter]:
-    """Read entries, each with its class and the reader of its mask; count those that fail."""
+    """Read entries with the reader of their masks; count those that fail."""
     instances: list[Instance] = []
     skipped: Counter[str] = Counter()
     seen: set[str] = set()
-    for entry, class_id, mask_of in entries:
+    for entry in entries:
         try:
             mask, x, y = mask_of(entry, height, width)
             track = _claim_id(entry.id, seen, with_ids)
         except ConversionError as error:
             skipped[error.reason] += 1
             continue
+        class_id = getattr(entry, "class_name", "") or str(entry.class_id)
         instances.append(_instance(track, mask, x, y, class_id, entry.score))
     return instances, skipped
 
