@@ -109,7 +109,7 @@ def test_policy_allows_what_the_page_uses(rig, control):
 
     never = threading.Event()
     source = LiveSource(rig.node.get_fully_qualified_name(), control=control)
-    source.start(Sink(lambda packet: None, never.is_set, never.wait))
+    source.start(Sink(lambda packet: None, never.wait, never.is_set))
     try:
         source.watch(True)
         wait_for(lambda: len(source._subscriptions) == 2, what="the page listens")
