@@ -56,7 +56,8 @@ class FishbowlObject:
             boxed = decode_record(runs, (clip.height, clip.width))
         except RleError as error:
             raise FishbowlError(
-                f"{clip.masks_path}: object {self.id}, {kind} mask of frame {frame}: {error}"
+                f"{clip.masks_path}: object {self.id}, {kind} mask of frame {frame}: {error}",
+                "mask",
             ) from None
         return boxed if boxed.mask.size else None
 
@@ -110,7 +111,9 @@ class FishbowlClip(MaskClip):
         for mine, other in ((self.masks_path, self.video_path), (self.video_path, self.masks_path)):
             if not mine.is_file():
                 half = f"; {other.name} is there, its other half" if other.is_file() else ""
-                raise FishbowlError(f"{mine} does not exist{half}: a clip needs both files")
+                raise FishbowlError(
+                    f"{mine} does not exist{half}: a clip needs both files", "missing"
+                )
         self.name = Path(stem).name
         record = read_json(self.masks_path, FishbowlError)
         try:
@@ -119,7 +122,9 @@ class FishbowlClip(MaskClip):
             if isinstance(error, FishbowlError):
                 raise
             what = f"lacks the key {error}" if isinstance(error, KeyError) else str(error)
-            raise FishbowlError(f"{self.masks_path} is not a FISHBOWL mask file: {what}") from None
+            raise FishbowlError(
+                f"{self.masks_path} is not a FISHBOWL mask file: {what}", "layout"
+            ) from None
         self._check_video()
 
     def _take(self, record: dict[str, Any]) -> None:
@@ -132,7 +137,8 @@ class FishbowlClip(MaskClip):
                 if len(entry[name]) != self.num_frames:
                     raise FishbowlError(
                         f"{self.masks_path}: object {entry['id']} has {len(entry[name])} "
-                        f"entries of {name}, the clip has {self.num_frames} frames"
+                        f"entries of {name}, the clip has {self.num_frames} frames",
+                        "frames",
                     )
         self.objects = [FishbowlObject(entry, self) for entry in record["objects"]]
 
@@ -140,7 +146,9 @@ class FishbowlClip(MaskClip):
         video = cv2.VideoCapture(str(self.video_path))
         try:
             if not video.isOpened():
-                raise FishbowlError(f"{self.video_path} cannot be decoded: is it cut off?")
+                raise FishbowlError(
+                    f"{self.video_path} cannot be decoded: is it cut off?", "unreadable"
+                )
             width = int(video.get(cv2.CAP_PROP_FRAME_WIDTH))
             height = int(video.get(cv2.CAP_PROP_FRAME_HEIGHT))
             count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -149,12 +157,14 @@ class FishbowlClip(MaskClip):
         if (width, height) != (self.width, self.height):
             raise FishbowlError(
                 f"{self.video_path} is {width}x{height}, "
-                f"{self.masks_path.name} says {self.width}x{self.height}"
+                f"{self.masks_path.name} says {self.width}x{self.height}",
+                "size",
             )
         if count != self.num_frames:
             raise FishbowlError(
                 f"{self.video_path} has {count} frames, "
-                f"{self.masks_path.name} says {self.num_frames}"
+                f"{self.masks_path.name} says {self.num_frames}",
+                "frames",
             )
 
     def frames(self) -> Iterator[np.ndarray]:
@@ -170,7 +180,8 @@ class FishbowlClip(MaskClip):
                 if not good:
                     raise FishbowlError(
                         f"{self.video_path} ends after {index} of {self.num_frames} frames: "
-                        "it is cut off or damaged"
+                        "it is cut off or damaged",
+                        "frames",
                     )
                 yield image
         finally:

@@ -169,7 +169,7 @@ class KittiClip:
     def _masks(self, frame: int, shape: tuple[int, int]) -> list[Instance]:
         if self.mask_images:
             if frame not in self.mask_images:
-                raise KittiError(f"{self.source} has no mask image for frame {frame}")
+                raise KittiError(f"{self.source} has no mask image for frame {frame}", "missing")
             return _from_png(self.mask_images[frame], shape)
         masks = (self._decode(entry, frame, shape) for entry in self.entries.get(frame, []))
         return [item for item in masks if item.mask.size]
@@ -178,12 +178,13 @@ class KittiClip:
         where = f"{self.source}: line {entry.line} (frame {frame}, id {entry.id})"
         if (entry.height, entry.width) != shape:
             raise KittiError(
-                f"{where}: mask is {entry.width}x{entry.height}, the image {shape[1]}x{shape[0]}"
+                f"{where}: mask is {entry.width}x{entry.height}, the image {shape[1]}x{shape[0]}",
+                "size",
             )
         try:
             boxed = decode(entry.counts, entry.height, entry.width)
         except RleError as error:
-            raise KittiError(f"{where}: {error}") from None
+            raise KittiError(f"{where}: {error}", "mask") from None
         return Instance(entry.id, *boxed, entry.class_id)
 
 
@@ -240,7 +241,9 @@ def open_raw(
         timestamps = own
     stamps = read_timestamps(Path(timestamps), images) if timestamps else {}
     if masks != "none" and mask_path is None:
-        raise KittiError("a raw drive holds no masks: give their file or folder, or masks none")
+        raise KittiError(
+            "a raw drive holds no masks: give their file or folder, or masks none", "no_masks"
+        )
     return _clip(drive.name, images, stamps, masks, mask_path, None)
 
 
@@ -290,7 +293,7 @@ def _by_frame(
             rows[int(parts[0])].append(row)
         except (ValueError, IndexError, TypeError, OverflowError) as error:
             raise KittiError(
-                f"{path}: line {number} must read '{form}', got {line[:60]!r} ({error})"
+                f"{path}: line {number} must read '{form}', got {line[:60]!r} ({error})", "line"
             ) from None
     return dict(rows)
 
@@ -304,7 +307,9 @@ def _clip(
     labels: Path | None,
 ) -> KittiClip:
     if masks not in MASK_SOURCES:
-        raise KittiError(f"masks must be one of {', '.join(MASK_SOURCES)}, got {masks!r}")
+        raise KittiError(
+            f"masks must be one of {', '.join(MASK_SOURCES)}, got {masks!r}", "choices"
+        )
     source = Path(mask_path) if mask_path is not None and masks != "none" else None
     entries: dict[int, list[MotsEntry]] = {}
     pictures: dict[int, Path] = {}
@@ -326,27 +331,30 @@ def _find_masks(root: Path, base: Path, sequence: str, masks: str) -> Path:
         if place.exists():
             return place
     looked = ", ".join(str(place) for place in dict.fromkeys(places)) or f"{root}/tracker_masks*"
-    raise KittiError(f"no {masks} masks of sequence {sequence}: looked for {looked}")
+    raise KittiError(f"no {masks} masks of sequence {sequence}: looked for {looked}", "no_masks")
 
 
 def _numbered(folder: Path, endings: Iterable[str]) -> dict[int, Path]:
     """Return files of a folder by the number that is their name, ascending."""
     if not folder.is_dir():
-        raise KittiError(f"{folder} does not exist: check the root folder, also the sequence")
+        raise KittiError(
+            f"{folder} does not exist: check the root folder, also the sequence", "missing"
+        )
     paths = (path for path in folder.iterdir() if path.suffix in endings)
     files = {int(path.stem): path for path in paths if path.stem.isdigit()}
     if not files:
-        raise KittiError(f"{folder} holds no numbered {' or '.join(endings)} file")
+        raise KittiError(f"{folder} holds no numbered {' or '.join(endings)} file", "missing")
     return dict(sorted(files.items()))
 
 
 def _from_png(path: Path, shape: tuple[int, int]) -> list[Instance]:
     labels = read_picture(path, KittiError, cv2.IMREAD_UNCHANGED)
     if labels.ndim != 2 or labels.dtype != np.uint16:
-        raise KittiError(f"{path} must be a 16-bit grey PNG (class * 1000 + track)")
+        raise KittiError(f"{path} must be a 16-bit grey PNG (class * 1000 + track)", "encoding")
     if labels.shape != shape:
         raise KittiError(
-            f"{path} is {labels.shape[1]}x{labels.shape[0]}, the image {shape[1]}x{shape[0]}"
+            f"{path} is {labels.shape[1]}x{labels.shape[0]}, the image {shape[1]}x{shape[0]}",
+            "size",
         )
     values = [int(value) for value in np.unique(labels) if value]
     masks = ((value, from_image((labels == value).view(np.uint8))) for value in values)

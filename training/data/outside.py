@@ -99,8 +99,8 @@ def read_picture(
     data = np.frombuffer(read_bytes(path, error), np.uint8)
     height, width = encoded_size(data) or (0, 0)
     if height * width > MAX_PIXELS:
-        raise error(f"{path} is {width}x{height}, more than {MAX_PIXELS} pixels")
+        raise error(f"{path} is {width}x{height}, more than {MAX_PIXELS} pixels", "size")
     image = decode_image(data, flags) if height and width else None
     if image is None:
-        raise error(f"{path} cannot be decoded: it is cut off or no PNG or JPEG")
+        raise error(f"{path} cannot be decoded: it is cut off or no PNG or JPEG", "unreadable")
     return image

@@ -2,6 +2,7 @@ import gzip
 
 import numpy as np
 import pytest
+from failing import fails
 from tiny_fishbowl import FRAMES, HEIGHT, WIDTH, record, scene, write_clip, write_masks, write_video
 
 from savos_model.masks import look_at
@@ -66,40 +67,41 @@ def test_stamps_follow_the_rate(folder):
 )
 def test_missing_half_is_named(folder, gone, there):
     (folder / gone).unlink()
-    with pytest.raises(FishbowlError, match=f"{gone} does not exist; {there} is there"):
+    with fails(FishbowlError, "missing") as info:
         FishbowlClip(folder / "tiny")
+    assert gone in str(info.value) and there in str(info.value)
     assert clip_names(folder) == [folder / "tiny"]
 
 
 def test_wrong_frame_count_of_the_video(folder):
     write_video(folder / "tiny.mp4", frames=FRAMES - 2)
-    with pytest.raises(FishbowlError, match="has 4 frames.*says 6"):
+    with fails(FishbowlError, "frames"):
         FishbowlClip(folder / "tiny")
 
 
 def test_other_size_of_the_video(folder):
     write_video(folder / "tiny.mp4", size=(96, 48))
-    with pytest.raises(FishbowlError, match="is 96x48.*says 64x48"):
+    with fails(FishbowlError, "size"):
         FishbowlClip(folder / "tiny")
 
 
 def test_cut_video(folder):
     data = (folder / "tiny.mp4").read_bytes()
     (folder / "tiny.mp4").write_bytes(data[: len(data) // 2])
-    with pytest.raises(FishbowlError, match="cannot be decoded"):
+    with fails(FishbowlError, "unreadable"):
         FishbowlClip(folder / "tiny")
 
 
 def test_cut_gzip(folder):
     data = (folder / "tiny.json.gz").read_bytes()
     (folder / "tiny.json.gz").write_bytes(data[:-40])
-    with pytest.raises(FishbowlError, match="json.gz cannot be read"):
+    with fails(FishbowlError, "unreadable"):
         FishbowlClip(folder / "tiny")
 
 
 def test_broken_json(folder):
     (folder / "tiny.json.gz").write_bytes(gzip.compress(b'{"width": 64,'))
-    with pytest.raises(FishbowlError, match="is not JSON"):
+    with fails(FishbowlError, "unreadable"):
         FishbowlClip(folder / "tiny")
 
 
@@ -107,16 +109,18 @@ def test_missing_key(folder):
     data = record()
     del data["fps"]
     write_masks(folder, data)
-    with pytest.raises(FishbowlError, match="lacks the key 'fps'"):
+    with fails(FishbowlError, "layout") as info:
         FishbowlClip(folder / "tiny")
+    assert "fps" in str(info.value)
 
 
 def test_short_list_of_an_object(folder):
     data = record()
     data["objects"][1]["full"].pop()
     write_masks(folder, data)
-    with pytest.raises(FishbowlError, match="object 7 has 5 entries of full.*6 frames"):
+    with fails(FishbowlError, "frames") as info:
         FishbowlClip(folder / "tiny")
+    assert "object 7" in str(info.value)
 
 
 def test_broken_mask_names_object_and_frame(folder):
@@ -124,8 +128,9 @@ def test_broken_mask_names_object_and_frame(folder):
     data["objects"][1]["full"][3]["counts"] = "zz"
     write_masks(folder, data)
     clip = FishbowlClip(folder / "tiny")
-    with pytest.raises(FishbowlError, match="object 7, full mask of frame 3"):
+    with fails(FishbowlError, "mask") as info:
         clip.truth(3)
+    assert "object 7" in str(info.value) and "frame 3" in str(info.value)
     assert len(clip.truth(2)) == 2
 
 

@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 import tiny_kitti as tiny
+from failing import fails
 
 from savos_model.masks import look_at
 from savos_model.types import Box
@@ -101,7 +102,7 @@ def test_raw_layout_with_masks_from_elsewhere(tmp_path):
     masks.write_text(tiny.mots_line(2, "1003", tiny.masks(2)["1003"]))
     clip = open_raw(drive, "tracker", masks)
     assert [len(clip.instances(frame, tiny.SHAPE)) for frame in clip.frames] == [0, 0, 1, 0]
-    with pytest.raises(KittiError, match="a raw drive holds no masks"):
+    with fails(KittiError, "no_masks"):
         open_raw(drive, "txt")
 
 
@@ -129,55 +130,57 @@ def test_bad_times(tmp_path, text, match):
 
 
 def test_missing_things_are_named(root):
-    with pytest.raises(KittiError, match="image_02/0099 does not exist"):
+    with fails(KittiError, "missing") as info:
         open_tracking(root, "0099")
+    assert "image_02/0099" in str(info.value)
     (root / "instances_txt" / f"{tiny.SEQUENCE}.txt").unlink()
-    with pytest.raises(
-        KittiError, match="no txt masks of sequence 0042: looked for .*instances_txt"
-    ):
+    with fails(KittiError, "no_masks") as info:
         open_tracking(root, tiny.SEQUENCE)
-    with pytest.raises(
-        KittiError, match="masks must be one of txt, png, tracker, none, got 'gold'"
-    ):
+    assert "0042" in str(info.value) and "instances_txt" in str(info.value)
+    with fails(KittiError, "choices"):
         open_tracking(root, tiny.SEQUENCE, "gold", root)
 
 
 def test_mask_of_another_size_is_refused(root):
-    with pytest.raises(KittiError, match="line 1 .frame 5, id 1003.*100x60, the image 101x60"):
+    with fails(KittiError, "size") as info:
         open_tracking(root, tiny.SEQUENCE).instances(5, (60, 101))
-    with pytest.raises(KittiError, match="000005.png is 100x60, the image 101x60"):
+    assert all(word in str(info.value) for word in ("line 1", "1003", "100x60", "101x60"))
+    with fails(KittiError, "size") as info:
         open_tracking(root, tiny.SEQUENCE, "png").instances(5, (60, 101))
+    assert "000005.png" in str(info.value)
 
 
 def test_broken_lines_are_named(root):
     masks = root / "instances_txt" / f"{tiny.SEQUENCE}.txt"
     good = masks.read_text().splitlines()
     masks.write_text("\n".join([good[0], "5 1003 1 60"]))
-    with pytest.raises(KittiError, match="line 2 must read 'frame id class height width rle'"):
+    with fails(KittiError, "line") as info:
         open_tracking(root, tiny.SEQUENCE)
+    assert "line 2" in str(info.value)
     masks.write_text(good[0][:-4])
-    with pytest.raises(KittiError, match=r"line 1 \(frame 5, id 1003\)"):
+    with fails(KittiError, "mask") as info:
         open_tracking(root, tiny.SEQUENCE).instances(5, tiny.SHAPE)
+    assert "line 1 (frame 5, id 1003)" in str(info.value)
     labels = root / "training" / "label_02" / f"{tiny.SEQUENCE}.txt"
     labels.write_text("5 17 Car 0 1\n")
-    with pytest.raises(KittiError, match="line 1 must read 'frame track type"):
+    with fails(KittiError, "line"):
         open_tracking(root, tiny.SEQUENCE, "none")
 
 
 def test_missing_or_wrong_mask_image(root):
     path = root / "instances" / tiny.SEQUENCE / "000006.png"
     cv2.imwrite(str(path), np.zeros((*tiny.SHAPE, 3), np.uint8))
-    with pytest.raises(KittiError, match="must be a 16-bit grey PNG"):
+    with fails(KittiError, "encoding"):
         open_tracking(root, tiny.SEQUENCE, "png").instances(6, tiny.SHAPE)
     path.unlink()
-    with pytest.raises(KittiError, match="no mask image for frame 6"):
+    with fails(KittiError, "missing"):
         open_tracking(root, tiny.SEQUENCE, "png").instances(6, tiny.SHAPE)
 
 
 def test_broken_image_is_named(root):
     path = root / "training" / "image_02" / tiny.SEQUENCE / "000005.jpg"
     path.write_bytes(b"\xff\xd8nothing")
-    with pytest.raises(KittiError, match="000005.jpg cannot be decoded"):
+    with fails(KittiError, "unreadable"):
         open_tracking(root, tiny.SEQUENCE).image(5)
 
 
