@@ -36,7 +36,8 @@ class ExternalClip:
         if not files and not self.path.is_dir():
             raise ExternalError(
                 f"{folder} has no results of clip {clip}: {clip}.json.gz, {clip}.json "
-                f"or a folder {clip} is needed"
+                f"or a folder {clip} is needed",
+                "missing",
             )
 
     def mask(self, frame: int, name: str, shape: tuple[int, int]) -> BoxedMask | None:
@@ -55,24 +56,30 @@ class ExternalClip:
         try:
             return decode_record(runs, shape)
         except RleError as error:
-            raise ExternalError(f"{self.path}: frame {frame}, object {name}: {error}") from None
+            raise ExternalError(
+                f"{self.path}: frame {frame}, object {name}: {error}", "mask"
+            ) from None
 
 
 def _check_name(name: str, what: str) -> None:
     if not is_file_name(name):
-        raise ExternalError(f"{what} {name!r} is no file name, so no results can be read for it")
+        raise ExternalError(
+            f"{what} {name!r} is no file name, so no results can be read for it", "name"
+        )
 
 
 def _read_frames(path: Path) -> dict[str, dict[str, Any]]:
     try:
         frames = read_json(path, ExternalError)["frames"]
     except (TypeError, KeyError) as error:
-        raise ExternalError(f'{path} has not the key "frames": {error!r}') from None
+        raise ExternalError(f'{path} has not the key "frames": {error!r}', "layout") from None
     if not isinstance(frames, dict) or not all(isinstance(f, dict) for f in frames.values()):
-        raise ExternalError(f'{path}: "frames" must map frame numbers to objects')
+        raise ExternalError(f'{path}: "frames" must map frame numbers to objects', "layout")
     bad = [number for number in frames if not number.isdecimal() or number != str(int(number))]
     if bad:
-        raise ExternalError(f"{path}: frame number {bad[0]!r} must be written as 0, 1, 2, ...")
+        raise ExternalError(
+            f"{path}: frame number {bad[0]!r} must be written as 0, 1, 2, ...", "layout"
+        )
     return frames
 
 
@@ -80,10 +87,14 @@ def _read_png(path: Path, shape: tuple[int, int]) -> BoxedMask:
     mask = read_picture(path, ExternalError, cv2.IMREAD_UNCHANGED)
     if mask.shape[:2] != shape:
         rows, columns = mask.shape[:2]
-        raise ExternalError(f"{path} must be a PNG of {shape[1]}x{shape[0]}, got {columns}x{rows}")
+        raise ExternalError(
+            f"{path} must be a PNG of {shape[1]}x{shape[0]}, got {columns}x{rows}", "size"
+        )
     if mask.ndim != 2 or mask.dtype != np.uint8:
-        raise ExternalError(f"{path} must be an 8-bit grey PNG")
+        raise ExternalError(f"{path} must be an 8-bit grey PNG", "encoding")
     values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
     if not set(values.tolist()) <= {0, 255}:
-        raise ExternalError(f"{path} must hold 0 and 255 alone, got {values[:4].tolist()}")
+        raise ExternalError(
+            f"{path} must hold 0 and 255 alone, got {values[:4].tolist()}", "values"
+        )
     return from_image(mask != 0)

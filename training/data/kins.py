@@ -69,9 +69,9 @@ class KinsAnnotations:
             }
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             what = f"lacks the key {error}" if isinstance(error, KeyError) else str(error)
-            raise KinsError(f"{self.path} is not in KINS' layout: {what}") from None
+            raise KinsError(f"{self.path} is not in KINS' layout: {what}", "layout") from None
         if any(not 0 < side <= MAX_SIDE for shape, _ in self._notes.values() for side in shape):
-            raise KinsError(f"{self.path} has images of more than {MAX_SIDE} pixels a side")
+            raise KinsError(f"{self.path} has images of more than {MAX_SIDE} pixels a side", "size")
 
     @property
     def images(self) -> set[int]:
@@ -97,7 +97,8 @@ class KinsAnnotations:
                 category = int(note["category_id"])
             except (KeyError, TypeError, ValueError, OverflowError) as error:
                 raise KinsError(
-                    f"{self.path}: annotation {note.get('id')} of image {image:06d}: {error}"
+                    f"{self.path}: annotation {note.get('id')} of image {image:06d}: {error}",
+                    "annotation",
                 ) from None
             if visible.mask.size:
                 made.append(KinsObject(category, visible, full))

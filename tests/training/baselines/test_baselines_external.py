@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tiny_fishbowl
 import tiny_kitti
+from failing import fails
 from rich.console import Console
 
 from savos_model.masks import look_at
@@ -61,75 +62,80 @@ RUNS = tiny_fishbowl.runs(tiny_fishbowl.square(5, 7))
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "kind", "found"),
     [
-        (b"no gzip", "c.json.gz cannot be read"),
-        (gzip.compress(b"x" * 40)[:20], "c.json.gz cannot be read"),
-        (gzip.compress(b"[1"), "c.json.gz is not JSON"),
-        (gzip.compress(b"[]"), 'c.json.gz has not the key "frames"'),
-        (gzip.compress(b"{}"), 'c.json.gz has not the key "frames"'),
-        (gzip.compress(b'{"frames": [1]}'), "must map frame numbers"),
-        (gzip.compress(b'{"frames": {"007": {}}}'), "'007' must be written as 0, 1"),
-        (gzip.compress(b'{"frames": {"-1": {}}}'), "'-1' must be written as 0, 1"),
+        (b"no gzip", "unreadable", ""),
+        (gzip.compress(b"x" * 40)[:20], "unreadable", ""),
+        (gzip.compress(b"[1"), "unreadable", ""),
+        (gzip.compress(b"[]"), "layout", "frames"),
+        (gzip.compress(b"{}"), "layout", "frames"),
+        (gzip.compress(b'{"frames": [1]}'), "layout", "frames"),
+        (gzip.compress(b'{"frames": {"007": {}}}'), "layout", "'007'"),
+        (gzip.compress(b'{"frames": {"-1": {}}}'), "layout", "'-1'"),
     ],
 )
-def test_damaged_files_are_refused_by_name(tmp_path, content, message):
+def test_damaged_files_are_refused_by_name(tmp_path, content, kind, found):
     (tmp_path / "c.json.gz").write_bytes(content)
-    with pytest.raises(ExternalError, match=message):
+    with fails(ExternalError, kind) as info:
         ExternalClip(tmp_path, "c")
+    assert "c.json.gz" in str(info.value) and found in str(info.value)
 
 
 @pytest.mark.parametrize(
-    ("runs", "message"),
+    ("runs", "found"),
     [
-        ({"size": [10, 10], "counts": RUNS["counts"]}, r"size \[10, 10\] is not the image's"),
-        ({"size": list(SHAPE), "counts": RUNS["counts"][:-1]}, "run lengths"),
+        ({"size": [10, 10], "counts": RUNS["counts"]}, "[10, 10]"),
+        ({"size": list(SHAPE), "counts": RUNS["counts"][:-1]}, ""),
         ({"size": list(SHAPE), "counts": [1, 2]}, ""),
-        ({"size": list(SHAPE)}, "lacks 'counts'"),
+        ({"size": list(SHAPE)}, "'counts'"),
         ("text", ""),
     ],
 )
-def test_damaged_masks_are_refused_by_name(tmp_path, runs, message):
+def test_damaged_masks_are_refused_by_name(tmp_path, runs, found):
     write_json(tmp_path / "c.json", {"2": {"7": runs}})
-    with pytest.raises(ExternalError, match=f"c.json: frame 2, object 7: .*{message}"):
+    with fails(ExternalError, "mask") as info:
         ExternalClip(tmp_path, "c").mask(2, "7", SHAPE)
+    assert "c.json: frame 2, object 7: " in str(info.value) and found in str(info.value)
 
 
 @pytest.mark.parametrize(
-    ("mask", "message"),
+    ("mask", "kind", "found"),
     [
-        (np.zeros((10, 10), np.uint8), "must be a PNG of 64x48, got 10x10"),
-        (np.zeros((*SHAPE, 3), np.uint8), "8-bit grey"),
-        (np.zeros(SHAPE, np.uint16), "8-bit grey"),
-        (np.ones(SHAPE, np.uint8), r"0 and 255 alone, got \[1\]"),
+        (np.zeros((10, 10), np.uint8), "size", "10x10"),
+        (np.zeros((*SHAPE, 3), np.uint8), "encoding", ""),
+        (np.zeros(SHAPE, np.uint16), "encoding", ""),
+        (np.ones(SHAPE, np.uint8), "values", "[1]"),
     ],
 )
-def test_other_pictures_are_refused_by_name(tmp_path, mask, message):
+def test_other_pictures_are_refused_by_name(tmp_path, mask, kind, found):
     write_png(tmp_path / "c" / "7" / "000002.png", mask)
-    with pytest.raises(ExternalError, match=f"000002.png.*{message}"):
+    with fails(ExternalError, kind) as info:
         ExternalClip(tmp_path, "c").mask(2, "7", SHAPE)
+    assert "000002.png" in str(info.value) and found in str(info.value)
 
 
 def test_damaged_picture_is_refused(tmp_path):
     path = tmp_path / "c" / "7" / "000002.png"
     write_png(path, tiny_fishbowl.square(5, 7))
     path.write_bytes(path.read_bytes()[:30])
-    with pytest.raises(ExternalError, match=r"000002.png cannot be decoded"):
+    with fails(ExternalError, "unreadable") as info:
         ExternalClip(tmp_path, "c").mask(2, "7", SHAPE)
+    assert str(path) in str(info.value)
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", ""])
 def test_names_cannot_leave_the_folder(tmp_path, name):
-    with pytest.raises(ExternalError, match="is no file name"):
+    with fails(ExternalError, "name"):
         ExternalClip(tmp_path, name)
     (tmp_path / "c").mkdir()
-    with pytest.raises(ExternalError, match="is no file name"):
+    with fails(ExternalError, "name"):
         ExternalClip(tmp_path, "c").mask(0, name, SHAPE)
 
 
 def test_clip_without_results_is_named(tmp_path):
-    with pytest.raises(ExternalError, match=r"no results of clip c9: c9.json.gz"):
+    with fails(ExternalError, "missing") as info:
         ExternalClip(tmp_path, "c9")
+    assert "c9.json.gz" in str(info.value)
 
 
 @pytest.fixture

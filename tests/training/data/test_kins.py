@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tiny_kins
+from failing import fails
 
 from training.data.kins import (
     KinsAnnotations,
@@ -57,41 +58,43 @@ def test_objects_without_a_visible_pixel_are_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "message"),
+    ("field", "value"),
     [
-        ("segmentation", [[1, 2, 3, 4]], "a polygon needs 3"),
-        ("segmentation", [[1, 2, 3, 4, 5]], "a polygon needs 3"),
-        ("segmentation", [[0, 0, 1e12, 0, 1, 1]], "leaves the image of 100x60 by far"),
-        ("segmentation", [[0, 0, "x", 0, 1, 1]], "could not convert"),
-        ("segmentation", [3], "not iterable"),
-        ("inmodal_seg", {"size": [1, 1], "counts": "1"}, "is not the image's"),
-        ("inmodal_seg", {"size": [60, 100], "counts": "~~"}, "run lengths"),
-        ("inmodal_seg", {"size": [60, 100]}, "counts"),
-        ("category_id", "car", "invalid literal"),
+        ("segmentation", [[1, 2, 3, 4]]),
+        ("segmentation", [[1, 2, 3, 4, 5]]),
+        ("segmentation", [[0, 0, 1e12, 0, 1, 1]]),
+        ("segmentation", [[0, 0, "x", 0, 1, 1]]),
+        ("segmentation", [3]),
+        ("inmodal_seg", {"size": [1, 1], "counts": "1"}),
+        ("inmodal_seg", {"size": [60, 100], "counts": "~~"}),
+        ("inmodal_seg", {"size": [60, 100]}),
+        ("category_id", "car"),
     ],
 )
-def test_damaged_annotations_are_named(tmp_path, field, value, message):
+def test_damaged_annotations_are_named(tmp_path, field, value):
     record = tiny_kins.kins_record()
     record["annotations"][0][field] = value
     kins = KinsAnnotations(tiny_kins.write_kins(tmp_path / "k.json", record))
-    with pytest.raises(KinsError, match=f"annotation 0 of image 000002: .*{message}"):
+    with fails(KinsError, "annotation") as info:
         kins.objects(2)
+    assert "annotation 0 of image 000002: " in str(info.value)
 
 
 def test_other_files_are_refused(tmp_path):
     path = tmp_path / "k.json"
     huge = {"id": 1, "file_name": "000001.png", "height": 10**6, "width": 5}
-    for content, message in (
-        ("[", "is not JSON"),
-        ("[]", "is not in KINS' layout"),
-        ('{"images": []}', "lacks the key 'annotations'"),
-        ('{"images": [{"id": 1}], "annotations": []}', "lacks the key 'file_name'"),
+    for content, kind, found in (
+        ("[", "unreadable", ""),
+        ("[]", "layout", ""),
+        ('{"images": []}', "layout", "'annotations'"),
+        ('{"images": [{"id": 1}], "annotations": []}', "layout", "'file_name'"),
     ):
         path.write_text(content)
-        with pytest.raises(KinsError, match=message):
+        with fails(KinsError, kind) as info:
             KinsAnnotations(path)
+        assert found in str(info.value)
     tiny_kins.write_kins(path, {"images": [huge], "annotations": []})
-    with pytest.raises(KinsError, match="more than 4096 pixels"):
+    with fails(KinsError, "size"):
         KinsAnnotations(path)
 
 
