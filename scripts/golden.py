@@ -12,6 +12,7 @@ is committed: record both on one machine.
 from __future__ import annotations
 
 import argparse
+import difflib
 import hashlib
 import json
 import os
@@ -163,7 +164,7 @@ PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
 
 
 def differences(a: Any, b: Any, at: str = "") -> list[str]:
-    """Return a line for each place where two records differ."""
+    """Return a line for each place where two records differ, or line of a longer text."""
     if isinstance(a, dict) and isinstance(b, dict):
         lines = []
         for key in sorted(a.keys() | b.keys()):
@@ -173,6 +174,9 @@ def differences(a: Any, b: Any, at: str = "") -> list[str]:
             else:
                 lines += differences(a[key], b[key], place)
         return lines
+    if isinstance(a, str) and isinstance(b, str) and "\n" in a + b:
+        changed = difflib.unified_diff(a.splitlines(), b.splitlines(), lineterm="", n=0)
+        return [f"{at}: {line}" for line in changed if line[:2] not in ("--", "++", "@@")]
     return [] if a == b else [f"{at}: {a} != {b}"]
 
 

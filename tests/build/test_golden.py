@@ -29,6 +29,11 @@ def test_each_difference_is_a_line_with_its_place(golden):
     ]
 
 
+def test_of_long_texts_the_changed_lines_are_shown(golden):
+    found = golden.differences({"help": "one\ntwo\nthree\n"}, {"help": "one\n2\nthree\n"})
+    assert found == ["help: -two", "help: +2"]
+
+
 def test_clock_readings_are_left_out(golden):
     report = {"iou": 0.5, "latency_ms": 3, "runs": [{"seconds": 1, "frames": 2}]}
     assert golden.stable(report) == {"iou": 0.5, "runs": [{"frames": 2}]}
