@@ -175,8 +175,8 @@ def differences(a: Any, b: Any, at: str = "") -> list[str]:
                 lines += differences(a[key], b[key], place)
         return lines
     if isinstance(a, str) and isinstance(b, str) and "\n" in a + b:
-        changed = difflib.unified_diff(a.splitlines(), b.splitlines(), lineterm="", n=0)
-        return [f"{at}: {line}" for line in changed if line[:2] not in ("--", "++", "@@")]
+        changed = list(difflib.unified_diff(a.splitlines(), b.splitlines(), lineterm="", n=0))
+        return [f"{at}: {line}" for line in changed[2:] if not line.startswith("@@")]
     return [] if a == b else [f"{at}: {a} != {b}"]
 
 
