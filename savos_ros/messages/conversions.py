@@ -71,7 +71,6 @@ _LABELS = {
     "mono8": Layout(np.uint8, 1),
     "32SC1": Layout(np.int32, 1),
 }
-_FLOW = {"32FC2": Layout(np.float32, 2)}
 
 
 def stamp_ns(header: Any) -> int:
@@ -207,11 +206,11 @@ def flow_array(message: Any, max_pixels: int) -> np.ndarray:
     Raises:
         ConversionError: encoding, size or data do not fit.
     """
-    if message.encoding not in _FLOW:
+    if message.encoding != "32FC2":
         raise ConversionError(
             "flow_encoding", f"flow has encoding {message.encoding!r}, must be 32FC2"
         )
-    return _view(message, _FLOW[message.encoding], max_pixels)
+    return _view(message, Layout(np.float32, 2), max_pixels)
 
 
 def _view(message: Any, layout: Layout, max_pixels: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -165,7 +165,7 @@ class Hub:
                 client.wake.clear()
                 if client.status != self._status_number:
                     client.status = self._status_number
-                    await _in_time(client.socket.send_str(self._status))
+                    await asyncio.wait_for(client.socket.send_str(self._status), SEND_LIMIT_S)
                 packet, number = self._packet, self._frame_number
                 if packet is None or client.frame == number:
                     continue
@@ -174,7 +174,7 @@ class Hub:
                     client.sent_s = time.monotonic()
                     self._changed()
                     data = packet.compared if client.compare else packet.plain
-                    await _in_time(client.socket.send_bytes(data))
+                    await asyncio.wait_for(client.socket.send_bytes(data), SEND_LIMIT_S)
         except (TimeoutError, asyncio.TimeoutError, ConnectionError, RuntimeError):
             if request.transport is not None:
                 request.transport.abort()  # a farewell would wait behind what it does not take
@@ -186,19 +186,11 @@ class Hub:
     def _changed(self) -> None:
         """Find out again who wants what."""
         wanting = [client for client in self.clients if client.looks]
-        _set(self.hungry, any(client.credit for client in wanting))
-        _set(self.comparing, any(client.compare for client in wanting))
+        for event, wishes in (
+            (self.hungry, [client.credit for client in wanting]),
+            (self.comparing, [client.compare for client in wanting]),
+        ):
+            (event.set if any(wishes) else event.clear)()
         if bool(wanting) != self._watched:
             self._watched = bool(wanting)
             self._on_watch(self._watched)
-
-
-async def _in_time(sending: Awaitable[None]) -> None:
-    await asyncio.wait_for(sending, SEND_LIMIT_S)
-
-
-def _set(event: threading.Event, wanted: bool) -> None:
-    if wanted:
-        event.set()
-    else:
-        event.clear()
