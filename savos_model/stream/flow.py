@@ -127,7 +127,7 @@ class FlowRegion(NamedTuple):
 
 
 def middle(values: np.ndarray) -> np.ndarray:
-    """Return np.median of [N, C] over N, in a fifth of its time; no value may be NaN."""
+    """Return np.median of [N, C] over N, in 0.4 of its time; no value may be NaN."""
     half = len(values) // 2
     low = half if len(values) % 2 else half - 1
     ordered = np.partition(values, (low, half), axis=0)

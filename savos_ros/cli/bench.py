@@ -36,6 +36,11 @@ BENCHES = {  # module in savos_ros.tools, its options and help text, by the name
         settings.BenchStreamConfig,
         "Measure whole frames by stage, number of tracks and image size, and the released design.",
     ),
+    "memory": (
+        "bench_memory",
+        settings.BenchMemoryConfig,
+        "Measure the peak memory of the node's pipeline with 10 and 100 tracks, up to 3840x2160.",
+    ),
     "step": (
         "bench_step",
         settings.BenchStepConfig,

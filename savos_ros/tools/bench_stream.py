@@ -15,7 +15,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from savos_model.backends.choose import candidates, start
+from savos_model.backends.choose import RIVALS, candidates, start
+from savos_model.backends.interface import BackendError
 from savos_model.config import BackendConfig, ComposeConfig, StreamConfig, TracksConfig
 from savos_model.instances import from_label_image
 from savos_model.network.layers import step_flop
@@ -110,7 +111,7 @@ SMALL, LARGE = NETWORKS
 TRACKS = (1, 4, 5, 10, 20, 50, 100)
 SIZES = {"640x480": (480, 640), "1242x375": (375, 1242), "1920x1080": (1080, 1920),
          "3840x2160": (2160, 3840)}  # fmt: skip
-USUAL, USUAL_TRACKS = "1242x375", 10
+USUAL, USUAL_TRACKS, LARGEST = "1242x375", 10, "3840x2160"
 COPY_BYTES = 1 << 28  # far above every cache
 
 
@@ -132,7 +133,8 @@ def cases() -> list[Case]:
     both = (SMALL, LARGE)
     found = [Case(network, USUAL, tracks) for network in both for tracks in TRACKS]
     found += [Case(SMALL, size, USUAL_TRACKS) for size in SIZES if size != USUAL]
-    return found + [Case(network, USUAL, USUAL_TRACKS, True) for network in both]
+    found += [Case(network, USUAL, USUAL_TRACKS, True) for network in both]
+    return [*found, Case(SMALL, LARGEST, USUAL_TRACKS, True)]
 
 
 def bench_stream(config: BenchStreamConfig, out: Path | None = None) -> dict:
@@ -146,10 +148,15 @@ def bench_stream(config: BenchStreamConfig, out: Path | None = None) -> dict:
         settings, engine, limit_gflops and copy_gb_s (best over rounds), rows by case (see
         `figures`), per_track_ms by network (what one more track costs between two numbers of
         tracks), released (see `against_released`) and absent: what could not be measured, with the
-        reason.
+        reason, other_engines (the default case on other engines of a CPU, by name).
     """
     absent: dict[str, str] = {}
-    runs = {case: runner(case, config) for case in prepared(absent)}
+    runs: dict[tuple[Case, str], Callable[[], dict[str, float]]] = {
+        (case, ""): runner(case, config) for case in prepared(absent)
+    }
+    for name in rivals(config, absent):
+        case = Case(SMALL, USUAL, USUAL_TRACKS)
+        runs[case, name] = runner(case, replace(config, backend=name))
     try:
         from savos_ros.tools.bench_released import released_pass
 
@@ -160,17 +167,18 @@ def bench_stream(config: BenchStreamConfig, out: Path | None = None) -> dict:
         BenchStepConfig(threads=config.threads, device=config.device, precision=config.precision)
     )
     source, target = np.ones((2, COPY_BYTES // 8))
-    times: dict[Case, list[dict[str, float]]] = {case: [] for case in runs}
+    times: dict[tuple[Case, str], list[dict[str, float]]] = {key: [] for key in runs}
     limits, copies, rounds = [], [], []
     for _ in track(range(config.rounds), "measuring", transient=True):
         limits += [flop / seconds(product) / 1e9 for flop, product in products]
         copies.append(2 * source.nbytes / seconds(lambda: np.copyto(target, source)) / 1e9)
-        for case, run in runs.items():
+        for key, run in runs.items():
             run()
-            times[case] += [run() for _ in range(config.frames)]
+            times[key] += [run() for _ in range(config.frames)]
         if peer is not None:
             rounds.append(peer())
-    rows = [figures(case, found, max(limits)) for case, found in times.items()]
+    found = {key: figures(key[0], measured, max(limits)) for key, measured in times.items()}
+    rows = [row for (_, name), row in found.items() if not name]
     report = {
         "settings": dataclasses.asdict(config),
         "engine": engine(config)[1],
@@ -180,6 +188,7 @@ def bench_stream(config: BenchStreamConfig, out: Path | None = None) -> dict:
         "per_track_ms": {name: slopes(rows, name) for name in (SMALL, LARGE)},
         "released": against_released(rows, rounds),
         "absent": absent,
+        "other_engines": {name: row for (_, name), row in found.items() if name},
     }
     keep_results(out, report, config.seed)
     return report
@@ -193,6 +202,17 @@ def prepared(absent: dict[str, str]) -> list[Case]:
         absent["messages"] = f"{error.name} is not there: source a ROS 2 installation"
         return [case for case in cases() if not case.messages]
     return cases()
+
+
+def rivals(config: BenchStreamConfig, absent: dict[str, str]) -> list[str]:
+    """Return the other engines that this device's default could be, if they are installed."""
+    found = []
+    for name in sorted(RIVALS - {engine(config)[1]}) if config.device == "cpu" else ():
+        try:
+            found.append(engine(replace(config, backend=name))[1])
+        except BackendError as error:
+            absent[name] = str(error)
+    return found
 
 
 def engine(config: BenchStreamConfig) -> tuple[BackendConfig, str]:
@@ -308,7 +328,10 @@ def print_bench(report: dict, console: Console) -> None:
     )
     stages = ("total", "overhead", *STAGES)
     rows = []
-    for row in report["rows"]:
+    others = (
+        {**row, "network": f"{n}: {row['network']}"} for n, row in report["other_engines"].items()
+    )
+    for row in (*report["rows"], *others):
         ms = (row["ms"].get(stage) for stage in stages)
         rows.append((
             row["network"], row["image"], str(row["tracks"]), f"{row['hz']:.1f}",

@@ -89,6 +89,15 @@ class BenchStreamConfig(Settings):
     backend: str = setting("auto", "engine; auto takes the first that runs here")
 
 
+@dataclass(frozen=True)
+class BenchMemoryConfig(Settings):
+    """How memory is measured."""
+
+    frames: int = setting(12, "frames of each case", minimum=1)
+    threads: int = setting(2, "CPU threads of the network", minimum=1)
+    seed: int = setting(0, "seed of the scenes", minimum=0)
+
+
 ENGINES = ("onnx", "openvino", "torch", "tensorrt")
 NETWORKS = {
     "online, width 0.5": ModelConfig(),

@@ -25,7 +25,7 @@ def test_scene_has_as_many_objects_as_asked_for_in_touching_pairs():
 def test_report_tells_stages_shares_slopes_and_the_peer(tmp_path, monkeypatch):
     model = ModelConfig(width=0.0625)
     monkeypatch.setattr(bench, "NETWORKS", {bench.SMALL: ModelConfig(), bench.LARGE: model})
-    monkeypatch.setattr(bench, "SIZES", {bench.USUAL: (96, 320)})
+    monkeypatch.setattr(bench, "SIZES", {bench.USUAL: (96, 320), bench.LARGEST: (192, 320)})
     monkeypatch.setattr(bench, "COPY_BYTES", 1 << 16)
     monkeypatch.setattr(bench, "TRACKS", (2, 10))
     monkeypatch.setattr("savos_ros.tools.bench_step.MATRIX", {"cpu": 64})
@@ -34,7 +34,7 @@ def test_report_tells_stages_shares_slopes_and_the_peer(tmp_path, monkeypatch):
     assert read_results(out)["metrics"] == report
     assert report["engine"] == "onnx"
     rows = {Case(*(row[name] for name in Case._fields)): row for row in report["rows"]}
-    assert {case for case in rows if not case.messages} == {
+    assert {case for case in rows if case.image == bench.USUAL and not case.messages} == {
         Case(network, bench.USUAL, tracks)
         for network in (bench.SMALL, bench.LARGE)
         for tracks in (2, 10)
@@ -43,6 +43,7 @@ def test_report_tells_stages_shares_slopes_and_the_peer(tmp_path, monkeypatch):
         assert row["ms"]["network"]["p50"] < row["ms"]["total"]["p50"] <= row["ms"]["total"]["p99"]
         assert ("overhead" in row["ms"]) == case.messages
         assert row["cores"] > 0 and row["mask_bytes"] > 100 * case.tracks
+    assert set(report["other_engines"]) | set(report["absent"]) >= {"openvino"}
     assert set(report["per_track_ms"][bench.LARGE]) == {"2-10"}
     assert ("released" in report["absent"]) != bool(report["released"])
 
@@ -95,3 +96,16 @@ def test_the_engine_is_chosen_by_name_and_precision(monkeypatch):
         for name, precision in asked
     ]
     assert names == ["onnx", "openvino", "openvino", "torch"]
+
+
+def test_rivals_are_the_other_engines_of_a_cpu_that_are_installed(monkeypatch):
+    absent = {}
+    monkeypatch.setattr("savos_model.backends.choose.installed", lambda module: True)
+    assert bench.rivals(BenchStreamConfig(), absent) == ["openvino"]
+    assert bench.rivals(BenchStreamConfig(backend="openvino"), absent) == ["onnx"]
+    assert bench.rivals(BenchStreamConfig(device="cuda"), absent) == [] and not absent
+    monkeypatch.setattr(
+        "savos_model.backends.choose.installed", lambda module: module != "openvino"
+    )
+    assert bench.rivals(BenchStreamConfig(), absent) == []
+    assert "model.backend openvino needs a package" in absent["openvino"]

@@ -224,7 +224,7 @@ def stream_plot(metrics: dict, path: Path) -> None:
         sizes = [r for r in rows if r["network"] == least and r["tracks"] == 10]
         sizes.sort(key=lambda r: np.prod([int(side) for side in r["image"].split("x")]))
         base = np.zeros(len(sizes))
-        stages = [name for name in sizes[0]["ms"] if name != "total"]
+        stages = [name for name in sizes[0]["ms"] if name not in ("total", "cpu")]
         for stage, colour in zip(stages, OTHERS, strict=False):
             part = np.array([r["ms"][stage]["p50"] for r in sizes])
             right.bar(range(len(sizes)), part, 0.7, bottom=base, color=colour, label=stage)
