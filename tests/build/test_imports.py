@@ -55,8 +55,8 @@ def test_the_online_path_imports_without_torch(module):
     assert imported_without("torch", module) >= 1
 
 
-def test_the_command_starts_without_torch_ros_and_opencv():
-    assert imported_without(f"torch,cv2,onnxruntime,{ROS_MODULES}", "savos_ros.cli.main") == 1
+def test_the_command_starts_without_numpy_torch_ros_and_opencv():
+    assert imported_without(f"numpy,torch,cv2,onnxruntime,{ROS_MODULES}", "savos_ros.cli.main") == 1
 
 
 def test_a_workspace_sees_no_package_called_training(tmp_path):

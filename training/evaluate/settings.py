@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from savos_model.commands import option
 from savos_model.config import BackendConfig, FlowConfig, StreamConfig
 from savos_model.settings import SettingError, Settings, setting
-from savos_model.stream.video import Setup
 from training.data.settings import KinsSource
+
+if TYPE_CHECKING:
+    from savos_model.stream.video import Setup
 
 TRACKERS = ("sort", "bytetrack", "ocsort", "botsort")  # of the package trackers
 FILES = "deocclusion:FILE, deocclusion+tta:FILE, oracle:FILE, external:FOLDER"
@@ -44,6 +47,8 @@ class RunOptions(Output):
     @property
     def ours(self) -> Setup:
         """Return how our method runs."""
+        from savos_model.stream.video import Setup
+
         stream = StreamConfig(flow=FlowConfig(self.flow))
         return Setup(BackendConfig(self.weights), stream, self.mode)
 
