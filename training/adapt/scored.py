@@ -28,13 +28,9 @@ from training.evaluate.video import VideoResult, merged, score_videos
 
 @dataclass(frozen=True)
 class AdaptJob:
-    """One video to score with the given weights, to adapt to, and to score again.
+    """One video (`key`) to score with the weights of `ours`, to adapt to, and to score again.
 
-    Attributes:
-        benchmark, key: the data set, and the video in it.
-        ours: how our method runs; names the weights to start from.
-        config: the adaptation.
-        out: folder of the adapted weights; None keeps none.
+    `out` is the folder of the adapted weights; None keeps none.
     """
 
     benchmark: Benchmark

@@ -214,20 +214,13 @@ PLOTS = {
         lambda m: f"{m['pixels']:,} pixels of held-out clips of {', '.join(m['data'])}.",
     ),
     "stream_bench": Plot("Time of a whole frame, online", stream_plot, stream_details, True),
-    "soak": Plot(
-        "Hours of frames through the running node, in accelerated time",
-        soak_plot,
-        soak_details,
-        True,
-    ),
-    "soak_adapt": Plot("The same with refinement and adaptation", soak_plot, soak_details, True),
-    "soak_latency": Plot(
-        "The node after hours of frames, in turn with one that has just begun",
-        soak_plot,
-        soak_details,
-        True,
-    ),
 }
+SOAKS = {
+    "soak": "Hours of frames through the running node, in accelerated time",
+    "soak_adapt": "The same with refinement and adaptation",
+    "soak_latency": "The node after hours of frames, in turn with one that has just begun",
+}
+PLOTS |= {name: Plot(about, soak_plot, soak_details, True) for name, about in SOAKS.items()}
 
 
 def strips_section(results: Results, out: Path) -> str:

@@ -33,31 +33,20 @@ def adaptation(fish: str) -> tuple[Scored, Scored]:
     return Scored(unseen_file(fish), "base"), Scored(unseen_file(fish), "adapted")
 
 
+def over(name: str, before: str, after: str) -> Comparison:
+    """Return ours of one file over ours of another."""
+    return Comparison(name, ((Scored(before), Scored(after)),))
+
+
+SHIPPED, STREET = "shipped weights", "shipped weights, generated street"
+SINGLE, BOTH = "forward over each frame separately", "bi-directional over forward"
 COMPARISONS = (
-    Comparison(
-        "forward over each frame separately, shipped weights",
-        ((Scored("fishbowl_single.json"), Scored("fishbowl_val.json")),),
-    ),
-    Comparison(
-        "forward over each frame separately, shipped weights, generated street",
-        ((Scored("street_single.json"), Scored("street_val.json")),),
-    ),
-    Comparison(
-        "bi-directional over forward, shipped weights",
-        ((Scored("fishbowl_val.json"), Scored("fishbowl_bidirectional.json")),),
-    ),
-    Comparison(
-        "bi-directional over forward, shipped weights, generated street",
-        ((Scored("street_val.json"), Scored("street_bidirectional.json")),),
-    ),
-    Comparison(
-        "10 frames of lag over forward, shipped weights, generated street",
-        ((Scored("street_val.json"), Scored(lag_file(10))),),
-    ),
-    Comparison(
-        "bi-directional over forward, setting of the ablations",
-        ((Scored(ablation_file("full", MODES[0])), Scored(ablation_file("full", MODES[1]))),),
-    ),
+    over(f"{SINGLE}, {SHIPPED}", "fishbowl_single.json", "fishbowl_val.json"),
+    over(f"{SINGLE}, {STREET}", "street_single.json", "street_val.json"),
+    over(f"{BOTH}, {SHIPPED}", "fishbowl_val.json", "fishbowl_bidirectional.json"),
+    over(f"{BOTH}, {STREET}", "street_val.json", "street_bidirectional.json"),
+    over(f"10 frames of lag over forward, {STREET}", "street_val.json", lag_file(10)),
+    over(f"{BOTH}, setting of the ablations", *(ablation_file("full", mode) for mode in MODES)),
     Comparison("test-time adaptation, unseen types together", tuple(map(adaptation, TYPES))),
     *(Comparison(f"test-time adaptation, unseen {name}", (adaptation(name),)) for name in TYPES),
 )
@@ -67,8 +56,7 @@ def ablation_comparisons(mode: str) -> Iterable[Comparison]:
     """Yield each ablation against the full method, in one mode."""
     for name, text in ABLATIONS.items():
         if name != "full":
-            pair = Scored(ablation_file("full", mode)), Scored(ablation_file(name, mode))
-            yield Comparison(text, (pair,))
+            yield over(text, ablation_file("full", mode), ablation_file(name, mode))
 
 
 def gain(results: Results, comparison: Comparison, part: str) -> Figure:
