@@ -187,9 +187,7 @@ def describe(index: int) -> tuple[str, str]:
     try:
         call(cuda.cudaSetDevice(index))
         properties = call(cuda.cudaGetDeviceProperties(index))
-    except (
-        RuntimeError
-    ) as error:  # also BackendError; without a driver the bindings raise other types
+    except (BackendError, RuntimeError) as error:  # without a driver the bindings raise others
         raise BackendError(f"model.device cuda:{index}: no such NVIDIA GPU: {error}") from None
     return properties.name.split(b"\0")[0].decode(), f"{properties.major}.{properties.minor}"
 

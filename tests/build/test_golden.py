@@ -39,6 +39,7 @@ def test_clock_readings_are_left_out(golden):
     assert golden.stable(report) == {"iou": 0.5, "runs": [{"frames": 2}]}
 
 
+@pytest.mark.slow
 def test_the_record_has_every_command_with_options_and_defaults(golden):
     found = golden.commands(Path())
     assert found.keys() == COMMANDS.keys()

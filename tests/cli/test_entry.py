@@ -1,4 +1,3 @@
-import os
 import signal
 import subprocess
 import sys
@@ -51,16 +50,16 @@ def test_a_signal_between_imports_and_command_is_a_normal_end_too(monkeypatch, e
     import savos_ros.cli.main as program
 
     def interrupted():
-        os.kill(os.getpid(), signal.SIGINT)
+        raise KeyboardInterrupt  # what SIGINT does there
 
     monkeypatch.setattr(program, "main", interrupted)
     found = {}
-    for name in ("play", "run"):
+    for name in ("play", "view", "bridge", "run"):
         monkeypatch.setattr(sys, "argv", ["savos", name])
         with pytest.raises(SystemExit) as info:
             entry.main()
         found[name] = info.value.code
-    assert found == {"play": 0, "run": entry.INTERRUPTED}
+    assert found == {"play": 0, "view": 0, "bridge": 0, "run": entry.INTERRUPTED}
 
 
 def test_other_statuses_are_kept(monkeypatch, entry):

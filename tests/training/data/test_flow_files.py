@@ -106,6 +106,7 @@ def test_folders_of_flow_are_joined_to_frames(tmp_path):
     assert flow_files.BLOCK == 64
 
 
+@pytest.mark.torch  # RAFT loads it before it finds that torchvision is absent
 def test_raft_without_torchvision_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(RaftError, match="pip install torchvision, or use DIS"):
@@ -129,6 +130,7 @@ def test_raft_is_added_to_every_pair():
     assert list(with_raft(iter([]), Shift())) == []
 
 
+@pytest.mark.torch
 def test_raft_of_torchvision_runs():
     try:
         raft = RaftFlow("small", weights=None)
