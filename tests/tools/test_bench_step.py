@@ -51,5 +51,5 @@ def test_bf16_is_measured_next_to_fp32(monkeypatch):
 
 
 def test_an_unknown_network_is_named():
-    with refused("network", "choices"):
+    with refused("network"):
         BenchStepConfig(network=("small",))
