@@ -100,7 +100,7 @@ def test_what_cannot_be_used_leaves_no_bag(folders, tmp_path):
     with refused("rate_hz", "bounds"):
         MaskSource(images, masks, rate_hz=0)
     (images / "f9.jpg").write_bytes((images / "f9.jpg").read_bytes()[:100])
-    with fails(BagError, "unusable"):
+    with fails(BagError, "unreadable"):
         masks_to_bag(MaskSource(images, masks), tmp_path / "bag", RecordOptions("instance_masks"))
     assert not (tmp_path / "bag").exists()
 
