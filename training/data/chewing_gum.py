@@ -19,7 +19,7 @@ import numpy as np
 
 from savos_model.files import FileError
 from savos_model.masks import from_image
-from savos_model.settings import Settings, setting
+from savos_model.settings import SettingError, Settings, setting
 from savos_model.types import Instance
 from training.data.outside import read_picture
 from training.data.safe_pickle import load
@@ -186,7 +186,7 @@ def _draw(
         lower, upper = polygon(points, rng), polygon(points, rng)
         if not config.redraw or explained(lower, upper, offsets):
             return np.stack((lower, upper)), offsets, colours
-    raise ValueError(
+    raise SettingError(
         f"frames must let each part of the lower polygon be seen, got {config.frames}: give 40, or "
         "set redraw to False"
     )
@@ -276,7 +276,9 @@ class ReleasedVideos:
         self._folders = sorted(p for p in folders if p.name.isdigit() and p.is_dir())
         self.count = len(self._folders)
         if not self.count:
-            raise VideoFileError(f"{self.path} holds no folders <video> of <frame>.png and .pkl")
+            raise VideoFileError(
+                f"{self.path} holds no folders <video> of <frame>.png and .pkl", "missing"
+            )
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[Video]:
         """Yield videos start .. stop - 1 by name.
@@ -291,12 +293,14 @@ class ReleasedVideos:
 def _read_video(folder: Path) -> Video:
     pictures = {int(p.stem): p for p in folder.glob("*.png") if p.stem.isdigit()}
     if not 0 < len(pictures) <= MAX_FRAMES:
-        raise VideoFileError(f"{folder} has {len(pictures)} frames, 1 to {MAX_FRAMES} are read")
+        raise VideoFileError(
+            f"{folder} has {len(pictures)} frames, 1 to {MAX_FRAMES} are read", "frames"
+        )
     parts = [_read_frame(pictures[number]) for number in sorted(pictures)]
     frames, full, visible, orders = zip(*parts, strict=True)
     forms = {(f.shape, m.shape, tuple(o)) for f, m, o in zip(frames, full, orders, strict=True)}
     if len(forms) > 1:
-        raise VideoFileError(f"{folder}: sizes or order change from frame to frame")
+        raise VideoFileError(f"{folder}: sizes or order change from frame to frame", "size")
     return Video(folder.name, np.stack(frames), np.stack(full), np.stack(visible), orders[0])
 
 
@@ -309,13 +313,16 @@ def _read_frame(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
         full = np.asarray(record["full_mask"]) != 0
         order, colours = np.asarray(record["order"]), np.asarray(record["color"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise VideoFileError(f"{notes} must hold full_mask, order and color: {error}") from None
+        raise VideoFileError(
+            f"{notes} must hold full_mask, order and color: {error}", "layout"
+        ) from None
     objects = len(order) if order.ndim == 1 else 0
     good = 0 < objects <= MAX_OBJECTS and full.shape == (objects, *image.shape[:2])
     if not good or colours.shape != (objects, 3) or sorted(order.tolist()) != list(range(objects)):
         raise VideoFileError(
             f"{notes}: full_mask {full.shape}, order {order.shape} and color {colours.shape} do "
-            f"not fit each other or the picture of {image.shape[1]}x{image.shape[0]}"
+            f"not fit each other or the picture of {image.shape[1]}x{image.shape[0]}",
+            "size",
         )
     visible = full & (image == colours[:, None, None]).all(-1)
     above = np.zeros(image.shape[:2], bool)
@@ -323,5 +330,7 @@ def _read_frame(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
         visible[k] &= ~above
         above |= full[k]
     if (visible[order[-1]] != full[order[-1]]).any():
-        raise VideoFileError(f"{path} does not show the uppermost object as {notes.name} says")
+        raise VideoFileError(
+            f"{path} does not show the uppermost object as {notes.name} says", "order"
+        )
     return image, full, visible, order.astype(np.int64)

@@ -15,6 +15,7 @@ import numpy as np
 
 from savos_model.files import FileError
 from savos_model.masks import EMPTY, BoxedMask, slices
+from savos_model.settings import SettingError
 from savos_model.types import Instance
 from training.data.outside import is_file_name, read_bytes, read_json, read_picture
 from training.data.provenance import require
@@ -241,7 +242,9 @@ class ReleasedClip(MaskClip):
         self._pictures = sorted(folder.glob("*.png"))
         self._fish = _videos(self.path).get(self.name, {})
         if not self._pictures:
-            raise FishbowlError(f"{folder} holds no pictures (*.png): unpack the data again")
+            raise FishbowlError(
+                f"{folder} holds no pictures (*.png): unpack the data again", "missing"
+            )
         self.num_frames = len(self._pictures)
         self.height, self.width = read_picture(self._pictures[0], FishbowlError).shape[:2]
         flow = [root / kind / FLOW / self.name for kind in ("test_flow", "test_flow_reverse")]
@@ -258,7 +261,8 @@ class ReleasedClip(MaskClip):
             if image.shape[:2] != (self.height, self.width):
                 raise FishbowlError(
                     f"{path} is {image.shape[1]}x{image.shape[0]}, the first picture "
-                    f"{self.width}x{self.height}"
+                    f"{self.width}x{self.height}",
+                    "size",
                 )
             yield image
 
@@ -292,7 +296,8 @@ class ReleasedClip(MaskClip):
             return decode_record(runs, (self.height, self.width))
         except (RleError, LookupError, TypeError) as error:
             raise FishbowlError(
-                f"{self.path}: {kind} of {self.name}_{name}, frame {frame}: {error!r}"
+                f"{self.path}: {kind} of {self.name}_{name}, frame {frame}: {error!r}",
+                "mask",
             ) from None
 
 
@@ -308,7 +313,7 @@ def _videos(path: Path) -> dict[str, dict[str, dict[int, Any]]]:
         for name, times in data.items()
     )
     if not good:
-        raise FishbowlError(f"{path} must hold '<video>_<fish>': frame: masks")
+        raise FishbowlError(f"{path} must hold '<video>_<fish>': frame: masks", "layout")
     videos: dict[str, dict[str, dict[int, Any]]] = defaultdict(dict)
     for name, times in data.items():
         video, fish = name.split("_")
@@ -357,7 +362,8 @@ def read_subset(folder: Path, subset: str) -> dict[tuple[int, int], frozenset[st
         FishbowlError: the list lacks a column or holds something else than numbers.
     """
     if subset not in SUBSETS:
-        raise ValueError(f"subset must be one of {', '.join(SUBSETS)}, got {subset!r}")
+        text = f"subset must be one of {', '.join(SUBSETS)}, got {subset!r}"
+        raise SettingError(text, "choices")
     places = [base / SUBSET_FILE for base in (folder, folder / "test_files")]
     places.append(folder.resolve().parent / "test_files" / SUBSET_FILE)
     path = next((place for place in places if place.is_file()), places[0])
@@ -371,6 +377,7 @@ def read_subset(folder: Path, subset: str) -> dict[tuple[int, int], frozenset[st
                 listed[key].add(str(int(float(row["obj_id"]))))
     except (KeyError, TypeError, ValueError, OverflowError, csv.Error) as error:
         raise FishbowlError(
-            f"{path} must have numbers in v_id, obj_id, frame_id and {subset}: {error!r}"
+            f"{path} must have numbers in v_id, obj_id, frame_id and {subset}: {error!r}",
+            "layout",
         ) from None
     return {key: frozenset(names) for key, names in listed.items()}

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from savos_model.files import FileError
+from savos_model.settings import SettingError
 from training.data.store import ClipFrame
 
 MAGIC = 202021.25
@@ -19,7 +21,7 @@ UNKNOWN = 1e9  # larger components mark pixels of unknown motion
 BLOCK = 64
 
 
-class FlowFileError(ValueError):
+class FlowFileError(FileError):
     """A flow file that cannot be used; the text names the file, the rule and the value found."""
 
 
@@ -38,20 +40,21 @@ def read_flo(path: str | Path) -> np.ndarray:
             head = file.read(12)
             size = path.stat().st_size
             if len(head) < 12 or struct.unpack("<f", head[:4])[0] != MAGIC:
-                raise FlowFileError(f"{path} is no .flo file: it must begin with {MAGIC}")
+                raise FlowFileError(f"{path} is no .flo file: it must begin with {MAGIC}", "form")
             width, height = struct.unpack("<ii", head[4:])
             if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
                 raise FlowFileError(
-                    f"{path} says {width}x{height}, 1 to {MAX_SIDE} a side are read"
+                    f"{path} says {width}x{height}, 1 to {MAX_SIDE} a side are read", "size"
                 )
             if size != 12 + 8 * width * height:
                 raise FlowFileError(
                     f"{path} has {size} bytes, {width}x{height} needs {12 + 8 * width * height}: "
-                    "it is cut off or damaged"
+                    "it is cut off or damaged",
+                    "bytes",
                 )
             flow = np.fromfile(file, "<f4", 2 * width * height).reshape(height, width, 2)
     except OSError as error:
-        raise FlowFileError(f"{path} cannot be read: {error}") from None
+        raise FlowFileError(f"{path} cannot be read: {error}", "unreadable") from None
     flow[~(np.abs(flow) <= UNKNOWN).all(-1)] = np.nan
     return flow
 
@@ -71,7 +74,8 @@ def fit_flow(flow: np.ndarray, height: int, width: int) -> np.ndarray:
         if found not in (wanted, wanted // BLOCK * BLOCK):
             raise FlowFileError(
                 f"flow of {flow.shape[1]}x{flow.shape[0]} does not fit an image of "
-                f"{width}x{height}: it must be of its size, or cut to multiples of {BLOCK}"
+                f"{width}x{height}: it must be of its size, or cut to multiples of {BLOCK}",
+                "size",
             )
         before = (wanted - found) // 2
         pads.append((before, wanted - found - before))
@@ -86,7 +90,7 @@ def flow_paths(folder: str | Path) -> list[Path]:
     """
     paths = [path for path in Path(folder).glob("*.flo") if _number(path) is not None]
     if not paths:
-        raise FlowFileError(f"{folder} holds no numbered .flo files")
+        raise FlowFileError(f"{folder} holds no numbered .flo files", "missing")
     return sorted(paths, key=lambda path: _number(path) or 0)
 
 
@@ -116,7 +120,8 @@ def with_flo(
         if index > min(len(onward), len(back)):
             raise FlowFileError(
                 f"{forward} and {backward} hold {len(onward)} and {len(back)} files, frame {index} "
-                "needs more: each pair of frames needs one"
+                "needs more: each pair of frames needs one",
+                "frames",
             )
         # The last frame has no next one, the first none before.
         ahead = fit_flow(read_flo(onward[index]), *shape) if index < len(onward) else None
@@ -149,7 +154,8 @@ class RaftFlow:
             ValueError: unknown size.
         """
         if size not in SIZES:
-            raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
+            text = f"size must be one of {', '.join(SIZES)}, got {size!r}"
+            raise SettingError(text, "choices")
         try:
             import torch
             from torchvision.models import optical_flow

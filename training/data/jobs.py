@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from savos_model.settings import SettingError
+
 Tick = Callable[[int], None]
 Function = Callable[[Any, Tick], Any]
 
@@ -36,7 +38,8 @@ def run_jobs(
         Exception: the first error of a job; jobs that have not begun are dropped.
     """
     if processes < 1:
-        raise ValueError(f"processes must be at least 1, got {processes}: 1 runs without workers")
+        text = f"processes must be at least 1, got {processes}: 1 runs without workers"
+        raise SettingError(text, "bounds")
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

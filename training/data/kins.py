@@ -150,7 +150,7 @@ def _polygon(points: Any, height: int, width: int) -> list[float]:
     return values
 
 
-class MappingError(ValueError):
+class MappingError(FileError):
     """Tables that cannot be used; the text names the file, the line and the rule."""
 
 
@@ -178,21 +178,18 @@ def read_mapping(folder: str | Path) -> list[RawFrame]:
         _frame(table, number, line)
         for number, line in enumerate(read_lines(table, MappingError), 1)
     ]
+    lines = read_lines(random, MappingError)
     try:
-        order = [
-            int(value)
-            for line in read_lines(random, MappingError)
-            for value in line.split(",")
-            if value
-        ]
+        order = [int(value) for line in lines for value in line.split(",") if value]
     except ValueError as error:
         raise MappingError(
-            f"{random} must hold numbers with commas between them: {error}"
+            f"{random} must hold numbers with commas between them: {error}", "numbers"
         ) from None
     if sorted(order) != list(range(1, len(frames) + 1)):
         raise MappingError(
             f"{random} must name each of the {len(frames)} lines of {table.name} once, got "
-            f"{len(order)} numbers from {min(order, default=0)} to {max(order, default=0)}"
+            f"{len(order)} numbers from {min(order, default=0)} to {max(order, default=0)}",
+            "order",
         )
     return [frames[line - 1] for line in order]
 
@@ -208,5 +205,6 @@ def images_of_drives(folder: str | Path) -> dict[str, dict[int, int]]:
 def _frame(path: Path, number: int, line: str) -> RawFrame:
     parts = line.split()
     if len(parts) != 3 or not parts[2].isdigit() or not parts[1].startswith(f"{parts[0]}_drive_"):
-        raise MappingError(f"{path}: line {number} must read 'date drive frame', got {line[:60]!r}")
+        text = f"{path}: line {number} must read 'date drive frame', got {line[:60]!r}"
+        raise MappingError(text, "line")
     return RawFrame(parts[0], parts[1], int(parts[2]))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from savos_model.files import FileError
 from savos_model.masks import BoxedMask, look_at, match
 from savos_model.types import Box, Instance
 from training.data.flow_files import with_flo
@@ -27,7 +28,7 @@ CAR = "1"  # class of MOTS files
 MAX_PICKLE_BYTES = 2 << 30
 
 
-class KinsVideoCarError(ValueError):
+class KinsVideoCarError(FileError):
     """Files that cannot be used; the text names file, video or frame, and the rule."""
 
 
@@ -44,7 +45,8 @@ def amodal_truth(
     if kins.shape(image) != shape:
         raise KinsError(
             f"{kins.path}: image {image:06d} is {kins.shape(image)[::-1]}, its raw frame "
-            f"{shape[::-1]}: the mapping belongs to other images"
+            f"{shape[::-1]}: the mapping belongs to other images",
+            "size",
         )
     seen, full = kins.truth(image)
     return {track: full[name] for name, track in match(instances, seen).items()}
@@ -95,7 +97,8 @@ class ReleasedCars:
             KinsVideoCarError: unknown split, or another layout.
         """
         if split not in SPLITS:
-            raise KinsVideoCarError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+            text = f"split must be one of {', '.join(SPLITS)}, got {split!r}"
+            raise KinsVideoCarError(text, "choices")
         self.root = Path(root)
         self.path = require("kins_video_car", self.root / "car_data" / f"{split}_data.pkl")
         self._tracks = load(self.path, MAX_PICKLE_BYTES)
@@ -105,10 +108,10 @@ class ReleasedCars:
             for tracks in kinds
         )
         if not good:
-            raise KinsVideoCarError(f"{self.path} must hold video: object: frame: masks")
+            raise KinsVideoCarError(f"{self.path} must hold video: object: frame: masks", "layout")
         bad = [n for n in self._tracks if not isinstance(n, str) or not is_file_name(n)]
         if bad:
-            raise KinsVideoCarError(f"{self.path}: {bad[0]!r:.60} is no name of a video")
+            raise KinsVideoCarError(f"{self.path}: {bad[0]!r:.60} is no name of a video", "name")
         self.videos = sorted(self._tracks)
 
     def pictures(self, video: str) -> list[Path]:
@@ -161,7 +164,8 @@ class ReleasedCars:
         except (RleError, KeyError, TypeError, AttributeError) as error:
             video, name, index = where
             raise KinsVideoCarError(
-                f"{self.path}: {kind} of {video}, object {name}, frame {index}: {error!r}"
+                f"{self.path}: {kind} of {video}, object {name}, frame {index}: {error!r}",
+                "mask",
             ) from None
 
 

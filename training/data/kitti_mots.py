@@ -44,11 +44,13 @@ def parse_time(text: str) -> int:
     """
     match = _TIME.fullmatch(text.strip())
     if match is None:
-        raise TimestampError(f"{text.strip()[:40]!r} must read YYYY-MM-DD hh:mm:ss.fraction")
+        raise TimestampError(
+            f"{text.strip()[:40]!r} must read YYYY-MM-DD hh:mm:ss.fraction", "time"
+        )
     try:
         moment = datetime(*(int(part) for part in match.groups()[:6]), tzinfo=timezone.utc)
     except ValueError as error:
-        raise TimestampError(f"{text.strip()[:40]!r} is no time: {error}") from None
+        raise TimestampError(f"{text.strip()[:40]!r} is no time: {error}", "time") from None
     seconds = calendar.timegm(moment.timetuple())
     return seconds * 1_000_000_000 + int((match[7] or "0").ljust(9, "0"))
 
@@ -64,13 +66,16 @@ def read_timestamps(path: Path, frames: Iterable[int]) -> dict[int, int]:
     previous = None
     for frame in sorted(frames):
         if frame >= len(lines):
-            raise TimestampError(f"{path} has {len(lines)} lines but there is a frame {frame}")
+            raise TimestampError(
+                f"{path} has {len(lines)} lines but there is a frame {frame}", "frames"
+            )
         try:
             stamps[frame] = parse_time(lines[frame])
         except TimestampError as error:
-            raise TimestampError(f"{path}: line {frame + 1}: {error}") from None
+            raise TimestampError(f"{path}: line {frame + 1}: {error}", error.kind) from None
         if previous is not None and stamps[frame] <= previous:
-            raise TimestampError(f"{path}: line {frame + 1} is not later than the frame before it")
+            text = f"{path}: line {frame + 1} is not later than the frame before it"
+            raise TimestampError(text, "order")
         previous = stamps[frame]
     return stamps
 

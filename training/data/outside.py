@@ -32,29 +32,31 @@ def is_file_name(name: str) -> bool:
     return plain and name.isprintable() and len(name) <= MAX_NAME
 
 
-def read_bytes(path: str | Path, error: type[ValueError]) -> bytes:
+def read_bytes(path: str | Path, error: type[FileError]) -> bytes:
     """Read a file whose size is checked before it is read.
 
     Raises:
-        error: missing, or larger than MAX_BYTES; its text names the file and what was found.
+        error: missing ("unreadable"), or larger than MAX_BYTES ("size"); its text names the file
+            and what was found.
     """
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             data = file.read(size) if size <= MAX_BYTES else b""
     except OSError as cause:
-        raise error(f"{path} cannot be read: {cause}") from None
+        raise error(f"{path} cannot be read: {cause}", "unreadable") from None
     if size > MAX_BYTES:
-        raise error(f"{path} is larger than {MAX_BYTES >> 20} MiB: give the file that is meant")
+        text = f"{path} is larger than {MAX_BYTES >> 20} MiB: give the file that is meant"
+        raise error(text, "size")
     return data
 
 
-def read_lines(path: Path, error: type[ValueError]) -> list[str]:
+def read_lines(path: Path, error: type[FileError]) -> list[str]:
     """Return the lines of an ASCII file; raises `error` as read_bytes, or for other text."""
     try:
         return read_bytes(path, error).decode("ascii").splitlines()
     except UnicodeDecodeError as cause:
-        raise error(f"{path} cannot be read: {cause}") from None
+        raise error(f"{path} cannot be read: {cause}", "unreadable") from None
 
 
 def read_json(path: Path, error: type[FileError], most: int = MAX_BYTES) -> Any:
@@ -81,7 +83,7 @@ def read_json(path: Path, error: type[FileError], most: int = MAX_BYTES) -> Any:
 
 
 def read_picture(
-    path: str | Path, error: type[ValueError], flags: int = cv2.IMREAD_COLOR
+    path: str | Path, error: type[FileError], flags: int = cv2.IMREAD_COLOR
 ) -> np.ndarray:
     """Read a PNG or JPEG; its size is checked before it is decoded.
 

@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from savos_model.files import FileError
+
 MAX_BYTES = 1 << 30
 MAX_DIMENSIONS = 32
 KINDS = "biuf"  # booleans, integers, floats
@@ -31,7 +33,7 @@ _NAMES = """
 OPCODES = frozenset(_NAMES.split())
 
 
-class UnsafePickleError(ValueError):
+class UnsafePickleError(FileError):
     """A pickle that holds anything else or is damaged; the text names the file and the reason."""
 
 
@@ -169,12 +171,15 @@ def loads(data: bytes, name: str = "pickle") -> Any:
         return _Unpickler(io.BytesIO(data), encoding="latin1").load()
     except _Refused as error:
         raise UnsafePickleError(
-            f"{name} {error}: only containers, numbers and arrays are read, code is not run"
+            f"{name} {error}: only containers, numbers and arrays are read, code is not run",
+            "content",
         ) from None
     except (ArithmeticError, LookupError, MemoryError, RecursionError) as error:
-        raise UnsafePickleError(f"{name} is damaged ({type(error).__name__}: {error})") from None
+        raise UnsafePickleError(
+            f"{name} is damaged ({type(error).__name__}: {error})", "damaged"
+        ) from None
     except (pickle.UnpicklingError, ValueError, TypeError, AttributeError, EOFError) as error:
-        raise UnsafePickleError(f"{name} is damaged or no pickle ({error})") from None
+        raise UnsafePickleError(f"{name} is damaged or no pickle ({error})", "damaged") from None
 
 
 def load(path: str | Path, max_bytes: int = MAX_BYTES) -> Any:
@@ -187,8 +192,9 @@ def load(path: str | Path, max_bytes: int = MAX_BYTES) -> Any:
     try:
         size = path.stat().st_size
         if size > max_bytes:
-            raise UnsafePickleError(f"{path} has {size} bytes, more than {max_bytes} are not read")
+            text = f"{path} has {size} bytes, more than {max_bytes} are not read"
+            raise UnsafePickleError(text, "size")
         data = path.read_bytes()
     except OSError as error:
-        raise UnsafePickleError(f"{path} cannot be read: {error}") from None
+        raise UnsafePickleError(f"{path} cannot be read: {error}", "unreadable") from None
     return loads(data, str(path))

@@ -17,6 +17,7 @@ import numpy as np
 from savos_model.geometry import crop, enlarge, mask_box, move, window
 from savos_model.instances import check_instances, occupancy
 from savos_model.masks import from_image, slices
+from savos_model.settings import SettingError
 from savos_model.stream.flow import DisFlow
 from savos_model.types import Box, Instance
 
@@ -251,7 +252,7 @@ def flow_patch(
         (region,) = flow.regions(here.grey, there.grey, [box], [shift])
         return region.patch(box, patch).astype(np.float16)
     if given.shape != (*here.grey.shape, 2):
-        raise ValueError(
+        raise SettingError(
             f"flow must be of the image's size {(*here.grey.shape, 2)}, got {given.shape}: pad it "
             "first"
         )

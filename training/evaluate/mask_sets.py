@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from savos_model.masks import by_id
+from savos_model.settings import SettingError
 from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Frame
 from training.data.fishbowl import clip_paths, is_released, open_fishbowl, read_subset
@@ -99,7 +100,7 @@ class Fishbowl(FishbowlOptions, MaskBenchmark):
                 "folder"
             )
         if self.subset and not is_released(self.data):
-            raise ValueError(
+            raise SettingError(
                 f"subset {self.subset} is of the released test data, {self.data} has other clips"
             )
         if self.subset:

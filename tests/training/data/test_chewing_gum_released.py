@@ -3,6 +3,7 @@ import pickle
 import cv2
 import numpy as np
 import pytest
+from failing import fails
 
 from tests.trap import trap
 from training.data.chewing_gum import ChewingGumConfig, ReleasedVideos, VideoFileError, videos
@@ -55,46 +56,47 @@ def test_released_layout_is_read(tmp_path):
 def test_code_in_a_pickle_is_not_run(tmp_path):
     target = tmp_path / "run"
     write_released(tmp_path, st=trap(target))
-    with pytest.raises(UnsafePickleError, match="00000.pkl asks for .*mkdir"):
+    with fails(UnsafePickleError, "content", "00000.pkl", "mkdir"):
         next(ReleasedVideos(tmp_path).read())
     assert not target.exists()
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "kind"),
     [
-        ({"order": np.array([0, 0])}, "do not fit"),
-        ({"order": 3}, "do not fit"),
-        ({"full_mask": np.zeros((2, 9, 9))}, "do not fit each other or the picture of 56x50"),
-        ({"color": [1, 2]}, "do not fit"),
-        ({"color": [[0, 0, 0], [90, 80, 70]]}, "does not show the uppermost object"),
-        ({"full_mask": [[1], [2, 3]]}, "must hold full_mask"),
+        ({"order": np.array([0, 0])}, "size"),
+        ({"order": 3}, "size"),
+        ({"full_mask": np.zeros((2, 9, 9))}, "size"),
+        ({"color": [1, 2]}, "size"),
+        ({"color": [[0, 0, 0], [90, 80, 70]]}, "order"),
+        ({"full_mask": [[1], [2, 3]]}, "layout"),
     ],
 )
-def test_records_that_do_not_fit_are_refused(tmp_path, changes, message):
+def test_records_that_do_not_fit_are_refused(tmp_path, changes, kind):
     write_released(tmp_path, **changes)
-    with pytest.raises(VideoFileError, match=message):
+    with fails(VideoFileError, kind, "00000"):
         next(ReleasedVideos(tmp_path).read())
 
 
 def test_missing_parts_and_bad_pictures_are_named(tmp_path):
-    with pytest.raises(VideoFileError, match="holds no folders"):
+    with fails(VideoFileError, "missing", str(tmp_path)):
         ReleasedVideos(tmp_path)
     write_released(tmp_path, frames=1)
     picture, notes = tmp_path / "00000" / "00000.png", tmp_path / "00000" / "00000.pkl"
     good = picture.read_bytes()
     huge = good[:16] + (60_000).to_bytes(4, "big") * 2 + good[24:]
-    for content in (huge, b"", b"GIF89a", good[:60]):
+    unreadable = dict.fromkeys((b"", b"GIF89a", good[:60]), "unreadable")
+    for content, kind in {huge: "size", **unreadable}.items():
         picture.write_bytes(content)
-        with pytest.raises(VideoFileError, match="00000.png"):
+        with fails(VideoFileError, kind, "00000.png"):
             next(ReleasedVideos(tmp_path).read())
     picture.write_bytes(good)
     notes.write_bytes(pickle.dumps([1]))
-    with pytest.raises(VideoFileError, match="must hold full_mask, order and color"):
+    with fails(VideoFileError, "layout", "00000.pkl", "full_mask"):
         next(ReleasedVideos(tmp_path).read())
     notes.unlink()
-    with pytest.raises(UnsafePickleError, match="00000.pkl cannot be read"):
+    with fails(UnsafePickleError, "unreadable", "00000.pkl"):
         next(ReleasedVideos(tmp_path).read())
     picture.unlink()
-    with pytest.raises(VideoFileError, match="has 0 frames"):
+    with fails(VideoFileError, "frames", "00000"):
         next(ReleasedVideos(tmp_path).read())

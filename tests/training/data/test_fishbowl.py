@@ -138,7 +138,7 @@ def test_mask_of_another_size(folder):
     data = record()
     data["objects"][0]["visible"][0]["size"] = [48, 65]
     write_masks(folder, data)
-    with pytest.raises(FishbowlError, match=r"size \[48, 65\] is not the image's \[48, 64\]"):
+    with fails(FishbowlError, "mask", "[48, 65]", "[48, 64]"):
         FishbowlClip(folder / "tiny").instances(0)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny_fishbowl
 import tiny_released
+from failing import fails, refused
 from rich.console import Console
 from tiny_released import FAR, FRAMES, NEAR, VIDEOS, scene, seen
 from typer.testing import CliRunner
@@ -116,14 +117,14 @@ def test_a_species_can_be_left_out(root, tmp_path):
 def test_missing_parts_are_named_with_source_and_licence(root, gone):
     part = root / gone
     shutil.rmtree(part) if part.is_dir() else part.unlink()
-    with pytest.raises(MissingPartError, match=f"{gone} is missing.*FISHBOWL_test_data.*licence"):
+    with pytest.raises(MissingPartError, match=f"{gone} .*FISHBOWL_test_data.*licence"):
         clip_paths(root)
 
 
 def test_a_missing_video_or_list_is_named(root):
     with pytest.raises(MissingPartError, match="test_subtest.csv.*test_files.zip"):
         read_subset(root, "test1")
-    with pytest.raises(ValueError, match="subset must be one of test, test1"):
+    with refused("subset", "choices"):
         read_subset(root, "hard")
     shutil.rmtree(root / "test_frames" / VIDEOS[1])
     with pytest.raises(MissingPartError, match=VIDEOS[1]):
@@ -132,7 +133,7 @@ def test_a_missing_video_or_list_is_named(root):
 
 def test_subset_of_other_clips_is_refused(tmp_path):
     tiny_fishbowl.write_clip(tmp_path)
-    with pytest.raises(ValueError, match="is of the released test data"):
+    with refused("subset"):
         evaluate(Fishbowl(tmp_path, subset="test"), ["visible"], Setup())
 
 
@@ -144,28 +145,28 @@ def test_code_in_the_pickle_is_not_run(root, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "found"),
     [
-        ({"VM": [{"size": [64, 95], "counts": b"0"}]}, "VM of 00003_4, frame 2: .*size"),
-        ({"VM": []}, "VM of 00003_4, frame 2: IndexError"),
-        ({"VM": [{"size": [64, 96], "counts": b"zz"}]}, "VM of 00003_4, frame 2"),
+        ({"VM": [{"size": [64, 95], "counts": b"0"}]}, "[64, 95]"),
+        ({"VM": []}, "IndexError"),
+        ({"VM": [{"size": [64, 96], "counts": b"zz"}]}, ""),
     ],
 )
-def test_a_broken_mask_names_fish_and_frame(root, change, message):
+def test_a_broken_mask_names_fish_and_frame(root, change, found):
     entries = {t: tiny_released.entry(t, 0) for t in (1, 2)}
     entries[2] |= change
     tiny_released.write_masks(root, {"00003_4": entries})
     clip = open_fishbowl(root / "test_frames" / "00003")
     assert len(clip.instances(1)) == 1
-    with pytest.raises(FishbowlError, match=message):
+    with fails(FishbowlError, "mask", "VM of 00003_4", "frame 2", found):
         clip.instances(2)
 
 
 def test_other_forms_are_refused(root):
     tiny_released.write_masks(root, {"00003": {}})
-    with pytest.raises(FishbowlError, match="must hold '<video>_<fish>'"):
+    with fails(FishbowlError, "layout", "test_data.pkl"):
         clip_paths(root)
     tiny_released.write_masks(root)
     (root / "test_frames" / VIDEOS[0] / "0002.png").write_bytes(b"no image")
-    with pytest.raises(FishbowlError, match=r"0002.png cannot be decoded"):
+    with fails(FishbowlError, "unreadable", "0002.png"):
         list(open_fishbowl(root / "test_frames" / VIDEOS[0]).frames())

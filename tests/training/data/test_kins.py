@@ -120,27 +120,25 @@ def test_mapping_by_hand(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "message"),
+    ("name", "text", "kind"),
     [
-        ("train_rand.txt", "1,2", "must name each of the 3 lines"),
-        ("train_rand.txt", "1,2,4", "from 1 to 4"),
-        ("train_rand.txt", "1,2,2", "must name each"),
-        ("train_rand.txt", "1,x,3", "must hold numbers"),
-        ("train_mapping.txt", "2011_09_26 2011_09_26_drive_0009_sync", "line 1 must read"),
-        ("train_mapping.txt", "2011_09_26 other 1", "line 1 must read"),
+        ("train_rand.txt", "1,2", "order"),
+        ("train_rand.txt", "1,2,4", "order"),
+        ("train_rand.txt", "1,2,2", "order"),
+        ("train_rand.txt", "1,x,3", "numbers"),
+        ("train_mapping.txt", "2011_09_26 2011_09_26_drive_0009_sync", "line"),
+        ("train_mapping.txt", "2011_09_26 other 1", "line"),
     ],
 )
-def test_damaged_tables_are_named(tmp_path, name, text, message):
+def test_damaged_tables_are_named(tmp_path, name, text, kind):
     folder = tiny_kins.write_mapping(tmp_path)
     (folder / name).write_text(text)
-    with pytest.raises(MappingError, match=f"{name}.*{message}"):
+    with fails(MappingError, kind, name):
         read_mapping(folder)
 
 
 def test_missing_tables_are_named(tmp_path):
-    with pytest.raises(
-        MissingPartError, match="train_mapping.txt is missing: the mapping of KITTI"
-    ):
+    with pytest.raises(MissingPartError, match="train_mapping.txt"):
         read_mapping(tmp_path)
 
 

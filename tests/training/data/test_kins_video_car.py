@@ -3,6 +3,7 @@ import pickle
 import numpy as np
 import pytest
 import tiny_kins
+from failing import fails
 from tiny_flo import write_flo
 
 from tests.trap import trap
@@ -91,15 +92,15 @@ def test_truth_of_another_image_size_is_refused(tmp_path, truth):
     other = TruthSource(tmp_path / "kins2" / "k.json", truth.mapping)
     raw = tiny_kins.write_raw(tmp_path / "raw")
     frames = built_frames(raw, tiny_kins.DRIVE, tiny_kins.write_masks(tmp_path / "masks"), other)
-    with pytest.raises(KinsError, match="image 000002 is .*the mapping belongs to other images"):
+    with fails(KinsError, "size", "image 000002"):
         list(frames)
 
 
 def test_missing_parts_of_the_builder_are_named(tmp_path):
-    with pytest.raises(MissingPartError, match="tracked masks as MOTS text.*PointTrack.*licence"):
+    with pytest.raises(MissingPartError, match="<drive>.txt.*PointTrack.*licence"):
         tracked_drives(tmp_path, tmp_path)
     tiny_kins.write_masks(tmp_path / "masks")
-    with pytest.raises(MissingPartError, match="a drive of KITTI raw.*raw_data.php.*BY-NC-SA"):
+    with pytest.raises(MissingPartError, match="raw_data.php.*BY-NC-SA"):
         tracked_drives(tmp_path, tmp_path / "masks")
 
 
@@ -132,23 +133,24 @@ def test_released_flow_is_joined(tmp_path):
 
 def test_code_in_the_released_pickle_is_not_run(tmp_path):
     root = tiny_kins.write_released(tmp_path / "r", VM_bbox=trap(tmp_path / "run"))
-    with pytest.raises(UnsafePickleError, match="asks for .*mkdir"):
+    with fails(UnsafePickleError, "content", "mkdir"):
         ReleasedCars(root, "test")
     assert not (tmp_path / "run").exists()
 
 
 def test_missing_or_damaged_released_files_are_named(tmp_path):
     root = tiny_kins.write_released(tmp_path / "r", VM={"size": [1, 1], "counts": b"1"})
-    with pytest.raises(KinsVideoCarError, match="VM of .*object 3, frame 0: .*is not the image's"):
+    with fails(KinsVideoCarError, "mask", "VM of", "object 3, frame 0", "[1, 1]"):
         list(ReleasedCars(root, "test").frames(tiny_kins.DRIVE))
-    with pytest.raises(KinsVideoCarError, match="split must be one of train, val, test"):
+    with fails(KinsVideoCarError, "choices", "split"):
         ReleasedCars(root, "all")
-    with pytest.raises(MissingPartError, match="train_data.pkl is missing: KINS-Video-Car"):
+    with pytest.raises(MissingPartError, match="train_data.pkl.*KINS-Video-Car"):
         ReleasedCars(root, "train")
     picture = ReleasedCars(root, "test").pictures(tiny_kins.DRIVE)[0]
     picture.write_bytes(picture.read_bytes()[:40])
-    with pytest.raises(KinsVideoCarError, match="0000000000.png cannot be decoded"):
+    with fails(KinsVideoCarError, "unreadable") as info:
         list(ReleasedCars(root, "test").frames(tiny_kins.DRIVE))
+    assert str(info.value).startswith(str(picture))
     (root / "car_data" / "test_data.pkl").write_bytes(pickle.dumps([1]))
-    with pytest.raises(KinsVideoCarError, match="must hold video: object: frame: masks"):
+    with fails(KinsVideoCarError, "layout", "test_data.pkl"):
         ReleasedCars(root, "test")

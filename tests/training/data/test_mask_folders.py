@@ -5,6 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from failing import fails
 from PIL import Image
 from pycocotools import mask as coco
 
@@ -381,7 +382,7 @@ def test_results_of_a_detector_need_no_ids_where_they_are_tracked_later(tmp_path
     ]
     path = tmp_path / "results.json"
     path.write_text(json.dumps(entries))
-    with pytest.raises(MaskFolderError, match="or give --track"):
+    with fails(MaskFolderError, "document", "results.json", "--track"):
         open_masks(path, NAMES)
     source = open_masks(path, NAMES, tracked=False)
     check(
@@ -395,7 +396,7 @@ def test_lines_of_yolo_predict_need_no_ids_where_they_are_tracked_later(tmp_path
     for frame in range(3):
         lines = [f"2 {outline(m)}{confidence}" for m in given(frame).values()]
         (tmp_path / f"00{frame}.txt").write_text("\n".join(lines) + "\n")
-    with pytest.raises(MaskFolderError, match="or give --track"):
+    with fails(MaskFolderError, "no_ids", "--track"):
         open_masks(tmp_path, NAMES)
     source = open_masks(tmp_path, NAMES, tracked=False)
     check(source, wanted=lambda f: {f"mask {k}": m for k, m in enumerate(given(f).values(), 1)})

@@ -62,16 +62,16 @@ def test_a_clip_cut_off_while_writing_is_done_again(tmp_path):
 
 def test_clips_made_otherwise_are_not_mixed(tmp_path):
     run_job(job(tmp_path, "a"))
+    smaller = job(tmp_path, "a", min_px=9, flow="raft_small")
     others = {
-        "patch [64, 128], asked for is patch [32, 64]": Job(tmp_path / "a", still, (3,), (32, 64)),
-        "count 3, asked for is count 2": Job(tmp_path / "a", still, (2,), PATCH),
-        "by 'still', asked for is by 'failing'": job(tmp_path, "a", failing),
-        "min_px 64, flow 'dis', asked for is min_px 9, flow 'raft_small'": job(
-            tmp_path, "a", min_px=9, flow="raft_small"
-        ),
+        ("patch [64, 128]", "patch [32, 64]"): Job(tmp_path / "a", still, (3,), (32, 64)),
+        ("count 3", "count 2"): Job(tmp_path / "a", still, (2,), PATCH),
+        ("by 'still'", "by 'failing'"): job(tmp_path, "a", failing),
+        ("min_px 64, flow 'dis'", "min_px 9, flow 'raft_small'"): smaller,
     }
-    for text, other in others.items():
-        with pytest.raises(ValueError, match=re.escape(f"{text}: give another --out")):
+    for (made, asked), other in others.items():
+        found = f"{re.escape(made)}, .* {re.escape(asked)}: .*--out"
+        with pytest.raises(ValueError, match=found):
             run_job(other)
     assert is_finished(job(tmp_path, "a"))
 
@@ -80,7 +80,7 @@ def test_clips_made_otherwise_are_not_mixed(tmp_path):
 def test_clips_that_do_not_say_how_they_were_made_are_not_trusted(tmp_path, meta):
     run_job(job(tmp_path, "a"))
     (tmp_path / "a" / "meta.json").write_text(meta)
-    with pytest.raises(ValueError, match="a does not say what it was prepared from: give another"):
+    with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path / 'a'))} .*--out"):
         is_finished(job(tmp_path, "a"))
     assert len(open_store(tmp_path)) == 1  # training reads it
 
@@ -132,7 +132,7 @@ def test_fishbowl_strides_and_truth(tmp_path):
     big = [[mask.sum() >= 64 for mask in tiny_fishbowl.scene(t)[::2]] for t in range(6)]
     assert [run_job(j) for j in jobs] == [np.sum(big), np.sum(big[::2])]
     assert open_clip(jobs[0].folder).arrays["known"].all()
-    with pytest.raises(FileNotFoundError, match="no clips"):
+    with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path / "out"))):
         jobs_of.fishbowl_jobs(FishbowlSource(tmp_path / "out"), tmp_path, MODEL)
 
 

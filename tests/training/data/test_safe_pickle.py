@@ -6,6 +6,7 @@ from collections import OrderedDict, defaultdict
 
 import numpy as np
 import pytest
+from failing import fails
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
@@ -60,7 +61,7 @@ def test_names_of_older_numpy_are_known():
 def test_code_is_not_run(tmp_path, protocol):
     target = tmp_path / "run"
     data = pickle.dumps({"x": [Calls(os.mkdir, str(target))]}, protocol)
-    with pytest.raises(UnsafePickleError, match="asks for .*mkdir"):
+    with fails(UnsafePickleError, "content", "mkdir"):
         loads(data)
     assert not target.exists()
     pickle.loads(data)  # the attack is real
@@ -75,7 +76,7 @@ def test_other_functions_are_refused(call):
     if call[0] is np.ndarray:  # admitted by name, yet takes no memory
         assert loads(pickle.dumps(Calls(*call))).size == 0
         return
-    with pytest.raises(UnsafePickleError, match="code is not run"):
+    with fails(UnsafePickleError, "content", call[0].__name__):
         loads(pickle.dumps(Calls(*call)))
 
 
@@ -103,34 +104,34 @@ def test_the_made_up_arrays_of_these_tests_can_be_good():
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
+    ("data", "found"),
     [
-        (pickle.dumps(Plain()), "opcode NEWOBJ|asks for"),
-        (pickle.dumps(Plain(), 0), "asks for copy_reg|asks for copyreg"),
-        (pickle.dumps(np.array([Plain()], object)), "opcode NEWOBJ|only numbers"),
-        (pickle.dumps(np.array([None], object)), "only numbers"),
-        (pickle.dumps(np.array(["text"])), "only numbers"),
-        (pickle.dumps(np.zeros(2, "i4,f4")), "only numbers"),
-        (array_pickle((1 << 40,), "f8", b"12345678"), "with 8 bytes"),
-        (array_pickle((-1,), "u1", b""), "array of shape"),
-        (array_pickle((1,) * 60, "u1", b"1"), "array of shape"),
-        (array_pickle((1,), "O8", [None]), "only numbers"),
-        (array_pickle((1,), "u1", [7]), "only numbers"),
+        (pickle.dumps(Plain()), "NEWOBJ"),
+        (pickle.dumps(Plain(), 0), "reconstructor"),
+        (pickle.dumps(np.array([Plain()], object)), "NEWOBJ"),
+        (pickle.dumps(np.array([None], object)), "array of"),
+        (pickle.dumps(np.array(["text"])), "array of"),
+        (pickle.dumps(np.zeros(2, "i4,f4")), "array of"),
+        (array_pickle((1 << 40,), "f8", b"12345678"), "8 bytes"),
+        (array_pickle((-1,), "u1", b""), "shape"),
+        (array_pickle((1,) * 60, "u1", b"1"), "shape"),
+        (array_pickle((1,), "O8", [None]), "array of"),
+        (array_pickle((1,), "u1", [7]), "array of"),
         (array_pickle((1,), "i2", b"12", (3, "!", None)), "byte order"),
-        (b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n}b.", "changes a function"),
-        (b"\x80\x02cnumpy\ndtype\nN}U\x01aK\x01s\x86b.", "changes a function"),
-        (b"\x80\x02K\x01Q.", "opcode BINPERSID"),
-        (b"\x80\x02\x82\x01.", "opcode EXT1"),
-        (b"\x80\x05\x97.", "opcode NEXT_BUFFER"),
-        (b"\x80\x02K\x01r\xff\xff\xff\x7f.", "at place 2147483647"),
-        (b"\x80\x04\x8e" + struct.pack("<Q", 1 << 40) + b"x.", "damaged"),
-        (b"\x80\x02]", "damaged"),
-        (b"", "damaged"),
-        (b"PK\3\4 no pickle", "damaged"),
+        (b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n}b.", "function"),
+        (b"\x80\x02cnumpy\ndtype\nN}U\x01aK\x01s\x86b.", "function"),
+        (b"\x80\x02K\x01Q.", "BINPERSID"),
+        (b"\x80\x02\x82\x01.", "EXT1"),
+        (b"\x80\x05\x97.", "NEXT_BUFFER"),
+        (b"\x80\x02K\x01r\xff\xff\xff\x7f.", "2147483647"),
+        (b"\x80\x04\x8e" + struct.pack("<Q", 1 << 40) + b"x.", ""),
+        (b"\x80\x02]", ""),
+        (b"", ""),
+        (b"PK\3\4 no pickle", ""),
     ],
 )
-def test_everything_else_is_refused(data, message):
-    with pytest.raises(UnsafePickleError, match=message):
+def test_everything_else_is_refused(data, found):
+    with fails(UnsafePickleError, "content" if found else "damaged", found):
         loads(data)
 
 
@@ -157,9 +158,9 @@ def test_files(tmp_path):
     path = tmp_path / "a.pkl"
     path.write_bytes(pickle.dumps([1]))
     assert load(path) == [1]
-    with pytest.raises(UnsafePickleError, match="bytes, more than 3"):
+    with fails(UnsafePickleError, "size", str(path)):
         load(path, max_bytes=3)
-    with pytest.raises(UnsafePickleError, match="cannot be read"):
+    with fails(UnsafePickleError, "unreadable", "none.pkl"):
         load(tmp_path / "none.pkl")
 
 

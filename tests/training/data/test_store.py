@@ -1,9 +1,11 @@
 import dataclasses
 import json
+import re
 
 import cv2
 import numpy as np
 import pytest
+from failing import refused
 
 from savos_model.geometry import crop
 from savos_model.instances import InstanceError
@@ -174,13 +176,13 @@ def test_given_flow_is_used_and_holes_are_filled():
     assert right.tolist() == pytest.approx([3, 3])
     assert rows[1]["flow_back"][:, 16, 32].tolist() == pytest.approx([-2, -2])
     frames = [frame(0, flow=flow[1:]), frame(1)]
-    with pytest.raises(ValueError, match="flow must be of the image's size"):
+    with refused("flow"):
         collect_rows(frames, PATCH)
 
 
 def test_masks_that_do_not_fit_are_refused():
     twice = dataclasses.replace(frame(0), instances=frame(0).instances[:1] * 2)
-    with pytest.raises(InstanceError, match="twice in one frame"):
+    with pytest.raises(InstanceError, match="^instance thing .*twice"):
         collect_rows([twice], PATCH)
 
 
@@ -212,7 +214,7 @@ def test_an_error_leaves_no_finished_clip(tmp_path):
 
 def test_arrays_of_different_length_are_refused(tmp_path, clip):
     np.save(tmp_path / "clip" / "linked.npy", np.zeros(3, np.uint8))
-    with pytest.raises(ValueError, match="different lengths .*prepare this clip again"):
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path / "clip")) + r".*\[3, 10\]"):
         open_clip(tmp_path / "clip")
 
 
