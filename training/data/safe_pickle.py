@@ -6,6 +6,7 @@ import io
 import math
 import pickle
 import pickletools
+import re
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,8 @@ from savos_model.files import FileError
 
 MAX_BYTES = 1 << 30
 MAX_DIMENSIONS = 32
-KINDS = "biuf"  # booleans, integers, floats
+# Booleans, integers, floats: type and bytes. NumPy parses other texts as Python literals.
+NUMBER = re.compile(r"[<>|=]?[biuf][0-9]{1,2}")
 # What makes plain values, containers and calls; persistent ids, the extension registry and
 # outside buffers are not among them.
 _NAMES = """
@@ -66,10 +68,10 @@ class _Type:
 
     def __init__(self, text: Any, *_: Any) -> None:
         try:
-            kind = np.dtype(text) if isinstance(text, str) and len(text) <= 8 else None
+            kind = np.dtype(text) if isinstance(text, str) and NUMBER.fullmatch(text) else None
         except TypeError:
             kind = None
-        if kind is None or kind.kind not in KINDS:
+        if kind is None:
             raise _Refused(f"array of type {text!r:.40}: only numbers are admitted")
         self.value = kind
 

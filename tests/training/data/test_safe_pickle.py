@@ -117,6 +117,8 @@ def test_the_made_up_arrays_of_these_tests_can_be_good():
         (array_pickle((1,) * 60, "u1", b"1"), "shape"),
         (array_pickle((1,), "O8", [None]), "array of"),
         (array_pickle((1,), "u1", [7]), "array of"),
+        (array_pickle((1,), "08", b"1"), "'08'"),  # NumPy parses it as Python
+        (array_pickle((1,), "f3", b"123"), "'f3'"),
         (array_pickle((1,), "i2", b"12", (3, "!", None)), "byte order"),
         (b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n}b.", "function"),
         (b"\x80\x02cnumpy\ndtype\nN}U\x01aK\x01s\x86b.", "function"),
