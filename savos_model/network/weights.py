@@ -15,14 +15,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from savos_model.config import ModelConfig
-from savos_model.files import atomic
+from savos_model.files import FileError, atomic
 from savos_model.network.layers import parameter_shapes
 
 KINDS = ("F16", "F32", "F64")  # types of stored values in safetensors
 MAX_BYTES = 512 * 2**20  # several times the largest network; limits memory for other files
 
 
-class WeightsError(ValueError):
+class WeightsError(FileError):
     """Weights cannot be used; the text names the reason and the remedy."""
 
 
@@ -73,11 +73,13 @@ def find_weights(name_or_path: str) -> Path:
     if path.suffix in (".pt", ".pth") and path.is_file():
         raise WeightsError(
             f"model.weights: {path} is not a .safetensors file: "
-            f"convert it with `savos weights import {path} --out {path.stem}.safetensors`"
+            f"convert it with `savos weights import {path} --out {path.stem}.safetensors`",
+            "form",
         )
     raise WeightsError(
         f"model.weights: no weights {name_or_path!r}: give one of "
-        f"{', '.join(shipped_weights()) or '(none shipped)'} or the path of a .safetensors file"
+        f"{', '.join(shipped_weights()) or '(none shipped)'} or the path of a .safetensors file",
+        "missing",
     )
 
 
@@ -92,7 +94,8 @@ def load_weights(name_or_path: str) -> Weights:
     if size > MAX_BYTES:
         raise WeightsError(
             f"model.weights: {path} has {size} bytes, more than {MAX_BYTES}: "
-            "not weights of this network"
+            "not weights of this network",
+            "size",
         )
     try:
         with safe_open(path, framework="numpy") as file:
@@ -103,7 +106,7 @@ def load_weights(name_or_path: str) -> Weights:
             arrays = {key: file.get_tensor(key).astype(np.float32) for key in heads}
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            f"model.weights: cannot read {path}: {error}. Copy the file again"
+            f"model.weights: cannot read {path}: {error}. Copy the file again", "unreadable"
         ) from error
     check_values(arrays, str(path))
     del metadata["model"]
@@ -115,7 +118,8 @@ def load_weights(name_or_path: str) -> Weights:
     if not good:
         raise WeightsError(
             f"model.weights: {path}: temperature must be a number above 0, got "
-            f"{metadata['temperature']!r:.40}: calibrate again"
+            f"{metadata['temperature']!r:.40}: calibrate again",
+            "temperature",
         )
     return weights
 
@@ -125,12 +129,14 @@ def model_from_metadata(metadata: Mapping[str, str], path: Path) -> ModelConfig:
     if "model" not in metadata:
         raise WeightsError(
             f"model.weights: {path} has no model settings: "
-            "convert released checkpoints with `savos weights import`"
+            "convert released checkpoints with `savos weights import`",
+            "no_settings",
         )
     try:
         return ModelConfig(**json.loads(metadata["model"]))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise WeightsError(f"model.weights: {path} has invalid model settings: {error}") from error
+        text = f"model.weights: {path} has invalid model settings: {error}"
+        raise WeightsError(text, "settings") from error
 
 
 def save_weights(path: Path, weights: Weights, dtype: str = "float16") -> None:
@@ -172,7 +178,8 @@ def check_heads(heads: Mapping[str, Any], model: ModelConfig, where: str) -> Non
         if head.get_dtype() not in KINDS:
             raise WeightsError(
                 f"model.weights: {where}: {key} must be of type {', '.join(KINDS)}, got "
-                f"{head.get_dtype()}: save it as one of them"
+                f"{head.get_dtype()}: save it as one of them",
+                "type",
             )
 
 
@@ -184,7 +191,8 @@ def check_names(shapes: Mapping[str, tuple[int, ...]], model: ModelConfig, where
             raise WeightsError(
                 f"model.weights: {where}: {key} must have shape {expected.get(key)}, got "
                 f"{shapes.get(key)}: the file does not belong to width {model.width}, "
-                f"patch {model.patch_height}x{model.patch_width}"
+                f"patch {model.patch_height}x{model.patch_width}",
+                "shape",
             )
 
 
@@ -193,5 +201,7 @@ def check_values(arrays: Mapping[str, np.ndarray], where: str) -> None:
     for key, array in arrays.items():
         if not np.isfinite(array).all():
             raise WeightsError(
-                f"model.weights: {where}: {key} has values that are not finite: train or copy again"
+                f"model.weights: {where}: {key} has values that are not finite: "
+                "train or copy again",
+                "values",
             )

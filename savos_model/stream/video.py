@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from savos_model.config import BackendConfig, RefineConfig, StreamConfig
 from savos_model.network.weights import Weights
+from savos_model.settings import SettingError
 from savos_model.types import AmodalObject, Frame
 
 WHOLE = RefineConfig(window=10_000, stride=10_000)  # longer than a video: due at its end
@@ -23,7 +24,7 @@ def refine_config(mode: str) -> RefineConfig | None:
     """Return the pass of a mode of MODES, None for forward and single.
 
     Raises:
-        ValueError: no such mode.
+        SettingError: no such mode.
     """
     if mode in ("forward", "single"):
         return None
@@ -31,7 +32,7 @@ def refine_config(mode: str) -> RefineConfig | None:
         return WHOLE
     lag = LAG.fullmatch(mode)
     if not lag:
-        raise ValueError(f"--mode must be one of {MODES}, got {mode!r}")
+        raise SettingError(f"--mode must be one of {MODES}, got {mode!r}", "choices")
     return RefineConfig(window=int(lag[1]) + 1, stride=1)
 
 

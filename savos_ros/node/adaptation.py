@@ -273,7 +273,7 @@ class Adaptation:
         try:
             weights = load_weights(str(path))
             if weights.model != self._base.model:
-                raise WeightsError(f"{path} belongs to another network")
+                raise WeightsError(f"{path} belongs to another network", "shape")
         except WeightsError:
             path.unlink(missing_ok=True)
             raise

@@ -36,5 +36,6 @@ def newest(folder: str, node: str = "") -> Path:
     place = node_folder(folder, node)
     files = [*place.glob("*.safetensors" if node.strip("/") else "**/*.safetensors")]
     if not files:
-        raise WeightsError(f"{place} contains no adapted weights: no node has accepted any yet")
+        text = f"{place} contains no adapted weights: no node has accepted any yet"
+        raise WeightsError(text, "missing")
     return max(files, key=lambda path: path.stat().st_mtime)

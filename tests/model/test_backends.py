@@ -122,7 +122,7 @@ def test_auto_continues_whatever_an_engine_raises(monkeypatch, error):
 
 
 def test_gpu_engines_are_refused_on_a_cpu():
-    with pytest.raises(BackendError, match="set model.device cuda"):
+    with pytest.raises(BackendError, match="^model.backend tensorrt .*model.device cuda$"):
         candidates(BackendConfig(backend="tensorrt"))
     with refused("precision"):
         BackendConfig(precision="fp16")
@@ -134,7 +134,7 @@ def test_gpu_engines_are_refused_on_a_cpu():
 
 def test_bf16_runs_on_torch_near_fp32():
     pytest.importorskip("torch")
-    with pytest.raises(BackendError, match="set model.backend auto or one of them"):
+    with pytest.raises(BackendError, match="^model.precision bf16 .*model.backend"):
         make_backend(BackendConfig(backend="onnx", precision="bf16"))
     backend = make_backend(BackendConfig(backend="torch", precision="bf16", threads=1))
     inputs = random_inputs(backend.weights, 2)
@@ -174,11 +174,11 @@ def test_self_test_refuses_an_engine_that_is_wrong():
     weights = random_weights(ModelConfig(width=0.125))
     step = OnnxBackend(weights, 1, "").step
     self_test("right", weights, step, "fp32")
-    with pytest.raises(BackendError, match="bent computes alpha .* 0.0"):
+    with pytest.raises(BackendError, match=r"^engine bent .*alpha .* 0\.0"):
         bent = lambda *inputs: step(*inputs)._replace(alpha=step(*inputs).alpha + 0.01)  # noqa: E731
         self_test("bent", weights, bent, "fp32")
     broken = lambda *inputs: StepOutput(*(0 * a + np.nan for a in step(*inputs)))  # noqa: E731
-    with pytest.raises(BackendError, match="by nan"):
+    with pytest.raises(BackendError, match="^engine broken .* nan,"):
         self_test("broken", weights, broken, "fp32")
 
 

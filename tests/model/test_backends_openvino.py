@@ -128,7 +128,7 @@ def test_bf16_is_not_offered_where_onednn_is_limited(monkeypatch, limit, offered
 
 def test_bf16_is_refused_where_the_processor_lacks_it(monkeypatch):
     monkeypatch.setattr(openvino, "has_bf16", lambda core: False)
-    with pytest.raises(BackendError, match="needs a processor with AMX.*set model.precision fp32"):
+    with pytest.raises(BackendError, match="model.precision bf16 on openvino .*fp32$"):
         make_backend(BackendConfig(backend="openvino", precision="bf16"))
 
 
@@ -178,7 +178,7 @@ def test_nothing_is_reported_to_openvinos_maker(tmp_path):
 
 
 def test_gpus_are_refused():
-    with pytest.raises(BackendError, match="set model.device cpu"):
+    with pytest.raises(BackendError, match="^model.backend openvino .*model.device cpu$"):
         candidates(BackendConfig(backend="openvino", device="cuda"))
     assert "openvino" not in [name for name, _ in candidates(BackendConfig(device="cuda"))]
 

@@ -74,7 +74,7 @@ def test_backend_equals_the_cpu_and_takes_new_weights(gpu, tmp_path):
 
 def test_missing_gpu_is_named(gpu, tmp_path):
     config = BackendConfig(backend="tensorrt", device="cuda:3", engine_dir=str(tmp_path))
-    with pytest.raises(BackendError, match="cuda:3: .*CUDA: invalid device"):
+    with pytest.raises(BackendError, match="^model.device cuda:3: .*invalid device"):
         TensorrtBackend(random_weights(MODEL), config, "")
 
 
@@ -84,7 +84,7 @@ def test_new_weights_that_compute_nonsense_are_refused(gpu, tmp_path, monkeypatc
     backend = TensorrtBackend(first, config, "")
     monkeypatch.setattr(tensorrt, "refit", lambda engine, graph: None)
     monkeypatch.setattr(tensorrt, "build_engine", lambda graph: backend.plan)
-    with pytest.raises(BackendError, match="incorrectly"):
+    with pytest.raises(BackendError, match="^engine tensorrt"):
         backend.update_weights(second)
     assert backend.weights is first
 
@@ -98,7 +98,7 @@ def test_engine_that_the_gpu_has_no_room_for_is_an_error(gpu, tmp_path, monkeypa
         lambda: backend.update_weights(weights),
         lambda: TensorrtBackend(weights, config, ""),
     ):
-        with pytest.raises(BackendError, match="cannot prepare the engine on this GPU"):
+        with pytest.raises(BackendError, match="GPU's memory"):
             start()
 
 
@@ -118,10 +118,10 @@ def test_portable_engines_have_one_target(capability, target):
     trt, config = SimpleNamespace(ComputeCapability=names), FakeConfig()
     tensorrt_build.aim(trt, config, capability)
     assert (config.num_compute_capabilities, config.target) == (1, target)
-    with pytest.raises(BackendError, match=r"9\.0.*: use one of 7\.5, 8\.9"):
+    with pytest.raises(BackendError, match=r"9\.0: .*7\.5, 8\.9"):
         tensorrt_build.aim(trt, config, "9.0")
     config.accepts = False
-    with pytest.raises(BackendError, match="does not build for"):
+    with pytest.raises(BackendError, match=f"{capability or 'this GPU'}, .*model.backend"):
         tensorrt_build.aim(trt, config, capability)
 
 
@@ -172,7 +172,7 @@ def test_profile_and_flags_are_what_the_backend_needs(rtx):
 
 
 def test_what_tensorrt_refuses_is_said_in_one_line(rtx):
-    with pytest.raises(BackendError, match=r"compute capability 9\.0 is none .* 8\.9"):
+    with pytest.raises(BackendError, match=r"9\.0: .* 8\.9"):
         tensorrt_build.build_engine(
             tensorrt_build.graph_bytes(random_weights(MODEL), "fp32"), capability="9.0"
         )

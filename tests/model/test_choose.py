@@ -135,7 +135,7 @@ def test_one_that_does_not_start_is_reported_and_the_other_taken(engines, broken
 
 def test_an_absent_package_is_named_with_its_remedy(engines):
     engines(onnx=0.010)
-    with pytest.raises(BackendError, match="openvino needs a package.*pip install openvino$"):
+    with pytest.raises(BackendError, match="^model.backend openvino .*pip install openvino$"):
         choose.make_backend(BackendConfig(backend="openvino"))
     assert choose.make_backend(BackendConfig(), measure=True).name == "onnx"
     with pytest.raises(BackendError, match="pip install torch$"):

@@ -46,7 +46,7 @@ def test_class_and_ignored_label():
 def test_limit_counts_the_labels_present():
     image = np.array([[1005, 3, 65535]], np.uint16)
     assert [i.id for i in from_label_image(image, limit=2)] == ["3", "1005"], "one is ignored"
-    with pytest.raises(TooManyInstancesError, match="has 2 labels, more than 1"):
+    with pytest.raises(TooManyInstancesError, match="2 labels.* 1:"):
         from_label_image(image, limit=1)
 
 
@@ -66,7 +66,7 @@ def test_labels_are_found_where_the_parts_that_are_read_meet(monkeypatch):
 def test_a_picture_taken_for_labels_is_refused_by_its_first_part(monkeypatch):
     monkeypatch.setattr("savos_model.instances.CHUNK_PX", 1000)
     image = np.arange(1, 100_001, dtype=np.int32).reshape(1000, 100)
-    with pytest.raises(TooManyInstancesError, match="has 1000 labels, more than 99"):
+    with pytest.raises(TooManyInstancesError, match="1000 labels.* 99:"):
         from_label_image(image, limit=99)
 
 
@@ -80,7 +80,7 @@ def test_large_labels_need_no_table():
     [np.zeros((2, 2), np.float32), np.zeros((2, 2, 3), np.uint8), -np.ones((2, 2), np.int32)],
 )
 def test_what_is_no_label_image_is_refused(image):
-    with pytest.raises(InstanceError, match="labels must"):
+    with pytest.raises(InstanceError, match="^labels "):
         from_label_image(image)
 
 
@@ -93,21 +93,21 @@ def test_occupancy_counts_overlaps():
 
 
 @pytest.mark.parametrize(
-    ("box", "shape", "words"),
+    ("box", "shape", "found"),
     [
-        (Box(3, 0, 5, 2), (2, 2), "must be inside"),
-        (Box(0, 0, 2, 2), (3, 2), "its box needs"),
-        (Box(1, 1, 1, 2), (1, 0), "must be inside"),
+        (Box(3, 0, 5, 2), (2, 2), "4x4"),
+        (Box(0, 0, 2, 2), (3, 2), r"\(3, 2\).*\(2, 2\)"),
+        (Box(1, 1, 1, 2), (1, 0), "4x4"),
     ],
 )
-def test_misfits_name_the_instance(box, shape, words):
-    with pytest.raises(InstanceError, match=f"instance 9.*{words}"):
+def test_misfits_name_the_instance(box, shape, found):
+    with pytest.raises(InstanceError, match=f"^instance 9: .*{found}"):
         check_instances([Instance("9", box, np.ones(shape, np.uint8))], 4, 4)
 
 
 def test_same_id_twice_is_refused():
     item = Instance("9", Box(0, 0, 1, 1), np.ones((1, 1), np.uint8))
-    with pytest.raises(InstanceError, match="twice in one frame"):
+    with pytest.raises(InstanceError, match="^instance 9 .*twice"):
         check_instances([item, item], 4, 4)
 
 

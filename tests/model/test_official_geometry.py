@@ -90,7 +90,7 @@ def test_released_paste_cuts_the_rim_when_the_image_is_smaller_than_the_patch():
 
 
 def test_paste_refuses_a_box_of_one_pixel():
-    with pytest.raises(ValueError, match="at least 2 px"):
+    with pytest.raises(ValueError, match="^boxes "):
         paste(torch.ones(1, 1, 4, 8), torch.tensor([[2.0, 1, 3, 6]]), (12, 16))
 
 

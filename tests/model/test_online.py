@@ -1,4 +1,4 @@
-import pytest
+from failing import refused
 
 from savos_model.config import BackendConfig, FlowConfig, StreamConfig
 from savos_model.stream.video import Online, Setup, cropped_as_trained, refine_config
@@ -17,7 +17,7 @@ def test_modes():
     assert refine_config("forward") is refine_config("single") is None
     lag = refine_config("lag:5")
     assert (lag.window, lag.stride) == (6, 1)
-    with pytest.raises(ValueError, match="--mode must be one of forward"):
+    with refused("--mode", "choices"):
         refine_config("lag:0")
 
 

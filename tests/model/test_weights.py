@@ -2,10 +2,12 @@ import dataclasses
 import json
 import math
 import os
+import re
 import struct
 
 import numpy as np
 import pytest
+from failing import fails
 from safetensors.numpy import save_file
 
 from savos_model.config import BackendConfig, ModelConfig, TracksConfig
@@ -41,7 +43,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
     other = dataclasses.replace(weights, name="other")
     with (
         full_disk(1000),
-        pytest.raises(OSError, match=r"tiny\.safetensors cannot be written: .*large"),
+        pytest.raises(OSError, match=re.escape(str(path)) + ".*large"),
     ):
         save_weights(path, other)
     assert load_weights(str(path)).name == weights.name != "other"
@@ -59,14 +61,14 @@ def test_shipped_default_loads_and_belongs_to_the_default_settings():
 
 
 def test_missing_weights_name_what_there_is():
-    with pytest.raises(WeightsError, match=rf"no weights 'nope'.*{BackendConfig().weights}"):
+    with fails(WeightsError, "missing", "model.weights", "'nope'", BackendConfig().weights):
         load_weights("nope")
 
 
 def test_a_released_checkpoint_names_the_command_that_converts_it(tmp_path):
     path = tmp_path / "released.pt"
     path.write_bytes(b"x")
-    with pytest.raises(WeightsError, match=r"savos weights import .*released\.pt --out released"):
+    with fails(WeightsError, "form", f"savos weights import {path} --out released."):
         load_weights(str(path))
 
 
@@ -74,7 +76,7 @@ def test_a_released_checkpoint_names_the_command_that_converts_it(tmp_path):
 def test_foreign_bytes_are_refused(tmp_path, content):
     path = tmp_path / "odd.safetensors"
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match="cannot read"):
+    with fails(WeightsError, "unreadable", str(path)):
         load_weights(str(path))
 
 
@@ -82,7 +84,7 @@ def test_truncated_file_is_refused(tmp_path):
     path = tmp_path / "cut.safetensors"
     save_weights(path, random_weights(TINY))
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(WeightsError, match="cannot read"):
+    with fails(WeightsError, "unreadable", str(path)):
         load_weights(str(path))
 
 
@@ -90,24 +92,24 @@ def test_weights_of_another_shape_are_refused_by_name(tmp_path):
     path = tmp_path / "other.safetensors"
     arrays = random_weights(TINY).arrays
     save_file(arrays, path, {"model": json.dumps(dataclasses.asdict(ModelConfig(width=0.125)))})
-    with pytest.raises(WeightsError, match=r"must have shape .* got .*width 0.125"):
+    with fails(WeightsError, "shape", str(path), "width 0.125"):
         load_weights(str(path))
 
 
 @pytest.mark.parametrize(
-    ("metadata", "words"),
+    ("metadata", "kind", "found"),
     [
-        ({}, "no model settings"),
-        ({"model": "{"}, "model settings"),
-        ({"model": '{"width": -1}'}, "width must be between"),
-        ({"model": '{"depth": 3}'}, "model settings"),
-        ({"model": f'{{"width": 1{"0" * 400}}}'}, "model settings"),
+        ({}, "no_settings", "savos weights import"),
+        ({"model": "{"}, "settings", ""),
+        ({"model": '{"width": -1}'}, "settings", "width"),
+        ({"model": '{"depth": 3}'}, "settings", "depth"),
+        ({"model": f'{{"width": 1{"0" * 400}}}'}, "settings", ""),
     ],
 )
-def test_missing_or_wrong_settings_are_refused(tmp_path, metadata, words):
+def test_missing_or_wrong_settings_are_refused(tmp_path, metadata, kind, found):
     path = tmp_path / "odd.safetensors"
     save_file(random_weights(TINY).arrays, path, metadata or None)
-    with pytest.raises(WeightsError, match=words):
+    with fails(WeightsError, kind, str(path), found):
         load_weights(str(path))
 
 
@@ -116,7 +118,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path):
     weights.arrays["code.bias"][0] = np.nan
     path = tmp_path / "nan.safetensors"
     save_weights(path, weights, "float32")
-    with pytest.raises(WeightsError, match=r"code.bias .* not finite"):
+    with fails(WeightsError, "values", "code.bias"):
         load_weights(str(path))
 
 
@@ -137,11 +139,11 @@ def test_foreign_tensors_are_refused_by_their_header(tmp_path, monkeypatch):
     assert load_weights(str(path)).arrays["evidence_gain"].dtype == np.float32
     for kind, size in (("F8_E4M3", 1), ("BF16", 2), ("I64", 8)):
         write(kind, size)
-        with pytest.raises(WeightsError, match=f"must be of type F16, F32, F64, got {kind}"):
+        with fails(WeightsError, "type", "F16, F32, F64", kind):
             load_weights(str(path))
     write("F8_E4M3", 1, more=(10_000_000,))
     monkeypatch.setattr(np, "isfinite", lambda array: pytest.fail("read"))
-    with pytest.raises(WeightsError, match="more must have shape None"):
+    with fails(WeightsError, "shape", "more must have shape None"):
         load_weights(str(path))
 
 

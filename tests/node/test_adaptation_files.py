@@ -1,6 +1,6 @@
 import os
 
-import pytest
+from failing import fails
 
 from savos_model.network.weights import WeightsError
 from savos_ros.node.adaptation_files import newest, node_folder
@@ -9,7 +9,7 @@ from savos_ros.node.adaptation_files import newest, node_folder
 def test_folders_of_nodes_and_their_newest_file(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert node_folder("", "/front/savos") == tmp_path / "savos_ros/adapted/front/savos"
-    with pytest.raises(WeightsError, match="no adapted weights"):
+    with fails(WeightsError, "missing", str(tmp_path)):
         newest("")
     for age, (node, name) in enumerate([("savos", "a"), ("front/savos", "b"), ("savos", "c")]):
         path = node_folder("", node) / f"{name}.safetensors"

@@ -2,6 +2,7 @@ import threading
 import time
 
 import pytest
+from failing import fails
 
 from savos_model.config import ModelConfig
 from savos_model.network.weights import Weights, WeightsError
@@ -42,5 +43,5 @@ def test_weights_of_other_crops_are_reported_with_the_setting():
 
 def test_missing_weights_are_named():
     wanted = settings.build({"model.weights": "/nowhere/none.safetensors"})
-    with pytest.raises(WeightsError, match="none.safetensors"):
+    with fails(WeightsError, "missing", "none.safetensors"):
         load_engine(wanted)

@@ -236,5 +236,5 @@ def trained_with(weights: Weights) -> tuple[LossConfig, AugmentConfig]:
         return LossConfig(**loss), AugmentConfig(**(groups.get("augment") or crop))
     except (AttributeError, TypeError, ValueError) as error:
         raise WeightsError(
-            f"{weights.name}: the stored settings cannot be read ({error}): train again"
+            f"{weights.name}: the stored settings cannot be read ({error}): train again", "settings"
         ) from error

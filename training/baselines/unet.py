@@ -149,7 +149,9 @@ def load_unet(path: Path) -> tuple[UNet, dict[str, str]]:
         WeightsError: missing, unreadable, too large, or not such a U-Net.
     """
     if not path.is_file() or path.stat().st_size > MAX_BYTES:
-        raise WeightsError(f"{path} is no file of at most {MAX_BYTES} bytes: train a U-Net first")
+        raise WeightsError(
+            f"{path} is no file of at most {MAX_BYTES} bytes: train a U-Net first", "missing"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             info = dict(file.metadata() or {})
@@ -158,17 +160,22 @@ def load_unet(path: Path) -> tuple[UNet, dict[str, str]]:
             found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
             if found != wanted:
                 names = sorted(n for n in wanted | found if wanted.get(n) != found.get(n))
-                raise WeightsError(f"{path}: {names[0]} does not fit {net.config}: train again")
+                raise WeightsError(
+                    f"{path}: {names[0]} does not fit {net.config}: train again", "shape"
+                )
             arrays = {name: file.get_tensor(name).float() for name in wanted}
     except (SafetensorError, SettingError, TypeError, ValueError, OSError) as error:
         if isinstance(error, WeightsError):
             raise
         raise WeightsError(
-            f"{path} is not a U-Net of training.baselines.train_unet: {error}"
+            f"{path} is not a U-Net of training.baselines.train_unet: {error}",
+            "form",
         ) from error
     bad = [name for name, value in arrays.items() if not torch.isfinite(value).all()]
     if bad:
-        raise WeightsError(f"{path}: {bad[0]} has values that are not finite: train again")
+        raise WeightsError(
+            f"{path}: {bad[0]} has values that are not finite: train again", "values"
+        )
     net.load_state_dict(arrays)
     return net.eval(), info
 

@@ -25,7 +25,8 @@ def start_arrays(name_or_path: str, model: ModelConfig) -> dict[str, np.ndarray]
         if array.shape != shape:
             raise WeightsError(
                 f"{name_or_path}: {key} has shape {array.shape}, the network to train {shape}: "
-                "start from weights of the same width and patch"
+                "start from weights of the same width and patch",
+                "shape",
             )
         fitted[key] = array
     return fitted

@@ -32,7 +32,9 @@ def import_checkpoint(checkpoint: Path, out: Path, preset: str = "official") -> 
         SettingError: no such preset.
     """
     if out.suffix != ".safetensors":
-        raise WeightsError(f"--out must end in .safetensors, got {str(out)!r}: add the ending")
+        raise WeightsError(
+            f"--out must end in .safetensors, got {str(out)!r}: add the ending", "ending"
+        )
     weights = from_official(read_state(checkpoint), checkpoint.stem, preset)
     save_weights(out, weights, dtype="float32")
     return weights
@@ -46,11 +48,13 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
             released network; torch is not installed.
     """
     if not installed("torch"):
-        raise WeightsError(f"reading a checkpoint needs torch: {PIP['torch']}")
+        raise WeightsError(f"reading a checkpoint needs torch: {PIP['torch']}", "package")
     import torch
 
     if not path.is_file():
-        raise WeightsError(f"no checkpoint {str(path)!r}: give the path of a .pt or .pth file")
+        raise WeightsError(
+            f"no checkpoint {str(path)!r}: give the path of a .pt or .pth file", "missing"
+        )
     check_size(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -58,7 +62,8 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
         # PyTorch's text advises to disable the protection: not repeated.
         raise WeightsError(
             f"{path} is damaged or holds pickled objects (a whole model?), not only tensors; "
-            f"none of its code was run. Where the model was trained, {REMEDY}"
+            f"none of its code was run. Where the model was trained, {REMEDY}",
+            "unreadable",
         ) from error
     return state_arrays(state, path)
 
@@ -75,9 +80,11 @@ def check_size(path: Path) -> None:
             with zipfile.ZipFile(path) as archive:
                 size = max(size, sum(entry.file_size for entry in archive.infolist()))
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise WeightsError(f"{path} is damaged ({error}): copy it again") from None
+        raise WeightsError(f"{path} is damaged ({error}): copy it again", "unreadable") from None
     if size > MAX_BYTES:
-        raise WeightsError(f"{path} holds {size} bytes, at most {MAX_BYTES} are read: {REMEDY}")
+        raise WeightsError(
+            f"{path} holds {size} bytes, at most {MAX_BYTES} are read: {REMEDY}", "size"
+        )
 
 
 def state_arrays(state: Any, path: Path) -> dict[str, np.ndarray]:
@@ -85,18 +92,23 @@ def state_arrays(state: Any, path: Path) -> dict[str, np.ndarray]:
     import torch
 
     if not isinstance(state, dict):
-        raise WeightsError(f"{path} holds a {type(state).__name__}, not a state dict: {REMEDY}")
+        raise WeightsError(
+            f"{path} holds a {type(state).__name__}, not a state dict: {REMEDY}", "layout"
+        )
     for key, value in state.items():
         plain = isinstance(value, torch.Tensor) and value.layout == torch.strided
         if not (isinstance(key, str) and plain and value.is_floating_point()):
             raise WeightsError(
                 f"{path}: {key!r} is a {type(value).__name__}, not a named dense tensor of floats: "
-                f"{REMEDY}"
+                f"{REMEDY}",
+                "layout",
             )
     if 4 * sum(value.numel() for value in state.values()) > MAX_BYTES:
         raise WeightsError(
-            f"{path} expands to more than {MAX_BYTES} bytes: not weights of this network"
+            f"{path} expands to more than {MAX_BYTES} bytes: not weights of this network", "size"
         )
     if len({our_name(key) for key in state}) < len(state):
-        raise WeightsError(f"{path} has a parameter with and without `module.` in front: {REMEDY}")
+        raise WeightsError(
+            f"{path} has a parameter with and without `module.` in front: {REMEDY}", "names"
+        )
     return {key: value.detach().float().numpy() for key, value in state.items()}

@@ -50,7 +50,8 @@ def our_name(official_key: str) -> str:
         if hits:
             return name
     raise WeightsError(
-        f"model.weights: {official_key!r} is not a parameter of the released network"
+        f"model.weights: {official_key!r} is not a parameter of the released network",
+        "names",
     )
 
 

@@ -5,6 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from failing import fails
 
 torch = pytest.importorskip("torch")
 
@@ -129,7 +130,7 @@ def test_oracle_learns_from_truth(known_store, tmp_path):
 
 
 def test_training_refuses_stores_that_teach_nothing(whole_store, tmp_path):
-    with pytest.raises(ValueError, match="no stored objects .* oracle.* with truth"):
+    with pytest.raises(ValueError, match="task oracle"):
         train_unet([whole_store], tmp_path, UNetConfig("oracle", 0.125), QUICK)
 
 
@@ -260,20 +261,20 @@ def wrong_settings(arrays, info):
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("damage", "kind", "found"),
     [
-        (wrong_shape, "leave.bias does not fit"),
-        (missing, "leave.bias does not fit"),
-        (not_finite, "leave.bias has values that are not finite"),
-        (no_settings, "is not a U-Net"),
-        (wrong_settings, "task must be one of"),
+        (wrong_shape, "shape", "leave.bias"),
+        (missing, "shape", "leave.bias"),
+        (not_finite, "values", "leave.bias"),
+        (no_settings, "form", ""),
+        (wrong_settings, "form", "task"),
     ],
 )
-def test_damaged_weights_are_refused_by_name(tmp_path, damage, message):
+def test_damaged_weights_are_refused_by_name(tmp_path, damage, kind, found):
     arrays, info = arrays_and_info(UNet(UNetConfig("oracle", 0.125)))
     damage(arrays, info)
     save_tensors(tmp_path / "u.safetensors", arrays, info)
-    with pytest.raises(WeightsError, match=f"u.safetensors.*{message}"):
+    with fails(WeightsError, kind, "u.safetensors", found):
         load_unet(tmp_path / "u.safetensors")
 
 
@@ -284,9 +285,9 @@ def test_weights_come_back_and_other_files_do_not(tmp_path):
     assert loaded.config == net.config and info == {"step": "3"} and not loaded.training
     torch.testing.assert_close(loaded.down[0][0].weight, net.down[0][0].weight, atol=1e-3, rtol=0)
     (tmp_path / "text.safetensors").write_text("no weights")
-    with pytest.raises(WeightsError, match="text.safetensors is not a U-Net"):
+    with fails(WeightsError, "form", "text.safetensors"):
         load_unet(tmp_path / "text.safetensors")
-    with pytest.raises(WeightsError, match="is no file"):
+    with fails(WeightsError, "missing", "absent.safetensors"):
         load_unet(tmp_path / "absent.safetensors")
 
 
