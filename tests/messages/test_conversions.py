@@ -117,10 +117,10 @@ def broken(**changes):
     [
         (broken(encoding="9UC3"), "image_encoding", "9UC3"),
         (broken(encoding=""), "image_encoding", "bgr8"),
-        (broken(step=20), "image_data", "at least 21 bytes, got 20"),
-        (broken(data=np.zeros(10, np.uint8)), "image_data", "got 10"),
-        (broken(height=0), "image_empty", "no pixels"),
-        (broken(width=0), "image_empty", "no pixels"),
+        (broken(step=20), "image_data", "21.*20"),
+        (broken(data=np.zeros(10, np.uint8)), "image_data", "10"),
+        (broken(height=0), "image_empty", "7x0"),
+        (broken(width=0), "image_empty", "0x5"),
         (broken(height=100_000, width=100_000), "image_too_large", "input.max_pixels"),
     ],
 )

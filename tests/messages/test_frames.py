@@ -91,16 +91,16 @@ def test_flow_is_handed_over():
 
 
 def test_sizes_that_differ_are_refused_with_both_named():
-    with pytest.raises(ConversionError, match="60x30 but the image is 60x40") as caught:
+    with pytest.raises(ConversionError, match="60x30.*60x40") as caught:
         decode(image(), labels(np.zeros((30, WIDTH), np.uint16)), InputConfig())
     assert caught.value.reason == "size_mismatch"
-    with pytest.raises(ConversionError, match="InstanceMaskArray is 60x20"):
+    with pytest.raises(ConversionError, match="^InstanceMaskArray .*60x20.*60x40"):
         decode(image(), array_of(height=20), InputConfig(mask_source="instance_masks"))
 
 
 def test_noise_instead_of_labels_is_refused():
     noise = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH)
-    with pytest.raises(ConversionError, match="2399 labels, more than 1024") as caught:
+    with pytest.raises(ConversionError, match="2399 labels.*1024") as caught:
         decode(image(), labels(noise), InputConfig())
     assert caught.value.reason == "too_many_instances"
     many = [instance(str(k), 0, 0, np.ones((1, 1), np.uint8)) for k in range(5)]

@@ -153,7 +153,7 @@ def test_three_channels():
 
 @pytest.mark.parametrize("depth, slop", [(0, 0), (1, -1)])
 def test_settings_are_checked(depth, slop):
-    with pytest.raises(ValueError, match="depth"):
+    with pytest.raises(ValueError, match=f"^depth .* {depth} and {slop}"):
         StampJoiner(CHANNELS, depth, slop)
 
 

@@ -36,5 +36,5 @@ def test_when_all_are_taken_it_says_so(folder, monkeypatch):
     monkeypatch.setattr(domain, "DOMAINS", range(215, 217))
     for number in domain.DOMAINS:
         (folder / f"savos_domain_{number}.lock").mkdir()  # cannot be opened as a file
-    with pytest.raises(OSError, match="215 to 216 are taken"):
+    with pytest.raises(OSError, match="215 to 216"):
         domain.own_domain.__wrapped__()

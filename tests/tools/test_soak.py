@@ -42,7 +42,7 @@ def test_every_round_has_new_ids_that_come_again_in_time():
         assert len(set(numbers.values())) == 4
         assert all(old // 1000 == new // 1000 and new % 1000 for old, new in numbers.items())
     assert any(set(rounds[0].values()) & set(later.values()) for later in rounds[2:])
-    with pytest.raises(ValueError, match="may have 499 objects"):
+    with pytest.raises(ValueError, match="499 .* 500:"):
         renumbering([frame(1500)], 0)
 
 
@@ -130,7 +130,7 @@ def test_what_never_comes_is_lost_but_not_while_the_node_is_stopped(monkeypatch)
     for _ in range(soak_run.LOST_AFTER):
         feeder.take()
     assert feeder.lost == {MASKS: 2, REFINED: 1} and not feeder.waiting
-    with pytest.raises(DemoError, match="answered nothing for"):
+    with pytest.raises(DemoError, match=f" {soak_run.GIVE_UP_AFTER * soak_run.POLL_S:.0f} s$"):
         for _ in range(200):
             feeder.take()
 

@@ -2,11 +2,13 @@
 
 import gzip
 import json
+import re
 import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from failing import fails, refused
 from typer.testing import CliRunner
 
 from savos_ros.cli.main import app
@@ -93,10 +95,10 @@ def test_a_clip_made_otherwise_is_not_taken_for_finished(tmp_path):
     path = tmp_path / "clip.json.gz"
     path.write_bytes(gzip.compress(json.dumps(made).encode()))
     assert is_rendered(job(tmp_path))
-    with pytest.raises(ValueError, match="frames differ"):
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))} .*\\(frames "):
         is_rendered(job(tmp_path, frames=3))
     path.write_bytes(b"broken")
-    with pytest.raises(ValueError, match="give another --out"):
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))} .*\\(all .*--out"):
         is_rendered(job(tmp_path))
 
 
@@ -109,8 +111,8 @@ def test_a_clip_takes_some_of_very_many_models(tmp_path, monkeypatch):
 
 
 def test_folders_without_models_are_refused(tmp_path):
-    for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(AssetError, match="3D models"):
+    for folder, kind in ((tmp_path, "count"), (tmp_path / "missing", "missing")):
+        with fails(AssetError, kind, str(folder)):
             model_files(folder)
     for name in ("b.obj", "a.GLB", "a_collision.obj", "readme.txt"):
         (tmp_path / name).touch()
@@ -118,11 +120,11 @@ def test_folders_without_models_are_refused(tmp_path):
 
 
 def test_sizes_that_contradict_are_refused():
-    with pytest.raises(ValueError, match="give one"):
+    with refused("--size"):
         AssetOptions(scale=0.001, size=0.2)
-    with pytest.raises(ValueError, match="--scale must be a positive number, got -1"):
+    with refused("--scale", "bounds"):
         AssetOptions(scale=-1)
-    with pytest.raises(ValueError, match="up must be one of"):
+    with refused("up", "choices"):
         AssetOptions(up="x")
 
 
@@ -141,7 +143,7 @@ def test_no_opengl_is_reported_with_what_to_install(monkeypatch):
         raise Exception("libEGL.so.1 not loaded")
 
     monkeypatch.setitem(sys.modules, "moderngl", SimpleNamespace(create_standalone_context=fail))
-    with pytest.raises(OSError, match=r"libEGL.so.1 not loaded.*apt-get install libegl1"):
+    with pytest.raises(OSError, match=r"libEGL.so.1 not loaded.*libegl1"):
         Renderer(SIZE, 0.1, 10.0, 0.001)
 
 

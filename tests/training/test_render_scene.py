@@ -7,7 +7,7 @@ from tests.tiny_models import block
 from training.render.geometry import in_view, look, perspective, place, random_turn, turn_z
 from training.render.gl import split_masks
 from training.render.meshes import bounds, box, cylinder
-from training.render.scene import SceneError, pick, split_scenery
+from training.render.scene import SCENERY, SceneError, pick, split_scenery
 from training.render.street import StreetScene, plan_ride
 from training.render.table import is_free, plan_table
 from training.render.traffic import Crowd, extent, heading, is_walker, populate, straight
@@ -59,9 +59,9 @@ def test_masks_are_taken_apart():
 
 def test_a_mask_outside_its_whole_is_an_error():
     ids = np.ones((2, 2), np.uint8)
-    with pytest.raises(ValueError, match="object 3 is seen outside its whole mask"):
+    with pytest.raises(ValueError, match="^object 3 "):
         split_masks(ids, [np.zeros((2, 2, 4), np.uint8)], [3])
-    with pytest.raises(ValueError, match="255 objects"):
+    with pytest.raises(ValueError, match="255"):
         split_masks(ids, [], list(range(256)))
 
 
@@ -87,7 +87,7 @@ def test_scenery_is_no_object():
     models = [block("a"), block("b", category="scenery")]
     objects, scenery = split_scenery(models)
     assert [m.name for m in objects] == ["a"] and [m.name for m in scenery] == ["b"]
-    with pytest.raises(SceneError, match="none is left to label"):
+    with pytest.raises(SceneError, match=repr(SCENERY)):
         split_scenery(scenery)
 
 

@@ -192,7 +192,10 @@ def test_the_visible_masks_can_be_compared(bag):
      {"do": "speed", "value": 1e9}, {"do": "speed", "value": float("nan")}, {"do": "fly"}, {}],
 )  # fmt: skip
 def test_nonsense_is_refused(bag, said):
-    with Viewer(opener(bag)) as viewer, pytest.raises(ValueError, match="not understood"):
+    with (
+        Viewer(opener(bag)) as viewer,
+        pytest.raises(ValueError, match=re.escape(repr(said.get("do")))),
+    ):
         viewer.source.ask(said)
 
 
@@ -263,7 +266,7 @@ def test_a_full_disk_is_named_with_the_remedy(monkeypatch):
     from savos_ros.messages.settings import OverlayConfig
     from savos_ros.view.picture import packet
 
-    with pytest.raises(OSError, match="takes no more frames .No space left.*set TMPDIR"):
+    with pytest.raises(OSError, match="No space left.*TMPDIR"):
         spool.append(Kept(1, packet(shown(), OverlayConfig(), True)))
 
 

@@ -198,14 +198,14 @@ def test_a_taken_port_is_named_with_what_to_do():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port, source = taken.getsockname()[1], FakeSource()
-        words = f"port {port} of 127.0.0.1 is taken.*--port {port % 65535 + 1}"
+        words = f"port {port} of 127.0.0.1 .*--port {port % 65535 + 1}"
         with pytest.raises(ViewError, match=words):
             serve(source, ServeOptions(port=port), threading.Event(), print)
     assert source.closed
 
 
 def test_an_address_of_another_machine_is_named():
-    with pytest.raises(ViewError, match=r"192\.0\.2\.1 is no address of this machine.*--host"):
+    with pytest.raises(ViewError, match=r"^192\.0\.2\.1 .*--host"):
         serve(FakeSource(), ServeOptions(host="192.0.2.1"), threading.Event(), print)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 
 from savos_model.masks import BoxedMask
+from savos_model.settings import SettingError
 from savos_model.stream.video import Online, Setup
 from savos_model.types import AmodalObject, Frame, Instance
 from training.baselines.rules import ANY, HALF, DisPairFlow, aggregate, convex_hull
@@ -83,7 +84,7 @@ def check_methods(methods: Sequence[str], flow: bool = True) -> tuple[str, ...]:
     """Return the methods; refuse unknown or repeated ones, and without `flow` those that follow it.
 
     Raises:
-        ValueError: names the methods and the possible ones.
+        SettingError: names the methods and the possible ones.
     """
     unknown = [
         name
@@ -94,7 +95,7 @@ def check_methods(methods: Sequence[str], flow: bool = True) -> tuple[str, ...]:
     ]
     if unknown or len(set(methods)) != len(methods) or not methods:
         possible = ", ".join([*METHODS, *([FLOW_HELP] if flow else []), HELP])
-        raise ValueError(
+        raise SettingError(
             f"methods must be of {possible}, once each; got {','.join(methods) or 'none'}"
         )
     return tuple(methods)

@@ -16,14 +16,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from savos_model.files import atomic
+from savos_model.files import FileError, atomic
 from savos_model.settings import SettingError
 from training.learn.schedule import settle
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what Adam keeps of a parameter
 
 
-class CheckpointError(ValueError):
+class CheckpointError(FileError):
     """A run cannot continue from this file; the text says why and what to do."""
 
 
@@ -90,7 +90,8 @@ def load_checkpoint(path: Path, learner: Learner, settings: dict[str, Any]) -> R
         json.JSONDecodeError,
     ) as error:
         raise CheckpointError(
-            f"resume: cannot continue from {path}: {error!r}. Begin again with another --out"
+            f"resume: cannot continue from {path}: {error!r}. Begin again with another --out",
+            "unreadable",
         ) from error
     return reached
 
@@ -126,7 +127,8 @@ def check_shapes(shapes: dict[str, tuple[int, ...]], learner: Learner, path: Pat
         if needed.get(key) != shapes.get(key):
             raise CheckpointError(
                 f"resume: {path}: {key} must have shape {needed.get(key)}, got {shapes.get(key)}: "
-                "the file is of another network; begin again with another --out"
+                "the file is of another network; begin again with another --out",
+                "shape",
             )
 
 
@@ -138,5 +140,6 @@ def check_same(begun: dict[str, Any], now: dict[str, Any], path: Path) -> None:
             if old.get(field) != new.get(field):
                 raise CheckpointError(
                     f"resume: {group}.{field} was {old.get(field)!r} when {path} was begun and is "
-                    f"{new.get(field)!r} now: give the same, or begin again with another --out"
+                    f"{new.get(field)!r} now: give the same, or begin again with another --out",
+                    "settings",
                 )

@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from savos_model.settings import SettingError
+
 
 class Ranks(NamedTuple):
     """This process among `count`: its number, and the device that it computes on."""
@@ -56,7 +58,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cpu")
     number = int(os.environ.get("LOCAL_RANK", "0"))
     if number >= found:
-        raise ValueError(
+        raise SettingError(
             f"device must have a GPU for every process of this machine, got {name} with {found} "
             f"GPUs for process {number}: start at most {found} processes, or give --device cpu"
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cv2
 import numpy as np
 
+from savos_model.files import FileError
 from training.render.meshes import Model, Part, bounds, make_part
 from training.render.settings import AssetOptions
 
@@ -27,7 +28,7 @@ MAX_PIECES = 64
 Y_UP = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], float)
 
 
-class AssetError(ValueError):
+class AssetError(FileError):
     """A model cannot be used; the text names the file, the rule and the value found."""
 
 
@@ -45,7 +46,7 @@ def model_files(folder: Path) -> list[Path]:
         AssetError: the folder is missing, holds no model or more than MAX_FILES.
     """
     if not folder.is_dir():
-        raise AssetError(f"--assets must be a folder of 3D models, {folder} is none")
+        raise AssetError(f"--assets must be a folder of 3D models, {folder} is none", "missing")
     files = [
         path
         for path in sorted(folder.rglob("*"))
@@ -54,7 +55,8 @@ def model_files(folder: Path) -> list[Path]:
     if not 0 < len(files) <= MAX_FILES:
         raise AssetError(
             f"{folder} must hold 1 to {MAX_FILES} 3D models ({', '.join(SUFFIXES)}), got "
-            f"{len(files)}: give the folder of your models"
+            f"{len(files)}: give the folder of your models",
+            "count",
         )
     return files
 
@@ -75,7 +77,8 @@ def survey(folder: Path, options: AssetOptions) -> Survey:
             usable.append(path)
     if not usable:
         reasons = "; ".join(skipped[:3])
-        raise AssetError(f"none of {len(skipped)} models in {folder} can be used: {reasons}")
+        text = f"none of {len(skipped)} models in {folder} can be used: {reasons}"
+        raise AssetError(text, "none_usable")
     return Survey(usable, skipped)
 
 
@@ -97,13 +100,14 @@ def read_model(path: Path, folder: Path, options: AssetOptions) -> Model:
     low, high = bounds(parts)
     longest = float((high - low).max())
     if not 0 < longest < np.inf:
-        raise AssetError(f"{path} must have a positive finite size, got {longest}")
+        raise AssetError(f"{path} must have a positive finite size, got {longest}", "length")
     scale = options.scale if options.size is None else options.size / longest
     least, most = options.allowed
     if not least <= longest * scale <= most:
         raise AssetError(
             f"{path} must be {least:g} to {most:g} m long, got {longest * scale:.4g} m: give "
-            "--scale (0.001 for millimetres), or --size to bring all models to one length"
+            "--scale (0.001 for millimetres), or --size to bring all models to one length",
+            "length",
         )
     low, high = bounds([part.moved(turn, np.zeros(3), scale) for part in parts])
     shift = -np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
@@ -121,14 +125,16 @@ def _load(path: Path) -> trimesh.Scene:
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise AssetError(f"{path} must be at most {MAX_BYTES >> 20} MiB, got {size >> 20} MiB")
+            text = f"{path} must be at most {MAX_BYTES >> 20} MiB, got {size >> 20} MiB"
+            raise AssetError(text, "size")
         return trimesh.load_scene(path, process=False)
     except AssetError:
         raise
     except ModuleNotFoundError:
         raise
     except Exception as error:  # parsers of four formats raise anything on a broken file
-        raise AssetError(f"{path} cannot be read as a 3D model: {error!r}") from None
+        text = f"{path} cannot be read as a 3D model: {error!r}"
+        raise AssetError(text, "unreadable") from None
 
 
 def _parts(scene: trimesh.Scene, path: Path) -> tuple[list[Part], bool]:
@@ -141,14 +147,14 @@ def _parts(scene: trimesh.Scene, path: Path) -> tuple[list[Part], bool]:
             placed.append((mesh, np.asarray(matrix, float)))
     count = sum(len(mesh.faces) for mesh, _ in placed)
     if not 0 < count <= MAX_FACES:
-        raise AssetError(f"{path} must have 1 to {MAX_FACES} triangles, got {count}")
+        raise AssetError(f"{path} must have 1 to {MAX_FACES} triangles, got {count}", "triangles")
     share = min(1.0, KEPT_FACES / count)
     try:
         parts = [_part(mesh, matrix, share) for mesh, matrix in placed]
     except ModuleNotFoundError:
         raise
     except Exception as error:  # indices and materials of a broken file fail anywhere
-        raise AssetError(f"{path} has a broken mesh: {error!r}") from None
+        raise AssetError(f"{path} has a broken mesh: {error!r}", "mesh") from None
     return parts, any(_is_painted(mesh) for mesh, _ in placed)
 
 

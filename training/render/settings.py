@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from savos_model.commands import option
-from savos_model.settings import Settings, setting
+from savos_model.settings import SettingError, Settings, setting
 
 KINDS = ("table", "street")
 UPS = ("auto", "y", "z")
@@ -40,6 +40,6 @@ class AssetOptions(Settings):
         for name in ("scale", "size"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"--{name} must be a positive number, got {value}")
+                raise SettingError(f"--{name} must be a positive number, got {value}", "bounds")
         if self.size is not None and self.scale != 1.0:
-            raise ValueError("--size replaces the files' sizes, --scale converts them: give one")
+            raise SettingError("--size replaces the files' sizes, --scale converts them: give one")

@@ -62,7 +62,9 @@ def scenes(
     for name in clips:
         path = (data or Path()) / name
         if not path.with_name(f"{name}.mp4").is_file():
-            raise FishbowlError(f"{path}.mp4 is not there: --clips are names without ending")
+            raise FishbowlError(
+                f"{path}.mp4 is not there: --clips are names without ending", "missing"
+            )
         found.append(
             Scene("fishbowl", name.removeprefix("fishbowl_"), partial(fishbowl_frames, path))
         )

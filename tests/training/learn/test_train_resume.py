@@ -3,6 +3,7 @@ import dataclasses
 import json
 
 import pytest
+from failing import fails
 
 torch = pytest.importorskip("torch")
 
@@ -99,7 +100,7 @@ def test_a_level_run_is_lengthened_as_if_it_had_been_so_from_the_start(
     train(long, tmp_path / "run", resume=True)
     train(long, tmp_path / "whole")
     assert_equal_files(tmp_path / "whole" / CHECKPOINT, tmp_path / "run" / CHECKPOINT)
-    with pytest.raises(CheckpointError, match=r"train\.steps"):  # its rate has fallen by now
+    with fails(CheckpointError, "settings", "train.steps"):  # its rate has fallen by now
         train(tiny_run(store, bf16=True, steps=8, decay=0.5), tmp_path / "run", resume=True)
 
 
@@ -112,7 +113,7 @@ def test_a_setting_that_a_checkpoint_does_not_know_has_its_default(store, straig
     run.mkdir()
     save_file(load_file(straight / CHECKPOINT), run / CHECKPOINT, metadata=begun)
     train(tiny_run(store, bf16=True), run, resume=True)
-    with pytest.raises(CheckpointError, match=r"train\.decay was 1\.0 .* is 0\.5 now"):
+    with fails(CheckpointError, "settings", "train.decay", "1.0", "0.5"):
         train(tiny_run(store, bf16=True, decay=0.5), run, resume=True)
 
 
@@ -121,7 +122,7 @@ def test_a_store_that_grew_is_refused(tmp_path, monkeypatch):
     run = tiny_run(store)
     interrupt(monkeypatch, run, tmp_path / "run", 2)
     write_store(store, clips=4)
-    with pytest.raises(CheckpointError, match=r"data\.windows"):
+    with fails(CheckpointError, "settings", "data.windows"):
         train(run, tmp_path / "run", resume=True)
 
 
@@ -140,7 +141,7 @@ def test_a_run_stays_on_its_kind_of_device(store, straight, tmp_path):
     begun["settings"] = json.dumps(settings | {"machine": {"device": "cuda"}})
     (tmp_path / "run").mkdir()
     save_file(load_file(straight / CHECKPOINT), tmp_path / "run" / CHECKPOINT, metadata=begun)
-    with pytest.raises(CheckpointError, match=r"machine\.device was 'cuda' .* is 'cpu' now"):
+    with fails(CheckpointError, "settings", "machine.device", "'cuda'", "'cpu'"):
         train(tiny_run(store, bf16=True), tmp_path / "run", resume=True)
 
 
@@ -163,8 +164,8 @@ def test_a_bad_checkpoint_is_refused(store, straight, tmp_path, fault):
         if fault == "missing":
             del tensors[name]
         save_file(tensors, path, metadata=None if fault == "foreign" else metadata(straight))
-    words = {"cut": "cannot continue", "foreign": "cannot continue"}.get(fault, "lstm.bias_ih_l0")
-    with pytest.raises(CheckpointError, match=words):
+    wrong = ("unreadable", "") if fault in ("cut", "foreign") else ("shape", "lstm.bias_ih_l0")
+    with fails(CheckpointError, *wrong):
         train(tiny_run(store, bf16=True), tmp_path / "run", resume=True)
 
 

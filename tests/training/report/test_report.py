@@ -228,7 +228,7 @@ def test_gain_weights_clips_by_frames_and_needs_the_same_frames(tmp_path):
 
 def test_broken_files_are_named_not_blank(tmp_path):
     write(tmp_path, "fishbowl_val.json", {"ours": {"full": "high"}})
-    with pytest.raises(ResultsError, match="a number is expected"):
+    with pytest.raises(ResultsError, match="fishbowl_val.json.*'high'"):
         Results(tmp_path, {}).figure(Source("fishbowl_val.json", "methods.ours.full"))
     lacking = Results(tmp_path, {"fishbowl_val.json": "go"}).figure(
         Source("fishbowl_val.json", "methods.ours.occluded")
