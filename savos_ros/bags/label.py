@@ -15,6 +15,7 @@ from typing import Any
 from savos_model.backends.interface import Backend
 from savos_model.config import RefineConfig
 from savos_model.network.weights import find_weights, load_weights
+from savos_model.settings import UserError
 from savos_model.types import Frame
 from savos_ros.bags.coco import CocoLabels
 from savos_ros.bags.ids import with_ids
@@ -158,7 +159,7 @@ def label_bag(job: LabelJob, tick: Tick) -> Labelled:
         aside.rename(job.folder)
     except Exception as error:
         shutil.rmtree(aside, ignore_errors=True)
-        text = str(error) if isinstance(error, ValueError | OSError) else repr(error)
+        text = str(error) if isinstance(error, UserError | ValueError | OSError) else repr(error)
         return Labelled(job.folder.name, "failed", text=text)
     return _labelled(job, "labelled", summary, time.perf_counter() - started)
 

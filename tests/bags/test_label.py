@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 from tiny_weights import save_random
 from typer.testing import CliRunner
 
+from savos_model.backends.interface import BackendError
 from savos_model.config import BackendConfig, RefineConfig
 from savos_model.masks import look_at
 from savos_ros.bags import fleet
@@ -206,6 +207,15 @@ def test_a_failing_bag_is_reported_and_the_others_continue(tmp_path, options, mo
     assert "holds no data file" in done[0].text and "the engine died" in done[1].text
     assert "no topic for image" in done[2].text
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".lock", "bag0"]
+
+
+def test_an_engine_that_cannot_be_used_is_reported_by_its_text(tmp_path, options, monkeypatch):
+    def refuse(*_, **__):
+        raise BackendError("model.device cuda: no GPU")
+
+    monkeypatch.setattr(module, "run_bag", refuse)
+    (done,) = label_bags(bags(tmp_path, 2), tmp_path / "out", options)
+    assert (done.state, done.text) == ("failed", "model.device cuda: no GPU")
 
 
 @pytest.mark.slow
