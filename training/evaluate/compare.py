@@ -28,7 +28,7 @@ BARE_OCCLUSION = 0.01  # an object with less hidden should stay as it is seen
 # Row -> settings that differ from the defaults, by group.
 OPTIONS: dict[str, dict[str, dict]] = {
     "defaults": {},
-    "threshold 0.45": {"compose": {"threshold": 0.45}},
+    "threshold 0.5": {"compose": {"threshold": 0.5}},
     "no occluder rim": {"compose": {"occluder_margin_px": 0}},
     "rim of 6 px": {"compose": {"occluder_margin_px": 6}},
     "into others only": {"compose": {"complete_into": "others"}},
