@@ -18,8 +18,8 @@ def share(default: float, text: str) -> Any:
 class AugmentConfig:
     """How training windows are varied; every share is a probability per window."""
 
-    paste: float = share(0.9, "share of windows with a pasted occluder")
-    several: float = share(0.4, "share of those with a second one")
+    paste: float = share(0.8, "share of windows with a pasted occluder")
+    several: float = share(0.3, "share of those with a second one")
     poles: float = share(0.25, "share of pasted occluders that are thin vertical poles")
     rectangles: float = share(0.15, "share of pasted occluders that are rectangles")
     sides: float = share(0.3, "share of pasted occluders that come in from a side")
@@ -27,10 +27,10 @@ class AugmentConfig:
         0.25, "share of pasted occluders that come over the object (or leave it) within the window"
     )
     hide: float = share(
-        0.15,
+        0.0,
         "share of the object that a pasted occluder in front of it hides at least in one frame",
     )
-    behind: float = share(0.3, "share of pasted occluders that lie behind the object")
+    behind: float = share(0.35, "share of pasted occluders that lie behind the object")
     untold: float = share(
         0.35, "share of pasted occluders that the mask channel does not show, as things untracked"
     )

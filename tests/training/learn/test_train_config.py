@@ -43,7 +43,7 @@ ONLINE = {
         "train.stages": ("2x128:0.6", "4x64:0.2", "8x32:0.2"),
     },
     "full": {},
-    "hide_little": {"augment.hide": 0.0},
+    "hide_more": {"augment.hide": 0.15},
     "long_windows": {"train.stages": ("8x32:1:both",)},
     "no_memory": {"train.without": "memory"},
     "no_prior": {"model.prior_mask": False},
