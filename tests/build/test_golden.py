@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 from pathlib import Path
@@ -6,16 +5,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.scripts import load
+
 ROOT = Path(__file__).parents[2]
 COMMANDS = json.loads((ROOT / "tests" / "cli" / "interface.json").read_text())["commands"]
 
 
 @pytest.fixture(scope="module")
 def golden():
-    spec = importlib.util.spec_from_file_location("golden", ROOT / "scripts" / "golden.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("golden")
 
 
 def test_each_difference_is_a_line_with_its_place(golden):

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed")
 from savos_ros.paths import share_dir
-from tests.node.rig import LIMIT_S, Rig, own_name, wait_for
+from tests.node.rig import LIMIT_S, Rig, joinable_rig, own_name, wait_for
 
 # Allowed but created only with other settings, with simulated time, or where a package is there.
 OPTIONAL = {
@@ -93,12 +93,7 @@ def renamed(policy, node):
     }
 
 
-@pytest.fixture
-def rig(monkeypatch):
-    made = Rig(name=own_name(), diagnostics__period_s=0.2).activate()
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(made.number))
-    yield made
-    made.close()
+rig = pytest.fixture(joinable_rig)
 
 
 @pytest.mark.parametrize("control", [False, True])

@@ -1,5 +1,4 @@
 import ast
-import importlib.util
 import os
 import re
 import subprocess
@@ -13,6 +12,7 @@ import tomllib
 from savos_model.hints import PIP
 from savos_ros.paths import message_files, share_dir
 from savos_ros.tools import doctor
+from tests.scripts import load
 
 ROOT = Path(__file__).resolve().parents[2]
 ROSDEP_KEYS = {
@@ -51,9 +51,7 @@ runpy.run_path(sys.argv[1], run_name="__main__")
 @pytest.fixture
 def bootstrap(tmp_path, monkeypatch):
     """The set-up script, working on an empty folder."""
-    spec = importlib.util.spec_from_file_location("bootstrap", ROOT / "scripts" / "bootstrap.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load("bootstrap")
     monkeypatch.setattr(module, "ROOT", str(tmp_path))
     monkeypatch.setattr(module, "VENV", str(tmp_path / ".venv"))
     monkeypatch.setattr(module, "VENV_PYTHON", str(tmp_path / ".venv" / "bin" / "python"))

@@ -1,18 +1,16 @@
-import importlib.util
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.scripts import load
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def words():
-    spec = importlib.util.spec_from_file_location("words", ROOT / "scripts" / "words.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("words")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The workflows, images and hooks that other machines run name what is there."""
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -10,6 +9,8 @@ from pathlib import Path
 import pytest
 import tomllib
 import yaml
+
+from tests.scripts import load
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -44,12 +45,9 @@ def test_workflows_may_only_read_and_end_what_is_outdated(path):
 
 
 def test_each_python_of_the_set_up_is_tested():
-    spec = importlib.util.spec_from_file_location("bootstrap", ROOT / "scripts" / "bootstrap.py")
-    bootstrap = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bootstrap)
     jobs = workflow(ROOT / ".github/workflows/ci.yml")["jobs"]
     tested = jobs["test"]["strategy"]["matrix"]["python"]
-    assert tested == ["{}.{}".format(*version) for version in bootstrap.PYTHONS]
+    assert tested == ["{}.{}".format(*version) for version in load("bootstrap").PYTHONS]
 
 
 def test_commands_of_workflows_name_what_is_there():

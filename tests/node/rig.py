@@ -175,3 +175,11 @@ class Rig:
             "message": status.message,
             "name": status.name,
         }
+
+
+def joinable_rig(monkeypatch):
+    """Yield an active rig whose DDS domain programs that the test starts join; for a fixture."""
+    made = Rig(name=own_name(), diagnostics__period_s=0.2).activate()
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(made.number))
+    yield made
+    made.close()

@@ -8,16 +8,10 @@ from failing import refused
 
 from savos_ros.view.guard import TOKEN_HEADER
 from savos_ros.view.live import LiveSource
-from tests.node.rig import Rig, own_name
+from tests.node.rig import joinable_rig
 from tests.view.fake_source import next_frame, next_status, run, serving, until
 
-
-@pytest.fixture
-def rig(monkeypatch):
-    made = Rig(name=own_name(), diagnostics__period_s=0.2).activate()
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(made.number))
-    yield made
-    made.close()
+rig = pytest.fixture(joinable_rig)
 
 
 async def send_until(rig, task, begin=0):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import io
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,7 +64,7 @@ class FishbowlObject:
         return boxed if boxed.mask.size else None
 
 
-class MaskClip:
+class MaskClip(ABC):
     """A clip of either layout; `KINDS` are the names of its visible and its whole masks."""
 
     KINDS: tuple[str, str]
@@ -81,8 +82,9 @@ class MaskClip:
         """Return the whole masks of a frame by the same ids, fully hidden fish included."""
         return self._instances(frame, self.KINDS[1])
 
+    @abstractmethod
     def _instances(self, frame: int, kind: str) -> list[Instance]:
-        raise NotImplementedError
+        """Return the masks of a frame of one of KINDS."""
 
 
 class FishbowlClip(MaskClip):
