@@ -216,7 +216,7 @@ def _strip(row: Row, seconds: float) -> Strip:
     _, seen, result, truth = pictures(row)
     shown = [("visible masks in", seen), ("amodal masks out", result)]
     if row.item.truth is not None:
-        shown.append(("truth", truth))
+        shown.append(("ground truth", truth))
     return Strip(seconds, row.hidden_px, [(title, _uri(image)) for title, image in shown])
 
 

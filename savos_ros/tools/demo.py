@@ -34,7 +34,7 @@ from savos_ros.tools.settings import DemoError, DemoOptions, StreetConfig
 MASKS_TYPE = "savos_ros/msg/AmodalMaskArray"
 PARTS = ("p50", "p95", "p99")
 SHEET_ROWS, SHEET_WIDTH, SHEET_GAP, TITLE_PX = 5, 640, 6, 26
-COLUMNS = ("camera", "visible masks (input)", "amodal masks (result)", "truth")
+COLUMNS = ("camera", "visible masks (input)", "amodal masks (result)", "ground truth")
 STAMP_STAGE = "stamp"
 
 
