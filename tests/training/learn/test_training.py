@@ -308,6 +308,29 @@ def test_a_network_with_prior_starts_from_weights_without(store, tmp_path, model
         start_arrays(str(tmp_path / "plain.safetensors"), ModelConfig(width=0.25))
 
 
+def test_a_network_of_twice_the_width_starts_with_the_same_answers(store, tmp_path):
+    narrower = dataclasses.replace(MODEL, width=0.5)
+    _, targets = batch(store, model=narrower)
+    torch.manual_seed(0)
+    narrow = make_net(narrower)
+    arrays = {k: v.numpy() for k, v in narrow.state_dict().items()}
+    save_weights(
+        tmp_path / "narrow.safetensors", Weights("narrow", narrower, arrays, {}), "float32"
+    )
+    twice = dataclasses.replace(narrower, width=1.0)
+    wide = make_net(twice)
+    fitted = start_arrays(str(tmp_path / "narrow.safetensors"), twice)
+    wide.load_state_dict({k: torch.from_numpy(v) for k, v in fitted.items()})
+    with torch.no_grad():
+        wanted, found = predict(narrow, targets), predict(wide, targets)
+    for name in ("mask_logits", "alpha", "residual"):
+        torch.testing.assert_close(
+            getattr(found, name), getattr(wanted, name), rtol=1e-3, atol=1e-3
+        )
+    first, second = np.split(fitted["mid.conv.weight"], 2, axis=1)
+    assert not np.allclose(first, second)  # copies with equal shares would never differ
+
+
 @both_kinds
 def test_both_directions_train_and_reversing_twice_changes_nothing(store, model):
     _, targets = batch(store, model=model)
