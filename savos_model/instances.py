@@ -80,26 +80,27 @@ def runs(labels: np.ndarray, ignore_label: int, limit: int | None) -> tuple[np.n
         InstanceError: negative labels.
     """
     rows, cols = labels.shape
-    step = max(1, CHUNK_PX // cols)
-    begins = np.ones((min(step, rows), cols), bool)  # the first pixel of a row always does
+    pixels, size = labels.reshape(-1), max(1, CHUNK_PX // cols) * cols
+    begins = np.ones(min(size, pixels.size), bool)
     found = []
-    for top in range(0, rows, step):
-        chunk = labels[top : top + step]
-        np.not_equal(chunk[:, 1:], chunk[:, :-1], out=begins[: len(chunk), 1:])
-        at = np.flatnonzero(begins[: len(chunk)])
-        found.append(at + top * cols)
+    for first in range(0, pixels.size, size):
+        chunk = pixels[first : first + size]
+        begin = begins[: len(chunk)]
+        np.not_equal(chunk[1:], chunk[:-1], out=begin[1:])
+        begin[::cols] = True  # the first pixel of a row always does
+        at = np.flatnonzero(begin)
+        found.append(at + first)
         crowded = len(at) > chunk.size // NOISE_PX
         if limit is not None and crowded and len(np.unique(chunk)) > limit + 2:
-            rows = top + len(chunk)
+            pixels = pixels[: first + len(chunk)]
             break
     at = np.concatenate(found)
-    y, x0 = np.divmod(at, cols)
-    x1 = np.append(at[1:], rows * cols) - y * cols
-    label = labels[y, x0]
+    label, end = pixels[at], np.append(at[1:], pixels.size)
     if label.min() < 0:
         raise InstanceError(f"labels must not be negative, got {label.min()}: 0 is background")
     kept = (label != 0) & (label != ignore_label)
-    return label[kept], y[kept], x0[kept], x1[kept]
+    y, x0 = np.divmod(at[kept], cols)
+    return label[kept], y, x0, end[kept] - y * cols
 
 
 def check_instances(instances: list[Instance], height: int, width: int) -> None:
