@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from savos_model.geometry import mask_box, move
 from savos_model.types import Box, Instance
 
 SMOOTHING = 1e-6
@@ -88,12 +89,8 @@ def look_at(boxed: tuple[Box, np.ndarray], view: Box) -> np.ndarray:
 def tighten(boxed: tuple[Box, np.ndarray]) -> BoxedMask:
     """Shrink the box to the mask's set pixels; EMPTY if there are none."""
     box, mask = boxed
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if rows.size == 0:
-        return EMPTY
-    y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    tight = Box(box.x0 + x0, box.y0 + y0, box.x0 + x1, box.y0 + y1)
-    return BoxedMask(tight, mask[y0:y1, x0:x1])
+    found = mask_box(mask != 0)
+    return EMPTY if found is None else BoxedMask(move(found, box.x0, box.y0), mask[slices(found)])
 
 
 def from_image(mask: np.ndarray) -> BoxedMask:

@@ -57,7 +57,9 @@ def _blend(canvas: np.ndarray, item: AmodalObject, where: np.ndarray, opacity: f
     """Mix the object's colour into the marked pixels of its box."""
     region = canvas[slices(item.box)]
     color = np.array(color_of(item.id), np.float32)
-    region[where] = (region[where] * (1 - opacity) + color * opacity).astype(np.uint8)
+    mixed = np.arange(256)[:, None] * (1 - opacity) + color * opacity
+    blended = cv2.LUT(region, mixed.astype(np.uint8)[None])
+    cv2.copyTo(blended, where.view(np.uint8), region)
 
 
 def _hatched(item: AmodalObject, period: int) -> np.ndarray:

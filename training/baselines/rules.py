@@ -24,8 +24,11 @@ def convex_hull(visible: tuple[Box, np.ndarray]) -> BoxedMask:
     box, mask = tighten(visible)
     hull = np.zeros(mask.shape, np.uint8)
     if mask.size:
-        points = cv2.findNonZero(mask.astype(np.uint8))
-        cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
+        rows = np.flatnonzero(mask.any(axis=1))
+        filled = mask[rows] != 0
+        left, right = filled.argmax(1), mask.shape[1] - 1 - filled[:, ::-1].argmax(1)
+        ends = np.stack((np.append(left, right), np.append(rows, rows)), 1)  # of rows, as (x, y)
+        cv2.fillConvexPoly(hull, cv2.convexHull(ends.astype(np.int32)), 1)
     return BoxedMask(box, hull.astype(bool))
 
 

@@ -95,17 +95,23 @@ def boundary_f(first: np.ndarray, second: np.ndarray, tolerance: int = BOUNDARY_
     edges = [_outline(mask, tolerance) for mask in (first, second)]
     kernel = np.ones((2 * tolerance + 1, 2 * tolerance + 1), np.uint8)
     near = [cv2.dilate(edge, kernel) for edge in edges]
-    counts = [int(edge.sum()) for edge in edges]
+    counts = [area(edge) for edge in edges]
     if 0 in counts:
         return float(counts[0] == counts[1])
-    precision = int((edges[0] & near[1]).sum()) / counts[0]
-    recall = int((edges[1] & near[0]).sum()) / counts[1]
+    precision = area(edges[0] & near[1]) / counts[0]
+    recall = area(edges[1] & near[0]) / counts[1]
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def area(pixels: np.ndarray) -> int:
+    """Return the number of pixels that are not zero."""
+    return int(np.count_nonzero(pixels))
 
 
 def _outline(mask: np.ndarray, margin: int) -> np.ndarray:
     # The padding makes pixels on the crop's rim count as outline.
-    padded = np.pad(mask.astype(np.uint8), margin + 1)
+    rim = 4 * (margin + 1,)
+    padded = cv2.copyMakeBorder(mask.astype(np.uint8), *rim, cv2.BORDER_CONSTANT, value=0)
     return padded - cv2.erode(padded, np.ones((3, 3), np.uint8))
 
 
@@ -206,18 +212,18 @@ def score_object(
         The fields of ObjectScore that follow from the masks.
     """
     whole = np.where(hidden, predicted, visible) if substitute else predicted
-    full_px, visible_px = int(full.sum()), int(visible.sum())
-    seen_px, recalled_px = int((visible & full).sum()), int((visible & predicted).sum())
+    full_px, visible_px = area(full), area(visible)
+    seen_px, recalled_px = (area(visible & other) for other in (full, predicted))
     claimed, true = predicted & hidden, full & hidden
     return {
         "full_px": full_px,
         "visible_px": visible_px,
-        "hidden_px": int(true.sum()),
+        "hidden_px": area(true),
         "occlusion": 1.0 - seen_px / max(full_px, 1),
         "full": iou(whole, full),
         "occluded": iou(claimed, true),
-        "claimed_px": int(claimed.sum()),
-        "wrong_px": int((claimed & ~full).sum()),
+        "claimed_px": area(claimed),
+        "wrong_px": area(claimed & ~full),
         "visible_recall": recalled_px / max(visible_px, 1),
         "boundary_f": boundary_f(whole, full),
     }
