@@ -19,9 +19,10 @@ from savos_model.files import write_file
 from savos_model.instances import InstanceError
 from savos_model.stream.record import Record
 from savos_model.stream.refine import Refined, WindowRefiner
-from savos_model.stream.stream import AmodalStream
+from savos_model.stream.stream import AmodalStream, StepReport
 from savos_model.stream.video import cropped_as_trained
 from savos_model.types import AmodalObject
+from savos_ros.bags.aside import Aside
 from savos_ros.bags.ids import associating, renamed
 from savos_ros.bags.progress import progress
 from savos_ros.bags.reader import BagFrame, BagFrames
@@ -32,6 +33,7 @@ from savos_ros.bags.video import VideoWriter
 from savos_ros.bags.writer import BagWriter
 from savos_ros.messages import kit as message_kit
 from savos_ros.messages.overlay import bgr_of, draw
+from savos_ros.messages.settings import OverlayConfig
 
 MASKS_TOPIC, REFINED_TOPIC = "/savos/masks", "/savos/masks_refined"
 RESULT_BAG = "result"
@@ -39,8 +41,10 @@ OVERLAY = "overlay.mp4"
 REPORT = "report.html"
 SUMMARY = "summary.json"
 PERCENTILES = (50, 95, 99)
+AHEAD = 8  # frames that may wait to be written and drawn
 
-# Hears of every array that is written: its topic, frame, objects, and stage times of ~/masks [ms].
+# Hears of every array that is written: its topic, frame, objects, and stage times of ~/masks [ms];
+# called in order in one thread, which is not the caller's.
 Watch = Callable[[str, BagFrame, list[AmodalObject], dict[str, float]], None]
 
 
@@ -58,7 +62,11 @@ class _Tally:
     refined: BagScores = field(default_factory=BagScores)
 
     def count(
-        self, item: BagFrame, objects: list[AmodalObject], report: Any, times_ms: dict[str, float]
+        self,
+        item: BagFrame,
+        objects: list[AmodalObject],
+        report: StepReport,
+        times_ms: dict[str, float],
     ) -> None:
         """Add a frame."""
         self.frames += 1
@@ -100,32 +108,28 @@ def run_bag(
     with BagFrames(path, options.topics, options.input) as bag, ExitStack() as stack:
         backend = backend or make_backend(options.backend)
         config = stream_config(options, backend)
-        stream, tally = AmodalStream(backend, config), _Tally()
+        stream = AmodalStream(backend, config)
         out.mkdir(parents=True, exist_ok=True)
         result = stack.enter_context(BagWriter(out / RESULT_BAG, force=options.force))
         result.add_topic(MASKS_TOPIC, "savos_ros/AmodalMaskArray")
-        smoother = _Smoother(WindowRefiner(backend, config, options.refine), result, tally, watch)
         if options.refine.enabled:
             stream.records = True
             result.add_topic(REFINED_TOPIC, "savos_ros/AmodalMaskArray")
         video = stack.enter_context(VideoWriter(out / OVERLAY)) if options.video else None
+        results = _Results(result, backend.weights.name, video, options.overlay, watch)
         total = min(bag.expected, options.max_frames or bag.expected)
         shown = bar(islice(bag, options.max_frames or None), f"running {bag.path.name}", total)
+        aside = stack.enter_context(Aside(AHEAD))
+        smoother = _Smoother(WindowRefiner(backend, config, options.refine), results, aside)
         for item, objects, times in answers(shown, bag, stream):
-            tally.count(item, objects, stream.report, times)
-            period_s = stream.report.period_s
-            _store(result, MASKS_TOPIC, item, objects, backend.weights.name, period_s)
-            if watch is not None:
-                watch(MASKS_TOPIC, item, objects, times)
+            aside.run(results.add, item, objects, stream.report, times)
             if stream.record is not None:
-                smoother.take(item, stream.record, bool(stream.report.reset), period_s)
-            if video is not None:
-                video.write(item.frame.stamp_ns, draw(bgr_of(item.frame), objects, options.overlay))
+                smoother.take(item, stream.record, stream.report)
         smoother.finish()
     # What an earlier run left, and this one does not write, would pass for its own.
     for name in (REPORT,) if video is not None and video.frames else (REPORT, OVERLAY):
         (out / name).unlink(missing_ok=True)
-    write_json(out / SUMMARY, summary := _summary(bag, tally, backend, total))
+    write_json(out / SUMMARY, summary := _summary(bag, results.tally, backend, total))
     return summary
 
 
@@ -162,33 +166,63 @@ def _check_free(out: Path, force: bool) -> None:
 
 
 @dataclass
+class _Results:
+    """Writes, counts, scores and draws the results of a run; its methods run in one thread."""
+
+    bag: BagWriter
+    model: str
+    video: VideoWriter | None
+    overlay: OverlayConfig
+    watch: Watch | None
+    tally: _Tally = field(default_factory=_Tally)
+
+    def add(
+        self,
+        item: BagFrame,
+        objects: list[AmodalObject],
+        report: StepReport,
+        times_ms: dict[str, float],
+    ) -> None:
+        """Take the answer to a frame."""
+        self.tally.count(item, objects, report, times_ms)
+        _store(self.bag, MASKS_TOPIC, item, objects, self.model, report.period_s)
+        if self.watch is not None:
+            self.watch(MASKS_TOPIC, item, objects, times_ms)
+        if self.video is not None:
+            image = draw(bgr_of(item.frame), objects, self.overlay)
+            self.video.write(item.frame.stamp_ns, image)
+
+    def add_refined(self, item: BagFrame, objects: list[AmodalObject], period_s: float) -> None:
+        """Take the refined masks of a frame, so long after the one before [s]."""
+        _store(self.bag, REFINED_TOPIC, item, objects, self.model, period_s)
+        self.tally.refined.add_frame(item, objects)
+        if self.watch is not None:
+            self.watch(REFINED_TOPIC, item, objects, {})
+
+
+@dataclass
 class _Smoother:
-    """Writes the refined masks of a run behind the others."""
+    """Refines the frames of a run behind the others; the results take them aside."""
 
     refiner: WindowRefiner
-    result: BagWriter
-    tally: _Tally
-    watch: Watch | None
+    results: _Results
+    aside: Aside
     held: deque[tuple[BagFrame, float]] = field(default_factory=deque)
 
-    def take(self, item: BagFrame, record: Record, fresh: bool, period_s: float) -> None:
-        """Take the next frame, so long after the one before; `fresh` when its tracks are new."""
-        self.held.append((item, period_s))
-        self.write(self.refiner.feed(record, fresh))
+    def take(self, item: BagFrame, record: Record, report: StepReport) -> None:
+        """Take the next frame."""
+        self.held.append((item, report.period_s))
+        self.pass_on(self.refiner.feed(record, bool(report.reset)))
 
     def finish(self) -> None:
-        """Write all that is left."""
-        self.write(self.refiner.flush())
+        """Refine all that is left."""
+        self.pass_on(self.refiner.flush())
 
-    def write(self, refined: Iterable[Refined]) -> None:
-        """Write and score frames, which come in the order they were taken in."""
-        model = self.refiner.backend.weights.name
+    def pass_on(self, refined: Iterable[Refined]) -> None:
+        """Pass on frames, which come in the order they were taken in."""
         for done in refined:
             item, period_s = self.held.popleft()
-            _store(self.result, REFINED_TOPIC, item, done.objects, model, period_s)
-            self.tally.refined.add_frame(item, done.objects)
-            if self.watch is not None:
-                self.watch(REFINED_TOPIC, item, done.objects, {})
+            self.aside.run(self.results.add_refined, item, done.objects, period_s)
 
 
 def _store(

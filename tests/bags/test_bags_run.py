@@ -77,6 +77,15 @@ def test_two_runs_are_equal_to_the_bit(bag, tmp_path):
         assert first == second, file
 
 
+def test_an_error_while_results_are_written_ends_the_run_and_leaves_none(bag, tmp_path):
+    def watch(*_):
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        run_bag(bag, tmp_path / "out", RunOptions(), scene.EchoBackend(), watch=watch)
+    assert not list((tmp_path / "out").iterdir())
+
+
 @pytest.mark.slow
 def test_the_shipped_engine_is_equal_from_run_to_run_too(bag, tmp_path):
     weights = save_random(tmp_path / "w.safetensors")
