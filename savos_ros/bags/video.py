@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from savos_model.files import atomic
 from savos_ros.bags.settings import BagError
 
 # Without lookahead: with it x264 gave another file in 1 of 500 encodings of one clip, and in 7 of
@@ -28,20 +29,18 @@ class VideoWriter:
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Prepare; the with block opens the file, which replaces one that is there."""
+        """Prepare; the first picture opens the file, which replaces one that is there."""
         self.path = Path(path)
         self.frames = 0
         self._stream: Any = None
+        self._opened = ExitStack()
         self._clock = 0
         self._stamp: int | None = None
 
     def __enter__(self) -> VideoWriter:
-        """Open a hidden file in the same folder."""
         import av
 
         self._av = av
-        self._hidden = self.path.with_name(f".{self.path.stem}.part-{os.getpid()}.mp4")
-        self._container = av.open(str(self._hidden), "w")
         return self
 
     def write(self, stamp_ns: int, image: np.ndarray) -> None:
@@ -63,19 +62,20 @@ class VideoWriter:
         self._container.mux(self._stream.encode(frame))
         self.frames += 1
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *details: Any) -> None:
         """Finish the file and name it; after an error, or without a picture, none is left."""
-        try:
-            if kind is None and self._stream is not None:
-                self._container.mux(self._stream.encode())
-            self._container.close()
-            if kind is None and self._stream is not None:
-                self._hidden.replace(self.path)
-        finally:
-            self._hidden.unlink(missing_ok=True)
+        self._opened.__exit__(*details)
+
+    def _flush(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._container.mux(self._stream.encode())
 
     def _start(self, height: int, width: int) -> None:
         self._size = (height, width)
+        part = self._opened.enter_context(atomic(self.path))
+        container = self._av.open(str(part), "w", format="mp4")
+        self._container = self._opened.enter_context(container)
+        self._opened.push(self._flush)
         for name, options in CODECS:
             try:
                 self._stream = self._container.add_stream(name, rate=TICKS_PER_S, options=options)

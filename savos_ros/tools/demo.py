@@ -186,7 +186,7 @@ def run_demo(out: Path, options: DemoOptions) -> dict:
     findings = review(out / STREET_BAG, session.results, out / OVERLAY, out / SHEET)
     result = summary(session.sent, findings, session.values)
     text = report_table(result, findings, session.values)
-    (out / TABLE).write_text(text, encoding="utf-8")
+    write_file(out / TABLE, text)
     write_json(out / SUMMARY, result)
     print(text, end="")
     return result

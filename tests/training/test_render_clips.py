@@ -72,7 +72,7 @@ def test_a_clip_cut_off_while_rendering_is_no_clip(tmp_path):
         writer.add(SceneFrame(image, Masks({}, {}), {0: 1.0}))
     assert len(list(tmp_path.iterdir())) == 3  # as a killed run leaves them
     assert [path.name for path in clip_names(tmp_path)] == ["a"]
-    writer.__exit__()
+    writer.__exit__(None, None, None)
 
 
 def test_an_error_leaves_no_half_of_a_clip(tmp_path):

@@ -14,6 +14,7 @@ import yaml
 
 from savos_model.commands import flag_of, help_of
 from savos_model.config import ModelConfig
+from savos_model.files import write_file
 from savos_model.network.losses import LossConfig
 from savos_model.settings import SettingError, check_settings, setting
 from training.learn.augment_config import AugmentConfig
@@ -176,7 +177,7 @@ def make_run(file: Path | None = None, flags: Mapping[str, Any] | None = None) -
 def write_run(file: Path, run: RunConfig) -> None:
     """Write all settings of a run as YAML that make_run reads."""
     groups = json.loads(json.dumps(dataclasses.asdict(run)))
-    file.write_text(yaml.safe_dump(groups, sort_keys=False), encoding="utf-8")
+    write_file(file, yaml.safe_dump(groups, sort_keys=False))
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from savos_model.files import write_file
 from training.learn.config import RunConfig
 
 if TYPE_CHECKING:
@@ -136,4 +137,4 @@ def drop_later(log: Path, step: int) -> None:
     if log.exists():
         lines = log.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if json.loads(line)["step"] <= step]
-        log.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        write_file(log, "".join(line + "\n" for line in kept))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import av
 import numpy as np
 
-from savos_model.files import write_file
+from savos_model.files import atomic, write_file
 from training.data.rle import run_lengths
 from training.render.scene import SceneFrame, SceneObject
 
@@ -29,14 +30,14 @@ class ClipWriter:
     def __init__(
         self, path: Path, size: tuple[int, int], fps: int, objects: Sequence[SceneObject]
     ) -> None:
-        """Open the hidden video of a clip, `path` without ending; `size` must be even."""
+        """Open the temporary video of a clip, `path` without ending; `size` must be even."""
         self.path, self.size, self.fps, self.frames = path, size, fps, 0
         self.categories = sorted({item.model.category for item in objects})
         self._seen = [0] * len(objects)
         self._records = [self._record(i, item) for i, item in enumerate(objects)]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._hidden = path.with_name(f".{path.name}.mp4.part")  # readers look for *.mp4
-        self._video = av.open(str(self._hidden), "w", format="mp4")
+        self._opened = ExitStack()
+        part = self._opened.enter_context(atomic(path.with_name(f"{path.name}.mp4")))
+        self._video = self._opened.enter_context(av.open(str(part), "w", format="mp4"))
         self._stream = self._video.add_stream("libx264", rate=Fraction(fps), options=QUALITY)
         self._stream.width, self._stream.height = size
         self._stream.pix_fmt = "yuv420p"
@@ -78,7 +79,7 @@ class ClipWriter:
         `generator` describes the scene for a reader, `models` names the model of each object.
         """
         self._video.mux(self._stream.encode())
-        self._video.close()
+        self._opened.close()
         kept = [record for record in self._records if self._seen[record["id"]] >= MIN_VISIBLE]
         number_orders(kept, self.frames)
         names = {str(record["id"]): models[record["id"]] for record in kept}
@@ -93,15 +94,13 @@ class ClipWriter:
             "generator": {**generator, "models": names},
             "objects": kept,
         }
-        self._hidden.replace(self.path.with_name(f"{self.path.name}.mp4"))
         text = json.dumps(head, separators=(",", ":")).encode()
         masks = self.path.with_name(f"{self.path.name}.json.gz")
         write_file(masks, gzip.compress(text, mtime=0))
         return len(kept)
 
-    def __exit__(self, *_: object) -> None:
-        self._video.close()
-        self._hidden.unlink(missing_ok=True)
+    def __exit__(self, *details: Any) -> None:
+        self._opened.__exit__(*details)
 
 
 def number_orders(records: list[dict[str, Any]], frames: int) -> None:
