@@ -32,22 +32,21 @@ def is_file_name(name: str) -> bool:
     return plain and name.isprintable() and len(name) <= MAX_NAME
 
 
-def read_bytes(path: str | Path, error: type[FileError]) -> bytes:
+def read_bytes(path: str | Path, error: type[FileError], most: int = MAX_BYTES) -> bytes:
     """Read a file whose size is checked before it is read.
 
     Raises:
-        error: missing ("unreadable"), or larger than MAX_BYTES ("size"); its text names the file
+        error: missing ("unreadable"), or larger than `most` bytes ("size"); its text names the file
             and what was found.
     """
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
-            data = file.read(size) if size <= MAX_BYTES else b""
+            data = file.read(size) if size <= most else b""
     except OSError as cause:
         raise error(f"{path} cannot be read: {cause}", "unreadable") from None
-    if size > MAX_BYTES:
-        text = f"{path} is larger than {MAX_BYTES >> 20} MiB: give the file that is meant"
-        raise error(text, "size")
+    if size > most:
+        raise error(f"{path} has {size} bytes, at most {most} are read", "size")
     return data
 
 

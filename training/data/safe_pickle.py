@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from savos_model.files import FileError
+from training.data.outside import read_bytes
 
 MAX_BYTES = 1 << 30
 MAX_DIMENSIONS = 32
@@ -190,13 +191,4 @@ def load(path: str | Path, max_bytes: int = MAX_BYTES) -> Any:
     Raises:
         UnsafePickleError: as `loads`, or the file is larger than `max_bytes` or cannot be read.
     """
-    path = Path(path)
-    try:
-        size = path.stat().st_size
-        if size > max_bytes:
-            text = f"{path} has {size} bytes, more than {max_bytes} are not read"
-            raise UnsafePickleError(text, "size")
-        data = path.read_bytes()
-    except OSError as error:
-        raise UnsafePickleError(f"{path} cannot be read: {error}", "unreadable") from None
-    return loads(data, str(path))
+    return loads(read_bytes(path, UnsafePickleError, max_bytes), str(path))

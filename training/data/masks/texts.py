@@ -15,8 +15,8 @@ import numpy as np
 from savos_model.masks import BoxedMask, from_image
 from savos_model.types import Box, Instance
 from training.data.masks.common import MaskFolderError, Read, by_name
-from training.data.outside import read_json, shown
-from training.data.rle import RleError, decode, decode_runs
+from training.data.outside import read_json, read_lines, shown
+from training.data.rle import RleError, decode_record, decode_runs
 
 MAX_BYTES = 1 << 30
 TRACK_KEYS = ("track_id", "instance_id", "object_id")
@@ -185,11 +185,11 @@ def _mask(found: Any, shape: tuple[int, int]) -> BoxedMask:
         return _filled(found, shape)
     if not isinstance(found, dict) or "counts" not in found:
         raise RleError("segmentation must be RLE (size, counts) or polygons")
-    if list(found["size"]) != list(shape):
-        raise RleError(f"size {found['size']} is not the image's {list(shape)}")
     counts = found["counts"]
     if not isinstance(counts, list):
-        return decode(counts, *shape)
+        return decode_record(found, shape)
+    if list(found["size"]) != list(shape):
+        raise RleError(f"size {found['size']} is not the image's {list(shape)}")
     whole = all(type(count) is int and 0 <= count <= shape[0] * shape[1] for count in counts)
     if not whole or not counts:
         raise RleError("counts must be whole numbers from 0 to the pixels of the image")
@@ -274,10 +274,7 @@ def _text_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
 
 def _numbers(path: Path) -> list[list[str]]:
     """Return the words of each line, all of them numbers."""
-    if path.stat().st_size > MAX_BYTES:
-        text = f"{path} is larger than {MAX_BYTES >> 20} MiB: no text of one frame"
-        raise MaskFolderError(text, "size")
-    lines = [line.split() for line in path.read_text("ascii", "replace").splitlines()]
+    lines = [line.split() for line in read_lines(path, MaskFolderError)]
     for number, words in enumerate(lines, 1):
         try:
             good = all(math.isfinite(float(word)) for word in words)
