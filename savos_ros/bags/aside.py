@@ -1,11 +1,14 @@
-"""Runs calls in order in a second thread while the caller continues."""
+"""Runs calls, or reads items, in a second thread while the caller continues."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+END: Any = object()
 
 
 class Aside:
@@ -42,3 +45,19 @@ class Aside:
                 self._open.popleft().result()
         finally:
             self._pool.shutdown(cancel_futures=True)
+
+
+def ahead(items: Iterable[Item], depth: int) -> Generator[Item]:
+    """Yield items that are made in a second thread, at most `depth` before they are asked for.
+
+    What making one raises comes in its place. Close the generator to end the thread early.
+    """
+    source = iter(items)
+    pool = ThreadPoolExecutor(1, "savos_ahead")
+    try:
+        made = deque(pool.submit(next, source, END) for _ in range(depth))
+        while (item := made.popleft().result()) is not END:
+            made.append(pool.submit(next, source, END))
+            yield item
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,7 +22,7 @@ from savos_model.stream.refine import Refined, WindowRefiner
 from savos_model.stream.stream import AmodalStream, StepReport
 from savos_model.stream.video import cropped_as_trained
 from savos_model.types import AmodalObject
-from savos_ros.bags.aside import Aside
+from savos_ros.bags.aside import Aside, ahead
 from savos_ros.bags.ids import associating, renamed
 from savos_ros.bags.progress import progress
 from savos_ros.bags.reader import BagFrame, BagFrames
@@ -41,7 +41,8 @@ OVERLAY = "overlay.mp4"
 REPORT = "report.html"
 SUMMARY = "summary.json"
 PERCENTILES = (50, 95, 99)
-AHEAD = 8  # frames that may wait to be written and drawn
+READ_AHEAD = 2  # frames that may wait for the stream
+WRITE_BEHIND = 8  # frames that may wait to be written and drawn
 
 # Hears of every array that is written: its topic, frame, objects, and stage times of ~/masks [ms];
 # called in order in one thread, which is not the caller's.
@@ -118,8 +119,9 @@ def run_bag(
         video = stack.enter_context(VideoWriter(out / OVERLAY)) if options.video else None
         results = _Results(result, backend.weights.name, video, options.overlay, watch)
         total = min(bag.expected, options.max_frames or bag.expected)
-        shown = bar(islice(bag, options.max_frames or None), f"running {bag.path.name}", total)
-        aside = stack.enter_context(Aside(AHEAD))
+        frames = ahead(islice(bag, options.max_frames or None), READ_AHEAD)
+        shown = bar(stack.enter_context(closing(frames)), f"running {bag.path.name}", total)
+        aside = stack.enter_context(Aside(WRITE_BEHIND))
         smoother = _Smoother(WindowRefiner(backend, config, options.refine), results, aside)
         for item, objects, times in answers(shown, bag, stream):
             aside.run(results.add, item, objects, stream.report, times)

@@ -1,10 +1,10 @@
-"""Calls that run in order in a second thread."""
+"""Calls and items in a second thread."""
 
 import threading
 
 import pytest
 
-from savos_ros.bags.aside import Aside
+from savos_ros.bags.aside import Aside, ahead
 
 
 def test_calls_run_in_order_in_another_thread():
@@ -53,3 +53,35 @@ def test_after_an_error_in_the_block_waiting_calls_are_left_out():
         threading.Timer(0.2, go.set).start()
         raise KeyError("stop")
     assert go.is_set() and not done
+
+
+def numbers(made, failing=None):
+    for number in range(10):
+        if number == failing:
+            raise ValueError("damaged")
+        made.append((number, threading.current_thread()))
+        yield number
+
+
+def test_items_come_in_order_from_another_thread():
+    made = []
+    assert list(ahead(numbers(made), 2)) == list(range(10))
+    assert len({thread for _, thread in made}) == 1 and made[0][1] is not threading.main_thread()
+    assert list(ahead([], 3)) == []
+
+
+def test_an_item_that_cannot_be_made_raises_in_its_place():
+    items = ahead(numbers([], failing=4), 3)
+    assert [next(items) for _ in range(4)] == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="damaged"):
+        next(items)
+
+
+def test_a_closed_generator_makes_no_more_items_than_allowed():
+    made = []
+    items = ahead(numbers(made), 2)
+    assert next(items) == 0
+    items.close()
+    assert len(made) <= 3
+    names = [thread.name for thread in threading.enumerate()]
+    assert not any(name.startswith("savos_ahead") for name in names)
