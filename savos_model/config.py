@@ -218,11 +218,13 @@ class FlowConfig(Settings):
 class RefineConfig(Settings):
     """The bidirectional pass over the last frames."""
 
-    enabled: bool = setting(False, "publish refined masks on `~/masks_refined`", live=True)
+    enabled: bool = setting(
+        False, "output every frame again, refined using later ones (`~/masks_refined`)", live=True
+    )
     window: int = setting(
         12, "frames of one pass, kept in memory with their images", minimum=2, maximum=10_000
     )
-    stride: int = setting(4, "oldest frames of the window, which a pass publishes", minimum=1)
+    stride: int = setting(4, "frames that a pass outputs, the oldest of its window", minimum=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()

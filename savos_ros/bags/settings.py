@@ -23,9 +23,9 @@ class BagError(FileError):
 class Topics:
     """Topics to read; an empty name means the usual ones of this package's bags."""
 
-    image: str = setting("", "image topic, if not a usual one")
-    instances: str = setting("", "topic of the masks, if not a usual one")
-    truth: str = setting("", "topic of whole objects, if not a usual one")
+    image: str = setting("", "image topic; empty: search the usual names")
+    instances: str = setting("", "topic of the masks; empty: search the usual names")
+    truth: str = setting("", "topic of the ground truth; empty: search the usual name")
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,15 @@ class PlayOptions(Settings):
     loop: bool = setting(False, "start again at the end, until stopped")
     clock: bool = setting(False, "publish bag time on /clock, for nodes with use_sim_time")
     topics: tuple[str, ...] = option("play this topic only (may be repeated)", (), repeated=True)
-    remaps: tuple[str, ...] = option("OLD:=NEW, another topic (may be repeated)", (), repeated=True)
-    wait_s: float = setting(0.0, "longest wait for subscribers [s]", minimum=0.0)
+    remaps: tuple[str, ...] = option(
+        "OLD:=NEW, rename a topic (may be repeated)", (), repeated=True
+    )
+    wait_s: float = setting(0.0, "longest time to wait for subscribers [s]", minimum=0.0)
     # Nodes without use_sim_time then see a live camera, and can measure latency.
-    restamp: bool = setting(False, "move stamps to the present, as of a live camera")
+    restamp: bool = setting(False, "shift stamps to the present, like a live camera")
     follow: tuple[str, ...] = option(
         "full name of an amodal node (may be repeated): wait until it is active, then play no "
-        "faster than it answers",
+        "faster than it processes frames",
         (),
         repeated=True,
     )
@@ -94,7 +96,7 @@ class LabelOptions(Settings):
     topics: Topics = part(Topics, image="", instances="", truth="")
     iterations: int = 0
     # A longer bag is processed in windows of this size that overlap by half.
-    memory_mb: int = setting(2048, "memory of the images of a bag that wait [MiB]", minimum=1)
+    memory_mb: int = setting(2048, "memory for buffered images of a bag [MiB]", minimum=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,13 +114,13 @@ class RecordOptions(Settings):
 
     form: str = setting(
         "auto",
-        "masks as label_image or instance_masks; auto: as the source needs it",
+        "store masks as label_image or instance_masks; auto: depends on the source",
         choices=("auto", "label_image", "instance_masks", ""),
     )
     truth: bool = False
     compressed: bool = setting(False, "JPEG instead of raw images")
     storage: str = setting("mcap", "mcap or sqlite3", choices=("mcap", "sqlite3"))
-    force: bool = setting(False, "replace a bag that is already there")
+    force: bool = setting(False, "replace an existing bag")
 
     def resolved(self, form: str, **changes: Any) -> RecordOptions:
         """Return the options with changes, and with another `form` in place of auto."""
@@ -134,15 +136,17 @@ class KittiSource:
     masks: str = option(
         "txt, png, tracker or none; empty: txt, or none for a raw drive without masks", ""
     )
-    mask_path: Path | None = option("file or folder of the masks, if not at the usual place", None)
-    timestamps: Path | None = option("file of times by frame; else the drive's own, or 10 Hz", None)
+    mask_path: Path | None = option("file or folder of the masks, if not at its usual place", None)
+    timestamps: Path | None = option(
+        "file with one time per frame; empty: the drive's own, or 10 Hz", None
+    )
 
 
 @dataclass(frozen=True)
 class MaskSource(Settings):
     """Images, and the masks that another program wrote for them."""
 
-    images: Path = option("folder of .jpg or .png images; numbers in their names count by value")
+    images: Path = option("folder of .jpg or .png images, sorted by the numbers in their names")
     masks: Path = option("folder of the masks, or their .json file")
     form: str = option("auto, labels, objects, coco or ultralytics", "auto")
     # At most 10 kHz: below 0.1 ms stamps of neighbours could be equal after rounding.

@@ -46,9 +46,9 @@ class LabelFiles:
 class TrackOptions:
     """Ids of masks that have none."""
 
-    track: bool = setting(False, "give ids to masks by association: they need none")
+    track: bool = setting(False, "assign IDs to the masks by association")
     weights: str = setting(
-        BackendConfig().weights, "what predicts the objects that --track matches"
+        BackendConfig().weights, "weights whose predictions --track matches masks with"
     )
 
 
@@ -64,10 +64,10 @@ MASK_NAMES = {"form": "format", "rate_hz": "rate"}
 
 @bag_command("kitti-to-bag", KittiSource, NEW, RECORD)
 def kitti_to_bag(source: KittiSource, out: Path, options: RecordOptions) -> None:
-    """Make a bag from KITTI: tracking and MOTS layout, or a raw drive.
+    """Convert KITTI to a bag: tracking and MOTS layout, or a raw drive.
 
-    Masks become a label image; predicted ones (--masks tracker) become instance_masks, since they
-    may overlap.
+    Masks are stored as a label image; predicted ones (--masks tracker), which may overlap, as
+    instance_masks.
     """
     from savos_ros.bags import convert
 
@@ -76,7 +76,7 @@ def kitti_to_bag(source: KittiSource, out: Path, options: RecordOptions) -> None
 
 @bag_command("fishbowl-to-bag", CLIP, NEW, PLAIN_RECORD)
 def fishbowl_to_bag(clip: Path, out: Path, options: RecordOptions) -> None:
-    """Make a bag from a FISHBOWL clip, with the whole fish on /truth/masks."""
+    """Convert a FISHBOWL clip to a bag, with amodal ground truth on /truth/masks."""
     from savos_ros.bags import convert
 
     _print_recorded(convert.fishbowl_to_bag(clip, out, options))
@@ -84,11 +84,11 @@ def fishbowl_to_bag(clip: Path, out: Path, options: RecordOptions) -> None:
 
 @bag_command("masks-to-bag", NEW, Options(MaskSource, names=MASK_NAMES), TrackOptions, RECORD)
 def masks_to_bag(out: Path, source: MaskSource, ids: TrackOptions, options: RecordOptions) -> None:
-    """Make a bag from images and the tracked masks of another program, as docs/labelling.md says.
+    """Make a bag from images and the masks of another program (see docs/labelling.md).
 
-    labels: a PNG of ids per image. objects: a folder of PNG files per object (SAM 2). coco: RLE
-    with track ids in a JSON file. ultralytics: what `yolo track` writes with save_txt. With --track
-    masks need no ids (also what `yolo predict` writes); --weights predict what they are matched by.
+    labels: a PNG of IDs per image. objects: a folder of PNG files per object (SAM 2). coco: RLE
+    with track IDs in a JSON file. ultralytics: output of `yolo track` with save_txt. With --track,
+    masks need no IDs, so the output of `yolo predict` can be used, too.
     """
     from savos_model.backends.choose import make_backend
     from savos_ros.bags import convert
@@ -103,7 +103,7 @@ def masks_to_bag(out: Path, source: MaskSource, ids: TrackOptions, options: Reco
 
 @bag_command("street-bag", NEW, Options(StreetConfig, PICTURE), RECORD)
 def street_bag(out: Path, config: StreetConfig, options: RecordOptions) -> None:
-    """Make a bag of a generated street scene, with the whole objects on /truth/masks."""
+    """Make a bag of a generated street scene, with amodal ground truth on /truth/masks."""
     from savos_ros.bags import convert
 
     _print_recorded(convert.street_to_bag(config, out, options))
@@ -118,7 +118,7 @@ def _print_recorded(recorded: Any) -> None:
 
 @bag_command("play", BAG, Options(PlayOptions, names=PLAY_NAMES))
 def play(bag: Path, options: PlayOptions) -> None:
-    """Play a bag onto ROS topics at its pace; Ctrl-C ends it."""
+    """Publish a bag on ROS topics at its recorded pace; stop with Ctrl-C."""
     # From before the imports to behind the last line: the launch system sends a second signal.
     with stop_on_signals() as stop:
         from savos_ros.bags.play import play as play_bag
@@ -202,9 +202,9 @@ def _words(counts: dict[str, int]) -> str:
 
 @bag_command("label", LabelFiles, LabelOptions)
 def label(files: LabelFiles, options: LabelOptions) -> bool:
-    """Label bags with whole objects at the best offline quality; finished bags are kept.
+    """Label bags with amodal masks at the highest offline quality; finished bags are skipped.
 
-    Each frame by all frames of its bag, before and after, with weights adapted to the bag. Leaves
+    Each frame is completed using all frames of its bag, with weights adapted to the bag. Writes
     OUT/BAG/labels.json (COCO, with amodal and visible RLE), result/ and summary.json.
     """
     from rich.console import Console

@@ -44,7 +44,7 @@ BENCHES = {  # module in savos_ros.tools, its options and help text, by the name
     "step": (
         "bench_step",
         settings.BenchStepConfig,
-        "Measure the step of the network on every engine against the speed of a matrix product.",
+        "Measure a step of the network on each engine, compared with a matrix product.",
     ),
     "label": (
         "bench_label",
@@ -77,10 +77,11 @@ for _name, _bench in BENCHES.items():
 
 @command(app, "gpu", OUT, settings.GpuOptions, status=1)
 def gpu(out: Path, options: settings.GpuOptions) -> bool:
-    """All that needs an NVIDIA GPU, in at most 8 minutes: one page and one JSON file.
+    """Measure everything that needs an NVIDIA GPU, in at most 8 minutes.
 
     Engines compared with torch on the CPU, their speed, swaps of weights, adaptation, training and
-    the tests marked gpu, each in a separate process; status 1 when one of them is not good.
+    the tests marked gpu, each in a separate process; exit status 1 when one fails. Writes
+    gpu.json and gpu.md.
 
     Example: savos bench gpu --out gpu
     """

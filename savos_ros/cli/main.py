@@ -52,7 +52,7 @@ def savos(
 
 @command(app, "doctor", Value("json", bool, setting(False, "print JSON instead of a table")))
 def doctor(json: bool) -> int:
-    """Say what was found on this machine and what each absence costs."""
+    """Check the installation and report the consequence of each missing part."""
     from savos_ros.tools.doctor import run_doctor
 
     return run_doctor(as_json=json)
@@ -62,7 +62,7 @@ def doctor(json: bool) -> int:
     app, "demo", Value("out", Path, option("folder of the results", Path("demo"))), DemoOptions
 )
 def demo(out: Path, options: DemoOptions) -> int:
-    """Play a generated street to the node over DDS; leaves pictures, a bag and numbers."""
+    """Play a generated street to the node over DDS; write images, a bag and metrics."""
     from savos_ros.tools.demo import demo_command
 
     return demo_command(out, options)
@@ -70,10 +70,10 @@ def demo(out: Path, options: DemoOptions) -> int:
 
 @command(app, "soak", SoakOptions, bench.RESULTS, status=1)
 def soak(options: SoakOptions, results: Path | None) -> bool:
-    """Run hours of frames through the node as fast as it answers; what grows is found.
+    """Stress test: stream hours of frames to the node at full speed; find leaks and drift.
 
-    Ctrl-C ends it early and keeps what was measured. Status 1 when it did not end as planned, or
-    memory, threads, handles, latency or recall are not flat.
+    Ctrl-C ends it early and keeps the measurements. Exit status 1 means that the run is incomplete,
+    or that memory, threads, handles, latency or recall have drifted.
 
     Example: savos soak --hours 24 --json docs/results/soak.json
     """

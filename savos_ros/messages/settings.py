@@ -41,7 +41,7 @@ class InputConfig(Settings):
         maximum=2**31 - 1,
     )
     track: bool = setting(
-        False, "assign IDs in the node (group `track`); IDs of the input are ignored"
+        False, "assign IDs by association (group `track`), ignoring those of the input"
     )
     ignore_label: int = setting(
         65535, "label pixels of this value are not an object", minimum=0, maximum=2**31 - 1

@@ -24,7 +24,7 @@ class DemoOptions(Settings):
     """Scene and node of the demo."""
 
     frames: int = setting(150, "frames of the street scene, at 10 Hz", minimum=2, maximum=10_000)
-    seed: int = setting(StreetConfig.seed, "number of the scene", minimum=0, maximum=2**31 - 1)
+    seed: int = setting(StreetConfig.seed, "seed of the scene", minimum=0, maximum=2**31 - 1)
     weights: str = setting("", "weights of the node; empty for its default")
     backend: str = setting("", "engine of the node; empty for its default")
 
@@ -40,8 +40,8 @@ class NodeOptions(Settings):
     """Settings of a measured node."""
 
     weights: str = setting("", "weights of the node; empty for its default")
-    refine: bool = setting(False, "with refined masks, which a subscriber takes")
-    adapt: bool = setting(False, "with adaptation, in a separate process")
+    refine: bool = setting(False, "also publish refined masks, to a subscriber")
+    adapt: bool = setting(False, "also adapt, in a separate process")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class SceneOptions(Settings):
     """Scene that is sent to the nodes."""
 
     tracks: int = setting(10, "masks per frame", minimum=1, maximum=40)
-    seed: int = setting(3, "number that fixes the scene", minimum=0, maximum=2**31 - 1)
+    seed: int = setting(3, "seed of the scene", minimum=0, maximum=2**31 - 1)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class BenchOptions(NodeOptions, SceneOptions):
 class CamerasOptions(SceneOptions):
     """How several cameras are measured."""
 
-    cameras: int = setting(3, "most cameras together", minimum=1, maximum=16)
+    cameras: int = setting(3, "largest number of cameras", minimum=1, maximum=16)
     seconds: float = setting(30.0, "length of each run [s]", minimum=5.0, maximum=1e5)
 
 
@@ -73,7 +73,7 @@ class StartOptions(Settings):
 
     rounds: int = setting(5, "rounds, each of a cold and a warm start", minimum=1)
     backend: str = setting("", "engine of the node; empty for its default")
-    seed: int = setting(3, "number that fixes the scene", minimum=0, maximum=2**31 - 1)
+    seed: int = setting(3, "seed of the scene", minimum=0, maximum=2**31 - 1)
 
 
 @dataclass(frozen=True)
@@ -146,18 +146,21 @@ class SoakOptions(NodeOptions):
     """Length, load and checks of a soak run."""
 
     hours: float = setting(
-        24.0, "length by the stamps, at 10 Hz [h]", minimum=0.001, maximum=100_000.0
+        24.0, "length of the recording at 10 Hz [h]", minimum=0.001, maximum=100_000.0
     )
     size: str = setting("160x96", "image columns x rows [px]")
-    tracks: int = setting(3, "most masks per frame", minimum=1, maximum=40)
-    seed: int = setting(6, "number that fixes the scene", minimum=0, maximum=2**31 - 1)
-    ahead: int = setting(2, "frames sent before their answers", minimum=1, maximum=100)
+    tracks: int = setting(3, "largest number of masks per frame", minimum=1, maximum=40)
+    seed: int = setting(6, "seed of the scene", minimum=0, maximum=2**31 - 1)
+    ahead: int = setting(2, "frames in flight", minimum=1, maximum=100)
     samples: int = setting(200, "measurements over the run", minimum=2, maximum=100_000)
     warm_up: float = setting(
-        0.0, "left out by the verdict, a tenth at least [h]", minimum=0.0, maximum=100_000.0
+        0.0,
+        "time that the verdict ignores, at least a tenth of the run [h]",
+        minimum=0.0,
+        maximum=100_000.0,
     )
     fresh: int = setting(
-        30, "rounds of the loop at the end, in turn with a fresh node; 0: none", minimum=0,
+        30, "rounds at the end that alternate with a new node; 0: none", minimum=0,
         maximum=10_000,
     )  # fmt: skip
 
@@ -182,8 +185,10 @@ class SoakOptions(NodeOptions):
 class GpuOptions(Settings):
     """Steps of a benchmark on a GPU, and their time limit."""
 
-    minutes: float = setting(8.0, "most minutes of all steps together", minimum=0.5, maximum=60.0)
-    dry_run: bool = setting(False, "on the CPU, with little of everything: tries the command out")
+    minutes: float = setting(
+        8.0, "time limit of all steps together [min]", minimum=0.5, maximum=60.0
+    )
+    dry_run: bool = setting(False, "short run on the CPU, to try the command")
     weights: str = setting(BackendConfig.weights, "shipped name or .safetensors file")
     only: tuple[str, ...] = setting((), "steps to run, with commas; empty for all")
     seed: int = setting(0, "seed of scenes and weights", minimum=0, maximum=2**31 - 1)

@@ -21,10 +21,10 @@ class ServeOptions(Settings):
     """Where and how the page is served."""
 
     host: str = setting(
-        "127.0.0.1", "address to serve at; 0.0.0.0 shows the page to the whole network"
+        "127.0.0.1", "address to listen on; 0.0.0.0 serves the page to the whole network"
     )
     port: int = setting(8080, "port of the page", minimum=1, maximum=65535)
-    control: bool = setting(False, "with buttons to reset, adapt and roll back")
+    control: bool = setting(False, "show buttons to reset, adapt and roll back")
 
     @property
     def address(self) -> str:

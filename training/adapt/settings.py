@@ -17,7 +17,9 @@ class AdaptConfig(Settings):
     learning_rate: float = setting(
         SiteConfig().learning_rate, "learning rate of Adam", minimum=0.0, maximum=1.0
     )
-    max_iterations: int = setting(SiteConfig().max_iterations, "most iterations", minimum=1)
+    max_iterations: int = setting(
+        SiteConfig().max_iterations, "largest number of iterations", minimum=1
+    )
     warmup: int = setting(
         20, "iterations in which the rate rises; the stopping rule begins after them", minimum=0
     )
@@ -31,7 +33,7 @@ class AdaptConfig(Settings):
     length: int = setting(8, "frames per window", minimum=3)
     checked: int = setting(48, "windows that measure the visible IoU", minimum=1)
     min_px: int = setting(100, "smallest visible area of a window [px]", minimum=1)
-    seed: int = setting(0, "seed of everything", minimum=0)
+    seed: int = setting(0, "random seed", minimum=0)
     device: str = setting(SiteConfig().device, "cpu, cuda or cuda:N")
     bf16: bool = setting(True, "bfloat16 convolutions")
 

@@ -61,7 +61,7 @@ class UNetTraining(Settings):
     min_px: int = setting(200, "smallest visible area of an object [px]", minimum=1)
     held_out: int = setting(12, "every n-th clip validates", minimum=2)
     validate_every: int = setting(250, "steps between validations", minimum=1)
-    seed: int = setting(0, "seed of everything", minimum=0)
+    seed: int = setting(0, "random seed", minimum=0)
     threads: int = setting(1, "CPU threads of the network", minimum=1)
     bf16: bool = setting(True, "bfloat16 convolutions")
 

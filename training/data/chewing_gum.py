@@ -40,7 +40,7 @@ BATCH = 64
 class ChewingGumConfig(Settings):
     """Settings of generated videos."""
 
-    seed: int = setting(0, "number that fixes all videos", minimum=0, maximum=2**31 - 1)
+    seed: int = setting(0, "seed of all videos", minimum=0, maximum=2**31 - 1)
     frames: int = setting(40, "frames of a video", minimum=2, maximum=100_000)
     redraw: bool = setting(
         True, "draw again until each part of the lower polygon is seen, but never all together"

@@ -24,7 +24,7 @@ class Output:
 
     json: Path | None = option("results file to write", None)
     processes: int = setting(1, "worker processes", minimum=1)
-    seed: int = option("seed of everything random", 0)
+    seed: int = option("random seed", 0)
 
 
 DEFAULT_OUTPUT = Output()
@@ -93,7 +93,7 @@ class FishbowlOptions(ClipOptions):
 class StreetOptions(Settings):
     """Which generated scenes are scored; their masks are exact."""
 
-    scenes: int = setting(12, "scenes, one after the other seed", minimum=1)
+    scenes: int = setting(12, "scenes, with consecutive seeds", minimum=1)
     frames: int = setting(60, "frames of each", minimum=5)
     first_seed: int = setting(1000, "seed of the first; far from those trained on", minimum=0)
 
@@ -120,7 +120,7 @@ class KittiOptions(Settings):
 
     data: Path = option("folder of KITTI MOTS")
     sequences: tuple[str, ...] = option("four-digit names, with commas")
-    masks: str = setting("truth", "given masks: truth or tracker", choices=("truth", "tracker"))
+    masks: str = setting("truth", "input masks: truth or tracker", choices=("truth", "tracker"))
     shrink: int = setting(0, "erosion of all given masks [px]", minimum=0, maximum=20)
     half: bool = option("score the second half of each video alone; adapt learns the first", False)
 
@@ -146,7 +146,7 @@ class TrackingOptions(Settings):
     )
     data: Path | None = option("folder of the clips, or of KITTI MOTS", None)
     sequences: tuple[str, ...] = option("of KITTI MOTS: four-digit names, with commas", ())
-    scenes: int = option("generated scenes, one after the other seed", StreetOptions().scenes)
+    scenes: int = option("generated scenes, with consecutive seeds", StreetOptions().scenes)
     frames: int = option("frames of each", StreetOptions().frames)
     trackers: tuple[str, ...] = option(
         f"also IDs by trackers of the package trackers, with commas: {', '.join(TRACKERS)}", ()

@@ -85,7 +85,7 @@ class TrainConfig:
     ema: float = setting(0.999, "decay of the averaged weights", minimum=0.0, maximum=1.0)
     without: str = setting("", "part of the network that is switched off", choices=("", *PARTS))
     validate_every: int = setting(500, "steps between validations", minimum=1)
-    seed: int = setting(0, "seed of everything", minimum=0)
+    seed: int = setting(0, "random seed", minimum=0)
     bf16: bool = setting(True, "bfloat16 convolutions, where the processor has that")
     start: str = setting("", "weights to start from: shipped name or .safetensors file")
     name: str = setting("trained", "short name stored with the weights")

@@ -38,7 +38,7 @@ class StripOptions:
 
     data: Path | None = option("folder of FISHBOWL clips", None)
     clips: tuple[str, ...] = option("names of its clips, with commas", ())
-    gum: tuple[str, ...] = option("numbers of generated Chewing Gum videos", ())
+    gum: tuple[str, ...] = option("indices of generated Chewing Gum videos", ())
     street: tuple[str, ...] = option("seeds of generated street clips", ())
     weights: str = option("shipped name or .safetensors file", WEIGHTS)
     out: Path = option("folder of the report", REPORT)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class StreetConfig(Settings):
     """Settings of one generated street clip."""
 
-    seed: int = setting(5, "number that fixes the whole clip", minimum=0, maximum=2**31 - 1)
+    seed: int = setting(5, "seed of the clip", minimum=0, maximum=2**31 - 1)
     frames: int = setting(150, "frames of the clip", minimum=1, maximum=1_000_000)
     width: int = setting(1242, "image columns [px]", minimum=64, maximum=8192)
     height: int = setting(375, "image rows [px]", minimum=32, maximum=8192)

@@ -14,8 +14,8 @@ from savos_ros.messages import settings
 
 HEAD = """# Commands
 
-Every command says the same with `--help`. Status 0: done; 1: something went wrong on the way; 2: a
-wrong argument. Generated: `savos params --write`.
+`--help` prints the same text. Exit status: 0 success, 1 failure, 2 invalid arguments or a missing
+package. Generated: `savos params --write`.
 """
 HEADS = ("argument", "default", "meaning")
 
