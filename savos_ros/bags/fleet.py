@@ -15,8 +15,8 @@ from rich.console import Console
 from savos_model.backends.engine_cache import engine_folder
 from savos_model.hints import PIP
 from savos_model.network.weights import find_weights, shipped_weights
+from savos_model.progress import progress_bar
 from savos_ros.bags.label import LabelJob, Labelled, bag_frames, finished, label_bag
-from savos_ros.bags.progress import progress_bar
 from savos_ros.bags.settings import BagError, LabelOptions
 from training.data.jobs import run_jobs
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from savos_model.progress import progress_bar
 from savos_ros.bags.follow import Followers
-from savos_ros.bags.progress import progress_bar
 from savos_ros.bags.restamp import Restamp, begins_with_header
 from savos_ros.bags.settings import BagError, PlayOptions
 from savos_ros.bags.storage import Bag, open_bag, topics_text

@@ -13,8 +13,8 @@ import numpy as np
 
 from savos_model.instances import InstanceError, check_instances
 from savos_model.masks import slices
+from savos_model.progress import progress
 from savos_model.types import Frame, Instance
-from savos_ros.bags.progress import progress
 from savos_ros.bags.settings import BagError, RecordOptions
 from savos_ros.bags.types import BagKit
 from savos_ros.bags.writer import BagWriter

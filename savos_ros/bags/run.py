@@ -17,6 +17,7 @@ import numpy as np
 from savos_model.config import StreamConfig
 from savos_model.files import write_file
 from savos_model.instances import InstanceError
+from savos_model.progress import progress
 from savos_model.stream.record import Record
 from savos_model.stream.refine import Refined, WindowRefiner
 from savos_model.stream.stream import AmodalStream, StepReport
@@ -24,7 +25,6 @@ from savos_model.stream.video import cropped_as_trained
 from savos_model.types import AmodalObject
 from savos_ros.bags.aside import Aside, ahead
 from savos_ros.bags.ids import associating, renamed
-from savos_ros.bags.progress import progress
 from savos_ros.bags.reader import BagFrame, BagFrames
 from savos_ros.bags.review import BagScores
 from savos_ros.bags.settings import BagError, RunOptions

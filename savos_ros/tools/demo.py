@@ -13,11 +13,11 @@ import numpy as np
 from rich.console import Console
 
 from savos_model.files import write_file
+from savos_model.progress import progress
 from savos_model.settings import SettingError
 from savos_model.tables import columned, number
 from savos_model.types import AmodalObject
 from savos_ros.bags.convert import street_to_bag
-from savos_ros.bags.progress import progress
 from savos_ros.bags.reader import BagFrame, BagFrames
 from savos_ros.bags.review import BagScores, Row, hidden_px, keep_best, pictures, score_table
 from savos_ros.bags.run import write_json

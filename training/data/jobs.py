@@ -9,8 +9,8 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from savos_model.progress import progress_bar
 from savos_model.settings import SettingError
 
 Tick = Callable[[int], None]
@@ -40,13 +40,7 @@ def run_jobs(
     if processes < 1:
         text = f"processes must be at least 1, got {processes}: 1 runs without workers"
         raise SettingError(text, "bounds")
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with progress_bar(console, transient=True) as progress:
         task = progress.add_task(text, total=steps)
         if processes == 1 or not jobs:
             return [function(job, lambda count: progress.advance(task, count)) for job in jobs]

@@ -11,14 +11,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 Item = TypeVar("Item")
 
 
-def progress_bar() -> Progress:
-    """Return a bar with text, count and time left."""
+def progress_bar(console: Console | None = None, transient: bool = False) -> Progress:
+    """Return a bar with text, count and time left; without a console, on the error stream."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console or Console(stderr=True),
+        transient=transient,
     )
 
 
