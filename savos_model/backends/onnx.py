@@ -23,6 +23,7 @@ from savos_model.network.layers import input_channels
 from savos_model.network.weights import Weights
 
 CUDA = "CUDAExecutionProvider"
+CPU_BATCH = 16  # tracks of one run on a CPU: the feature maps of more do not stay in its cache
 
 
 class OnnxBackend:
@@ -80,13 +81,21 @@ class OnnxBackend:
         """Implement Backend.step."""
         check_inputs(patches, h, c, self.model)
         if self.name == "onnx":
-            return StepOutput(*run(self.session, patches, h, c))
+            return in_batches(partial(run, self.session), patches, h, c)
         return in_buckets(partial(run, self.session), patches, h, c)
 
 
 def run(session: onnxruntime.InferenceSession, *arrays: np.ndarray) -> list[np.ndarray]:
     """Return the fields of StepOutput."""
     return session.run(list(OUTPUTS), dict(zip(INPUTS, arrays, strict=True)))
+
+
+def in_batches(run: Callable[..., list[np.ndarray]], *arrays: np.ndarray) -> StepOutput:
+    """Step any number of tracks with `run` in equal batches of at most CPU_BATCH."""
+    count = -(-len(arrays[0]) // CPU_BATCH)
+    batches = zip(*(np.array_split(array, count) for array in arrays), strict=True)
+    parts = [run(*batch) for batch in batches]
+    return StepOutput(*(parts[0] if count == 1 else map(np.concatenate, zip(*parts, strict=True))))
 
 
 def warm_up(session: onnxruntime.InferenceSession, model: ModelConfig) -> None:

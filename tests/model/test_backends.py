@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from savos_model.backends.interface import (
     check_inputs,
     in_buckets,
 )
-from savos_model.backends.onnx import OnnxBackend
+from savos_model.backends.onnx import CPU_BATCH, OnnxBackend
 from savos_model.backends.reference import deviation, random_inputs, reference_step, self_test
 from savos_model.config import BackendConfig, ModelConfig
 from savos_model.network.layers import input_channels, parameter_shapes, step_flop
@@ -67,6 +69,26 @@ def test_onnx_equals_torch(model):
                 getattr(got, name), getattr(want, name), atol=1e-4, err_msg=name
             )
         h, c = got.h, got.c
+
+
+@pytest.mark.parametrize("tracks", [CPU_BATCH, CPU_BATCH + 1, 2 * CPU_BATCH + 5])
+def test_tracks_do_not_depend_on_their_batch(tracks):
+    weights = random_weights(ModelConfig(width=0.125, patch_height=32, patch_width=64))
+    engine, inputs = OnnxBackend(weights, 1, ""), random_inputs(weights, tracks)
+    sizes, run = [], engine.session.run
+
+    def counted(names, given):
+        sizes.append(len(given["patches"]))
+        return run(names, given)
+
+    engine.session = SimpleNamespace(run=counted)
+    together = engine.step(*inputs)
+    assert sum(sizes) == tracks and max(sizes) <= CPU_BATCH and max(sizes) - min(sizes) <= 1
+    rows = [engine.step(*(array[i : i + 1] for array in inputs)) for i in range(tracks)]
+    assert (
+        max(deviation(together, StepOutput(*map(np.concatenate, zip(*rows, strict=True)))).values())
+        < 1e-6
+    )
 
 
 def test_wrong_arrays_are_refused_by_name():
