@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from savos_model.adaptation_link import SiteError, Start, file_of, name_of
 from savos_model.config import SiteConfig
@@ -20,22 +20,13 @@ from savos_model.network.weights import Weights, WeightsError, load_weights
 from savos_model.types import Frame
 from savos_ros.node.adaptation_process import HANG_S, SiteProcess
 from savos_ros.node.engine import Engine
+from savos_ros.node.interfaces import Log
 from savos_ros.node.refinement import lower_priority
 
 POLL_S = 0.2
 WAITING = 4  # frames that may wait for their transfer
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # before the process is restarted
 COUNTS = ("accepted", "rejected", "rolled_back", "skipped", "restarts", "frames_dropped")
-
-
-class Log(Protocol):
-    """The log levels in use."""
-
-    def info(self, text: str) -> Any:
-        """Log progress."""
-
-    def warning(self, text: str) -> Any:
-        """Log what needs attention."""
 
 
 class State(enum.Enum):

@@ -11,9 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from savos_model.config import ComposeConfig
 from savos_model.types import AmodalObject, Frame
@@ -23,6 +21,7 @@ from savos_ros.messages.settings import InputConfig, NodeSettings
 from savos_ros.node.adaptation import Adaptation
 from savos_ros.node.diagnostics import Health
 from savos_ros.node.engine import Engine
+from savos_ros.node.interfaces import Log, Publisher
 from savos_ros.node.refinement import Answered, Refinement
 from savos_ros.node.sync import Joined
 from savos_ros.node.worker import Worker
@@ -35,51 +34,6 @@ class Job:
     messages: tuple[Any, ...]
     joined_s: float  # monotonic time [s]
     number: int  # of the image among all received, processed or not
-
-
-class Log(Protocol):
-    """The log levels in use."""
-
-    def info(self, text: str) -> Any:
-        """Log progress."""
-
-    def warning(self, text: str) -> Any:
-        """Log what needs attention."""
-
-    def error(self, text: str) -> Any:
-        """Log a failure."""
-
-
-class Publisher(Protocol):
-    """Sink of results (savos_ros.node.outputs.Outputs)."""
-
-    def publish_masks(
-        self,
-        header: Any,
-        shape: tuple[int, int],
-        model: str,
-        objects: list[AmodalObject],
-        period_s: float,
-    ) -> None:
-        """Publish the masks of one image of shape (rows, columns)."""
-
-    def publish_extras(
-        self, header: Any, image: np.ndarray, order: str, objects: list[AmodalObject]
-    ) -> None:
-        """Publish overlay and companion messages that have subscribers."""
-
-    def open(self) -> bool:
-        """Return whether messages can still be published."""
-
-    def publish_refined(
-        self,
-        header: Any,
-        shape: tuple[int, int],
-        model: str,
-        objects: list[AmodalObject],
-        period_s: float,
-    ) -> None:
-        """Publish the refined masks of an earlier image."""
 
 
 class Pipeline:

@@ -14,46 +14,22 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from savos_model.config import ComposeConfig
 from savos_model.network.weights import Weights
 from savos_model.stream.record import Record
 from savos_model.stream.refine import Refined, WindowRefiner
-from savos_model.types import AmodalObject
 from savos_ros.messages.settings import NodeSettings
 from savos_ros.node.diagnostics import Health
 from savos_ros.node.engine import Engine, background
+from savos_ros.node.interfaces import Log, Publisher
 from savos_ros.node.refine_budget import PassBudget
 
 LATE_FRAMES = 4  # frames beyond a stride that may wait before an active pass is aborted
 # Not the lowest: the thread may be preempted while it holds the interpreter lock.
 NICENESS = 10
 POLL_S = 0.02
-
-
-class Log(Protocol):
-    """The log level in use."""
-
-    def warning(self, text: str) -> Any:
-        """Log what needs attention."""
-
-
-class Publisher(Protocol):
-    """Sink of refined results (savos_ros.node.outputs.Outputs)."""
-
-    def publish_refined(
-        self,
-        header: Any,
-        shape: tuple[int, int],
-        model: str,
-        objects: list[AmodalObject],
-        period_s: float,
-    ) -> None:
-        """Publish the refined masks of one image of shape (rows, columns)."""
-
-    def open(self) -> bool:
-        """Return whether messages can still be published."""
 
 
 class LateError(Exception):
