@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from savos_model.masks import look_at
+from savos_model.geometry import move
+from savos_model.masks import slices
 from savos_model.types import AmodalObject, Box, Instance, Source
 
 NANOSECONDS = 1_000_000_000
@@ -178,6 +179,11 @@ def pixels_of(item: AmodalObject) -> np.ndarray:
     return pixels
 
 
+def part(pixels: np.ndarray, box: Box, inner: Box) -> np.ndarray:
+    """Return a view of the pixels of a box in an inner one."""
+    return pixels[slices(move(inner, -box.x0, -box.y0))]
+
+
 def occluders(objects: Sequence[AmodalObject]) -> list[list[str]]:
     """Return for each object the ids of those that cover its hidden part, the largest cover first.
 
@@ -200,9 +206,11 @@ def occluders(objects: Sequence[AmodalObject]) -> list[list[str]]:
         for other in np.flatnonzero(meets[index]).tolist() if least else ():
             if other != index:
                 box = Box(*corner[index, other].tolist(), *other_corner[index, other].tolist())
-                seen = look_at((objects[other].box, objects[other].visible), box)
-                shared = look_at((item.box, hidden), box) & seen
-                covers[objects[other].id] = int(np.count_nonzero(shared))
+                seen, ours = (
+                    part(objects[other].visible, objects[other].box, box),
+                    part(hidden, item.box, box),
+                )
+                covers[objects[other].id] = int(np.count_nonzero(ours & (seen != 0)))
         ids = sorted(covers, key=lambda name: -covers[name])
         found.append([name for name in ids if covers[name] >= max(least, 1)])
     return found
