@@ -165,7 +165,7 @@ class ComposeConfig(Settings):
 
     # Measured on the shipped weights (departures row 43).
     threshold: float = setting(
-        0.45,
+        0.43,
         "probability from which an occluded pixel is published",
         minimum=0.01,
         maximum=0.99,
@@ -176,7 +176,7 @@ class ComposeConfig(Settings):
     )
     # There is no evidence of an occluder, so the network has to be more certain.
     untracked_threshold: float = setting(
-        0.92,
+        0.88,
         "threshold where no other object is visible, with `complete_into: anything`",
         minimum=0.01,
         maximum=1.0,
