@@ -21,7 +21,7 @@ from savos_model.stream.flow import make_flow, to_grey
 from savos_model.stream.order import Claim, OcclusionOrder, doubted, label_visible
 from savos_model.stream.prediction import Seen, calibrated
 from savos_model.stream.record import Observed, Record
-from savos_model.stream.tracks import TrackState, TrackTable, jumped
+from savos_model.stream.tracks import TrackState, TrackTable, jumped, left_image
 from savos_model.types import AmodalObject, Box, Frame, Instance
 
 STAGES = ("associate", "flow", "crop", "network", "warp", "compose")
@@ -137,7 +137,7 @@ class AmodalStream:
 
         present = {item.id for item in frame.instances}
         self.estimator.advance(seen, self.previous, present, clock)
-        chosen, report.skipped = self.tracks.choose(frame.instances)
+        chosen, report.skipped = self.tracks.choose(frame.instances, (height, width))
         for item in frame.instances:
             self.end_if_jumped(item)
         estimates = self.estimate(seen, chosen, clock)
@@ -192,7 +192,10 @@ class AmodalStream:
         """Return estimates by ID: by the network for chosen instances, from memory for others."""
         items = [item for item in seen.frame.instances if item.id in chosen]
         states = [self.tracks.get(item.id) for item in items]
-        work = [Work(i, self.crop_box(i, s), s) for i, s in zip(items, states, strict=True)]
+        work = [
+            Work(i, self.crop_box(i, s, seen.grey.shape), s)
+            for i, s in zip(items, states, strict=True)
+        ]
         made = self.estimator.estimate(seen, self.previous, work, clock)
         estimates = {item.id: one for item, one in zip(items, made, strict=True)}
         for item in seen.frame.instances:
@@ -246,10 +249,16 @@ class AmodalStream:
             state.hold()
         return done
 
-    def crop_box(self, item: Instance, state: TrackState | None) -> Box:
-        """Return the enlarged visible box; it includes the last extent while partly occluded."""
+    def crop_box(self, item: Instance, state: TrackState | None, size: tuple[int, int]) -> Box:
+        """Return the enlarged visible box; it includes the last extent while partly occluded.
+
+        Not of an object that leaves the image (rows, columns): that is where it was, not what is
+        hidden of it.
+        """
         box = enlarge(item.box, self.config.tracks.enlarge)
         if state is None or state.extent is None or state.guess is None:
+            return box
+        if left_image(item.box, state.guess.mean_motion, size):
             return box
         limit = enlarge(item.box, max(MEMORY_LIMIT, self.config.tracks.enlarge))
         moved = move(state.extent, *(float(round(v)) for v in state.guess.mean_motion))
@@ -301,10 +310,3 @@ def observed(
         values = None  # held since before recording started, so without alpha
     linked, age = (False, 0) if state is None else (state.missing == 0, state.age + 1)
     return Observed(item, estimate.box, values, done, linked, age, factor)
-
-
-def left_image(box: Box, motion: tuple[float, float], size: tuple[int, int]) -> bool:
-    """Return whether an object was last at the image border (rows, columns), moving out."""
-    rows, cols = size
-    across = (box.x0 <= 0 and motion[0] < 0) or (box.x1 >= cols and motion[0] > 0)
-    return across or (box.y0 <= 0 and motion[1] < 0) or (box.y1 >= rows and motion[1] > 0)

@@ -105,13 +105,15 @@ class TrackTable:
         """End all tracks."""
         self.states.clear()
 
-    def choose(self, instances: list[Instance]) -> tuple[set[str], dict[str, int]]:
-        """Return the IDs to complete in this frame, and the number of others by reason.
+    def choose(
+        self, instances: list[Instance], size: tuple[int, int]
+    ) -> tuple[set[str], dict[str, int]]:
+        """Return the IDs to complete in an image (rows, columns); the number of others by reason.
 
         Live tracks come first, then the largest; `max_tracks` bounds the work of a frame.
         """
         large = [i for i in instances if area(i) >= self.config.min_mask_px]
-        shown = [i for i in large if self.shows_shape(i)]
+        shown = [i for i in large if self.shows_shape(i, size)]
         skipped = {
             "below min_mask_px": len(instances) - len(large),
             "almost all hidden": len(large) - len(shown),
@@ -122,12 +124,18 @@ class TrackTable:
         chosen = {i.id for i in large[: self.config.max_tracks]}
         return chosen, {reason: n for reason, n in skipped.items() if n}
 
-    def shows_shape(self, item: Instance) -> bool:
-        """Return whether enough of a known object is visible to show its shape."""
+    def shows_shape(self, item: Instance, size: tuple[int, int]) -> bool:
+        """Return whether enough of a known object is visible to show its shape.
+
+        An object that leaves the image (rows, columns) loses area, too, but nothing hides it: its
+        previous shape would stay in the image.
+        """
         state = self.states.get(item.id)
         if state is None or jumped(state, item):
             return True
-        return area(item) >= LEAST_VISIBLE_SHARE * state.whole
+        if area(item) >= LEAST_VISIBLE_SHARE * state.whole:
+            return True
+        return state.guess is not None and left_image(item.box, state.guess.mean_motion, size)
 
     def expire(self, observed: set[str], present: set[str]) -> None:
         """Age tracks without a mask in this frame; end those past `coast_frames`.
@@ -151,3 +159,10 @@ def jumped(state: TrackState, item: Instance) -> bool:
     last = move(state.guess.box, *state.guess.drift) if state.guess else state.box
     expected = move(last, *state.motion)
     return intersect(expected, item.box) is None
+
+
+def left_image(box: Box, motion: tuple[float, float], size: tuple[int, int]) -> bool:
+    """Return whether an object was last at the image border (rows, columns), moving out."""
+    rows, cols = size
+    across = (box.x0 <= 0 and motion[0] < 0) or (box.x1 >= cols and motion[0] > 0)
+    return across or (box.y0 <= 0 and motion[1] < 0) or (box.y1 >= rows and motion[1] > 0)

@@ -247,3 +247,16 @@ def test_a_speck_keeps_the_shape_seen_before():
     assert stream.report.skipped == {"almost all hidden": 1}
     assert done.source == Source.FORWARD and done.occlusion > 0.8
     assert stream.tracks.get("7").guess is before
+
+
+def test_what_leaves_the_image_leaves_no_shape_behind():
+    stream = AmodalStream(MiddleBackend(), ANYWHERE)
+    ground, skin = texture(120, 200, 0), texture(120, 80, 1)
+    for t, x in enumerate((30, 10, -10, -30, -71)):  # at last it is faster than the motion so far
+        mask = rectangle((120, 200), (x, 40, x + 80, 80))
+        image = ground.copy()
+        image[40:80, max(0, x) : x + 80] = skin[40:80, max(0, -x) :]
+        done = by_id(stream.step(Frame(t * 100_000_000, image, [instance("7", mask)])))["7"]
+    assert stream.report.skipped == {}
+    assert done.box.width <= 2 * 9  # the crop is twice as wide as the 9 px that are visible
+    assert stream.tracks.get("7").box.width <= 2 * 9 + 1
