@@ -176,7 +176,7 @@ class ComposeConfig(Settings):
     )
     # There is no evidence of an occluder, so the network has to be more certain.
     untracked_threshold: float = setting(
-        0.88,
+        0.75,
         "threshold where no other object is visible, with `complete_into: anything`",
         minimum=0.01,
         maximum=1.0,
