@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import resource
 import sys
@@ -37,6 +38,7 @@ from training.train import make_batch as training_step_batch
 # The released network has no prior mask; ours costs frames one after the other.
 PAPER = ModelConfig(preset="paper", width=1.0, prior_mask=False)
 SMALL = ModelConfig(preset="paper", patch_height=32, patch_width=64, prior_mask=False)
+FORMER = dataclasses.replace(SMALL, prior_mask=True)  # the default before the recurrent U-Net
 IMAGES = {"fishbowl": (320, 480), "kitti": (375, 1242)}  # rows and columns [px]
 LIMIT_SIDE = {"cpu": 2048, "cuda": 8192}  # of the matrices that measure the machine
 LIMIT_REPEATS = 5
@@ -70,6 +72,10 @@ VARIANTS = {
     "paper_fp32": Variant("ours 64x128, fp32", PAPER),
     "paper_bf16": Variant("ours 64x128, bf16", PAPER, bf16=True),
     "small_bf16": Variant("ours 32x64, bf16", SMALL, bf16=True),
+    "former": Variant("former default", FORMER, bf16=True),
+    "former_forward": Variant(
+        "former, 128 of 2, forward", FORMER, bf16=True, windows=(128, 2), both=False
+    ),
     "default": Variant("ours default", ModelConfig(), bf16=True),
     # The stages of config/training/online.yaml, and batches as the encoder-decoder had them.
     "long": Variant("default, 16 windows of 8", ModelConfig(), bf16=True, windows=(16, 8)),
