@@ -21,7 +21,7 @@ from savos_model.stream.flow import make_flow, to_grey
 from savos_model.stream.order import Claim, OcclusionOrder, doubted, label_visible
 from savos_model.stream.prediction import Seen, calibrated
 from savos_model.stream.record import Observed, Record
-from savos_model.stream.tracks import TrackState, TrackTable, jumped, left_image
+from savos_model.stream.tracks import TrackState, TrackTable, jumped
 from savos_model.types import AmodalObject, Box, Frame, Instance
 
 STAGES = ("associate", "flow", "crop", "network", "warp", "compose")
@@ -258,7 +258,7 @@ class AmodalStream:
         box = enlarge(item.box, self.config.tracks.enlarge)
         if state is None or state.extent is None or state.guess is None:
             return box
-        if left_image(item.box, state.guess.mean_motion, size):
+        if state.leaves(item.box, size):
             return box
         limit = enlarge(item.box, max(MEMORY_LIMIT, self.config.tracks.enlarge))
         moved = move(state.extent, *(float(round(v)) for v in state.guess.mean_motion))
@@ -271,7 +271,7 @@ class AmodalStream:
         guess = state.guess
         if guess is None or state.missing >= self.config.tracks.coast_frames:
             return None
-        if left_image(state.instance.box, guess.mean_motion, seen.grey.shape):
+        if state.leaves(state.instance.box, seen.grey.shape):
             return None
         box = guess.moved_on()
         warped = guess.warped(box)

@@ -49,6 +49,14 @@ class TrackState:
     missing: int = 0
     age: int = 0
 
+    def leaves(self, box: Box, size: tuple[int, int]) -> bool:
+        """Return whether a box at the border of the image (rows, columns) moves out of it."""
+        if self.guess is None:
+            return False
+        (x, y), (rows, cols) = self.guess.mean_motion, size
+        across = (box.x0 <= 0 and x < 0) or (box.x1 >= cols and x > 0)
+        return across or (box.y0 <= 0 and y < 0) or (box.y1 >= rows and y > 0)
+
     def hold(self) -> None:
         """Extrapolate the state after a frame without an observation."""
         if self.guess is None or self.extent is None:
@@ -133,9 +141,7 @@ class TrackTable:
         state = self.states.get(item.id)
         if state is None or jumped(state, item):
             return True
-        if area(item) >= LEAST_VISIBLE_SHARE * state.whole:
-            return True
-        return state.guess is not None and left_image(item.box, state.guess.mean_motion, size)
+        return area(item) >= LEAST_VISIBLE_SHARE * state.whole or state.leaves(item.box, size)
 
     def expire(self, observed: set[str], present: set[str]) -> None:
         """Age tracks without a mask in this frame; end those past `coast_frames`.
@@ -159,10 +165,3 @@ def jumped(state: TrackState, item: Instance) -> bool:
     last = move(state.guess.box, *state.guess.drift) if state.guess else state.box
     expected = move(last, *state.motion)
     return intersect(expected, item.box) is None
-
-
-def left_image(box: Box, motion: tuple[float, float], size: tuple[int, int]) -> bool:
-    """Return whether an object was last at the image border (rows, columns), moving out."""
-    rows, cols = size
-    across = (box.x0 <= 0 and motion[0] < 0) or (box.x1 >= cols and motion[0] > 0)
-    return across or (box.y0 <= 0 and motion[1] < 0) or (box.y1 >= rows and motion[1] > 0)
