@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import math
 import multiprocessing
 import subprocess
 import sys
@@ -185,8 +186,8 @@ def adapted(plan: GpuPlan) -> dict[str, float]:
 
 def training(plan: GpuPlan, folder: Path, keep: Keep) -> dict[str, Any]:
     """Return the speed of training steps, each design in a process that does nothing else."""
-    from training.bench.train import in_fresh_process, write_scene
-    from training.bench.variants import VARIANTS, BenchTrainConfig, measure
+    from training.bench.settings import BenchTrainConfig
+    from training.bench.train import VARIANTS, in_fresh_process, measure, write_clips
 
     tracks, frames = plan.batch
     config = BenchTrainConfig(
@@ -194,11 +195,11 @@ def training(plan: GpuPlan, folder: Path, keep: Keep) -> dict[str, Any]:
     )
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
-        scenes = Path(name)
-        write_scene("fishbowl", scenes / "fishbowl", config)
+        clips = Path(name)
+        write_clips(clips, plan.seed)
         for variant in plan.trained:
-            times = in_fresh_process(variant, measure, variant, scenes, config)
-            count = VARIANTS[variant].object_frames(config)
+            times = in_fresh_process(variant, measure, variant, clips, config)
+            count = math.prod(VARIANTS[variant].size(config))
             rates = {"object_frames_per_s": count / times["wall_s"], "object_frames": count}
             found[variant] = {"text": VARIANTS[variant].text, **rates, **times}
             keep(found)

@@ -220,6 +220,6 @@ class GpuPlan:
     sequence: int = 20  # steps in a row whose states are compared at the end
     iterations: int = 60  # of the adaptation that runs next to an engine
     windows: int = 48  # of an iteration of it, and those that measure it
-    # Designs of training, of training.bench.variants
+    # Ways of training, of training.bench.train
     trained: tuple[str, ...] = ("default", "short", "paper_bf16")
     batch: tuple[int, int] = (16, 8)  # tracks and frames of a training step

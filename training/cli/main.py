@@ -67,7 +67,7 @@ BENCH = Options(BenchTrainConfig, only=("rounds", "tracks", "frames", "device", 
 
 
 def bench_train(config: BenchTrainConfig, run: RunOptions) -> None:
-    """Training speed and memory compared with the released design's, re-created, in one run."""
+    """Measure speed and memory of training, compared with the former default network."""
     from rich.console import Console
 
     from training.bench.train import bench_train, print_bench
