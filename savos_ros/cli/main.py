@@ -58,14 +58,15 @@ def doctor(json: bool) -> int:
     return run_doctor(as_json=json)
 
 
-@command(
-    app, "demo", Value("out", Path, option("folder of the results", Path("demo"))), DemoOptions
-)
-def demo(out: Path, options: DemoOptions) -> int:
-    """Play a generated street to the node over DDS; write images, a bag and metrics."""
-    from savos_ros.tools.demo import demo_command
+DEMO = Value("out", Path, option("folder of the results", Path("demo")))
 
-    return demo_command(out, options)
+
+@command(app, "demo", DEMO, DemoOptions, status=1, extra="bags")
+def demo(out: Path, options: DemoOptions) -> None:
+    """Play a generated street to the node over DDS; write images, a bag and metrics."""
+    from savos_ros.tools.demo import run_demo
+
+    run_demo(out, options)
 
 
 @command(app, "soak", SoakOptions, bench.RESULTS, status=1)

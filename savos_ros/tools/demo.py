@@ -14,14 +14,13 @@ from rich.console import Console
 
 from savos_model.files import write_file
 from savos_model.progress import progress
-from savos_model.settings import SettingError
 from savos_model.tables import columned, number
 from savos_model.types import AmodalObject
 from savos_ros.bags.convert import street_to_bag
 from savos_ros.bags.reader import BagFrame, BagFrames
 from savos_ros.bags.review import BagScores, Row, hidden_px, keep_best, pictures, score_table
 from savos_ros.bags.run import write_json
-from savos_ros.bags.settings import BagError, RecordOptions
+from savos_ros.bags.settings import RecordOptions
 from savos_ros.bags.types import typestore
 from savos_ros.bags.video import VideoWriter
 from savos_ros.bags.writer import BagWriter
@@ -156,20 +155,19 @@ TABLE, SUMMARY, LOG = "table.txt", "summary.json", "node.log"
 
 
 def run_demo(out: Path, options: DemoOptions) -> dict:
-    """Make a street bag, play it to the node, and leave everything in `out`.
+    """Make a street bag, play it to the node, and print the summary.
 
     Leaves street/ (the bag), result/ (a bag of what came out), overlay.mp4, contact_sheet.png,
-    table.txt, summary.json and node.log; what an earlier demo left there is replaced.
+    table.txt, summary.json and node.log in `out`, in place of those of an earlier demo.
 
     Returns:
         The summary: frames_in, frames_out, dropped, latency_ms {p50, p95, p99, stages}, miou
         {ours, visible, convex} each {full, occluded}.
 
     Raises:
-        DemoError: something failed; the text says what.
+        DemoError: something failed, or no frame has a result; the text says what.
         BagError: the folder holds something else.
     """
-    out = out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     # An old summary must not outlive a run that fails.
     for name in (OVERLAY, SHEET, TABLE, SUMMARY, LOG):
@@ -189,24 +187,7 @@ def run_demo(out: Path, options: DemoOptions) -> dict:
     write_file(out / TABLE, text)
     write_json(out / SUMMARY, result)
     print(text, end="")
-    return result
-
-
-def demo_command(out: Path, options: DemoOptions) -> int:
-    """Run the demo for a user; returns the exit status.
-
-    0 when every part worked, 1 with one clear text when one failed, 130 after Ctrl-C.
-    """
-    try:
-        result = run_demo(out, options)
-    except (DemoError, BagError, SettingError, OSError) as error:
-        print(f"the demo failed: {error}", flush=True)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped")
-        return 130
-    if result["frames_out"] == 0:
-        print(f"the demo failed: no result fits a frame of the bag; see {out / LOG}")
-        return 1
+    if not findings.answered:
+        raise DemoError(f"no result fits a frame of the bag: see {out / LOG}")
     print(f"\nlook at {out / OVERLAY} and {out / SHEET}; the numbers are in {out / SUMMARY}")
-    return 0
+    return result

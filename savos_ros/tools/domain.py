@@ -8,6 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from savos_ros.tools.settings import DemoError
+
 # Not those of robots and tests, and on Linux no connection takes their ports.
 DOMAINS = range(215, 233)
 
@@ -20,7 +22,7 @@ def own_domain(place: int = 0) -> int:
     of this process.
 
     Raises:
-        OSError: all of them are taken.
+        DemoError: all of them are taken.
     """
     for number in DOMAINS:
         path = Path(tempfile.gettempdir()) / f"savos_domain_{number}.lock"
@@ -31,7 +33,7 @@ def own_domain(place: int = 0) -> int:
             continue
         _held.append(lock)
         return number
-    raise OSError(
+    raise DemoError(
         f"ROS_DOMAIN_ID: all of {DOMAINS[0]} to {DOMAINS[-1]} are taken on this machine: "
         "end other savos commands"
     )

@@ -14,11 +14,11 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from savos_ros.bags import recording
-from savos_ros.bags.play import Played, play
+from savos_ros.bags.play import play
 from savos_ros.bags.restamp import header_stamp, moved_stamp
 from savos_ros.bags.settings import PlayOptions
 from savos_ros.messages import kit
-from savos_ros.node.ros_start import RosStartError, ros_node
+from savos_ros.node.ros_start import ros_node
 from savos_ros.paths import share_dir
 from savos_ros.tools.domain import own_domain
 from savos_ros.tools.settings import DemoError, NodeOptions
@@ -46,12 +46,8 @@ def environment(place: int = 0) -> dict[str, str]:
     Raises:
         DemoError: other commands have taken all domains.
     """
-    try:
-        number = own_domain(place)
-    except OSError as error:
-        raise DemoError(str(error)) from error
     return {
-        "ROS_DOMAIN_ID": str(number),
+        "ROS_DOMAIN_ID": str(own_domain(place)),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "FASTRTPS_DEFAULT_PROFILES_FILE": str(share_dir() / "config" / "fastdds.xml"),
     }
@@ -88,7 +84,10 @@ def run_session(bag: Path, log: Path, parameters: dict[str, str]) -> Session:
             recorder.wait_for_node(node.check)
             topics = (recording.IMAGE_TOPIC, recording.LABELS_TOPIC)
             played = play(bag, PlayOptions(topics=topics, wait_s=START_LIMIT_S, restamp=True))
-            _check_played(played)
+            if played.stopped:
+                raise KeyboardInterrupt
+            if what := played.damage or played.skipped or played.silent:
+                raise DemoError(f"the bag could not be played: {what}")
             recorder.wait_until_quiet(played.counts[recording.IMAGE_TOPIC], node.check)
             node.check()
         node.stop()
@@ -97,14 +96,6 @@ def run_session(bag: Path, log: Path, parameters: dict[str, str]) -> Session:
     if not back:
         raise DemoError(f"the node answered no frame: {log} says why")
     return Session(played.counts[recording.IMAGE_TOPIC], back, recorder.values)
-
-
-def _check_played(played: Played) -> None:
-    if played.stopped:
-        raise KeyboardInterrupt
-    if played.damage or played.skipped or played.silent:
-        what = played.damage or played.skipped or f"no node subscribes to {played.silent}"
-        raise DemoError(f"the bag could not be played: {what}")
 
 
 class NodeProcess:
@@ -139,28 +130,25 @@ class NodeProcess:
         """Raise DemoError when it has ended."""
         status = self._process.poll()
         if status is not None:
-            raise DemoError(f"the node ended with status {status}:\n{self._tail()}")
+            tail = self._log.read_text(errors="replace").splitlines()[-15:]
+            raise DemoError(f"the node ended with status {status}:\n" + "\n".join(tail))
 
     def stop(self) -> None:
         """End it as Ctrl-C does; DemoError when that is not clean."""
         self._process.send_signal(signal.SIGINT)
         try:
-            status = self._process.wait(STOP_LIMIT_S)
+            if self._process.wait(STOP_LIMIT_S):
+                self.check()
         except subprocess.TimeoutExpired:
             raise DemoError(
                 f"the node did not end in {STOP_LIMIT_S:.0f} s: see {self._log}"
             ) from None
-        if status != 0:
-            raise DemoError(f"the node ended with status {status}:\n{self._tail()}")
 
     def __exit__(self, *_: object) -> None:
         """Leave no process behind."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-
-    def _tail(self) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
 
 
 class Recorder:
@@ -180,10 +168,7 @@ class Recorder:
         from rclpy.executors import SingleThreadedExecutor
 
         self._opened = ros_node("savos_demo", enable_rosout=False)
-        try:
-            self._node = self._opened.__enter__()
-        except RosStartError as error:
-            raise DemoError(str(error)) from None
+        self._node = self._opened.__enter__()
         events = SubscriptionEventCallbacks(matched=self._count_match)
         self.subscribe("masks", self._on_masks, events)
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)

@@ -10,14 +10,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from savos_model.config import RefineConfig
 from savos_model.results import keep_results
 from savos_ros.tools.harness import NodeProcess, environment, node_parameters
 from savos_ros.tools.settings import SoakOptions
 from savos_ros.tools.soak_run import MASKS, MIN_SAMPLES, REFINED, Feeder, Run, frames_of
-from savos_ros.tools.soak_scene import SoakFrame, base_scores, renumbering, soak_frames
+from savos_ros.tools.soak_scene import base_scores, renumbering, soak_frames
 
 LIMIT = 0.02
 
@@ -82,51 +81,36 @@ def soak(options: SoakOptions, out: Path | None, say: Callable[[str], None]) -> 
     def keep(report: dict) -> None:
         keep_results(out, {"options": given, **report}, options.seed)
 
-    with tempfile.TemporaryDirectory() as name, _Nodes(options, frames, base, Path(name)) as nodes:
-        run = nodes.start()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        nodes = [_started(options, folder, 0, stack)]
+        run = Run(frames, base, nodes[0], options.warm_up)
         report = run.go(frames_of(options.hours), options.samples, keep, say)
         if report["ended"] == "complete":
             if options.fresh and not options.adapt:
                 say(f"{options.fresh} rounds in turn with a fresh node")
-                verdict, fresh = report["verdict"], nodes.start()
+                nodes.append(_started(options, folder, 1, stack))
+                fresh = Run(frames, base, nodes[1], options.warm_up)
+                verdict = report["verdict"]
                 verdict["against_fresh"] = against_fresh(run, fresh, options.fresh)
                 if not verdict["against_fresh"]["flat"]:
                     verdict["flat"] = False
                 keep(report)
-            nodes.stop()
+            for feeder in nodes:
+                feeder.node.stop()
     return {"options": given, **report}
 
 
-class _Nodes(ExitStack):
-    """Nodes with what feeds them, each in a separate domain."""
-
-    def __init__(
-        self, options: SoakOptions, frames: list[SoakFrame], base: list[np.ndarray], folder: Path
-    ) -> None:
-        super().__init__()
-        self._options, self._frames, self._base, self._folder = options, frames, base, folder
-        self._started: list[NodeProcess] = []
-
-    def start(self) -> Run:
-        """Start one more; DemoError when that fails."""
-        place = len(self._started)
-        os.environ.update(environment(place))
-        log = self._folder / f"node{place}.log"
-        output = self.enter_context(log.open("w"))
-        parameters = node_parameters(self._options, self._folder)
-        node = self.enter_context(NodeProcess(parameters, output, log))
-        self._started.append(node)
-        process = psutil.Process(node.pid)
-        limits = {MASKS: self._options.ahead}
-        if self._options.refine:  # refined ones come when a window is full, a stride at a time
-            limits[REFINED] = self._options.ahead + RefineConfig.window + 2 * RefineConfig.stride
-        feeder = self.enter_context(Feeder(limits, process, node.check))
-        return Run(self._frames, self._base, feeder, process, self._options.warm_up)
-
-    def stop(self) -> None:
-        """End all; DemoError when one does not end cleanly."""
-        for node in self._started:
-            node.stop()
+def _started(options: SoakOptions, folder: Path, place: int, stack: ExitStack) -> Feeder:
+    """Start a node, and what feeds it, in a separate domain; DemoError when that fails."""
+    os.environ.update(environment(place))
+    log = folder / f"node{place}.log"
+    output = stack.enter_context(log.open("w"))
+    node = stack.enter_context(NodeProcess(node_parameters(options, folder), output, log))
+    limits = {MASKS: options.ahead}
+    if options.refine:  # refined ones come when a window is full, a stride at a time
+        limits[REFINED] = options.ahead + RefineConfig.window + 2 * RefineConfig.stride
+    return stack.enter_context(Feeder(limits, node))
 
 
 def summary(report: dict) -> str:

@@ -14,7 +14,7 @@ from savos_ros.bags.recording import START_NS
 from savos_ros.bags.restamp import header_stamp
 from savos_ros.messages.results import amodal_objects
 from savos_ros.tools.bench import MEASURED, cpu_s, figures
-from savos_ros.tools.harness import Recorder
+from savos_ros.tools.harness import NodeProcess, Recorder
 from savos_ros.tools.settings import DemoError
 from savos_ros.tools.soak_scene import (
     PERIOD_NS,
@@ -40,11 +40,9 @@ class Feeder(Recorder):
     are the frames that may be out by topic of answers; `unmatched` answers are to no such frame.
     """
 
-    def __init__(
-        self, limits: dict[str, int], process: psutil.Process, check: Callable[[], None]
-    ) -> None:
+    def __init__(self, limits: dict[str, int], node: NodeProcess) -> None:
         super().__init__()
-        self._limits, self._process, self._check = limits, process, check
+        self._limits, self.node, self.process = limits, node, psutil.Process(node.pid)
         self._answers: queue.SimpleQueue[tuple[str, float, bytes]] = queue.SimpleQueue()
         self._out: dict[str, dict[int, float]] = {topic: {} for topic in limits}
         self.answered, self.lost = dict.fromkeys(limits, 0), dict.fromkeys(limits, 0)
@@ -58,9 +56,9 @@ class Feeder(Recorder):
             if REFINED in self._limits:
                 self.subscribe(REFINED, lambda data: self._came(REFINED, data))
             self.open_inputs()
-            self.wait_for_node(self._check)
+            self.wait_for_node(self.node.check)
             while not all(publisher.get_subscription_count() for publisher in self.inputs):
-                self._check()
+                self.node.check()
                 time.sleep(0.05)
             failed.pop_all()
         return self
@@ -112,8 +110,8 @@ class Feeder(Recorder):
         return (stamp, came_s - sent_s, data) if topic == MASKS else None
 
     def _nothing_came(self) -> None:
-        self._check()
-        if self._process.status() == psutil.STATUS_STOPPED:
+        self.node.check()
+        if self.process.status() == psutil.STATUS_STOPPED:
             return
         self._silent += 1
         if self._silent >= GIVE_UP_AFTER:
@@ -199,10 +197,10 @@ class Run:
         frames: list[SoakFrame],
         base: list[np.ndarray],
         feeder: Feeder,
-        process: psutil.Process,
         warm_up_h: float,
     ) -> None:
-        self._frames, self._base, self._feeder, self._process = frames, base, feeder, process
+        self._frames, self._base, self._feeder = frames, base, feeder
+        self._process = feeder.process
         self._numbers: dict[int, dict[int, int]] = {}  # by round of the loop: new label -> old
         self._begun_s, self._cpu_s, self._sent, self._model = time.monotonic(), 0.0, 0, ""
         self._samples: list[dict] = []

@@ -72,9 +72,10 @@ def test_commands_end_with_one_line_that_names_the_remedy(no_home, tmp_path, com
 
 
 def test_the_doctor_finds_it_before(no_home, monkeypatch, tmp_path):
-    from savos_ros.tools.doctor import logs
+    from savos_ros.tools.doctor import finding_of
 
-    assert logs().state == "missing"
-    assert "export ROS_LOG_DIR=" in logs().cost
+    found = finding_of("log folder")
+    assert found.state == "missing" and "export ROS_LOG_DIR=" in found.cost
     monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path / "logs"))
-    assert (logs().state, logs().detail) == ("ok", str(tmp_path / "logs"))
+    found = finding_of("log folder")
+    assert (found.state, found.detail) == ("ok", str(tmp_path / "logs"))

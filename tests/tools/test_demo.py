@@ -3,7 +3,8 @@ import json
 import cv2
 import numpy as np
 import pytest
-from failing import refused
+from failing import fails, refused
+from typer.testing import CliRunner
 
 pytest.importorskip("rclpy", reason="rclpy is not installed")
 pytest.importorskip("rosbags", reason="rosbags is not installed")
@@ -15,9 +16,11 @@ from savos_model.network.weights import Weights, parameter_shapes, save_weights
 from savos_model.types import Frame
 from savos_ros.bags import review
 from savos_ros.bags.reader import BagFrame
+from savos_ros.bags.settings import BagError
 from savos_ros.bags.storage import open_bag
+from savos_ros.cli.main import app
 from savos_ros.tools import demo
-from savos_ros.tools.demo import Findings, demo_command, summary
+from savos_ros.tools.demo import Findings, run_demo, summary
 from savos_ros.tools.settings import DemoOptions
 from tests.tiny_scene import frame
 
@@ -55,8 +58,8 @@ class PatientDemo(DemoOptions):
 
 def test_the_whole_demo(tmp_path, weights, capsys):
     out = tmp_path / "demo"
-    assert demo_command(out, PatientDemo(FRAMES, 3, weights)) == 0
-    result = json.loads((out / "summary.json").read_text())
+    result = run_demo(out, PatientDemo(FRAMES, 3, weights))
+    assert result == json.loads((out / "summary.json").read_text())
     assert set(result) == {"frames_in", "frames_out", "dropped", "latency_ms", "miou"}
     assert result["frames_in"] == FRAMES
     assert result["frames_out"] + result["dropped"] == FRAMES
@@ -82,20 +85,20 @@ def test_the_whole_demo(tmp_path, weights, capsys):
         assert {stamp for _, stamp, _ in result_bag.messages(set(result_bag.topics))} <= stamps
 
 
-def test_a_failure_is_one_text_and_leaves_no_old_summary(tmp_path, capsys):
+def test_a_failure_is_one_text_and_leaves_no_old_summary(tmp_path):
     (tmp_path / "summary.json").write_text("{}")
-    assert demo_command(tmp_path, DemoOptions(2, 3, "/nowhere/none.safetensors")) == 1
-    text = capsys.readouterr().out
-    assert "the demo failed: the node ended with status 1" in text
-    assert "cannot configure: model.weights" in text
+    wrong = ("--frames", "2", "--weights", "/nowhere/none.safetensors")
+    result = CliRunner().invoke(app, ["demo", "--out", str(tmp_path), *wrong])
+    assert result.exit_code == 1 and "Traceback" not in result.output
+    assert "cannot configure: model.weights" in result.output
     assert not (tmp_path / "summary.json").exists()
 
 
-def test_a_folder_with_something_else_is_left_alone(tmp_path, capsys):
+def test_a_folder_with_something_else_is_left_alone(tmp_path):
     (tmp_path / "street").mkdir()
     (tmp_path / "street" / "thesis.txt").write_text("precious")
-    assert demo_command(tmp_path, DemoOptions(2)) == 1
-    assert "exists and is no bag" in capsys.readouterr().out
+    with fails(BagError, "taken"):
+        run_demo(tmp_path, DemoOptions(2))
     assert (tmp_path / "street" / "thesis.txt").read_text() == "precious"
 
 

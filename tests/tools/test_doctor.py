@@ -27,15 +27,9 @@ def without(monkeypatch):
     return block
 
 
-def by_name(findings: list[doctor.Finding]) -> dict[str, doctor.Finding]:
-    return {item.name: item for item in findings}
-
-
 @pytest.mark.slow
 def test_each_thing_is_found_or_has_a_cost():
-    found = doctor.examine()
-    assert len(by_name(found)) == len(doctor.CHECKS)
-    for item in found:
+    for item in map(doctor.finding_of, doctor.CHECKS):
         assert item.detail, item
         assert bool(item.cost) == (item.state != "ok"), item
 
@@ -51,34 +45,35 @@ def test_each_thing_is_found_or_has_a_cost():
 )
 def test_rclpy_that_does_not_load_stops_the_node_and_says_what_to_do(monkeypatch, problem, words):
     monkeypatch.setattr(doctor, "load_rclpy", lambda: ("", problem))
-    item = doctor.ros()
+    item = doctor.finding_of("ROS 2 (rclpy)")
     assert item.state == "missing" and item.detail == problem and words in item.cost
-    assert doctor.middleware().state == "missing" and doctor.launch().state == "absent"
+    assert doctor.finding_of("RMW").state == "missing"
+    assert doctor.finding_of("launch_ros").state == "absent"
 
 
 def test_openvino_shows_what_the_processor_computes(without, monkeypatch):
     engine = pytest.importorskip("savos_model.backends.openvino")
     monkeypatch.setattr(engine, "has_bf16", lambda core: True)
-    assert doctor.openvino().detail.endswith(" (fp32, bf16)")
+    assert doctor.openvino().endswith(" (fp32, bf16)")
     monkeypatch.setattr(engine, "has_bf16", lambda core: False)
-    assert doctor.openvino().detail.endswith(" (fp32)")
+    assert doctor.openvino().endswith(" (fp32)")
     without("savos_model.backends.openvino")
-    item = doctor.openvino()
+    item = doctor.finding_of("OpenVINO")
     assert item.state == "absent" and item.cost.endswith("pip install openvino")
 
 
 def test_missing_messages_are_built_next(without):
     without("savos_ros.msg")
-    item = doctor.messages()
+    item = doctor.finding_of("savos_ros messages")
     assert item.state == "missing" and "colcon build" in item.cost
 
 
 def test_a_distribution_that_is_too_old(monkeypatch):
     monkeypatch.setattr(doctor, "load_rclpy", lambda: ("rmw_fastrtps_cpp", ""))
     monkeypatch.setenv("ROS_DISTRO", "humble")
-    assert "too old" in doctor.ros().cost
+    assert "too old" in doctor.finding_of("ROS 2 (rclpy)").cost
     monkeypatch.setenv("ROS_DISTRO", "kilted")
-    assert doctor.ros().detail == "kilted (sourced)"
+    assert doctor.ros() == "kilted (sourced)"
 
 
 @pytest.mark.parametrize(
@@ -86,13 +81,13 @@ def test_a_distribution_that_is_too_old(monkeypatch):
 )
 def test_domain(monkeypatch, number, state):
     monkeypatch.setenv("ROS_DOMAIN_ID", number)
-    item = doctor.domain()
+    item = doctor.finding_of("ROS_DOMAIN_ID")
     assert item.state == state and (number or "0") in item.detail
 
 
 def test_missing_torch_does_not_stop_the_node(without):
     without("torch")
-    item = doctor.torch()
+    item = doctor.finding_of("PyTorch")
     assert item.state == "absent" and "pip install torch" in item.cost
 
 
@@ -101,10 +96,9 @@ def test_a_module_that_breaks_at_import_is_a_finding(monkeypatch):
         raise OSError("libfoo.so.1: cannot open shared object file\nmore")
 
     monkeypatch.setattr(importlib, "import_module", broken)
-    item = doctor.module("cv2", "nothing runs", label="OpenCV", needed=True)
-    assert item == doctor.Finding(
-        "OpenCV", "missing", "libfoo.so.1: cannot open shared object file", "nothing runs"
-    )
+    item = doctor.finding_of("OpenCV")
+    assert (item.state, item.detail) == ("missing", "libfoo.so.1: cannot open shared object file")
+    assert item.cost.startswith("nothing runs")
 
 
 def test_a_check_that_breaks_is_a_finding(monkeypatch):
@@ -115,14 +109,14 @@ def test_a_check_that_breaks_is_a_finding(monkeypatch):
         return hollow if name == "onnxruntime" else real(name, *args)
 
     monkeypatch.setattr(importlib, "import_module", partly)
-    item = doctor.finding_of(doctor.onnxruntime)
+    item = doctor.finding_of("ONNX Runtime")
     assert item.state == "missing" and "get_available_providers" in item.detail
     assert "install it again" in item.cost
 
 
 def test_profile_that_is_set_but_absent_is_told(monkeypatch, tmp_path):
     monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", str(tmp_path / "gone.xml"))
-    item = doctor.fastdds_profile()
+    item = doctor.finding_of("Fast DDS profile")
     assert item.state == "absent"
     assert "gone.xml does not exist" in item.detail
 

@@ -5,6 +5,7 @@ import tempfile
 import pytest
 
 from savos_ros.tools import domain
+from savos_ros.tools.settings import DemoError
 
 ASK = """from savos_ros.tools.domain import own_domain
 print(own_domain(), own_domain(), own_domain(1), flush=True)
@@ -36,5 +37,5 @@ def test_when_all_are_taken_it_says_so(folder, monkeypatch):
     monkeypatch.setattr(domain, "DOMAINS", range(215, 217))
     for number in domain.DOMAINS:
         (folder / f"savos_domain_{number}.lock").mkdir()  # cannot be opened as a file
-    with pytest.raises(OSError, match="215 to 216"):
+    with pytest.raises(DemoError, match="^ROS_DOMAIN_ID"):
         domain.own_domain.__wrapped__()

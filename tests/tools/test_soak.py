@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -120,9 +121,10 @@ def test_latency_is_compared_with_a_fresh_node_whatever_the_machine_does(factor,
 
 def test_what_never_comes_is_lost_but_not_while_the_node_is_stopped(monkeypatch):
     monkeypatch.setattr(soak_run, "POLL_S", 0.001)
-    process = SimpleNamespace(status=lambda: state[0])
-    state, feeder = [psutil.STATUS_STOPPED], Feeder({MASKS: 2, REFINED: 9}, None, lambda: None)
-    feeder._process, feeder._out = process, {MASKS: {5: 0.0, 6: 0.0}, REFINED: {6: 0.0}}
+    node = SimpleNamespace(pid=os.getpid(), check=lambda: None)
+    state, feeder = [psutil.STATUS_STOPPED], Feeder({MASKS: 2, REFINED: 9}, node)
+    feeder.process = SimpleNamespace(status=lambda: state[0])
+    feeder._out = {MASKS: {5: 0.0, 6: 0.0}, REFINED: {6: 0.0}}
     for _ in range(200):
         assert feeder.take() is None
     assert feeder.full() and feeder.lost == {MASKS: 0, REFINED: 0}
