@@ -10,7 +10,7 @@ from rich.table import Table
 
 from savos_model.masks import by_id
 from savos_model.tables import columned, percent
-from savos_model.types import AmodalObject, Instance
+from savos_model.types import AmodalObject
 from savos_ros.bags.reader import BagFrame
 from savos_ros.messages.overlay import bgr_of, draw
 from savos_ros.messages.results import whole_objects
@@ -89,16 +89,15 @@ def pictures(row: Row) -> list[np.ndarray]:
     bare = OverlayConfig(labels=False)
     image = bgr_of(frame)
     seen = whole_objects(frame.instances, frame.instances)
-    truth = whole_objects(_only(row.item.truth or [], frame.instances), frame.instances)
     return [
         draw(image, [], bare),
         draw(image, seen, bare),
         draw(image, row.objects, config),
-        draw(image, truth, config),
+        draw(image, true_objects(row.item), config),
     ]
 
 
-def _only(truth: list[Instance], instances: list[Instance]) -> list[Instance]:
-    """Keep the objects that the tracker gave: the others are no task of the node."""
-    given = {item.id for item in instances}
-    return [item for item in truth if item.id in given]
+def true_objects(item: BagFrame) -> list[AmodalObject]:
+    """Return the truth of what the tracker gave: the other objects are no task of the node."""
+    given = by_id(item.frame.instances)
+    return whole_objects([t for t in item.truth or [] if t.id in given], item.frame.instances)

@@ -18,14 +18,22 @@ from savos_model.tables import columned, number
 from savos_model.types import AmodalObject
 from savos_ros.bags.convert import street_to_bag
 from savos_ros.bags.reader import BagFrame, BagFrames
-from savos_ros.bags.review import BagScores, Row, hidden_px, keep_best, pictures, score_table
+from savos_ros.bags.review import (
+    BagScores,
+    Row,
+    hidden_px,
+    keep_best,
+    pictures,
+    score_table,
+    true_objects,
+)
 from savos_ros.bags.run import write_json
 from savos_ros.bags.settings import RecordOptions
 from savos_ros.bags.types import typestore
 from savos_ros.bags.video import VideoWriter
 from savos_ros.bags.writer import BagWriter
 from savos_ros.messages.overlay import draw
-from savos_ros.messages.results import amodal_objects, whole_objects
+from savos_ros.messages.results import amodal_objects
 from savos_ros.messages.settings import OverlayConfig
 from savos_ros.tools.harness import environment, latencies, run_session
 from savos_ros.tools.settings import DemoError, DemoOptions, StreetConfig
@@ -57,7 +65,7 @@ def review(bag: Path, results: Mapping[int, bytes], video: Path, sheet: Path) ->
             movie.write(item.frame.stamp_ns, draw(item.frame.image, objects, OverlayConfig()))
             scores.add_frame(item, objects)
             if item.truth is not None:
-                keep_best(rows, Row(_truth_hidden_px(item), item, objects), SHEET_ROWS)
+                keep_best(rows, Row(hidden_px(true_objects(item)), item, objects), SHEET_ROWS)
     if rows:
         write_file(sheet, cv2.imencode(".png", contact_sheet(rows))[1].tobytes())
     for method, row in scores.summary().items():
@@ -76,13 +84,6 @@ def _answered(
             if data is not None:
                 message = typestore().deserialize_cdr(data, MASKS_TYPE)
                 yield item, amodal_objects(message)
-
-
-def _truth_hidden_px(item: BagFrame) -> int:
-    """Count ground truth pixels that the tracked masks of the same ids do not show."""
-    tracked = {instance.id for instance in item.frame.instances}
-    whole = whole_objects(item.truth or [], item.frame.instances)
-    return hidden_px([found for found in whole if found.id in tracked])
 
 
 def contact_sheet(rows: list[Row]) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from savos_ros.view.picture import Packet
+from savos_ros.view.picture import plain
 
 MOST_CLIENTS = 32
 AHEAD = 2  # frames sent to a client before it says that it has drawn one
@@ -68,7 +68,7 @@ class Hub:
     def __init__(self, on_watch: Callable[[bool], None], on_ask: Ask) -> None:
         self._on_watch, self._on_ask = on_watch, on_ask
         self.clients: set[Client] = set()
-        self._packet: Packet | None = None
+        self._packet: bytes | None = None
         self._status = ""
         self._frame_number = self._status_number = 0
         self._watched = False
@@ -77,7 +77,7 @@ class Hub:
     def __len__(self) -> int:
         return len(self.clients)
 
-    def offer(self, packet: Packet) -> None:
+    def offer(self, packet: bytes) -> None:
         """Make this the newest frame."""
         self._packet, self._frame_number = packet, self._frame_number + 1
         self._wake_all()
@@ -173,7 +173,7 @@ class Hub:
                     client.frame, client.credit = number, client.credit - 1
                     client.sent_s = time.monotonic()
                     self._changed()
-                    data = packet.compared if client.compare else packet.plain
+                    data = packet if client.compare else plain(packet)
                     await asyncio.wait_for(client.socket.send_bytes(data), SEND_LIMIT_S)
         except (TimeoutError, asyncio.TimeoutError, ConnectionError, RuntimeError):
             if request.transport is not None:

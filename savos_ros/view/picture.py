@@ -7,7 +7,7 @@ import json
 import math
 import struct
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -69,44 +69,30 @@ def check_masks(masks: Any, height: int, width: int) -> None:
             raise ConversionError("mask_source", f"mask {entry.id!r} has source {entry.source}")
 
 
-class Packet(NamedTuple):
-    """A drawn frame as its bytes go to clients: LENGTHS, facts as JSON, then the JPEG pictures."""
+def packet(shown: Shown, config: OverlayConfig, compare: bool, **facts: Any) -> bytes:
+    """Draw and encode one frame for clients: LENGTHS, facts as JSON, then the JPEG pictures.
 
-    plain: bytes  # with the amodal picture
-    # With the picture of the visible masks too; equal to `plain` where none was drawn
-    compared: bytes
-
-
-def packet(shown: Shown, config: OverlayConfig, compare: bool, **facts: Any) -> Packet:
-    """Draw and encode one frame for all clients."""
-    amodal = jpeg(draw(shown.image, shown.objects, config), config.jpeg_quality, LONGEST_SIDE)
-    visible = b""
-    if compare:
-        drawn = draw(shown.image, visible_parts(shown.objects), config)
-        visible = jpeg(drawn, config.jpeg_quality, LONGEST_SIDE)
-    text = json.dumps(
-        {
-            "stamp": f"{shown.stamp_ns / 1e9:.3f}",
-            "model": shown.model,
-            "tracks": [track_row(item) for item in shown.objects],
-            **facts,
-        },
-        allow_nan=False,
-    ).encode()
-    plain = LENGTHS.pack(len(text), len(amodal), 0) + text + amodal
-    if not compare:
-        return Packet(plain, plain)
-    head = LENGTHS.pack(len(text), len(amodal), len(visible))
-    return Packet(plain, b"".join((head, text, amodal, visible)))
+    The second picture, of the visible masks, is empty without `compare`.
+    """
+    drawn = [shown.objects, visible_parts(shown.objects)] if compare else [shown.objects]
+    pictures = [
+        jpeg(draw(shown.image, objects, config), config.jpeg_quality, LONGEST_SIDE)
+        for objects in drawn
+    ]
+    facts |= {
+        "stamp": f"{shown.stamp_ns / 1e9:.3f}",
+        "model": shown.model,
+        "tracks": [track_row(item) for item in shown.objects],
+    }
+    text = json.dumps(facts, allow_nan=False).encode()
+    sizes = (len(text), len(pictures[0]), len(pictures[1]) if compare else 0)
+    return b"".join((LENGTHS.pack(*sizes), text, *pictures))
 
 
-def packet_of(data: bytes) -> Packet:
-    """Return the packet whose `compared` these bytes are."""
-    facts, amodal, visible = LENGTHS.unpack_from(data)
-    if not visible:
-        return Packet(data, data)
-    rest = data[LENGTHS.size : LENGTHS.size + facts + amodal]
-    return Packet(LENGTHS.pack(facts, amodal, 0) + rest, data)
+def plain(packet: bytes) -> bytes:
+    """Return a packet without the picture of the visible masks."""
+    facts, amodal, _ = LENGTHS.unpack_from(packet)
+    return LENGTHS.pack(facts, amodal, 0) + packet[LENGTHS.size : LENGTHS.size + facts + amodal]
 
 
 def visible_parts(objects: list[AmodalObject]) -> list[AmodalObject]:

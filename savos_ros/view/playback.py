@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from typing import Any
 
 from savos_ros.messages.settings import DiagnosticsConfig, OverlayConfig
 from savos_ros.node.diagnostics import ERROR, OK, WARN, Health
-from savos_ros.view.picture import Packet, Shown, packet, packet_of
+from savos_ros.view.picture import Shown, packet
 from savos_ros.view.recording import Opener, Recording
 from savos_ros.view.source import Answer, Sink
 
@@ -21,24 +21,10 @@ LATE_S = 0.2  # behind by more, the pace starts again from now
 MOST_BYTES = 4 << 30  # of a spool on disk
 
 
-class Kept(NamedTuple):
-    """A frame of a spool: its time [ns] and its bytes."""
-
-    stamp_ns: int
-    packet: Packet
-
-
 class Spool:
-    """Frames in a row, in an unnamed temporary file.
+    """Frames in a row, numbered from `first` to `end` - 1, in an unnamed temporary file.
 
-    Beyond its limit it forgets all frames before the next one.
-
-    Args:
-        limit: most bytes kept.
-
-    Attributes:
-        first: number of the first frame kept.
-        end: number of the next frame.
+    Beyond its limit [bytes] it forgets all frames before the next one.
     """
 
     def __init__(self, limit: int = MOST_BYTES) -> None:
@@ -51,13 +37,12 @@ class Spool:
         self.first = self.end = 0
         self._empty()
 
-    def append(self, kept: Kept) -> None:
-        """Keep the next frame.
+    def append(self, stamp_ns: int, data: bytes) -> None:
+        """Keep the next frame: its time [ns] and its bytes.
 
         Raises:
             OSError: the disk is full; the text names the folder and the remedy.
         """
-        data = kept.packet.compared
         if self._places and self._size + len(data) > self._limit:
             self.first = self.end
             self._empty()
@@ -70,15 +55,15 @@ class Spool:
                 f"{tempfile.gettempdir()} takes no more frames ({error.strerror}): make room "
                 "there, or set TMPDIR to another folder"
             ) from None
-        self._places.append((self._size, len(data), kept.stamp_ns))
+        self._places.append((self._size, len(data), stamp_ns))
         self._size += len(data)
         self.end += 1
 
-    def read(self, number: int) -> Kept:
-        """Return a frame from `first` to `end` - 1."""
+    def read(self, number: int) -> tuple[int, bytes]:
+        """Return the time [ns] and the bytes of a frame."""
         start, length, stamp_ns = self._places[number - self.first]
         self._file.seek(start)
-        return Kept(stamp_ns, packet_of(self._file.read(length)))
+        return stamp_ns, self._file.read(length)
 
     def close(self) -> None:
         """Remove the file."""
@@ -252,10 +237,10 @@ class BagSource:
                 return shown_s
         if number < 0:
             raise ValueError("no frame of this bag can be shown: see drops for the reasons")
-        kept = self._spool.read(number)
+        stamp_ns, data = self._spool.read(number)
         due_s = shown_s
         if not asked and self._spool.first <= before < number:
-            gap_s = (kept.stamp_ns - self._spool.read(before).stamp_ns) / 1e9 / self._speed
+            gap_s = (stamp_ns - self._spool.read(before)[0]) / 1e9 / self._speed
             due_s += min(max(gap_s, 0.0), LONGEST_GAP_S)
         with self._changed:
             while not self._interrupted(wanted, asked) and time.monotonic() < due_s:
@@ -268,7 +253,7 @@ class BagSource:
                 self._playing = False  # the end
                 return shown_s
             self._frame, self._error = number, ""
-        self._sink.offer(kept.packet)
+        self._sink.offer(data)
         now_s = time.monotonic()
         return due_s if now_s - due_s < LATE_S else now_s
 
@@ -293,6 +278,6 @@ class BagSource:
         drawn = packet(shown, self._overlay, True, frame=self._spool.end)
         times = {**times, "draw": 1000 * (time.monotonic() - begun)}
         with self._changed:
-            self._spool.append(Kept(shown.stamp_ns, drawn))
+            self._spool.append(shown.stamp_ns, drawn)
         self._health.answered(time.monotonic(), times, len(shown.objects), False)
         return True

@@ -15,7 +15,6 @@ from aiohttp import web
 from savos_model.settings import is_loopback
 from savos_ros.view.guard import Guard
 from savos_ros.view.hub import Hub
-from savos_ros.view.picture import Packet
 from savos_ros.view.settings import ServeOptions
 from savos_ros.view.source import ORDERS, Sink, Source
 
@@ -54,8 +53,7 @@ class Server:
     async def _running(self, _: web.Application) -> Any:
         """Run the source while the application runs."""
         hub = self.hub
-        sink = Sink(self._offer, hub.hungry.wait, hub.comparing.is_set)
-        self._source.start(sink)
+        self._source.start(Sink(self._offer, hub.hungry.wait, hub.comparing.is_set))
         teller = asyncio.create_task(self._tell())
         self.app.on_shutdown.append(lambda _: hub.close())
         yield
@@ -69,7 +67,7 @@ class Server:
             self.hub.report(status | {"control": self._control, "clients": len(self.hub)})
             await asyncio.sleep(STATUS_PERIOD_S)
 
-    def _offer(self, packet: Packet) -> None:
+    def _offer(self, packet: bytes) -> None:
         self._loop.call_soon_threadsafe(self.hub.offer, packet)
 
     def _on_watch(self, on: bool) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from savos_ros.view.picture import Packet
-
 
 class Sink(NamedTuple):
     """Where a source hands its frames; for any thread."""
 
-    # Takes the newest frame; older ones that no page took are dropped
-    offer: Callable[[Packet], None]
+    # Takes the newest frame, as picture.packet makes it; older ones that no page took are dropped
+    offer: Callable[[bytes], None]
     # Waits so many seconds at most until a page can take a frame; returns whether one can
     wait_hungry: Callable[[float], bool]
     comparing: Callable[[], bool]  # whether a page wants the visible masks too

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from typer import Typer
@@ -67,19 +68,11 @@ def pages(app: Typer) -> dict[str, str]:
     }
 
 
-def table_in(document: str, begin: str, end: str) -> str | None:
-    """Return the text between two markers of a document; None without the markers."""
-    if begin not in document or end not in document:
-        return None
-    return document.split(begin, 1)[1].split(end, 1)[0].strip() + "\n"
-
-
-def filled(document: str, begin: str, end: str, text: str) -> str:
-    """Return the document with `text` between its markers; unchanged without them."""
-    if table_in(document, begin, end) is None:
-        return document
-    head, rest = document.split(begin, 1)
-    return f"{head}{begin}\n\n{text}\n{end}{rest.split(end, 1)[1]}"
+def filled(document: str, text: str) -> str:
+    """Return the document with `text` between the markers of results; unchanged without them."""
+    begin, end = result_docs.BEGIN, result_docs.END
+    inner = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    return inner.sub(lambda _: f"{begin}\n\n{text}\n{end}", document, count=1)
 
 
 def update(root: Path, app: Typer) -> list[Path]:
@@ -98,8 +91,7 @@ def update(root: Path, app: Typer) -> list[Path]:
     }
     for path, text in figures.items():
         if path.is_file():
-            document = path.read_text(encoding="utf-8")
-            wanted[path] = filled(document, result_docs.BEGIN, result_docs.END, text)
+            wanted[path] = filled(path.read_text(encoding="utf-8"), text)
     changed = []
     for path, text in wanted.items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
