@@ -10,10 +10,11 @@ from savos_model.settings import SettingError
 
 @contextmanager
 def fails(error: type[Exception], kind: str, *names: str) -> Iterator[pytest.ExceptionInfo]:
-    """Expect an error of a kind whose text has the names: of a file, a field, a value."""
+    """Expect an error of a kind, or reason, whose text has the names of a file, field or value."""
     with pytest.raises(error) as info:
         yield info
-    assert info.value.kind == kind, info.value
+    found = getattr(info.value, "reason", None) or info.value.kind
+    assert found == kind, info.value
     assert all(name in str(info.value) for name in names), info.value
 
 

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from failing import fails
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,7 +118,7 @@ def broken(**changes):
     [
         (broken(encoding="9UC3"), "image_encoding", "9UC3"),
         (broken(encoding=""), "image_encoding", "bgr8"),
-        (broken(step=20), "image_data", "21.*20"),
+        (broken(step=20), "image_data", "21 20"),
         (broken(data=np.zeros(10, np.uint8)), "image_data", "10"),
         (broken(height=0), "image_empty", "7x0"),
         (broken(width=0), "image_empty", "0x5"),
@@ -125,9 +126,8 @@ def broken(**changes):
     ],
 )
 def test_bad_images_are_refused_with_reason_and_remedy(source, reason, words):
-    with pytest.raises(ConversionError, match=words) as caught:
+    with fails(ConversionError, reason, *words.split()):
         image_array(source, MANY)
-    assert caught.value.reason == reason
 
 
 def mosaic(pixels, pattern):
@@ -206,9 +206,8 @@ def test_sides_that_a_format_cannot_have_are_refused(encoding, shape):
     source = message(picture(*shape), encoding)
     if encoding == "nv12":
         source.height = 4
-    with pytest.raises(ConversionError) as caught:
+    with fails(ConversionError, "image_data"):
         image_array(source, MANY)
-    assert caught.value.reason == "image_data"
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -231,16 +230,14 @@ def test_label_images_may_come_as_png(dtype):
     ids=["jpeg", "colours", "cut", "empty", "large"],
 )
 def test_compressed_labels_that_cannot_be_used(data, reason):
-    with pytest.raises(ConversionError) as caught:
+    with fails(ConversionError, reason):
         label_array(SimpleNamespace(format="png", data=data), 10_000)
-    assert caught.value.reason == reason
 
 
 def test_label_and_flow_encodings_are_named():
-    with pytest.raises(ConversionError, match="'bgr8'.*16UC1") as caught:
+    with fails(ConversionError, "labels_encoding", "'bgr8'", "16UC1"):
         label_array(message(picture(), "bgr8"), MANY)
-    assert caught.value.reason == "labels_encoding"
-    with pytest.raises(ConversionError, match="32FC2"):
+    with fails(ConversionError, "flow_encoding", "32FC2"):
         flow_array(message(picture(), "bgr8"), MANY)
 
 
@@ -267,9 +264,8 @@ def test_progressive_jpeg_size():
 def test_compressed_size_is_checked_before_decoding(monkeypatch):
     data = cv2.imencode(".png", picture(300, 300))[1].reshape(-1)
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
-    with pytest.raises(ConversionError, match="300x300") as caught:
+    with fails(ConversionError, "image_too_large", "300x300"):
         compressed_array(SimpleNamespace(format="png", data=data), 1000)
-    assert caught.value.reason == "image_too_large"
 
 
 @pytest.mark.parametrize("length", [b"\0\0\xff\xff", b"\x7f\xff\xff\xff", b"\xff\0\1\x53"])
@@ -277,10 +273,9 @@ def test_chunks_are_checked_before_decoding(monkeypatch, length):
     data = cv2.imencode(".png", picture(30, 30))[1].tobytes()
     at = data.index(b"IDAT") - 4
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
-    with pytest.raises(ConversionError) as caught:
+    with fails(ConversionError, "image_data"):
         longer = data[:at] + length + data[at + 4 :]
         compressed_array(SimpleNamespace(format="png", data=longer), MANY)
-    assert caught.value.reason == "image_data"
 
 
 def test_bytes_after_a_png_do_not_matter():
@@ -301,9 +296,8 @@ def test_bytes_after_a_png_do_not_matter():
     ids=["text", "empty", "depth", "cut jpeg", "cut png"],
 )
 def test_broken_compressed_images(form, data, reason):
-    with pytest.raises(ConversionError) as caught:
+    with fails(ConversionError, reason):
         compressed_array(SimpleNamespace(format=form, data=data), MANY)
-    assert caught.value.reason == reason
 
 
 @given(st.binary(max_size=200))
