@@ -42,7 +42,7 @@ class Finding:
 
 
 class AbsentError(Exception):
-    """What was looked for is not there, with the reason and what that costs."""
+    """Report the absence of what was looked for: the reason, and what it costs."""
 
     def __init__(self, detail: str, cost: str) -> None:
         super().__init__(detail)
