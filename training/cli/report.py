@@ -88,7 +88,7 @@ def method(options: MethodOptions) -> None:
 
     Example: savos report method --out docs/images/method
     """
-    from training.report.method_pictures import write_pictures
+    from training.report.method import write_pictures
 
     ours = RunOptions(weights=options.weights, mode="forward").ours
     written(write_pictures(options.street, ours, options.out))
