@@ -8,9 +8,17 @@ from training.render.geometry import in_view, look, perspective, place, random_t
 from training.render.gl import split_masks
 from training.render.meshes import bounds, box, cylinder
 from training.render.scene import SCENERY, SceneError, pick, split_scenery
-from training.render.street import StreetScene, plan_ride
+from training.render.street import (
+    Crowd,
+    StreetScene,
+    extent,
+    heading,
+    is_walker,
+    plan_ride,
+    populate,
+    straight,
+)
 from training.render.table import is_free, plan_table
-from training.render.traffic import Crowd, extent, heading, is_walker, populate, straight
 
 SIZE = (200, 100)
 

@@ -21,12 +21,16 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from savos_model.commands import Options, command, option
 from savos_model.settings import Settings, setting
-from training.baselines.unet import Batch, UNet, UNetConfig, save_unet, unet_loss
-from training.baselines.unet_tasks import (
+from training.baselines.unet import (
+    Batch,
     KnownWindows,
+    UNet,
+    UNetConfig,
     deocclusion_batch,
     known_places,
     oracle_batch,
+    save_unet,
+    unet_loss,
 )
 from training.data.store import Clip
 from training.learn.windows import (

@@ -74,6 +74,6 @@ def curve(clip: CurveOptions, run: RunOptions, config: AdaptConfig) -> None:
     Example: savos adapt curve --clip fishbowl/val/fishbowl_0024 --types BigFishB
     --weights runs/unseen/best.safetensors --json docs/results/adapt_curve.json
     """
-    from training.adapt.curve import adapt_curve
+    from training.adapt.scored import adapt_curve
 
     adapt_curve(clip.clip, run.ours, config, run, clip.types)

@@ -23,7 +23,6 @@ from training.data.flow_files import RaftFlow, with_flo, with_raft
 from training.data.jobs import Tick, run_jobs
 from training.data.kins_video_car import drives_of, truth_source
 from training.data.kitti_mots import clip_frames, open_tracking
-from training.data.parts import CHUNK, part_name
 from training.data.provenance import require
 from training.data.settings import (
     ClipSource,
@@ -34,7 +33,7 @@ from training.data.settings import (
     StoreOptions,
     StreetSource,
 )
-from training.data.store import ClipFrame, clip_folders, scenery_over, store_clip
+from training.data.store import CHUNK, ClipFrame, clip_folders, part_name, scenery_over, store_clip
 from training.street.config import StreetConfig
 from training.street.generate import generate
 

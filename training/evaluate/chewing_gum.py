@@ -13,9 +13,8 @@ from training.data.chewing_gum import ChewingGumConfig, GeneratedVideos, Release
 from training.data.chewing_gum import Video as GumVideo
 from training.data.kitti_mots import PERIOD_NS
 from training.evaluate.benchmark import Benchmark, data_of
-from training.evaluate.metrics import Masks, score_frame, summarise
+from training.evaluate.metrics import Masks, bootstrap, by_occlusion, score_frame, summarise
 from training.evaluate.settings import GumOptions
-from training.evaluate.summary import bootstrap, by_occlusion
 from training.evaluate.video import Scores, Video, VideoResult, stream_frames
 
 BLOCK = 25  # videos of one job

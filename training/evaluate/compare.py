@@ -17,9 +17,18 @@ from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Source
 from training.evaluate.benchmark import data_of, report, run_all
 from training.evaluate.mask_sets import FIELDS, Fishbowl
-from training.evaluate.metrics import PAPER, Masks, ObjectScore, mean, score_frame, summarise
+from training.evaluate.metrics import (
+    PAPER,
+    Masks,
+    ObjectScore,
+    bootstrap,
+    mean,
+    paired_gain,
+    proven,
+    score_frame,
+    summarise,
+)
 from training.evaluate.settings import DEFAULT_OUTPUT, Output
-from training.evaluate.summary import bootstrap, paired_gain, proven
 from training.evaluate.tables import lag_tables, options_table
 from training.evaluate.video import Score, Scores, VideoResult, merged
 

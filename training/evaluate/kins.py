@@ -16,9 +16,16 @@ from training.data.kitti_mots import regular_stamp
 from training.data.store import ClipFrame
 from training.evaluate.benchmark import Benchmark
 from training.evaluate.kitti import KITTI_BOUND
-from training.evaluate.metrics import Masks, ObjectScore, score_frame, summarise
+from training.evaluate.metrics import (
+    Masks,
+    ObjectScore,
+    bootstrap,
+    by_occlusion,
+    paired_gain,
+    score_frame,
+    summarise,
+)
 from training.evaluate.settings import KinsOptions
-from training.evaluate.summary import bootstrap, by_occlusion, paired_gain
 from training.evaluate.video import Scores, Video, VideoResult, stream_frames
 
 HIDDEN_SHARE = 0.1  # of an object's true pixels; behind a lesser part no completion can be judged

@@ -18,9 +18,8 @@ from savos_model.types import AmodalObject, Box, Frame, Instance
 from training.data.kitti_mots import KittiError, KittiLabel, clip_frames, open_tracking
 from training.data.provenance import KITTI_LICENCE
 from training.evaluate.benchmark import Benchmark
-from training.evaluate.metrics import Masks, mean, published_masks
+from training.evaluate.metrics import Masks, estimate, mean, published_masks
 from training.evaluate.settings import KittiOptions
-from training.evaluate.summary import estimate
 from training.evaluate.video import Scores, Video, VideoResult
 
 LEVELS = {"0": (0,), "1": (1,), "2": (2,), "1+2": (1, 2)}

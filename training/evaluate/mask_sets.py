@@ -19,10 +19,16 @@ from training.data.fishbowl import clip_paths, is_released, open_fishbowl, read_
 from training.data.kitti_mots import PERIOD_NS
 from training.data.prepare import fishbowl_frames, street_frames
 from training.evaluate.benchmark import Benchmark
-from training.evaluate.metrics import PAPER, Masks, score_frame
+from training.evaluate.metrics import (
+    PAPER,
+    Masks,
+    first_run,
+    method_report,
+    paired_gain,
+    score_frame,
+)
 from training.evaluate.open import open_ids, open_protocol, open_report, score_open
 from training.evaluate.settings import FishbowlOptions, StreetOptions
-from training.evaluate.summary import first_run, method_report, paired_gain
 from training.evaluate.video import Score, Scores, Video, VideoResult, births, stream_frames
 
 FIELDS = ("full", "occluded")

@@ -112,8 +112,7 @@ def masks_from_files(
                     masks[item.id] = found or (item.box, item.mask)
             yield masks
         return
-    from training.baselines.unet import complete_frame
-    from training.baselines.unet_tasks import adapt_unet, clip_rows
+    from training.baselines.unet import adapt_unet, clip_rows, complete_frame
 
     net, _ = _opened(Path(path))
     if kind == TTA:

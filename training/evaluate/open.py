@@ -11,8 +11,7 @@ import numpy as np
 
 from savos_model.masks import iou
 from savos_model.types import AmodalObject
-from training.evaluate.metrics import Masks, mean, viewed
-from training.evaluate.summary import estimate
+from training.evaluate.metrics import Masks, estimate, mean, viewed
 
 AGES = {"0": range(1), "1": range(1, 2), "2": range(2, 3), "3-4": range(3, 5)}  # older: "5+"
 SIZES = {"small": 32**2, "medium": 96**2}  # px of the whole object below which it is so, as in COCO

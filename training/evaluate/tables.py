@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from savos_model.tables import DASH, Table, interval, number, percent
-from training.evaluate.summary import BIN_NAMES, figure_of, interval_of
+from training.evaluate.metrics import BIN_NAMES, figure_of, interval_of
 
 OPEN_FIGURES = {"open_full": "full", "open_hidden": "hidden", "false_area": "false area [%]"}
 OPEN_GROUPS = {"by_age": "age {}", "by_occluder": "behind {}", "by_size": "{} objects"}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from savos_model.backends.choose import make_backend
 from savos_model.backends.interface import Backend
 from savos_model.config import AssociationConfig
+from savos_model.hints import installed
 from savos_model.stream.stream import AmodalStream
 from savos_model.stream.video import Setup, cropped_as_trained, described
 from savos_model.tables import DASH, Table, number, percent
@@ -24,9 +26,61 @@ from training.data.jobs import Tick
 from training.evaluate.benchmark import Benchmark, Job, data_of, report, run_all
 from training.evaluate.kitti import Kitti
 from training.evaluate.mask_sets import Fishbowl, MaskBenchmark, Rendered, Street
-from training.evaluate.outside import OPTIONS, absent, outside_tracker, version
 from training.evaluate.settings import DEFAULT_OUTPUT, TRACKERS, Output, TrackingOptions
 from training.evaluate.video import Scores, Video, merged
+
+# What differs from the defaults: an ID is kept for 30 frames, as with track.max_age (the buffer is
+# in frames of a camera at 30 Hz), and given early, as every mask is certain.
+OPTIONS = {"lost_track_buffer": 30, "frame_rate": 30.0, "minimum_consecutive_frames": 1}
+CLASSES = {
+    "sort": "SORTTracker",
+    "bytetrack": "ByteTrackTracker",
+    "ocsort": "OCSORTTracker",
+    "botsort": "BoTSORTTracker",
+}
+
+
+def absent() -> str:
+    """Return why the trackers cannot be used here; "" if they can."""
+    return "" if installed("trackers") else "trackers is not installed: pip install trackers"
+
+
+def version() -> str:
+    """Return the installed version of the package."""
+    return importlib.metadata.version("trackers")
+
+
+def outside_tracker(name: str) -> Callable[[Frame], list[str]]:
+    """Return a function that gives the masks of the next frame of a video their IDs.
+
+    The tracker sees the boxes of the visible masks and their scores, BoT-SORT also the image, which
+    it estimates the motion of the camera from. A mask that it leaves without an ID has "".
+
+    Args:
+        name: one of settings.TRACKERS.
+    """
+    import supervision
+    import trackers
+
+    tracker: Any = getattr(trackers, CLASSES[name])(**OPTIONS)
+
+    def ids(frame: Frame) -> list[str]:
+        boxes = [item.box for item in frame.instances]
+        detections = supervision.Detections(
+            xyxy=np.array(boxes, float).reshape(-1, 4),
+            confidence=np.array([item.score for item in frame.instances], float),
+            data={"place": np.arange(len(boxes))},
+        )
+        image = {"frame": np.ascontiguousarray(frame.image)} if name == "botsort" else {}
+        found = tracker.update(detections, **image)
+        given = [""] * len(boxes)
+        if len(found):
+            for place, number in zip(found.data["place"], found.tracker_id, strict=True):
+                given[place] = "" if number < 0 else str(number)
+        return given
+
+    return ids
+
 
 METHODS: dict[str, AssociationConfig | None] = {
     "given": None,  # the true ids

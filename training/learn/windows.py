@@ -12,8 +12,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 import torch
 
-from training.data.parts import video_numbers
-from training.data.store import Clip, open_store
+from training.data.store import Clip, open_store, video_numbers
 from training.learn.augment import Window
 
 Made = TypeVar("Made")

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from savos_model.files import write_file
 from savos_model.tables import markdown_table
 from training.data.provenance import PARTS
-from training.evaluate.summary import proven
-from training.report.cells import Results
+from training.evaluate.metrics import proven
+from training.report.cells import Results, commands
 from training.report.figures import (
     adapt_plot,
     alpha_plot,
@@ -22,7 +22,6 @@ from training.report.figures import (
     stream_plot,
     tsne_plot,
 )
-from training.report.files import commands
 from training.report.markdown import (
     ablations_table,
     figures_table,
@@ -31,7 +30,6 @@ from training.report.markdown import (
     paper_table,
     speed_table,
 )
-from training.report.paper import PAPER
 from training.report.tables import (
     ADAPT_COLUMNS,
     KINS_PARTS,
@@ -40,6 +38,7 @@ from training.report.tables import (
     KITTI_ROWS,
     OPEN_COLUMNS,
     OPEN_ROWS,
+    PAPER,
     STREET_COLUMNS,
     STREET_ROWS,
 )

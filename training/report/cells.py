@@ -1,16 +1,101 @@
-"""Looks the figures of table cells up in results files."""
+"""Looks the figures of table cells and their differences up in results files."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from savos_model.results import ResultsError, read_results
-from training.evaluate.summary import figure_of
-from training.report.files import KINS
+from training.evaluate.metrics import cluster_interval, figure_of
+from training.report.paper import TYPES
+
+STREET_LAGS = (2, 5, 10, 20)
+ABLATIONS = {
+    "full": "everything",
+    "no_consistency": "without consistency loss",
+    "forward_only": "trained forward only",
+    "no_memory": "without temporal embedding",
+    "no_flow": "without flow",
+    "no_image": "without image",
+    "no_paste": "without pasted occluders",
+    "detach": "consistency loss trains no motion",
+    "photometric": "with photometric loss",
+    "uniform_motion": "base motion everywhere, no flow per pixel",
+    "deocclusion_loss": "Self-Deocclusion's loss",
+    "prior_mask": "with prior mask (our default)",
+}
+MODES = ("forward", "bidirectional")
+KINS = "kins_video_car"
+KINS_DATA = (
+    "--raw ../shared/data/kitti_raw --masks ../shared/data/pointtrack "
+    "--kins ../shared/data/kins/instances_train.json --mapping ../shared/data/kitti_object_mapping"
+)
+# Ablations that the paper trained on KINS-Video-Car as well, with the mode each is scored in.
+KINS_ABLATIONS = dict.fromkeys(
+    ("full", "no_consistency", "no_memory", "no_flow", "no_image"), MODES[1]
+) | dict.fromkeys(("forward_only", "deocclusion_loss"), MODES[0])  # they train no merge
+KITTI_ADAPTED = {  # what is adapted, by the end of the file's name
+    "adapted": "shipped weights, by the stopping rule",
+    "100": "shipped weights, all 100 iterations",
+    "half": "shipped weights, adapted to the first half, scored on the second",
+    "fishbowl_adapted": "trained on FISHBOWL alone, by the stopping rule",
+    "fishbowl_100": "trained on FISHBOWL alone, all 100 iterations",
+    "fishbowl_half": "trained on FISHBOWL alone, adapted to the first half, scored on the second",
+}
+
+
+def ablation_file(name: str, mode: str) -> str:
+    """Return the results file of one ablation, scored in one mode."""
+    return f"ablations/{name}_{mode}.json"
+
+
+def kins_file(name: str) -> str:
+    """Return the results file of KINS-Video-Car."""
+    return f"{KINS}_{name}.json"
+
+
+def unseen_file(fish: str, method: str = "adapted") -> str:
+    """Return the results file of weights that never saw this type of fish, scored on it.
+
+    `adapted` holds SaVos before and after adaptation, `deocclusion` the baseline.
+    """
+    return f"unseen_{fish}_{method}.json"
+
+
+def seen_file(fish: str) -> str:
+    """Return the results file of weights that saw all types, scored on this one."""
+    return f"seen_{fish}.json"
+
+
+def lag_file(lag: int) -> str:
+    """Return the results file of the generated street, each frame answered so many frames later."""
+    return f"street_lag_{lag}.json"
+
+
+def commands() -> dict[str, str]:
+    """Return the command of each file of KINS-Video-Car, by its name."""
+    scored = f"savos evaluate kins-video-car {KINS_DATA} --methods"
+    found = {
+        kins_file("baselines"): f"{scored} visible,convex,flow3,flow5",
+        kins_file("fishbowl"): f"savos adapt kins-video-car {KINS_DATA} --mode bidirectional "
+        "--weights runs/ablations/prior_mask/best.safetensors",
+        kins_file("fishbowl_deocclusion"): f"{scored} deocclusion:runs/pcnet/best.safetensors,"
+        "deocclusion+tta:runs/pcnet/best.safetensors",
+        kins_file("ours"): f"{scored} ours --mode bidirectional "
+        "--weights runs/kins/best.safetensors",
+    }
+    for name, folder in (("deocclusion", "kins_pcnet"), ("oracle", "kins_oracle")):
+        found[kins_file(name)] = f"{scored} {name}:runs/{folder}/best.safetensors"
+    for name, mode in KINS_ABLATIONS.items():
+        flow = " --flow topic" if name == "no_flow" else ""  # none, as with FISHBOWL's
+        weights = f"--weights runs/kins_ablations/{name}/best.safetensors"
+        found[kins_file(name)] = f"{scored} ours --mode {mode} {weights}{flow}"
+    return {name: f"{run} --json docs/results/{name}" for name, run in found.items()}
+
 
 REDUCED = "reduced"  # in the note of whatever was measured with less than the paper's network
 NO_KINS = "KINS-Video-Car is not there: see [what it takes](#missing-data)"
@@ -206,3 +291,84 @@ def unet_text(training: Mapping[str, str]) -> list[str]:
         return []
     batch = json.loads(training["train"])["batch"]
     return [f"{training['step']} steps of {batch} frames of {training['stores']}"]
+
+
+PARTS = ("full", "occluded")
+
+
+class Scored(NamedTuple):
+    """One method of one results file."""
+
+    file: str
+    method: str = "ours"
+
+
+class Comparison(NamedTuple):
+    """A comparison: a name and (without, with) of each part of the data."""
+
+    name: str
+    pairs: tuple[tuple[Scored, Scored], ...]
+
+
+def adaptation(fish: str) -> tuple[Scored, Scored]:
+    """Return the weights that never saw a type, before and after adaptation."""
+    return Scored(unseen_file(fish), "base"), Scored(unseen_file(fish), "adapted")
+
+
+def over(name: str, before: str, after: str) -> Comparison:
+    """Return ours of one file over ours of another."""
+    return Comparison(name, ((Scored(before), Scored(after)),))
+
+
+SHIPPED, STREET = "shipped weights", "shipped weights, generated street"
+SINGLE, BOTH = "forward over each frame separately", "bi-directional over forward"
+COMPARISONS = (
+    over(f"{SINGLE}, {SHIPPED}", "fishbowl_single.json", "fishbowl_val.json"),
+    over(f"{SINGLE}, {STREET}", "street_single.json", "street_val.json"),
+    over(f"{BOTH}, {SHIPPED}", "fishbowl_val.json", "fishbowl_bidirectional.json"),
+    over(f"{BOTH}, {STREET}", "street_val.json", "street_bidirectional.json"),
+    over(f"10 frames of lag over forward, {STREET}", "street_val.json", lag_file(10)),
+    over(f"{BOTH}, setting of the ablations", *(ablation_file("full", mode) for mode in MODES)),
+    Comparison("test-time adaptation, unseen types together", tuple(map(adaptation, TYPES))),
+    *(Comparison(f"test-time adaptation, unseen {name}", (adaptation(name),)) for name in TYPES),
+)
+
+
+def ablation_comparisons(mode: str) -> Iterable[Comparison]:
+    """Yield each ablation against the full method, in one mode."""
+    for name, text in ABLATIONS.items():
+        if name != "full":
+            yield over(text, ablation_file("full", mode), ablation_file(name, mode))
+
+
+def gain(results: Results, comparison: Comparison, part: str) -> Figure:
+    """Return the difference of two means over the same frames, and its 95 % interval over clips.
+
+    `part` is full or occluded. Clip means are weighted with their frames, so that the gain is that
+    of the frame-level means; the interval draws whole clips again. Clips of several files with one
+    name are one clip: the same video, other objects.
+    """
+    differences: dict[str, list[float]] = defaultdict(list)
+    for pair in comparison.pairs:
+        clips = []
+        for scored in pair:
+            report = lookup(results.metrics(scored.file), f"methods.{scored.method}.clips")
+            if report is None:
+                return Figure(None, None, results.to_run(scored.file))
+            clips.append(report)
+        frames = [{name: row["frames"] for name, row in report.items()} for report in clips]
+        if frames[0] != frames[1]:
+            note = (
+                f"`{pair[0].file}` and `{pair[1].file}` scored different frames: score both again"
+            )
+            return Figure(None, None, note)
+        for name, row in clips[0].items():
+            differences[name] += [clips[1][name][part] - row[part]] * row["frames"]
+    values = [value for group in differences.values() for value in group]
+    if not values:
+        return Figure(None, None, "no frames were scored")
+    files = dict.fromkeys(f"`{scored.file}`" for pair in comparison.pairs for scored in pair)
+    bounds = cluster_interval(differences)
+    interval = (bounds[0], bounds[1]) if bounds else None
+    first = setting(results.metrics(comparison.pairs[0][1].file) or {})
+    return Figure(sum(values) / len(values), interval, f"{', '.join(files)}; {first}")

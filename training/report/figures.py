@@ -147,7 +147,7 @@ def tsne_plot(metrics: dict, path: Path) -> None:
 
 
 def adapt_plot(metrics: dict, path: Path) -> None:
-    """Draw loss and IoU over the iterations of one adaptation (training.adapt.curve)."""
+    """Draw loss and IoU over the iterations of one adaptation (training.adapt.scored)."""
     steps = metrics["iterations"]
     curves = {
         "visible": ("visible_iou", GREY),

@@ -8,12 +8,24 @@ from pathlib import Path
 from savos_model.files import write_file
 from savos_model.results import ResultsError, read_results
 from savos_model.tables import DASH, Table, number
-from training.evaluate.summary import figure_of
+from training.evaluate.metrics import figure_of
 from training.evaluate.tables import TABLES, options_table, short, tables_of
-from training.report.cells import REDUCED, Cell, Figure, Results, lookup, setting
+from training.report.cells import (
+    ABLATIONS,
+    COMPARISONS,
+    MODES,
+    PARTS,
+    REDUCED,
+    Cell,
+    Figure,
+    Results,
+    ablation_comparisons,
+    ablation_file,
+    gain,
+    lookup,
+    setting,
+)
 from training.report.figures import bars, colour_of
-from training.report.files import ABLATIONS, MODES, ablation_file
-from training.report.gains import COMPARISONS, PARTS, ablation_comparisons, gain
 from training.report.paper import PAPER
 from training.report.tables import cells_of, pair
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from training.report.cells import Absent, Cell, Pooled, Source
-from training.report.files import (
+from training.report.cells import (
     KITTI_ADAPTED,
     STREET_LAGS,
+    Absent,
+    Cell,
+    Pooled,
+    Source,
     ablation_file,
     kins_file,
     lag_file,

@@ -10,13 +10,10 @@ from dataclasses import replace
 import numpy as np
 
 from savos_model.types import Box
-from training.street.backdrop import draw_facade, draw_sky
-from training.street.builder import Builder
+from training.street.backdrop import draw_facade, draw_shadows, draw_sky
+from training.street.builder import UNTRACKED, Builder, Front, Thing, random_street
 from training.street.cars import CarSpec, build_car
 from training.street.config import StreetConfig, StreetFrame, StreetObject
-from training.street.figures import Hulls, draw_hulls
-from training.street.ground import draw_shadows
-from training.street.layout import UNTRACKED, Front, Thing, random_street
 from training.street.look import FRONT_KINDS, SURFACES, Look, Photo, random_light
 from training.street.meshes import Mesh
 from training.street.noise import MaskNoise, tight
@@ -25,8 +22,10 @@ from training.street.render import (
     TILE,
     Camera,
     Drawing,
+    Hulls,
     Layer,
     composite,
+    draw_hulls,
     draw_mesh,
     far_to_near,
     pose_matrix,

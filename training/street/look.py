@@ -7,9 +7,8 @@ import math
 import cv2
 import numpy as np
 
-from training.street.backdrop import facade_texture, sky_panorama
-from training.street.ground import Ground
-from training.street.layout import Street
+from training.street.backdrop import Ground, facade_texture, sky_panorama
+from training.street.builder import Street
 from training.street.render import TILE, Camera, Light, fractal, halvings
 
 BANK = 3  # noise fields; shifted by random amounts they do not repeat

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.street.figures import HullBuilder, Hulls
+from training.street.render import HullBuilder, Hulls
 
 SKINS = [(150, 175, 215), (120, 150, 200), (90, 120, 170), (60, 80, 120), (165, 190, 225)]
 CLOTHES = [

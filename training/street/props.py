@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from training.street.figures import Hulls
 from training.street.meshes import Mesh, box, cap, disc, join, loft, make_mesh, tread
+from training.street.render import Hulls
 
 GREENS = [(40, 85, 62), (35, 70, 50), (50, 105, 85), (45, 90, 95), (40, 75, 110)]
 GREYS = [(120, 120, 118), (70, 72, 70), (150, 152, 150), (60, 80, 60)]

@@ -6,9 +6,8 @@ import math
 
 import numpy as np
 
-from training.street.builder import CHUNK_M, Builder
+from training.street.builder import CAR, CHUNK_M, UNTRACKED, Builder, Front, Street, Thing
 from training.street.cars import random_car
-from training.street.layout import CAR, UNTRACKED, Front, Street, Thing
 from training.street.people import random_person
 from training.street.render import Camera
 

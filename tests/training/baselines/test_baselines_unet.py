@@ -15,20 +15,18 @@ from savos_model.types import Box, Instance
 from training.baselines.train_unet import UNetTraining, list_rows, train_unet
 from training.baselines.unet import (
     Batch,
+    KnownWindows,
     UNet,
     UNetConfig,
-    complete_frame,
-    load_unet,
-    save_unet,
-    unet_loss,
-)
-from training.baselines.unet_tasks import (
-    KnownWindows,
     adapt_unet,
     clip_rows,
+    complete_frame,
     deocclusion_batch,
     known_places,
+    load_unet,
     oracle_batch,
+    save_unet,
+    unet_loss,
 )
 from training.data.store import ClipFrame, open_store, store_clip
 from training.evaluate.metrics import score_frame

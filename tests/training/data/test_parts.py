@@ -4,10 +4,9 @@ import pytest
 pytest.importorskip("torch")
 
 from savos_model.config import ModelConfig
-from training.data.parts import CHUNK, part_name, video_numbers
 from training.data.prepare import GUM_BLOCK, chewing_gum_jobs, street_jobs
 from training.data.settings import GumSource, StreetSource
-from training.data.store import open_store, write_rows
+from training.data.store import CHUNK, open_store, part_name, video_numbers, write_rows
 from training.learn.windows import split_clips
 
 MODEL = ModelConfig()

@@ -13,8 +13,8 @@ from savos_ros.cli.main import app
 from training.evaluate import video
 from training.evaluate.benchmark import evaluate
 from training.evaluate.mask_sets import Fishbowl, scored_ids
+from training.evaluate.metrics import method_report
 from training.evaluate.settings import Output
-from training.evaluate.summary import method_report
 from training.evaluate.video import score_videos
 
 QUIET = Console(file=io.StringIO())

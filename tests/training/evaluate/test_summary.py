@@ -1,7 +1,7 @@
 import pytest
 
-from training.evaluate.metrics import ObjectScore
-from training.evaluate.summary import (
+from training.evaluate.metrics import (
+    ObjectScore,
     bootstrap,
     by_occlusion,
     cluster_interval,

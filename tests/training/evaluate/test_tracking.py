@@ -15,7 +15,7 @@ from savos_model.stream.video import Setup
 from savos_model.types import Box, Frame, Instance
 from savos_ros.cli.main import app
 from tests.tiny_weights import save_random
-from training.evaluate import outside, tracking
+from training.evaluate import tracking
 from training.evaluate.mask_sets import Fishbowl
 from training.evaluate.settings import TrackingOptions
 from training.evaluate.tracking import (
@@ -88,7 +88,7 @@ def package(monkeypatch):
 
     class Tracker:
         def __init__(self, **options):
-            assert options == outside.OPTIONS
+            assert options == tracking.OPTIONS
             self.frame = -1
 
         def update(self, found, frame=None):
@@ -101,18 +101,17 @@ def package(monkeypatch):
             assert (found.confidence == 1).all()
             return found
 
-    classes = dict.fromkeys(outside.CLASSES.values(), Tracker)
+    classes = dict.fromkeys(tracking.CLASSES.values(), Tracker)
     monkeypatch.setitem(sys.modules, "trackers", types.SimpleNamespace(**classes))
     monkeypatch.setitem(sys.modules, "supervision", types.SimpleNamespace(Detections=Detections))
-    for module in (outside, tracking):
-        monkeypatch.setattr(module, "absent", lambda: "")
-        monkeypatch.setattr(module, "version", lambda: "0.0")
+    monkeypatch.setattr(tracking, "absent", lambda: "")
+    monkeypatch.setattr(tracking, "version", lambda: "0.0")
 
 
 def test_an_outside_tracker_gives_ids_in_the_order_of_the_masks(package):
     masks = [Instance(f"x{x}", Box(x, 0, x + 2, 2), np.ones((2, 2), np.uint8)) for x in (6, 0, 3)]
     frame = Frame(0, np.zeros((8, 8, 3), np.uint8), masks)
-    ids = outside.outside_tracker("bytetrack")
+    ids = tracking.outside_tracker("bytetrack")
     assert ids(frame) == ["", "", ""]
     assert ids(frame) == ["2", "0", "1"]
 
@@ -122,14 +121,14 @@ def test_outside_trackers_are_scored_next_to_ours(tmp_path, package):
     setup = Setup(BackendConfig(weights=str(save_random(tmp_path / "w.safetensors"))))
     quiet = Console(quiet=True)
     found = evaluate_tracking(Fishbowl(tmp_path), setup, trackers=("sort",), console=quiet)
-    assert found["outside"] == {"trackers": "0.0", "options": outside.OPTIONS}
+    assert found["outside"] == {"trackers": "0.0", "options": tracking.OPTIONS}
     score = found["methods"]["sort"]
     assert score["masks"] == found["methods"]["given"]["masks"]
     assert score["unnamed"] > 0 and 0 < score["idf1"] < 1 and "open_full" not in score
 
 
 def test_outside_trackers_are_skipped_with_a_reason(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(outside, "installed", lambda name: name != "trackers")
+    monkeypatch.setattr(tracking, "installed", lambda name: name != "trackers")
     write_clip(tmp_path, "fishbowl_0001")
     setup = Setup(BackendConfig(weights=str(save_random(tmp_path / "w.safetensors"))))
     found = evaluate_tracking(Fishbowl(tmp_path), setup, trackers=("sort",))

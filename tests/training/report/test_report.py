@@ -13,9 +13,21 @@ from savos_model.network.weights import load_weights
 from savos_model.results import ResultsError, write_results
 from savos_model.stream.video import described
 from training.report.build import build_report
-from training.report.cells import Pooled, Results, Source, lookup, setting
-from training.report.files import KINS, MODES, ablation_file, commands, unseen_file
-from training.report.gains import Comparison, Scored, gain
+from training.report.cells import (
+    KINS,
+    MODES,
+    Comparison,
+    Pooled,
+    Results,
+    Scored,
+    Source,
+    ablation_file,
+    commands,
+    gain,
+    lookup,
+    setting,
+    unseen_file,
+)
 from training.report.paper import PAPER, TYPES
 from training.report.tables import OURS, cells_of
 

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.street.cars import STYLES, build_car, random_car
-from training.street.figures import draw_hulls
 from training.street.meshes import box
 from training.street.noise import tight
 from training.street.people import random_person, riding, walking
@@ -20,6 +19,7 @@ from training.street.render import (
     Light,
     clip_near,
     composite,
+    draw_hulls,
     draw_mesh,
     far_to_near,
     rasterise,
