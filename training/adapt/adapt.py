@@ -33,13 +33,10 @@ PLAIN = plain()
 
 @dataclass(frozen=True)
 class AdaptResult:
-    """Result of an adaptation.
+    """Adapted weights, or those given when the video has no window, and why it ended (`stopped`).
 
-    Attributes:
-        weights: the adapted ones; those given when the video has no window.
-        history: one entry per measurement: iteration, visible_iou, loss and its terms; these are
-            means over the iterations since the entry before, in the first one those of its weights.
-        stopped: why it ended.
+    `history` has one entry per measurement: iteration, visible_iou, loss and its terms; these are
+    means over the iterations since the entry before, in the first one those of its weights.
     """
 
     weights: Weights
@@ -73,20 +70,14 @@ def adapt(
     held: Clip | None = None,
     watch: Watch | None = None,
 ) -> AdaptResult:
-    """Train a copy of weights on the visible masks of one video.
+    """Train a copy of weights on the visible masks of one video, all that is read of `clip`.
 
-    Args:
-        weights: where it starts.
-        clip: rows of the video; only what can be seen is read.
-        config: the adaptation.
-        loss: that of the training; the one stored with the weights when None.
-        augment: that of the training, in the same way.
-        held: rows that measure the visible IoU instead of `clip`, to check on unused frames.
-        watch: called with the iteration and the averaged network at every measurement, also
-            before the first iteration; it must leave the network as it is.
+    Loss and augmentation are those of the training, stored with the weights, when None. `held` are
+    rows that measure the visible IoU instead of `clip`. `watch` is called with the iteration and
+    the averaged network at every measurement, also before the first iteration; it must leave the
+    network as it is.
 
-    Raises:
-        WeightsError: the settings stored with the weights cannot be read.
+    Raises WeightsError: the settings stored with the weights cannot be read.
     """
     stored = trained_with(weights)
     loss, augment = loss or stored[0], augment or stored[1]
@@ -225,8 +216,7 @@ def seeded(seed: int) -> torch.Generator:
 def trained_with(weights: Weights) -> tuple[LossConfig, AugmentConfig]:
     """Return loss and augmentation that weights were trained with, defaults if none is stored.
 
-    Raises:
-        WeightsError: what is stored cannot be read.
+    Raises WeightsError: what is stored cannot be read.
     """
     info = weights.info
     try:

@@ -34,16 +34,9 @@ def adapt_to_bursts(
 ) -> tuple[Weights, str]:
     """Return weights adapted to the visible masks of frames, or the given ones; with the reason.
 
-    Of each three bursts the last is held out, and decides by the rule of the node's adaptation
-    (training.adapt.site.Score).
-
-    Args:
-        bursts: runs of consecutive frames; all of them are held in memory as clips.
-        weights: where the adaptation starts.
-        backend: its threads and device are used.
-        iterations: most iterations.
-        name: accepted weights are named WEIGHTS+name.
-        tick: called with the number of iterations done since its last call.
+    Of each three bursts, runs of consecutive frames that are all held in memory, the last is held
+    out, and decides by the rule of the node's adaptation (training.adapt.site.Score). Accepted
+    weights are named WEIGHTS+name. `tick` gets the number of iterations done since its last call.
     """
     torch.set_num_threads(backend.threads)
     clips = [clip_of(frames, weights.model) for frames in bursts]
@@ -74,12 +67,9 @@ def _places(clips: list[Clip], config: AdaptConfig) -> list:
 
 
 def bursts_of(frames: Iterable[Frame], expected: int, gap_s: float) -> Iterator[list[Frame]]:
-    """Yield bursts of consecutive frames, spread evenly; one ends early where tracks would.
+    """Yield bursts of consecutive frames of a recording, spread evenly over the `expected` number.
 
-    Args:
-        frames: all frames of a recording.
-        expected: their number, as far as it is known.
-        gap_s: tracks end where stamps are further apart [s].
+    One ends early where tracks would: where stamps are further apart than `gap_s`.
     """
     length = max(1, min(BURST, expected // HELD))
     count = max(1, min(MOST_BURSTS, expected // length))

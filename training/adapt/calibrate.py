@@ -53,8 +53,7 @@ def hidden_pixels(
 ) -> Hidden:
     """Return logits and self-supervised truth of the pixels that pasted occluders hide.
 
-    Raises:
-        ValueError: there are fewer than two windows, so nothing can be pasted.
+    Raises ValueError: there are fewer than two windows, so nothing can be pasted.
     """
     if len(places) < 2:
         raise ValueError(
@@ -150,10 +149,8 @@ def calibrate(
 
     Clips are held out, and objects cropped, by the settings stored with the weights. The threshold
     that would be best there is kept with them, as a record: compose.threshold is set by the user.
-    `results` is the file of the reliability plot, `length` the number of frames per window.
-
-    Raises:
-        WeightsError: no such weights, or the settings stored with them cannot be read.
+    `results` is the file of the reliability plot, `length` the number of frames per window. Raises
+    WeightsError: no such weights, or the settings stored with them cannot be read.
     """
     given = load_weights(weights)
     net = make_net(given.model).eval()

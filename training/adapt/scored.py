@@ -31,10 +31,7 @@ from training.evaluate.video import VideoResult, merged, score_videos
 
 @dataclass(frozen=True)
 class AdaptJob:
-    """One video (`key`) to score with the weights of `ours`, to adapt to, and to score again.
-
-    `out` is the folder of the adapted weights; None keeps none.
-    """
+    """One video (`key`) to score, adapt to and score again; `out`: folder of adapted weights."""
 
     benchmark: Benchmark
     key: Any

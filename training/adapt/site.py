@@ -59,9 +59,7 @@ class Score(NamedTuple):
 class Site:
     """The memory of the process: the weights in use, and the last bursts.
 
-    Args:
-        start: first message of the node.
-        say: reports some of adaptation_link.FACTS to the node.
+    `say` reports some of adaptation_link.FACTS to the node.
     """
 
     def __init__(self, start: Start, say: Say) -> None:

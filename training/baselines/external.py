@@ -22,11 +22,7 @@ class ExternalClip:
     """The results of one clip: `<clip>.json.gz`, `<clip>.json`, or PNG files under `<clip>/`."""
 
     def __init__(self, folder: Path, clip: str) -> None:
-        """Open the results of a clip.
-
-        Raises:
-            ExternalError: there are none, or the file is damaged.
-        """
+        """Open the results of a clip; raises ExternalError where there are none or bad ones."""
         _check_name(clip, "clip")
         files = [
             path for end in (".json.gz", ".json") if (path := folder / f"{clip}{end}").exists()
@@ -43,8 +39,7 @@ class ExternalClip:
     def mask(self, frame: int, name: str, shape: tuple[int, int]) -> BoxedMask | None:
         """Return the whole mask of an object in a frame of its clip, None where there is none.
 
-        Raises:
-            ExternalError: the mask is damaged, or not of `shape` (rows and columns of the image).
+        Raises ExternalError: it is damaged, or not of `shape` (rows and columns of the image).
         """
         if self._frames is None:
             _check_name(name, "object")

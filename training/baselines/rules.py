@@ -13,13 +13,10 @@ from savos_model.types import Box
 
 
 def convex_hull(visible: tuple[Box, np.ndarray]) -> BoxedMask:
-    """Complete a visible mask to its convex hull.
+    """Complete a visible mask, its box with [box.height, box.width], to its convex hull.
 
-    Args:
-        visible: box with its mask [box.height, box.width].
-
-    Returns:
-        bool mask in the visible mask's tight box, hence inside the image; EMPTY for an empty mask.
+    The bool result has the visible mask's tight box, hence lies inside the image; EMPTY for an
+    empty mask.
     """
     box, mask = tighten(visible)
     hull = np.zeros(mask.shape, np.uint8)
@@ -82,23 +79,15 @@ def aggregate(
     The weak point of the rule: the flow of pixels that are about to be covered follows the
     occluder, which carries away just what should be remembered.
 
-    Args:
-        track: visible masks of the object by frame; frames may be missing.
-        flow: gives the motion between two neighbouring frames.
-        frame: frame to complete.
-        window: number k of neighbouring frames used on each side.
-        shape: image rows and columns.
-        direction: forward (earlier frames warped on), backward (later ones warped back) or both
-            (their union).
-        coverage: covered share from which a pixel of the result is set; the paper gives none. HALF
-            keeps the area; ANY also sets pixels that are only touched, which grows the mask by up
-            to a pixel a step.
+    `track` has visible masks by frame, some may be missing; `flow` gives the motion between two
+    neighbouring frames, of which `window` are used on each side. The direction is forward (earlier
+    frames warped on), backward (later ones warped back) or both (their union). `coverage` is the
+    covered share from which a pixel of the result is set; the paper gives none. HALF keeps the
+    area; ANY also sets pixels that are only touched, which grows the mask by up to a pixel a step.
 
-    Returns:
-        The aggregated mask, bool; it holds the visible mask of `frame`.
+    Returns the aggregated mask, bool; it holds the visible mask of `frame`.
 
-    Raises:
-        ValueError: unknown direction or a window below 1.
+    Raises ValueError: unknown direction or a window below 1.
     """
     if direction not in ("forward", "backward", "both") or window < 1:
         raise ValueError(
@@ -161,19 +150,12 @@ def _view(
 
 
 def forward_warp(share: np.ndarray, motion: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Move a mask along its own motion.
+    """Move shares float32 [H, W], 0..1 of each pixel that the object covers, along its motion.
 
     The source of target pixel x is x - u(x) with u(x) = motion(x - u(x)), found by fixed-point
     steps; sampling `motion` at x itself, as the released code does, misplaces the mask where the
-    motion varies.
-
-    Args:
-        share: float32 [H, W], share 0..1 of each pixel that the object covers.
-        motion: float32 [H, W, 2], motion (x, y) of each source pixel [px].
-        start: first guess of the motion (x, y) [px].
-
-    Returns:
-        float32 [H, W], shares after the motion; what moves out of the window is gone.
+    motion varies. `motion` float32 [H, W, 2] is that (x, y) of each source pixel, `start` its first
+    guess [px]. What moves out of the window is gone.
     """
     rows, columns = share.shape
     grid_x, grid_y = np.meshgrid(

@@ -152,8 +152,7 @@ def save_unet(path: Path, net: UNet, info: dict[str, str]) -> None:
 def load_unet(path: Path) -> tuple[UNet, dict[str, str]]:
     """Read weights in evaluation mode and their metadata without running code in them.
 
-    Raises:
-        WeightsError: missing, unreadable, too large, or not such a U-Net.
+    Raises WeightsError: missing, unreadable, too large, or not such a U-Net.
     """
     if not path.is_file() or path.stat().st_size > MAX_BYTES:
         raise WeightsError(
@@ -197,11 +196,8 @@ def complete_frame(
 ) -> list[AmodalObject]:
     """Return the visible masks with the pixels predicted behind others, by the stream's own rules.
 
-    Args:
-        net: in evaluation mode.
-        image: uint8 [H, W, 3], BGR.
-        instances: all visible masks of the frame; every other one may be the eraser.
-        ids: objects to complete; all when None.
+    `image` is uint8 [H, W, 3], BGR; of all its visible masks, every other one may be the eraser.
+    `ids` are completed; all when None. The network is in evaluation mode.
     """
     model, count = net.config.model, occupancy(list(instances), *image.shape[:2])
     chosen, colours, masks = [], [], []

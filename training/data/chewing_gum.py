@@ -49,12 +49,10 @@ class ChewingGumConfig(Settings):
 
 @dataclass(frozen=True)
 class Video:
-    """One video of T frames with K objects.
+    """One video of T frames with K objects; `name` is that within its set.
 
     Attributes:
-        name: of the video within its set.
-        frames: uint8 [T, H, W, 3], RGB.
-        full, visible: bool [T, K, H, W].
+        frames: uint8 [T, H, W, 3], RGB; full, visible: bool [T, K, H, W].
         order: int [K], objects from the bottom one up.
         motion: int [T-1, K, 2], motion (x, y) of each object to the next frame [px], the ground
             rests; None where unknown.
@@ -128,10 +126,7 @@ def circle_points() -> np.ndarray:
 def path(frames: int, corner: int, turn: int) -> np.ndarray:
     """Return places (x, y) on the square of +-RADIUS around the lower polygon, int64 [frames, 2].
 
-    Args:
-        frames: number of places, STEP apart.
-        corner: 0..3, where it starts.
-        turn: +1 or -1, which way round.
+    They begin at `corner` 0..3 and lie STEP apart, `turn` +1 or -1 which way round.
     """
     rise = np.arange(-RADIUS, RADIUS, STEP)
     low, high = np.full(len(rise), -RADIUS), np.full(len(rise), RADIUS)
@@ -193,11 +188,10 @@ def _draw(
 
 
 def render(recipes: Recipes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw videos.
+    """Draw videos; object 0 lies below object 1.
 
     Returns:
-        frames uint8 [N, T, HEIGHT, WIDTH, 3] RGB; full and visible bool [N, T, 2, HEIGHT, WIDTH],
-        object 0 below object 1.
+        frames uint8 [N, T, HEIGHT, WIDTH, 3] RGB; full and visible bool [N, T, 2, HEIGHT, WIDTH].
     """
     videos, length = recipes.offsets.shape[:2]
     full = np.zeros((videos, length, 2, HEIGHT, WIDTH), bool)
@@ -259,18 +253,10 @@ class ReleasedVideos:
     value for each object. Visible masks are not written: they are the pixels of the full mask that
     show the object's colour and lie under no object above it. What the generator glues over the
     lower object without being an object is thus hidden too.
-
-    Attributes:
-        path: the folder.
-        count: number of videos.
     """
 
     def __init__(self, path: str | Path) -> None:
-        """List the videos.
-
-        Raises:
-            VideoFileError: the folder holds none.
-        """
+        """List the videos, `count` of them; raises VideoFileError where there are none."""
         self.path = Path(path)
         folders = self.path.iterdir() if self.path.is_dir() else ()
         self._folders = sorted(p for p in folders if p.name.isdigit() and p.is_dir())
@@ -281,11 +267,7 @@ class ReleasedVideos:
             )
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[Video]:
-        """Yield videos start .. stop - 1 by name.
-
-        Raises:
-            VideoFileError, UnsafePickleError: a file is damaged, too large, or does not fit.
-        """
+        """Yield videos start .. stop - 1 by name; raises VideoFileError or UnsafePickleError."""
         for folder in self._folders[start:stop]:
             yield _read_video(folder)
 

@@ -33,12 +33,7 @@ class FishbowlError(FileError):
 
 
 class FishbowlObject:
-    """One fish of a clip; masks are decoded when asked for.
-
-    Attributes:
-        id: track id as text, as the data set numbers it.
-        category: species.
-    """
+    """One fish of a clip: track id as text, species, and masks that are decoded when asked for."""
 
     def __init__(self, record: dict[str, Any], clip: FishbowlClip) -> None:
         self.id = str(record["id"])
@@ -88,22 +83,12 @@ class MaskClip(ABC):
 
 
 class FishbowlClip(MaskClip):
-    """One clip: `<name>.mp4` and `<name>.json.gz`.
-
-    Attributes:
-        name: file name without ending.
-        width, height: of every frame [px].
-        num_frames, fps: length and rate.
-        objects: list[FishbowlObject].
-    """
+    """One clip: `<name>.mp4` and `<name>.json.gz`; sides [px], length and rate are attributes."""
 
     KINDS = ("visible", "full")
 
     def __init__(self, path: str | Path) -> None:
-        """Open a clip.
-
-        Args:
-            path: either of its two files, or their common path without ending.
+        """Open a clip by either of its files or their common path without ending.
 
         Raises:
             FishbowlError: a file is missing or unreadable, or the two do not belong together.
@@ -173,8 +158,7 @@ class FishbowlClip(MaskClip):
     def frames(self) -> Iterator[np.ndarray]:
         """Decode the video in order: uint8 [height, width, 3], BGR.
 
-        Raises:
-            FishbowlError: the video ends too early.
+        Raises FishbowlError: the video ends too early.
         """
         video = cv2.VideoCapture(str(self.video_path))
         try:
@@ -217,25 +201,17 @@ UNTRACKED = "untracked"
 class ReleasedClip(MaskClip):
     """One video of the released test data; the masks are those of its scored fish alone.
 
-    Attributes:
-        name: number of the video as its folder is named.
-        width, height: of every frame [px].
-        num_frames, fps: length and rate.
-        flow: folders of the forward and the backward flow, None where one is missing.
+    Attributes as of FishbowlClip; `flow`: folders of the forward and the backward flow, or None.
     """
 
     KINDS = ("VM", "FM")
 
     def __init__(self, folder: str | Path) -> None:
-        """Open a video.
-
-        Args:
-            folder: its pictures, ROOT/test_frames/<video>; ROOT holds the masks and the flow.
+        """Open the video of pictures ROOT/test_frames/<video>; ROOT holds the masks and the flow.
 
         Raises:
             MissingPartError: pictures or masks are not there.
-            FishbowlError: a picture or the masks are of another form.
-            UnsafePickleError: the masks' file holds something else than plain data.
+            FishbowlError, UnsafePickleError: a picture or the masks are of another form.
         """
         folder = require("fishbowl_test_data", Path(folder))
         root = folder.parents[1]
@@ -255,8 +231,7 @@ class ReleasedClip(MaskClip):
     def frames(self) -> Iterator[np.ndarray]:
         """Yield the pictures in order: uint8 [height, width, 3], BGR.
 
-        Raises:
-            FishbowlError: one is damaged or of another size.
+        Raises FishbowlError: one is damaged or of another size.
         """
         for path in self._pictures:
             image = read_picture(path, FishbowlError)
@@ -354,12 +329,10 @@ def open_fishbowl(path: str | Path) -> FishbowlClip | ReleasedClip:
 def read_subset(folder: Path, subset: str) -> dict[tuple[int, int], frozenset[str]]:
     """Return the fish listed in a subset of the released test by (video, frame).
 
-    Args:
-        folder: of the test data; the list lies there, in its test_files or in one next to it.
-        subset: of SUBSETS.
+    The list lies in `folder`, in its test_files or in one next to it; `subset` is one of SUBSETS.
 
     Raises:
-        ValueError: unknown subset.
+        SettingError: unknown subset.
         MissingPartError: no list.
         FishbowlError: the list lacks a column or holds something else than numbers.
     """

@@ -26,10 +26,7 @@ class FlowFileError(FileError):
 
 
 def read_flo(path: str | Path) -> np.ndarray:
-    """Read one file; its size is checked before memory is taken.
-
-    Returns:
-        float32 [h, w, 2], motion (x, y) [px]; NaN where unknown.
+    """Read one file, whose size is checked first: float32 [h, w, 2] (x, y) [px], NaN where unknown.
 
     Raises:
         FlowFileError: missing, no .flo file, too large, or cut off.
@@ -64,10 +61,8 @@ def fit_flow(flow: np.ndarray, height: int, width: int) -> np.ndarray:
 
     FlowNet2's tools cut images to multiples of 64 about their centre, 480 columns to 448, so the
     flow lacks 16 columns on either side. Its outermost values are repeated there; the released
-    code stretches it instead, which misplaces motion by up to 16 px.
-
-    Raises:
-        FlowFileError: neither the image's size nor that of such a cut.
+    code stretches it instead, which misplaces motion by up to 16 px. Raises FlowFileError where
+    the size is neither the image's nor that of such a cut.
     """
     pads = []
     for found, wanted in zip(flow.shape[:2], (height, width), strict=True):
@@ -83,11 +78,7 @@ def fit_flow(flow: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def flow_paths(folder: str | Path) -> list[Path]:
-    """Return the flow files of a folder by the number that ends their name.
-
-    Raises:
-        FlowFileError: there is none.
-    """
+    """Return flow files of a folder by the number that ends their name; FlowFileError if none."""
     paths = [path for path in Path(folder).glob("*.flo") if _number(path) is not None]
     if not paths:
         raise FlowFileError(f"{folder} holds no numbered .flo files", "missing")
@@ -102,13 +93,10 @@ def _number(path: Path) -> int | None:
 def with_flo(
     frames: Iterator[ClipFrame], forward: str | Path, backward: str | Path, first: int = 0
 ) -> Iterator[ClipFrame]:
-    """Add the flow of files to frames.
+    """Add the flow of files to consecutive frames of a video from number `first` on.
 
-    Args:
-        frames: frames of a video, in order, none left out.
-        forward: folder whose i-th file (by number, from 0) is the motion of frame i to i + 1.
-        backward: folder whose i-th file is the motion of frame i + 1 to i.
-        first: number of the first of `frames` in the video.
+    The i-th file of folder `forward` (by number, from 0) is the motion of frame i to i + 1, that of
+    `backward` the motion of i + 1 to i.
 
     Raises:
         FlowFileError: a file is unreadable or of another size, or there are fewer than pairs of
@@ -142,16 +130,13 @@ class RaftFlow:
     """RAFT of torchvision between two frames."""
 
     def __init__(self, size: str = "large", device: str = "cpu", weights: Any = "DEFAULT") -> None:
-        """Load the network.
+        """Load the network, `size` small or large, on a device such as cpu or cuda.
 
-        Args:
-            size: small or large.
-            device: where it runs, such as cpu or cuda.
-            weights: name of torchvision's weights, fetched when first used; None: untrained.
+        `weights` names those of torchvision, fetched when first used; None: untrained.
 
         Raises:
             RaftError: torchvision is not installed.
-            ValueError: unknown size.
+            SettingError: unknown size.
         """
         if size not in SIZES:
             text = f"size must be one of {', '.join(SIZES)}, got {size!r}"
@@ -170,9 +155,8 @@ class RaftFlow:
     def both_ways(self, earlier: np.ndarray, later: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the flow between two images (uint8 [H, W, 3], BGR), computed in one batch of two.
 
-        Returns:
-            Motion (x, y) of the earlier image's pixels into the later one, and of the later one's
-            into the earlier one; float32 [H, W, 2] [px].
+        It is the motion (x, y) of the earlier image's pixels into the later one, and the reverse;
+        float32 [H, W, 2] [px].
         """
         torch = self._torch
         height, width = earlier.shape[:2]

@@ -20,21 +20,14 @@ Function = Callable[[Any, Tick], Any]
 def run_jobs(
     function: Function, jobs: Sequence[Any], processes: int, steps: int, text: str, console: Console
 ) -> list[Any]:
-    """Do all jobs.
+    """Return the results of jobs in their order, the same for any number of processes.
 
-    Args:
-        function: importable function of (job, tick); it calls tick(k) after every k steps of work.
-        jobs: picklable arguments, one call each.
-        processes: 1 runs them here, more share them out to fresh processes.
-        steps: steps of all jobs together.
-        text: label of the progress bar.
-        console: where it is drawn.
-
-    Returns:
-        Results in the order of `jobs`, the same for any number of processes.
+    `function` is importable and takes a job, which must be picklable, and tick; it calls tick(k)
+    after every k of all `steps`, which the progress bar with label `text` shows. One process runs
+    the jobs here, more share them out to fresh processes.
 
     Raises:
-        ValueError: processes below 1.
+        SettingError: processes below 1.
         Exception: the first error of a job; jobs that have not begun are dropped.
     """
     if processes < 1:

@@ -38,18 +38,11 @@ class KinsObject(NamedTuple):
 class KinsAnnotations:
     """The annotations of one file, by number of the KITTI object image; masks decode when asked.
 
-    Attributes:
-        path: the file.
-        categories: name by category number, as far as the file gives them.
+    `categories` are names by category number, as far as the file gives them.
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Read a file.
-
-        Raises:
-            MissingPartError: it is not there.
-            KinsError: it is not in KINS' layout.
-        """
+        """Read a file; raises MissingPartError without it, KinsError for another layout."""
         self.path = require("kins", Path(path))
         record = read_json(self.path, KinsError, MAX_BYTES)
         try:
@@ -83,11 +76,7 @@ class KinsAnnotations:
         return self._notes[image][0]
 
     def objects(self, image: int) -> list[KinsObject]:
-        """Return the objects of an image that show some pixel.
-
-        Raises:
-            KinsError: a mask is damaged.
-        """
+        """Return the objects of an image that show some pixel; raises KinsError for a bad mask."""
         shape, notes = self._notes[image]
         made = []
         for note in notes:

@@ -54,12 +54,7 @@ def amodal_truth(
 
 @dataclass(frozen=True)
 class TruthSource:
-    """KINS' whole masks for the frames of KITTI raw drives.
-
-    Attributes:
-        annotations: file of KINS.
-        mapping: folder with train_mapping.txt and train_rand.txt.
-    """
+    """KINS' whole masks for frames of KITTI raw drives: its file, and the folder of the mapping."""
 
     annotations: Path
     mapping: Path
@@ -81,20 +76,14 @@ def _mapping(folder: Path) -> dict[str, dict[int, int]]:
 
 
 class ReleasedCars:
-    """One split of the released data: car_data, Kitti/raw_video, Kitti/Kitti_flow.
-
-    Attributes:
-        root: the folder.
-        videos: names of the drives.
-    """
+    """One split of the released data: car_data, Kitti/raw_video, Kitti/Kitti_flow."""
 
     def __init__(self, root: str | Path, split: str) -> None:
         """Read the masks of a split.
 
         Raises:
             MissingPartError: they are not there.
-            UnsafePickleError: the file holds something else than plain data.
-            KinsVideoCarError: unknown split, or another layout.
+            KinsVideoCarError, UnsafePickleError: unknown split, or another layout.
         """
         if split not in SPLITS:
             text = f"split must be one of {', '.join(SPLITS)}, got {split!r}"
@@ -193,11 +182,7 @@ def dated(drive: str) -> Path:
 
 
 def drive_folder(raw: str | Path, drive: str) -> Path:
-    """Return the folder of a drive in KITTI raw.
-
-    Raises:
-        MissingPartError: it is not there.
-    """
+    """Return the folder of a drive in KITTI raw; raises MissingPartError where it is not there."""
     folder = Path(raw) / dated(drive)
     require("kitti_raw", folder / "image_02" / "data")
     return folder
@@ -206,8 +191,7 @@ def drive_folder(raw: str | Path, drive: str) -> Path:
 def tracked_drives(raw: str | Path, masks: str | Path) -> dict[str, Path]:
     """Return the mask file of each drive that has one and whose images are there, by drive.
 
-    Raises:
-        MissingPartError: no mask file, or the images of one of them are missing.
+    Raises MissingPartError: no mask file, or the images of one of them are missing.
     """
     files = sorted(Path(masks).glob("*_drive_*.txt"))
     if not files:
@@ -226,19 +210,12 @@ def built_frames(
     stop: int | None = None,
     classes: Collection[str] = (CAR,),
 ) -> Iterator[ClipFrame]:
-    """Yield the frames of a drive of KITTI raw with tracked masks, and whole masks where known.
+    """Yield frames start .. stop - 1, by place, of a drive of KITTI raw with tracked masks.
 
-    Args:
-        raw: folder of KITTI raw.
-        drive: name of the drive.
-        masks: MOTS text of a tracker; its frame numbers are those of the drive.
-        truth: source of the whole masks.
-        start: place of the first frame among those of the drive.
-        stop: place after the last one; None: to the end.
-        classes: classes tracked; other objects only hide.
+    `masks` is MOTS text of a tracker whose frame numbers are those of the drive; objects of other
+    `classes` only hide. Whole masks come from `truth` where it knows them.
 
-    Raises:
-        KittiError, KinsError: a file is damaged.
+    Raises KittiError, KinsError: a file is damaged.
     """
     clip = open_raw(drive_folder(raw, drive), "txt", masks)
     known = None if truth is None else functools.partial(truth.of, drive)
@@ -246,13 +223,10 @@ def built_frames(
 
 
 class Drive(NamedTuple):
-    """One drive.
+    """One drive as KITTI raw names it, and the number of each frame.
 
-    Attributes:
-        name: as KITTI raw has it.
-        numbers: number of each frame.
-        frames: picklable call that yields the frames, whole masks in those that KINS annotates; it
-            takes the places of the first frame and of that after the last, too.
+    `frames` is a picklable call that yields the frames, whole masks in those that KINS annotates;
+    it takes the places of the first frame and of that after the last, too.
     """
 
     name: str
@@ -275,11 +249,7 @@ def truth_source(kins: Path | None, mapping: Path | None) -> TruthSource:
 
 
 def drives_of(source: KinsSource, truth: TruthSource | None) -> list[Drive]:
-    """Return the drives of a set that have tracked masks.
-
-    Args:
-        source: either layout of the set.
-        truth: source of the whole masks; None for none.
+    """Return the drives of either layout of a set that have tracked masks; `truth` may be None.
 
     Raises:
         ValueError: neither layout is given as a whole, or both are.
@@ -307,9 +277,7 @@ def drives_of(source: KinsSource, truth: TruthSource | None) -> list[Drive]:
 def annotated_drives(source: KinsSource) -> list[Drive]:
     """Return the drives in which KINS annotates some frame; errors as drives_of and truth_source.
 
-    Raises:
-        ValueError: no frame is annotated.
-        KinsError: the annotations are damaged.
+    Raises ValueError where no frame is annotated, KinsError where the annotations are damaged.
     """
     truth = truth_source(source.kins, source.mapping)
     drives = drives_of(source, truth)

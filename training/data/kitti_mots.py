@@ -37,10 +37,9 @@ def regular_stamp(frame: int) -> int:
 
 
 def parse_time(text: str) -> int:
-    """Turn `2011-09-26 13:02:25.964389445` (taken as UTC) into nanoseconds since 1970, exactly.
+    """Return `2011-09-26 13:02:25.964389445`, taken as UTC, in ns since 1970, exactly.
 
-    Raises:
-        TimestampError: another form, or no such time.
+    Raises TimestampError: another form, or no such time.
     """
     match = _TIME.fullmatch(text.strip())
     if match is None:
@@ -56,10 +55,9 @@ def parse_time(text: str) -> int:
 
 
 def read_timestamps(path: Path, frames: Iterable[int]) -> dict[int, int]:
-    """Stamps of frames from a KITTI timestamps.txt, whose line i (from 0) belongs to frame i.
+    """Return stamps of frames from a timestamps.txt, whose line i (from 0) belongs to frame i.
 
-    Raises:
-        TimestampError: no text, too few lines, a line of another form, or times that fall back.
+    Raises TimestampError: no text, too few lines, a line of another form, or times that fall back.
     """
     lines = read_lines(path, TimestampError)
     stamps: dict[int, int] = {}
@@ -122,15 +120,12 @@ class MotsEntry(NamedTuple):
 
 @dataclass(frozen=True)
 class KittiClip:
-    """The frames of one sequence that are on disk.
+    """The frames of one sequence or drive that are on disk, in order, by frame number.
 
     Attributes:
-        name: sequence or drive.
-        images: image file by frame number, in order.
-        stamps: stamp by frame number [ns]; empty means 10 Hz.
-        entries: lines of the mask file by frame number.
-        mask_images: 16-bit mask images by frame number.
-        labels: lines of label_02 by frame number.
+        images: image file; stamps: [ns], empty means 10 Hz.
+        entries: lines of the mask file; mask_images: 16-bit mask images.
+        labels: lines of label_02.
         source: where the masks stand, for messages.
     """
 
@@ -158,12 +153,7 @@ class KittiClip:
     def instances(self, frame: int, shape: tuple[int, int]) -> list[Instance]:
         """Return tracked masks of a frame, without ignore regions; predicted ones may overlap.
 
-        Args:
-            frame: official number.
-            shape: rows and columns of the image, which the masks must have.
-
-        Raises:
-            KittiError: a mask is broken or of another size.
+        Raises KittiError: a mask is broken, or not of the image's `shape` (rows, columns).
         """
         return [item for item in self._masks(frame, shape) if item.id != IGNORE_ID]
 
@@ -230,14 +220,10 @@ def open_raw(
 ) -> KittiClip:
     """Open a drive in the KITTI raw layout (image_02/data, image_02/timestamps.txt).
 
-    Args:
-        drive: folder of the drive, such as 2011_09_26_drive_0009_sync.
-        masks: "txt", "png" or "tracker" with `mask_path`, or "none".
-        mask_path: file or folder of the masks; raw drives come without any.
-        timestamps: file of one time per frame in place of the drive's own.
+    `drive` is its folder, such as 2011_09_26_drive_0009_sync; masks "txt", "png" and "tracker" need
+    their file or folder. `timestamps`, one time per frame, replace the drive's own.
 
-    Raises:
-        KittiError: something is missing or unreadable.
+    Raises KittiError: something is missing or unreadable.
     """
     drive = Path(drive)
     images = _numbered(drive / "image_02" / "data", IMAGE_ENDINGS)
@@ -260,8 +246,7 @@ def is_raw(path: str | Path) -> bool:
 def read_mots(path: Path) -> dict[int, list[MotsEntry]]:
     """Read a MOTS text file (`frame id class height width rle`) without decoding its masks.
 
-    Raises:
-        KittiError: unreadable, or a line of another form.
+    Raises KittiError: unreadable, or a line of another form.
     """
 
     def parse(parts: list[str], line: int) -> MotsEntry:
@@ -273,11 +258,7 @@ def read_mots(path: Path) -> dict[int, list[MotsEntry]]:
 
 
 def read_labels(path: Path) -> dict[int, list[KittiLabel]]:
-    """Read a label_02 file, DontCare included.
-
-    Raises:
-        KittiError: unreadable, or a line of another form.
-    """
+    """Read a label_02 file, DontCare included; raises KittiError on a line of another form."""
 
     def parse(parts: list[str], line: int) -> KittiLabel:
         box = Box(*(float(value) for value in parts[6:10]))
@@ -373,15 +354,11 @@ def clip_frames(
     classes: Collection[str] | None = None,
     truth: Truth | None = None,
 ) -> Iterator[ClipFrame]:
-    """Yield the frames of a clip; ids are preceded by the number of the frame where a run begins.
+    """Yield frames start .. stop - 1, by place, of a clip with masks.
 
-    Args:
-        clip: with masks.
-        start: place of the first frame among those of the clip.
-        stop: place after the last one; None: to the end.
-        classes: classes tracked, None for all; other objects and ignored regions only hide.
-        truth: gives the whole masks by track id of (frame number, tracked masks, image shape), or
-            None in a frame without truth.
+    Ids are preceded by the number of the frame where a run begins. Other objects than those of
+    `classes` (None for all), and ignored regions, only hide. `truth` gives the whole masks by track
+    id of (frame number, tracked masks, image shape), or None in a frame without truth.
 
     Raises:
         KittiError: an image or a mask is damaged.

@@ -33,11 +33,10 @@ def is_file_name(name: str) -> bool:
 
 
 def read_bytes(path: str | Path, error: type[FileError], most: int = MAX_BYTES) -> bytes:
-    """Read a file whose size is checked before it is read.
+    """Read a file whose size is checked first.
 
-    Raises:
-        error: missing ("unreadable"), or larger than `most` bytes ("size"); its text names the file
-            and what was found.
+    Raises `error`: missing ("unreadable"), or larger than `most` bytes ("size"); its text names the
+    file and what was found.
     """
     try:
         with open(path, "rb") as file:
@@ -61,8 +60,7 @@ def read_lines(path: Path, error: type[FileError]) -> list[str]:
 def read_json(path: Path, error: type[FileError], most: int = MAX_BYTES) -> Any:
     """Read JSON, packed by gzip where the name ends in .gz; no more than `most` bytes are unpacked.
 
-    Raises:
-        error: missing, too large ("size"), cut off or not JSON ("unreadable").
+    Raises `error`: missing, cut off or not JSON ("unreadable"), too large ("size").
     """
     try:
         with open(path, "rb") as file:
@@ -84,18 +82,11 @@ def read_json(path: Path, error: type[FileError], most: int = MAX_BYTES) -> Any:
 def read_picture(
     path: str | Path, error: type[FileError], flags: int = cv2.IMREAD_COLOR
 ) -> np.ndarray:
-    """Read a PNG or JPEG; its size is checked before it is decoded.
+    """Read a PNG or JPEG as [H, W] or [H, W, C], as `flags` of cv2.imdecode ask for it.
 
-    Args:
-        path: the file.
-        error: what is raised; its text names the file, the rule and the value found.
-        flags: of cv2.imdecode.
+    Its size is checked before it is decoded.
 
-    Returns:
-        The pixels [H, W] or [H, W, C] as the flags ask for them.
-
-    Raises:
-        error: missing, damaged, another format, or larger than MAX_BYTES or MAX_PIXELS.
+    Raises `error`: missing, damaged, another format, or larger than MAX_BYTES or MAX_PIXELS.
     """
     data = np.frombuffer(read_bytes(path, error), np.uint8)
     height, width = encoded_size(data) or (0, 0)

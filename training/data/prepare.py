@@ -49,9 +49,7 @@ GUM_MIN_PX = 16  # a whole polygon has about 150 px
 class Job:
     """One clip to store: where it goes, and the picklable call that yields its frames.
 
-    Attributes:
-        min_px: smaller visible masks are left out.
-        flow: of FLOWS, where the frames bring none.
+    Visible masks below `min_px` are left out; `flow`, of FLOWS, is used where frames bring none.
     """
 
     folder: Path
@@ -138,13 +136,9 @@ def fishbowl_jobs(source: FishbowlSource, out: Path, model: ModelConfig) -> list
 
 
 def rendered_jobs(source: ClipSource, out: Path, model: ModelConfig) -> list[Job]:
-    """Return one job per rendered clip.
+    """Return one job per rendered clip, thinned by those of STRIDES, in turn, that leave MIN_HZ.
 
-    Clips are thinned by those of STRIDES, in turn, that leave MIN_HZ.
-
-    Raises:
-        FileNotFoundError: there are no clips.
-        FishbowlError: one cannot be read.
+    Raises FileNotFoundError: there are no clips; FishbowlError: one cannot be read.
     """
     return _clip_jobs(source.data, out, model, "", lambda path: strides_of(open_fishbowl(path).fps))
 
@@ -197,8 +191,7 @@ def chewing_gum_jobs(source: GumSource, out: Path, model: ModelConfig) -> list[J
 def kitti_jobs(source: KittiSource, out: Path, model: ModelConfig) -> list[Job]:
     """Return jobs of parts of the sequences: of those named, or of all whose images are there.
 
-    Raises:
-        MissingPartError, KittiError: images or masks are missing.
+    Raises MissingPartError, KittiError: images or masks are missing.
     """
     root, masks = source.data, source.masks
     images = require("kitti_tracking", root / "training" / "image_02")
@@ -217,8 +210,7 @@ def kitti_jobs(source: KittiSource, out: Path, model: ModelConfig) -> list[Job]:
 def kins_jobs(source: KinsSource, out: Path, model: ModelConfig) -> list[Job]:
     """Return jobs of parts of the drives, with whole masks where their files are named.
 
-    Raises:
-        ValueError, MissingPartError, KittiError, KinsVideoCarError: as truth_source and drives_of.
+    Errors as truth_source and drives_of.
     """
     named = source.kins is not None or source.mapping is not None
     truth = truth_source(source.kins, source.mapping) if named else None

@@ -78,11 +78,7 @@ class MissingPartError(FileNotFoundError):
 
 
 def require(name: str, path: Path) -> Path:
-    """Return the path of a part, when it is there.
-
-    Raises:
-        MissingPartError: it is not.
-    """
+    """Return the path of a part; raises MissingPartError where it is not there."""
     if not path.exists():
         raise MissingPartError(name, path)
     return path

@@ -15,21 +15,16 @@ class RleError(ValueError):
 
 
 def decode(counts: str | bytes, height: int, width: int) -> BoxedMask:
-    """Decode one mask.
+    """Decode compressed COCO text: run lengths down the columns of an image, 0s first.
 
     Own code, since pycocotools.mask.decode (2.0.11) writes outside its memory on malformed text,
     which aborts the process; this one also never builds the full-size image.
-
-    Args:
-        counts: compressed COCO text: run lengths down the columns, 0s first.
-        height: rows of the image the runs were made for.
-        width: its columns.
 
     Returns:
         The tight box and uint8 crop of 0 or 1; EMPTY when nothing is set.
 
     Raises:
-        RleError: not such a text, or of another image size.
+        RleError: not such a text, or not of `height` x `width`.
     """
     return decode_runs(_decoded(counts), height, width)
 

@@ -164,9 +164,8 @@ def _check_opcodes(data: bytes) -> None:
 def loads(data: bytes, name: str = "pickle") -> Any:
     """Read pickled lists, tuples, dictionaries, sets, text, bytes, numbers and arrays of numbers.
 
-    Raises:
-        UnsafePickleError: anything else is in it, or it is damaged; nothing of it was run. The text
-            begins with `name`.
+    Raises UnsafePickleError, whose text begins with `name`: anything else is in it, or it is
+    damaged; nothing of it was run.
     """
     try:
         _check_opcodes(data)
@@ -186,9 +185,5 @@ def loads(data: bytes, name: str = "pickle") -> Any:
 
 
 def load(path: str | Path, max_bytes: int = MAX_BYTES) -> Any:
-    """Read a file of pickled plain data, as `loads`.
-
-    Raises:
-        UnsafePickleError: as `loads`, or the file is larger than `max_bytes` or cannot be read.
-    """
+    """Read a file of pickled plain data of at most `max_bytes`, as `loads`."""
     return loads(read_bytes(path, UnsafePickleError, max_bytes), str(path))

@@ -91,8 +91,7 @@ class Clip:
 def open_clip(folder: Path) -> Clip:
     """Map a stored clip.
 
-    Raises:
-        FileNotFoundError, ValueError: not a finished clip, or arrays of different length.
+    Raises FileNotFoundError, ValueError: not a finished clip, or arrays of different length.
     """
     arrays = {}
     for name in FIELDS:
@@ -134,7 +133,9 @@ def store_clip(
     min_px: int = 64,
     made: dict[str, Any] | None = None,
 ) -> int:
-    """Turn one clip into rows sorted by track, then frame.
+    """Turn the frames of one clip into rows sorted by track, then frame; return their number.
+
+    A clip without rows is written empty, so that it is not prepared again.
 
     Args:
         frames: the frames in order.
@@ -142,9 +143,6 @@ def store_clip(
         patch: rows and columns of the network's patch; the context is stored at twice that.
         min_px: smaller visible masks are left out.
         made: what the clip was made from and how, as JSON has it; it is put into meta.json.
-
-    Returns:
-        Number of rows written (0 writes an empty clip, so that it is not prepared again).
     """
     rows = collect_rows(frames, patch, min_px)
     write_rows(rows, folder, made)
@@ -156,9 +154,8 @@ def collect_rows(
 ) -> list[dict[str, np.ndarray]]:
     """Return the rows of a clip as store_clip writes them: one dictionary of FIELDS each.
 
-    Raises:
-        InstanceError: a mask does not fit its image, or an id comes twice in a frame.
-        ValueError: given flow is not of the image's size.
+    Raises InstanceError: a mask does not fit its image, or an id comes twice in a frame;
+    SettingError: given flow is not of the image's size.
     """
     rows: dict[str, list[dict[str, np.ndarray]]] = {}
     previous: dict[str, Seen] = {}
@@ -294,20 +291,12 @@ Masks = dict[str, tuple[Box, np.ndarray]]
 
 
 def scenery_over(full: Masks, shown: Iterable[Instance], shape: tuple[int, int]) -> Masks:
-    """Return the part of each whole mask that no visible mask covers.
+    """Return the part of each whole mask that no visible mask in the image covers.
 
     Scenery has no mask, so the loss would take what it hides of an object for background. Where a
     whole mask is covered neither by its own visible mask nor by another one, something unlabelled
     must be in front. This part gets the loss weight 0: the whole mask is no target there, it
-    only removes a wrong negative.
-
-    Args:
-        full: whole masks by id, uint8 0/1 crops of integer boxes inside the image.
-        shown: visible masks of everything that has one.
-        shape: rows and columns of the image.
-
-    Returns:
-        uint8 0/1 crops in the boxes of `full`, of those ids where something is covered.
+    only removes a wrong negative. Masks are uint8 0/1 crops of integer boxes inside the image.
     """
     free = occupancy(list(shown), *shape) == 0
     covered = {name: (box, mask * free[slices(box)]) for name, (box, mask) in full.items()}
@@ -317,13 +306,7 @@ def scenery_over(full: Masks, shown: Iterable[Instance], shape: tuple[int, int])
 def remainder(
     masks: Iterable[np.ndarray], instances: Iterable[Instance], name: str
 ) -> list[Instance]:
-    """Return the union of whole-image masks without those of instances, as one instance or none.
-
-    Args:
-        masks: uint8 0/1 [H, W], all of one size.
-        instances: what is left out.
-        name: id of the result.
-    """
+    """Return the union of uint8 0/1 masks [H, W] without instances, as one instance or none."""
     left = functools.reduce(np.bitwise_or, masks, np.zeros((), np.uint8))
     if not left.any():
         return []

@@ -38,17 +38,12 @@ class Benchmark:
     courses: ClassVar[str] = "videos"
 
     def check(self, ours: Setup) -> None:
-        """Refuse a setup that does not fit the data.
-
-        Raises:
-            ValueError: names what does not fit.
-        """
+        """Refuse a setup that does not fit the data by a ValueError."""
 
     def entries(self) -> Sequence[tuple[Any, int]]:
         """List what is scored: picklable keys for `open`, and frames of each.
 
-        Raises:
-            ValueError: nothing is there, or it is damaged.
+        Raises ValueError: nothing is there, or it is damaged.
         """
         raise NotImplementedError
 
@@ -112,14 +107,10 @@ def evaluate(
     output: Output = DEFAULT_OUTPUT,
     console: Console | None = None,
 ) -> dict:
-    """Score methods on a data set, print the tables and write the results file.
+    """Score methods on a data set, print the tables and write the results file of `output`.
 
-    Args:
-        benchmark: the data set.
-        methods: names as check_methods accepts them.
-        ours: how our method runs.
-        output: results file, processes, and the seed of the bootstrap.
-        console: where tables and progress go; standard output when None.
+    `methods` are names as check_methods accepts them, `ours` says how ours runs. Tables and
+    progress go to standard output where `console` is None.
 
     Returns:
         The metrics: protocol and data of the benchmark, model, files (of methods read from files),

@@ -45,11 +45,7 @@ class ChewingGum(GumOptions, Benchmark):
             )
 
     def source(self) -> ReleasedVideos | GeneratedVideos:
-        """Open the set.
-
-        Raises:
-            ValueError: unreadable, or fewer than one video.
-        """
+        """Open the set; raises ValueError where it is unreadable or has fewer than one video."""
         if self.data is not None:
             return ReleasedVideos(self.data)
         if self.videos < 1:

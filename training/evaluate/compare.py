@@ -198,10 +198,8 @@ def evaluate_lag(
 ) -> dict:
     """Score clips in every mode; arguments and results as benchmark.evaluate.
 
-    `modes`, of savos_model.stream.video, replace that of `ours`; gains are over the first.
-
-    Raises:
-        ValueError: no clips, or no such mode.
+    `modes`, of savos_model.stream.video, replace that of `ours`; gains are over the first. Raises
+    ValueError: no clips, or no such mode.
     """
     setups = {mode: dataclasses.replace(ours, mode=mode) for mode in modes}
     results, metrics, console = _scored(benchmark, setups, output, console)

@@ -65,11 +65,7 @@ class Kins(KinsOptions, Benchmark):
     licence: ClassVar[str] = KITTI_BOUND
 
     def entries(self) -> list[tuple[Drive, int]]:
-        """List the drives.
-
-        Raises:
-            ValueError, MissingPartError: as annotated_drives.
-        """
+        """List the drives; errors as annotated_drives."""
         return [(drive, len(drive.numbers)) for drive in annotated_drives(self)]
 
     def open(self, key: Drive) -> Iterator[Video]:

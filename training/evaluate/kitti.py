@@ -32,10 +32,9 @@ KITTI_BOUND = f"adapted to KITTI frames: {KITTI_LICENCE}"
 
 @dataclass(frozen=True)
 class BoxScore:
-    """One object of one frame.
+    """One object of one frame: its track and occlusion level, 0 to 2.
 
     Attributes:
-        track, level: the track and its occlusion level, 0 to 2.
         iou: of the mask's box and the label box.
         coverage: share of the label box that the mask's box covers.
         growth: pixels published outside the visible mask and its holes, over its area; the visible
@@ -64,9 +63,8 @@ class Kitti(KittiOptions, Benchmark):
     def entries(self) -> list[tuple[str, int]]:
         """List the sequences.
 
-        Raises:
-            ValueError: none is named.
-            KittiError: a sequence has no label boxes, so nothing of it could be scored.
+        Raises ValueError: none is named; KittiError: one has no label boxes, so nothing of it could
+        be scored.
         """
         if not self.sequences:
             raise ValueError("sequences must be named, such as 0001; got none")
@@ -168,11 +166,10 @@ def box_score(track: str, label: KittiLabel, mask: BoxedMask, visible: BoxedMask
 
 
 def grown(published: BoxedMask, given: BoxedMask) -> tuple[float, float]:
-    """Measure what a published mask adds to a given one, over the given one's area.
+    """Return what a published mask adds to a given one, over the given one's area.
 
-    Returns:
-        Share outside the given mask, and share inside holes of it: annotated masks have holes at
-        windows of cars, and filling them is no growth.
+    It is the share outside the given mask, and that inside holes of it: annotated masks have holes
+    at windows of cars, and filling them is no growth.
     """
     view = box_around([published[0], given[0]])
     mask, own = look_at(published, view), look_at(given, view)

@@ -95,9 +95,8 @@ class Fishbowl(FishbowlOptions, MaskBenchmark):
     def entries(self) -> list[tuple[Path, int]]:
         """List the clips.
 
-        Raises:
-            ValueError: there are none, or the folder has no such subset.
-            MissingPartError: a part of the released test data is missing.
+        Raises ValueError: there are none, or the folder has no such subset; MissingPartError: a
+        part of the released test data is missing.
         """
         paths = clip_paths(self.data)
         if not paths:

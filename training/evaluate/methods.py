@@ -37,8 +37,7 @@ def label(method: str) -> str:
 def describe_methods(methods: Sequence[str]) -> dict[str, dict]:
     """Describe the methods of HELP among `methods` by label, for result files.
 
-    Raises:
-        ValueError: a file or folder is not there or not fit, or two methods have one label.
+    Raises ValueError: a file or folder is not there or not fit, or two methods have one label.
     """
     names = [label(method) for method in methods]
     twice = [name for name, count in Counter(names).items() if count > 1]
@@ -91,14 +90,11 @@ def masks_from_files(
     missing: Counter[str],
     wanted: Iterable[Collection[str] | None] = repeat(None),
 ) -> Iterator[Masks | list[AmodalObject]]:
-    """Yield the masks by one method of HELP, frame by frame.
+    """Yield the masks by one method of HELP, frame by frame of a video.
 
-    Args:
-        method: kind and path.
-        video: its name.
-        frames: call that yields number and frame.
-        missing: counts under `method` the objects without a result, which keep their visible mask.
-        wanted: ids to complete in each frame; None for all.
+    `frames` is called for number and frame of each. `missing` counts under `method` the objects
+    without a result, which keep their visible mask. `wanted` are the ids to complete in each frame;
+    None for all.
     """
     kind, _, path = method.partition(":")
     if kind == "external":

@@ -20,10 +20,9 @@ Masks = Mapping[str, tuple[Box, np.ndarray]]
 
 @dataclass(frozen=True)
 class ObjectScore:
-    """Scores of one object in one frame.
+    """Scores of one object in one frame of a clip.
 
     Attributes:
-        clip, frame, id: what was scored.
         full_px, visible_px: areas of the whole object and of its visible mask [px].
         hidden_px: true pixels of the object inside the hidden region [px].
         occlusion: 1 - visible share of the whole object, 0..1; every occluder counts, tracked or
@@ -56,11 +55,8 @@ class ObjectScore:
 class Selection:
     """Which object-frames count: by default the paper's rule for FISHBOWL.
 
-    Attributes:
-        min_occlusion, max_occlusion: open interval of the occlusion rate.
-        min_full_px, min_visible_px: areas that must be exceeded [px].
-        min_border_px: least distance of the whole object to the image border [px]; 16 is the rule
-            of the released subset.
+    The occlusion rate lies in an open interval, areas [px] are exceeded, and the whole object keeps
+    `min_border_px` from the image border; 16 is the rule of the released subset.
     """
 
     min_occlusion: float = 0.1
@@ -83,15 +79,9 @@ PAPER = Selection()
 
 
 def boundary_f(first: np.ndarray, second: np.ndarray, tolerance: int = BOUNDARY_PX) -> float:
-    """Return the F score of two outlines.
+    """Return the F score of the outlines of two masks, bool [H, W]: 0..1, 1 when both are empty.
 
-    Args:
-        first: bool [H, W].
-        second: bool [H, W].
-        tolerance: two outline pixels match within this distance (square neighbourhood) [px].
-
-    Returns:
-        0..1; 1 when both masks are empty.
+    Two outline pixels match within `tolerance` (square neighbourhood) [px].
     """
     edges = [_outline(mask, tolerance) for mask in (first, second)]
     kernel = np.ones((2 * tolerance + 1, 2 * tolerance + 1), np.uint8)
@@ -141,22 +131,14 @@ def score_frame(
     being part of it. It is the area where the paper's weight W is 0. Two numbers per object:
 
     - full: IoU of the whole mask, after the prediction outside the hidden region was replaced by
-      the visible mask;
+      the visible mask, unless not to `substitute`, which scores the mask as published;
     - occluded: IoU inside the hidden region only.
 
     IoU is (intersection + 1e-6) / (union + 1e-6), so empty against empty is 1.
 
-    Args:
-        objects: published objects, or masks by id; a missing object is scored as an empty mask.
-        truth_full: whole objects by id, as (box, crop).
-        visible: ALL visible masks of the frame by id, as given to the method: objects that are not
-            scored hide others too.
-        shape: image rows and columns.
-        ids: objects to score; all that have both masks when None.
-        substitute: replace the prediction outside the hidden region by the visible mask, as the
-            paper does; False scores the mask as published (`occluded` is the same either way).
-        clip: passed through to the scores.
-        frame: passed through to the scores.
+    `objects` are published, or masks by id; a missing one is scored as an empty mask. `visible` are
+    ALL visible masks of the frame as given to the method: objects that are not scored hide others
+    too. `ids` are scored; all that have both masks when None.
     """
     wanted = truth_full.keys() & visible.keys() if ids is None else ids
     scores = []
@@ -207,10 +189,9 @@ def score_object(
     hidden: np.ndarray,
     substitute: bool = True,
 ) -> dict[str, float]:
-    """Score one object; all arrays bool [H, W] over a window that holds truth and prediction.
+    """Return the fields of ObjectScore that follow from masks.
 
-    Returns:
-        The fields of ObjectScore that follow from the masks.
+    All are bool [H, W] over a window that holds truth and prediction.
     """
     whole = np.where(hidden, predicted, visible) if substitute else predicted
     full_px, visible_px = area(full), area(visible)
@@ -250,11 +231,7 @@ def frame_means(scores: Iterable[ObjectScore], field: str) -> dict[tuple[str, in
 def summarise(
     scores: Iterable[ObjectScore], selection: Selection | None = PAPER
 ) -> dict[str, float | int | None]:
-    """Average the scores of one method.
-
-    Args:
-        scores: of any number of frames and clips.
-        selection: object-frames that count; None for all.
+    """Average the scores of one method over the object-frames of a selection, None for all.
 
     Returns:
         n (object-frames), frames; full, occluded: the paper's frame-level means; full_object,
@@ -331,10 +308,8 @@ def bootstrap(
 ) -> list[float] | None:
     """Return the 95 % interval of a frame-level mean of selected scores, clips drawn again.
 
-    Frames of one clip are alike, so clips are the units that are resampled.
-
-    Returns:
-        [low, high], or None with fewer than two clips.
+    Frames of one clip are alike, so clips are the units that are resampled. None with fewer than
+    two clips.
     """
     means: dict[str, list[float]] = defaultdict(list)
     for (clip, _), value in frame_means(scores, field).items():
@@ -345,13 +320,9 @@ def bootstrap(
 def paired_gain(
     before: Iterable[ObjectScore], after: Iterable[ObjectScore], field: str, seed: int = 0
 ) -> dict:
-    """Return the gain of a frame-level mean on the same object-frames and its interval over clips.
+    """Return the gain of a frame-level mean on the same object-frames, as `estimate` over clips.
 
-    Returns:
-        mean and ci95 ([low, high], None with fewer than two clips); mean None of nothing.
-
-    Raises:
-        ValueError: the two were scored on different frames.
+    Raises ValueError: the two were scored on different frames.
     """
     first, second = frame_means(before, field), frame_means(after, field)
     if first.keys() != second.keys():
@@ -389,8 +360,7 @@ def cluster_interval(
 ) -> list[float] | None:
     """Return the 95 % interval of the mean of all values when whole groups are drawn again.
 
-    Returns:
-        [low, high], or None with fewer than two groups.
+    None with fewer than two groups.
     """
     if len(groups) < 2:
         return None

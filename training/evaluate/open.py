@@ -21,11 +21,8 @@ SIZES = {"small": 32**2, "medium": 96**2}  # px of the whole object below which 
 class OpenRule:
     """Which object-frames count.
 
-    Attributes:
-        min_occlusion, max_occlusion: closed interval of the occlusion rate for the two IoUs,
-            whatever hides.
-        unhidden: occlusion rate below which an object counts for the false area.
-        min_full_px, min_visible_px: least areas [px].
+    For the two IoUs those whose occlusion rate lies in a closed interval, whatever hides; for the
+    false area those below `unhidden`. Areas are at least `min_full_px` and `min_visible_px`.
     """
 
     min_occlusion: float = 0.1
@@ -48,10 +45,9 @@ OPEN = OpenRule()
 
 @dataclass(frozen=True)
 class OpenScore:
-    """Scores of one object in one frame.
+    """Scores of one object in one frame of a clip.
 
     Attributes:
-        clip, frame, id: what was scored.
         age: frames since the first mask of the track; 0 in its first frame.
         full_px: area of the whole object [px].
         occlusion: hidden share of it, 0..1.

@@ -29,11 +29,7 @@ OVERALL = {
 
 
 def tables_of(metrics: Mapping) -> list[Table]:
-    """Return the tables of what `savos evaluate` or `savos adapt` measured on a data set.
-
-    Raises:
-        KeyError: there are no tables for this data set.
-    """
+    """Return the tables of what `savos evaluate` or `savos adapt` measured; KeyError if none."""
     return TABLES[metrics["data"]["set"]](metrics)
 
 

@@ -53,11 +53,9 @@ def version() -> str:
 def outside_tracker(name: str) -> Callable[[Frame], list[str]]:
     """Return a function that gives the masks of the next frame of a video their IDs.
 
-    The tracker sees the boxes of the visible masks and their scores, BoT-SORT also the image, which
-    it estimates the motion of the camera from. A mask that it leaves without an ID has "".
-
-    Args:
-        name: one of settings.TRACKERS.
+    The tracker, one of settings.TRACKERS, sees the boxes of the visible masks and their scores,
+    BoT-SORT also the image, which it estimates the motion of the camera from. A mask that it leaves
+    without an ID has "".
     """
     import supervision
     import trackers
@@ -100,8 +98,7 @@ class TrackingScore:
         switches: masks whose true track had another id when it was last seen.
         returns: masks of tracks that were not seen in the frame before, and had been earlier.
         kept: those of them under the id of then.
-        tracks, ids: how many there are.
-        unnamed: masks that were left without an id.
+        tracks, ids, unnamed: how many there are, and masks that were left without an id.
     """
 
     masks: int = 0

@@ -30,15 +30,12 @@ Score = Callable[[int, Masks | list[AmodalObject]], Scores]
 
 @dataclass(frozen=True)
 class Video:
-    """One video to run over.
+    """One video to run over; `name` and `numbers` of frames as results of other programs call them.
 
     Attributes:
-        name: as results of other programs call it.
         shape: rows and columns of its images.
-        numbers: number of each frame, as results of other programs call it.
         frames: call that yields all frames; each method reads them for itself, none keeps them.
-        visible: by frame, the visible masks by id.
-        wanted: by frame, the ids to complete.
+        visible, wanted: by frame, the visible masks by id and the ids to complete.
         score: gives the scores of a frame, by its index, and its completed masks.
         rows: call that yields the frames that weights may adapt to; None where there are none.
         first: index of the first frame that is scored.
@@ -59,11 +56,9 @@ class Video:
 
 @dataclass(frozen=True)
 class VideoResult:
-    """Scores of one video.
+    """Scores of one video by method and protocol.
 
     Attributes:
-        name, frames: of the video.
-        scores: by method and protocol.
         model: what our method ran on; empty without it.
         missing: by method, the scored objects without a result, which kept their visible mask.
         counts: those of the video, and its frames, frames_with_masks and objects, and how many
@@ -83,8 +78,7 @@ class VideoResult:
 def check_methods(methods: Sequence[str], flow: bool = True) -> tuple[str, ...]:
     """Return the methods; refuse unknown or repeated ones, and without `flow` those that follow it.
 
-    Raises:
-        SettingError: names the methods and the possible ones.
+    Raises SettingError: names the methods and the possible ones.
     """
     unknown = [
         name
@@ -115,12 +109,9 @@ def stream_frames(
     stamps: Iterable[int],
     given: Callable[[ClipFrame], list[Instance]] = attrgetter("instances"),
 ) -> Iterator[Frame]:
-    """Yield frames as the stream takes them, each with the flow into it, where there is flow.
+    """Yield frames as the stream takes them at `stamps` [ns], with the masks that `given` gives.
 
-    Args:
-        frames: with the flow to the next and to the previous frame.
-        stamps: time of each [ns].
-        given: gives the masks of a frame.
+    Each has the flow into it, where there is flow to the next and to the previous frame.
     """
     ahead = None
     for stamp, frame in zip(stamps, frames, strict=True):

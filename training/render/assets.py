@@ -42,8 +42,7 @@ class Survey(NamedTuple):
 def model_files(folder: Path) -> list[Path]:
     """Return all files of models below a folder, sorted; collision shapes are no models.
 
-    Raises:
-        AssetError: the folder is missing, holds no model or more than MAX_FILES.
+    Raises AssetError: the folder is missing, holds no model or more than MAX_FILES.
     """
     if not folder.is_dir():
         raise AssetError(f"--assets must be a folder of 3D models, {folder} is none", "missing")
@@ -64,8 +63,7 @@ def model_files(folder: Path) -> list[Path]:
 def survey(folder: Path, options: AssetOptions) -> Survey:
     """Read every model below a folder once and return which ones can be used.
 
-    Raises:
-        AssetError: as model_files, or no model can be used.
+    Raises AssetError: as model_files, or no model can be used.
     """
     usable, skipped = [], []
     for path in model_files(folder):
@@ -85,13 +83,9 @@ def survey(folder: Path, options: AssetOptions) -> Survey:
 def read_model(path: Path, folder: Path, options: AssetOptions) -> Model:
     """Read a model and bring it to metres, upright on z = 0, its box centred on the z axis.
 
-    Args:
-        path: the file.
-        folder: the assets' folder; the first folder below it is the category.
-        options: how the file is understood.
+    The first folder below `folder`, the assets' one, is its category.
 
-    Raises:
-        AssetError: the file is broken, too large, without faces, or of an incredible size.
+    Raises AssetError: the file is broken, too large, without faces, or of an incredible size.
     """
     scene = _load(path)
     upright = options.up == "z" or (options.up == "auto" and path.suffix.lower() not in GLTF)
@@ -192,9 +186,8 @@ def simplify(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Simplify a mesh to about `share` of its faces; vertices at one place become one.
 
-    Returns:
-        vertices [V', 3], faces [F', 3], and for each vertex the index of the nearest old one,
-        whose colour and place in the texture it takes.
+    Returns vertices [V', 3], faces [F', 3], and for each vertex the index of the nearest old one,
+    whose colour and place in the texture it takes.
     """
     import fast_simplification
     import trimesh

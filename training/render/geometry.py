@@ -25,13 +25,9 @@ def random_turn(rng: np.random.Generator) -> np.ndarray:
 
 
 def perspective(focal: float, size: tuple[int, int], near: float, far: float) -> np.ndarray:
-    """Return the projection of a pinhole camera.
+    """Return the projection of a pinhole camera that draws from `near` to `far` [m].
 
-    Args:
-        focal: focal length [px].
-        size: columns and rows of the image.
-        near: distance of the nearest point drawn [m].
-        far: that of the farthest.
+    `focal` is its focal length [px], `size` columns and rows of the image.
     """
     matrix = np.zeros((4, 4), np.float32)
     matrix[0, 0], matrix[1, 1] = 2 * focal / size[0], 2 * focal / size[1]
@@ -55,13 +51,9 @@ def look(eye: np.ndarray, target: np.ndarray, up: tuple = (0.0, 0.0, 1.0)) -> np
 
 
 def shadow_view(sun: np.ndarray, centre: np.ndarray, half_width: float, depth: float) -> np.ndarray:
-    """Return the parallel projection along the sun of a box around `centre`.
+    """Return the parallel projection along the sun (a unit vector to it) of a box around `centre`.
 
-    Args:
-        sun: unit vector to the sun.
-        centre: middle of the box.
-        half_width: half side of the box across the light [m].
-        depth: half side along the light [m].
+    `half_width` is half its side across the light, `depth` half its side along it [m].
     """
     scale = np.diag([1 / half_width, 1 / half_width, -1 / depth, 1]).astype(np.float32)
     return scale @ look(np.asarray(centre) + sun, centre, (0.0, 1.0, 0.0))
@@ -70,13 +62,10 @@ def shadow_view(sun: np.ndarray, centre: np.ndarray, half_width: float, depth: f
 def in_view(
     pose: np.ndarray, slope: tuple[float, float], centre: np.ndarray, radius: float
 ) -> bool:
-    """Return whether a sphere reaches into the image; may be wrong for spheres near a corner.
+    """Return whether a sphere [m] reaches into the image; may be wrong for spheres near a corner.
 
-    Args:
-        pose: of the camera, as `look` returns it.
-        slope: half the picture's sides over the focal length.
-        centre: of the sphere in the world.
-        radius: of the sphere [m].
+    `pose` is that of the camera, as `look` returns it, `slope` half the picture's sides over the
+    focal length.
     """
     x, y, z = pose[:3, :3] @ centre + pose[:3, 3]
     return bool(

@@ -29,17 +29,14 @@ class Masks(NamedTuple):
 
 
 def split_masks(ids: np.ndarray, coverages: Sequence[np.ndarray], numbers: Sequence[int]) -> Masks:
-    """Take the masks of all objects apart.
+    """Take the masks of the objects `numbers` apart.
 
-    Args:
-        ids: uint8 [H, W], place in `numbers` plus 1 of what is seen in a pixel, 0 for scenery.
-        coverages: uint8 [H, W, CHANNELS] each, above 0 where an object alone would be seen; the
-            objects lie in the channels in the order of `numbers`.
-        numbers: of the objects.
+    `ids` uint8 [H, W] is the place in `numbers` plus 1 of what is seen in a pixel, 0 for scenery.
+    In `coverages`, uint8 [H, W, CHANNELS] each, a channel is above 0 where an object alone would be
+    seen, in the order of `numbers`.
 
-    Raises:
-        ValueError: an object is seen outside its whole mask, or there are more than a byte can
-            number.
+    Raises ValueError: an object is seen outside its whole mask, or there are more than
+    MOST_OBJECTS.
     """
     if len(numbers) > MOST_OBJECTS:
         raise ValueError(f"a frame can hold {MOST_OBJECTS} objects, got {len(numbers)}")
@@ -69,13 +66,10 @@ class RenderError(OSError):
 
 @dataclass(frozen=True)
 class Light:
-    """Sun and sky; colours are linear RGB.
+    """Sun and sky; colours are linear RGB float [3].
 
-    Attributes:
-        sun: unit vector to the sun.
-        sun_colour, sky, ambient, zenith: float [3].
-        haze: share of a ray that the air swallows in a metre.
-        cloud: cover and place of the clouds; None draws no sky.
+    `sun` is a unit vector to it, `haze` the share of a ray that the air swallows in a metre,
+    `cloud` cover and place of the clouds; None draws no sky.
     """
 
     sun: np.ndarray
@@ -120,19 +114,12 @@ class Item(NamedTuple):
 
 
 class Renderer:
-    """Draws frames of one size.
-
-    What was loaded is freed with the last reference to it.
-    """
+    """Draws frames of one size; what was loaded is freed with the last reference to it."""
 
     def __init__(self, size: tuple[int, int], near: float, far: float, bias: float) -> None:
-        """Open a context without a window.
+        """Open a context without a window to draw `size` (columns, rows) from `near` to `far` [m].
 
-        Args:
-            size: columns and rows of the picture.
-            near: distance of the nearest point drawn [m].
-            far: that of the farthest.
-            bias: depth within which a surface does not shade itself, in the light's box of 2.
+        `bias` is the depth within which a surface does not shade itself, in the light's box of 2.
 
         Raises:
             ModuleNotFoundError: moderngl is not installed.
@@ -192,9 +179,7 @@ class Renderer:
     def load(self, part: Part, road: bool = False) -> Mesh:
         """Load a part; parts that share a texture array share it here too.
 
-        Args:
-            part: its triangles.
-            road: the colours are those of a road along x instead of the part's own.
+        With `road` the colours are those of a road along x instead of the part's own.
         """
         surface = self._white
         if part.texture is not None:
@@ -258,17 +243,9 @@ class Renderer:
     def picture(
         self, items: Sequence[Item], camera: Camera, light: Light, centre: np.ndarray, reach: float
     ) -> np.ndarray:
-        """Draw a picture.
+        """Draw all items into a picture, uint8 [H, W, 3] RGB; roads cast no shadows.
 
-        Args:
-            items: all that is there; roads cast no shadows.
-            camera: from where.
-            light: sun and sky.
-            centre: middle of the box in which shadows fall.
-            reach: half a side of that box [m].
-
-        Returns:
-            uint8 [H, W, 3], RGB.
+        Shadows fall in a box around `centre` with sides of twice `reach` [m].
         """
         context = self.context
         context.enable(context.DEPTH_TEST)

@@ -67,11 +67,7 @@ def render_jobs(
 
 
 def is_rendered(job: RenderJob) -> bool:
-    """Return whether a clip is there already.
-
-    Raises:
-        ValueError: one is, but made otherwise, or it is damaged.
-    """
+    """Return whether a clip is there already; raises ValueError if made otherwise or damaged."""
     path = job.path.with_name(f"{job.path.name}.json.gz")
     if not path.is_file():
         return False
@@ -105,9 +101,7 @@ def models_of(job: RenderJob) -> list[Model]:
 def run_render_job(job: RenderJob) -> int:
     """Render one clip; returns the number of labelled objects.
 
-    Raises:
-        RenderError: there is no OpenGL.
-        SceneError, AssetError: no scene can be made of the models.
+    Raises RenderError: there is no OpenGL; SceneError, AssetError: the models make no scene.
     """
     models = models_of(job)
     for attempt in range(TRIES):

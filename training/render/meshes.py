@@ -74,12 +74,10 @@ class Part:
     """Triangles that share a texture.
 
     Attributes:
-        vertices, normals: float32 [V, 3], metres and unit vectors.
+        vertices, normals: float32 [V, 3], metres and unit vectors; faces: int32 [F, 3].
         uv: float32 [V, 2], place in the texture, (0, 0) at its lower left corner.
         colours: float32 [V, 3], sRGB 0..1; the texture's colours are multiplied with them.
-        faces: int32 [F, 3].
-        texture: uint8 [H, W, 4] RGBA, None for white.
-        cut: texture pixels with alpha below 0.4 are holes.
+        texture: uint8 [H, W, 4] RGBA, None for white; with `cut`, alpha below 0.4 is a hole.
         gloss: share of mirrored sky, 0..1.
     """
 
@@ -108,12 +106,9 @@ class Part:
 class Model:
     """An object of the user; it stands on z = 0 with its box centred on the z axis.
 
-    Attributes:
-        name: file name without ending.
-        category: name of its folder below the assets' folder, `object` without one.
-        parts: tuple[Part, ...].
-        painted: whether the file brings colours; else each clip draws one.
-        collision: float32 [V, 3] points of convex pieces; the hull of all vertices when empty.
+    `category` is the name of its folder below the assets' folder, `object` without one. Where the
+    file is not `painted`, each clip draws a colour. `collision` are points float32 [V, 3] of convex
+    pieces; the hull of all vertices when empty.
     """
 
     name: str
@@ -164,13 +159,9 @@ def make_part(
 def box(
     half: Iterable[float], texture: np.ndarray | None, repeat: float = 1.0, gloss: float = 0.1
 ) -> Part:
-    """Return a box around the origin.
+    """Return a box around the origin with half its sides [m].
 
-    Args:
-        half: half its sides [m].
-        texture: laid on all sides.
-        repeat: how often the texture is repeated over a metre.
-        gloss: see Part.
+    The texture is laid on all sides, `repeat` times over a metre; `gloss` as of Part.
     """
     half = np.asarray(tuple(half), float)
     points, normals, uv = [], [], []

@@ -147,11 +147,7 @@ class Pile:
         self._data.mocap_pos[0] = position
 
     def advance(self, seconds: float) -> None:
-        """Let time pass.
-
-        Raises:
-            FloatingPointError: the simulation blew up.
-        """
+        """Let time pass; raises FloatingPointError where the simulation blew up."""
         for _ in range(round(seconds / STEP_S)):
             self._mujoco.mj_step(self._model, self._data)
         if any(self._data.warning[int(kind)].number for kind in self._broken):

@@ -19,12 +19,9 @@ class SceneError(ValueError):
 
 
 class SceneObject(NamedTuple):
-    """A labelled object of a scene; the place in the list is its number.
+    """A labelled object of a scene, its speed [m/s] and what its colours are multiplied with.
 
-    Attributes:
-        model: what it looks like.
-        speed: its speed [m/s].
-        tint: what its colours are multiplied with.
+    The place in the list is its number.
     """
 
     model: Model
@@ -41,12 +38,7 @@ class SceneFrame(NamedTuple):
 
 
 class Scene(Protocol):
-    """A random scene.
-
-    Attributes:
-        objects: labelled objects.
-        parameters: what was drawn, for the clip's file.
-    """
+    """A random scene: labelled objects, and in `parameters` what was drawn, for the clip's file."""
 
     objects: list[SceneObject]
     parameters: dict[str, Any]

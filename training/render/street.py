@@ -41,14 +41,9 @@ class Crowd:
         self._taken: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, poses: np.ndarray, size: Sequence[float]) -> bool:
-        """Take a place if it is free in all frames.
+        """Take a place if it is free in all frames, and return whether it was.
 
-        Args:
-            poses: x, y, yaw in each frame, [F, 3].
-            size: length along the heading and width [m].
-
-        Returns:
-            Whether it was free.
+        `poses` are x, y, yaw in each frame, [F, 3], `size` length along the heading and width [m].
         """
         middle, half = poses[:, :2], extent(poses[:, 2], size)
         for other, reach in self._taken:

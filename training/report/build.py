@@ -30,6 +30,7 @@ from training.report.markdown import (
     paper_table,
     speed_table,
 )
+from training.report.paper import PAPER
 from training.report.tables import (
     ADAPT_COLUMNS,
     KINS_PARTS,
@@ -38,7 +39,6 @@ from training.report.tables import (
     KITTI_ROWS,
     OPEN_COLUMNS,
     OPEN_ROWS,
-    PAPER,
     STREET_COLUMNS,
     STREET_ROWS,
 )
@@ -96,10 +96,8 @@ OURS = (
 def build_report(results: Path, out: Path) -> Path:
     """Write README.md with all tables, and its plots, to the folder `out`; return its path.
 
-    Whatever is missing in the folder `results` is named in the report.
-
-    Raises:
-        ResultsError: a results file is broken.
+    Whatever is missing in the folder `results` is named in the report. Raises ResultsError: a
+    results file is broken.
     """
     found = Results(results, commands())
     sections = [

@@ -37,11 +37,9 @@ class TraceJob:
 
 @dataclass
 class Trace:
-    """The record of one clip.
+    """The record of one clip, and what ran.
 
     Attributes:
-        name: of the clip.
-        model: what ran.
         shares: by frame, the forward direction's mean weight in each object's merged mask, 0..1.
         objects: by id, (occlusion rate, frame, h) where the object is most occluded.
         types: by id.
@@ -120,11 +118,8 @@ def occlusion(clip: FishbowlClip, name: str, frame: int) -> float | None:
 def alpha_metrics(traces: list[Trace]) -> dict:
     """Return the mean weight of each direction by frame of the clip; None where nothing was merged.
 
-    Returns:
-        forward, backward: lists over frames, 0..1, of sum 1; objects: how many they are means of.
-
-    Raises:
-        ValueError: no object was completed from both directions.
+    `forward` and `backward` are lists over frames, 0..1, of sum 1; `objects` how many they are
+    means of. Raises ValueError: no object was completed from both directions.
     """
     last = max((frame for trace in traces for frame in trace.shares), default=-1)
     groups = [[s for trace in traces for s in trace.shares.get(k, ())] for k in range(last + 1)]
@@ -141,12 +136,10 @@ def alpha_metrics(traces: list[Trace]) -> dict:
 def tsne_metrics(traces: list[Trace], seed: int) -> dict:
     """Lay h of each object, taken where it is most occluded, out in two dimensions by t-SNE.
 
-    Returns:
-        points: clip, id, type, frame, occlusion, x, y of each object; neighbours: share of objects
-        whose nearest h of another clip has the same type, and the share by chance.
+    `points` have clip, id, type, frame, occlusion, x, y of each object; `neighbours` the share of
+    objects whose nearest h of another clip has the same type, and the share by chance.
 
-    Raises:
-        ValueError: too few objects.
+    Raises ValueError: too few objects.
     """
     from sklearn.manifold import TSNE
 
@@ -186,8 +179,7 @@ def collect(
 ) -> list[Path]:
     """Run over the clips of a folder and write alpha.json and tsne.json; return their paths.
 
-    Raises:
-        ValueError: no clips, or too few objects.
+    Raises ValueError: no clips, or too few objects.
     """
     console = console or Console()
     paths = clip_names(data)

@@ -47,11 +47,8 @@ def drawing(
 ) -> Iterator[tuple[Figure, Axes]]:
     """Yield axes to draw on; the picture is written when the block ends, whole or not at all.
 
-    Args:
-        path: PNG file.
-        width: of the image [inch of 100 px].
-        height: of the image [inch of 100 px].
-        columns: axes side by side; an array of them with more than one.
+    The image has `width` and `height` [inch of 100 px]; with several columns it is an array of
+    axes.
     """
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained")

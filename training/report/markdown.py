@@ -169,8 +169,7 @@ Bars = tuple[str, str, list[str], dict[str, list[float | None]]]
 def results_page(file: Path, out: Path) -> list[Path]:
     """Write NAME.md and its plots to a folder for the results file NAME.json; return their paths.
 
-    Raises:
-        ResultsError: not a file that `savos evaluate` or `savos adapt` wrote for a data set.
+    Raises ResultsError: not a file that `savos evaluate` or `savos adapt` wrote for a data set.
     """
     document = read_results(file)
     metrics = document["metrics"]

@@ -79,8 +79,7 @@ class Merge(NamedTuple):
 def write_pictures(street: int, ours: Setup, out: Path) -> list[Path]:
     """Follow an object of a generated street (its seed) through the method; return the pictures.
 
-    Raises:
-        ValueError: nothing in the scene is hidden enough, or the network is for the next frame.
+    Raises ValueError: nothing in the scene is hidden enough, or the network is for the next frame.
     """
     (scene,) = scenes(None, [], [], [str(street)])
     return draw(list(scene.frames()), ours, out)
@@ -105,8 +104,7 @@ def draw(frames: Sequence[ClipFrame], ours: Setup, out: Path) -> list[Path]:
 def choose(frames: Sequence[ClipFrame], records: Sequence[Record]) -> tuple[str, int]:
     """Return the object-frame with most hidden pixels, of those in HIDDEN and tracked all along.
 
-    Raises:
-        ValueError: there is none inside the image.
+    Raises ValueError: there is none inside the image.
     """
     observed = [set(record.tracks) for record in records]
     found: list[tuple[int, str, int]] = []
@@ -126,8 +124,7 @@ def choose(frames: Sequence[ClipFrame], records: Sequence[Record]) -> tuple[str,
 def follow(frames: Sequence[ClipFrame], online: Online) -> tuple[Step, list[Merge]]:
     """Run the stream over a video; return the step into the chosen frame, and three merged frames.
 
-    Raises:
-        ValueError: no object is hidden enough, or the network is for the next frame.
+    Raises ValueError: no object is hidden enough, or the network is for the next frame.
     """
     model, stream = online.engine.model, AmodalStream(online.engine, online.stream, records=True)
     if not model.same_frame:

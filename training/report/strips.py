@@ -50,8 +50,7 @@ def scenes(
 ) -> list[Scene]:
     """Return FISHBOWL clips of a folder by name, Chewing Gum videos by number, streets by seed.
 
-    Raises:
-        ValueError: clips without a folder, or anything but numbers.
+    Raises ValueError: clips without a folder, or anything but numbers.
     """
     if clips and data is None:
         raise ValueError("--clips are names of clips in --data: give that folder too")
@@ -91,8 +90,7 @@ class Picture:
 def choose(frames: Sequence[ClipFrame]) -> tuple[str, list[int]]:
     """Return the object that is partly hidden for longest, and ROWS frames spread over that time.
 
-    Raises:
-        ValueError: no object is partly hidden in ROWS frames.
+    Raises ValueError: no object is partly hidden in ROWS frames.
     """
     hidden: dict[str, list[int]] = {}
     for index, frame in enumerate(frames[1:-1], 1):
@@ -207,8 +205,7 @@ def write_strips(
 ) -> list[Path]:
     """Draw a strip of each scene in every one of MODES to `out`, and describe them in strips.json.
 
-    Raises:
-        ValueError: a scene without an object that is partly hidden.
+    Raises ValueError: a scene without an object that is partly hidden.
     """
     console = console or Console()
     if not scenes:

@@ -12,12 +12,9 @@ from training.street.render import NEAR_M, Camera, Light, clip_near, fractal, ha
 
 
 def draw_shadows(image: np.ndarray, camera: Camera, shadows: list[tuple[np.ndarray, int]]) -> None:
-    """Darken an image of the bare ground in place.
+    """Darken an image of the bare ground, uint8 [H, W, 3], in place.
 
-    Args:
-        image: uint8 [H, W, 3].
-        camera: pose of the frame.
-        shadows: points [N, 2] on the ground [m] whose hull lies in shadow; its darkness 0..255.
+    Shadows are points [N, 2] on the ground [m] whose hull lies in shadow, and its darkness 0..255.
     """
     rows, cols = (camera.height + 1) // 2, (camera.width + 1) // 2
     # Lighter ones first: darker ones then simply cover them.
@@ -69,12 +66,9 @@ def _wear(rng: np.random.Generator, picture: np.ndarray, kerb: float, tar: float
 class Ground:
     """Textured plane: lanes, kerbs, parking strips, pavements, cast shade.
 
-    Args:
-        rng: draws the look.
-        half_road: half the carriageway without parking strips [m].
-        kerb: distance of the kerb from the middle [m].
-        shade: (side, edge): left (+1) or right (-1) of `edge` [m] lies in the shade; 0 = none.
-        light: of the scene.
+    `half_road` is half the carriageway without parking strips, `kerb` the distance of the kerb from
+    the middle [m]. `shade` is (side, edge): left (+1) or right (-1) of `edge` [m] lies in the
+    shade; 0 = none.
     """
 
     def __init__(
@@ -144,13 +138,10 @@ class Ground:
         centre_line: Callable[[np.ndarray], np.ndarray],
         junctions: list[tuple[float, float]],
     ) -> None:
-        """Fill the image below the horizon.
+        """Fill an image, uint8 [H, W, 3], below the horizon in place.
 
-        Args:
-            image: uint8 [H, W, 3], written in place.
-            camera: pose of the frame.
-            centre_line: y of the middle of the road as a function of x [m].
-            junctions: x ranges [m] where a crossing street has no kerb.
+        `centre_line` gives y of the middle of the road as a function of x [m]; in the x ranges
+        `junctions` [m] a crossing street has no kerb.
         """
         cx, cy = camera.centre
         horizon = max(math.ceil(cy - camera.focal * math.tan(camera.pitch) + 1.0), 0)
@@ -296,14 +287,10 @@ def _window(
 def draw_facade(
     image: np.ndarray, owner: np.ndarray, camera: Camera, levels: list[np.ndarray], quad: np.ndarray
 ) -> None:
-    """Warp a front onto the image; what lies behind it is covered.
+    """Warp a front onto the image, uint8 [H, W, 3], in place; what lies behind it is covered.
 
-    Args:
-        image: uint8 [H, W, 3], written in place.
-        owner: int16 [H, W], set to -1 where the front is.
-        camera: pose of the frame.
-        levels: the texture and its halvings.
-        quad: corners [4, 3] in the world, from the foot of one end round to its top.
+    `owner` int16 [H, W] is set to -1 where the front is. `levels` are the texture and its halvings,
+    `quad` its corners [4, 3] in the world, from the foot of one end round to its top.
     """
     points = camera.to_camera(quad)
     clipped = clip_near(points, NEAR_M)

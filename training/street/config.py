@@ -58,9 +58,8 @@ class StreetObject:
     Attributes:
         id: class * 1000 + track as in KITTI MOTS, the same over the clip.
         class_id: 1 car, 2 person.
-        full: the object rendered alone, clipped to the image.
-        visible: what no nearer thing covers; None when that is nothing.
-        tracked: what the imitated tracker reports; None when it reports nothing.
+        full: the object rendered alone; visible: what no nearer thing covers; tracked: what the
+            imitated tracker reports. The last two are None when there is nothing.
         depth_m: distance of the nearest point along the viewing axis [m].
         occlusion: 1 - visible area / full area, 0..1.
     """

@@ -17,8 +17,7 @@ BANK = 3  # noise fields; shifted by random amounts they do not repeat
 class Photo:
     """Develops the frames of one clip; the look drifts slowly from frame to frame.
 
-    Args:
-        seed: of the clip; strength: 0 none .. 2 strong; size: (height, width) [px].
+    `strength` is 0 none .. 2 strong, `size` (height, width) [px].
     """
 
     def __init__(self, seed: int, strength: float, size: tuple[int, int]):

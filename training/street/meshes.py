@@ -13,14 +13,11 @@ class Mesh:
     """Quads in object axes: x forward, y left, z up [m], origin on the ground below the middle.
 
     Attributes:
-        vertices: float64 [V, 3].
-        quads: int [F, 4], counter-clockwise seen from outside.
-        albedo: float32 [F, 3] BGR 0..255.
-        gloss: float32 [F], share of mirrored surroundings.
+        vertices: float64 [V, 3]; quads: int [F, 4], counter-clockwise seen from outside.
+        albedo: float32 [F, 3] BGR 0..255; gloss: float32 [F], share of mirrored surroundings.
         layer: float32 [F] drawing layer, low first; farthest first within one layer.
-        side: int [F]; +1 left, -1 right, 0 both: with the camera on that side, the face moves to
-            `near_layer`.
-        near_layer: float32 [F].
+        side, near_layer: [F]; with the camera on that side (+1 left, -1 right, 0 both), the face
+            moves to that layer.
     """
 
     vertices: np.ndarray
@@ -101,8 +98,7 @@ def at(line: np.ndarray, x: np.ndarray) -> np.ndarray:
 def loft(stations: np.ndarray, rings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Join rings of [S, R, 2] (y, z) at positions x [S]; rings run right to left over the top.
 
-    Returns:
-        vertices [S * R, 3] and quads [(S - 1) * (R - 1), 4], facing outwards for rising x.
+    Returns vertices [S * R, 3] and quads [(S - 1) * (R - 1), 4], facing outwards for rising x.
     """
     count, ring = rings.shape[:2]
     x = np.broadcast_to(stations[:, None, None], (count, ring, 1))

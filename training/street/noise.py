@@ -25,12 +25,9 @@ class _Track:
 class MaskNoise:
     """Tracker noise of one scene: rim jitter, lost objects, split masks, missed small masks.
 
-    Args:
-        seed: of the noise; the same masks and seed give the same result.
-        jitter_px: largest rim shift [px].
-        lost_share: share of the frames in which a track is lost.
-        split_share: share of the frames in which a mask loses a strip or a part.
-        min_px: smaller masks are missed.
+    The same masks and seed give the same result. Rims move by at most `jitter_px`; a track is lost
+    in `lost_share` of the frames, a mask lacks a strip or a part in `split_share`; masks below
+    `min_px` are missed.
     """
 
     def __init__(
@@ -47,16 +44,10 @@ class MaskNoise:
     def apply(
         self, uid: int, box: Box, mask: np.ndarray, size: tuple[int, int]
     ) -> tuple[Box, np.ndarray] | None:
-        """Return a noisy copy of one visible mask of this frame.
+        """Return a noisy copy of one visible mask of this frame, None when nothing is reported.
 
-        Args:
-            uid: number of the object within the scene; call once per frame and object.
-            box: integer box of the visible mask.
-            mask: uint8 0/1 crop of it.
-            size: (height, width) of the image [px].
-
-        Returns:
-            box and crop, or None when the tracker reports nothing.
+        `uid` is the number of the object within the scene: call once per frame and object. `mask`
+        is a uint8 0/1 crop of the integer `box`, `size` the (height, width) of the image [px].
         """
         track = self._tracks.setdefault(uid, _Track(np.random.default_rng([self.seed, 73, uid])))
         self._advance(track)

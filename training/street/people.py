@@ -78,13 +78,7 @@ def _limb(
 
 
 def walking(spec: PersonSpec, phase: float, stride: float) -> Hulls:
-    """Return the pose of a walker.
-
-    Args:
-        spec: who walks.
-        phase: position in the gait cycle [rad].
-        stride: 0 standing .. 1 brisk walk.
-    """
+    """Return the pose of a walker at `phase` of the gait [rad]; stride: 0 standing .. 1 brisk."""
     h, g, body = spec.height, spec.girth, HullBuilder()
     swing = 0.5 * stride * spec.swing
     hips = np.array([0, 0, 0.53 * h])

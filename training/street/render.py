@@ -113,17 +113,10 @@ def halvings(picture: np.ndarray, count: int) -> list[np.ndarray]:
 
 
 def far_to_near(footprints: np.ndarray, eye: np.ndarray) -> list[int]:
-    """Order objects for painting; exact for convex footprints that do not touch.
+    """Return the order to paint convex footprints [N, 4, 2], counter-clockwise [m]: farthest first.
 
-    Of two such footprints one has an edge line that parts them; the one on the eye's side of it is
-    in front. The distance of the nearest corner breaks the rare cycles.
-
-    Args:
-        footprints: [N, 4, 2] ground corners, counter-clockwise [m].
-        eye: [2], camera on the ground [m].
-
-    Returns:
-        the N indices, farthest first.
+    It is exact for those that do not touch: of two, one has an edge line that parts them; the one
+    on the side of `eye` [2] is in front. The distance of the nearest corner breaks the rare cycles.
     """
     count = len(footprints)
     if count == 0:
@@ -198,18 +191,10 @@ def shade(
     light: Light,
     lit: float,
 ):
-    """Colour faces.
+    """Return the colours of faces, float [F, 3] BGR, unclipped.
 
-    Args:
-        albedo: [F, 3] BGR 0..255.
-        normals: unit [F, 3] in the world.
-        to_eye: unit [F, 3] towards the camera.
-        gloss: [F] 0..1.
-        light: of the scene.
-        lit: share of the sun that reaches the object, 0..1.
-
-    Returns:
-        float [F, 3] BGR, unclipped.
+    `albedo` is [F, 3] BGR 0..255, `gloss` [F] 0..1; `normals` and `to_eye`, towards the camera, are
+    unit [F, 3] in the world; `lit` is the share of the sun that reaches the object, 0..1.
     """
     up = 0.5 + 0.5 * normals[:, 2:3]
     diffuse = up * light.sky + (1 - up) * light.ground
@@ -261,13 +246,10 @@ def draw_mesh(
 
 @dataclass(frozen=True)
 class Layer:
-    """An object rendered alone.
+    """An object rendered alone in an integer box inside the image.
 
-    Attributes:
-        box: integer, inside the image; the arrays have its size.
-        colour: uint8 [h, w, 3] BGR, already multiplied by alpha.
-        alpha: uint8 [h, w], 0..255.
-        mask: uint8 [h, w], 0 or 1: the full mask.
+    `colour` is uint8 [h, w, 3] BGR, already multiplied by `alpha`, uint8 [h, w] 0..255; `mask`,
+    uint8 [h, w] 0 or 1, is the full mask.
     """
 
     box: Box
@@ -290,14 +272,9 @@ def rasterise(
 ) -> Layer | None:
     """Fill the polygons of one object, finer than the image where the object is small.
 
-    Args:
-        drawing: of one object.
-        camera: gives the size of the image.
-        tile: surface texture uint8 [TILE, TILE], 128 = unchanged, and its halvings; or None.
-        grain: (x, y, scale): image point of the texture's origin, texture pixels per image pixel.
-
-    Returns:
-        the object alone, clipped to the image; None when nothing is inside.
+    `tile` is a surface texture uint8 [TILE, TILE], 128 = unchanged, with its halvings; `grain` the
+    image point (x, y) of its origin and its pixels per image pixel. Returns the object alone,
+    clipped to the image; None when nothing is inside.
     """
     if not drawing.polygons:
         return None
@@ -369,9 +346,8 @@ CIRCLE = np.stack([np.cos(np.arange(12) * np.pi / 6), np.sin(np.arange(12) * np.
 class Hulls:
     """Parts of a figure: each is the convex hull of some spheres.
 
-    Attributes:
-        centres: float64 [N, 3] in object axes [m]; radii: float64 [N] [m].
-        parts: indices of the spheres of every part; colours: [P, 3] BGR 0..255.
+    `centres` float64 [N, 3] in object axes and `radii` float64 [N] in m; `parts` are indices of the
+    spheres of every part, `colours` [P, 3] BGR 0..255.
     """
 
     centres: np.ndarray

@@ -19,8 +19,7 @@ class MaskFolderError(FileError):
 def by_name(files: Iterable[Path], names: Sequence[str], where: Path) -> dict[str, Path]:
     """Return files by the image whose name they have.
 
-    Raises:
-        MaskFolderError: there is none, or one has no image.
+    Raises MaskFolderError: there is none, or one has no image.
     """
     found = {path.stem: path for path in shown(files)}
     strange = sorted(found.keys() - set(names))

@@ -20,11 +20,9 @@ FORMS = ("labels", "objects", "coco", "ultralytics")
 
 @dataclass
 class MaskFolder:
-    """Tracked masks of the images of one video.
+    """Tracked masks of the images of one video in one of FORMS.
 
-    Attributes:
-        form: one of FORMS.
-        skipped: frames or masks left out so far, by reason.
+    `skipped` counts frames and masks left out so far, by reason.
     """
 
     form: str
@@ -34,9 +32,7 @@ class MaskFolder:
     def instances(self, name: str, shape: tuple[int, int]) -> list[Instance]:
         """Return the masks of one image, overlaps kept, ids as the files have them.
 
-        Args:
-            name: file name of the image without ending.
-            shape: its rows and columns.
+        `name` is the image's file name without ending, `shape` its rows and columns.
 
         Raises:
             MaskFolderError: a file is damaged, or made for another image size.
