@@ -67,19 +67,16 @@ class CocoLabels:
             )
 
     def document(self, info: dict[str, Any]) -> dict:
-        """Return the whole document, with the numbers of `category_ids`."""
+        """Return the whole document, with the numbers of `category_ids`; call it once."""
         numbers = category_ids({entry["category"] for entry in self.annotations})
-        annotations = [
-            {key: value for key, value in entry.items() if key != "category"}
-            | {"category_id": numbers[entry["category"]]}
-            for entry in self.annotations
-        ]
+        for entry in self.annotations:
+            entry["category_id"] = numbers[entry.pop("category")]
         categories = [{"id": number, "name": name} for name, number in numbers.items()]
         return {
             "info": info,
             "images": self.images,
             "categories": sorted(categories, key=lambda entry: entry["id"]),
-            "annotations": annotations,
+            "annotations": self.annotations,
         }
 
 

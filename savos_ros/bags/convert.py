@@ -81,13 +81,11 @@ def fishbowl_to_bag(clip_path: Path, path: Path, options: RecordOptions) -> Reco
     """
     options = dataclasses.replace(options, form="instance_masks", truth=True)
     clip = FishbowlClip(clip_path)
-    return record(_fishbowl_frames(clip), clip.num_frames, path, options)
-
-
-def _fishbowl_frames(clip: FishbowlClip) -> Iterator[SourceFrame]:
-    for number, image in enumerate(clip.frames()):
-        stamp, masks = START_NS + clip.stamp_ns(number), clip.instances(number)
-        yield SourceFrame(stamp, image, masks, truth=clip.truth(number))
+    frames = (
+        SourceFrame(START_NS + clip.stamp_ns(n), image, clip.instances(n), truth=clip.truth(n))
+        for n, image in enumerate(clip.frames())
+    )
+    return record(frames, clip.num_frames, path, options)
 
 
 def street_to_bag(config: StreetConfig, path: Path, options: RecordOptions) -> Recorded:

@@ -122,7 +122,9 @@ class Followers:
         self._executor.spin_once(0)
         begun = changed = time.monotonic()
         before = self._unanswered()
-        while self._behind(ahead) and not self._stop.is_set():
+        while not self._stop.is_set():
+            if all(len(self._open[name]) < ahead for name, on in self._active.items() if on):
+                break
             if time.monotonic() - changed > GIVE_UP_S:
                 self.given_up += self._unanswered()
                 self._clear()
@@ -145,11 +147,6 @@ class Followers:
     def _clear(self) -> None:
         for frames in self._open.values():
             frames.clear()
-
-    def _behind(self, ahead: int) -> bool:
-        return any(
-            len(self._open[name]) >= ahead for name, active in self._active.items() if active
-        )
 
     def _unanswered(self) -> int:
         return sum(map(len, self._open.values()))

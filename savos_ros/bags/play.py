@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from savos_model.progress import progress_bar
 from savos_ros.bags.follow import Followers
-from savos_ros.bags.restamp import Restamp, begins_with_header
+from savos_ros.bags.restamp import begins_with_header, moved_stamp
 from savos_ros.bags.settings import BagError, PlayOptions
 from savos_ros.bags.storage import Bag, open_bag, topics_text
 from savos_ros.messages.kit import NANOSECONDS, message_class
@@ -115,8 +115,7 @@ def play(path: str | Path, options: PlayOptions, stop: threading.Event | None = 
             clock = _clock_publisher(node) if options.clock else None
             while not stop.is_set():
                 pace = Pace(options.rate, stop, clock)
-                restamp = Restamp(_headed(bag, publishers)) if options.restamp else None
-                _play_once(bag, publishers, pace, restamp, followers, played)
+                _play_once(bag, publishers, pace, followers, played, options.restamp)
                 followers.end_pass()
                 if not options.loop or played.damage:
                     break
@@ -130,11 +129,14 @@ def _play_once(
     bag: Bag,
     publishers: dict[str, Any],
     pace: Pace,
-    restamp: Restamp | None,
     followers: Followers,
     played: Played,
+    restamp: bool,
 ) -> None:
     total = sum(bag.topics[topic].msgcount for topic in publishers)
+    kinds = {topic: bag.topics[topic].msgtype for topic in publishers if restamp}
+    moved = {topic for topic, kind in kinds.items() if begins_with_header(bag.store(topic), kind)}
+    played.offset_ns = 0
     with progress_bar() as bar:
         task = bar.add_task("playing", total=total)
         for topic, stamp, data in bag.messages(publishers):
@@ -142,20 +144,15 @@ def _play_once(
                 break
             pace.delay(followers.hold())
             publisher, data = publishers[topic], bytes(data)  # other types would be converted
-            if restamp is not None:
-                data = restamp(topic, stamp, data)
-                played.offset_ns = restamp.offset_ns
+            if restamp and not played.offset_ns:  # the first message of a pass is stamped "now"
+                played.offset_ns = time.time_ns() - stamp
+            if topic in moved:
+                data = moved_stamp(data, played.offset_ns)
             followers.sent(topic, data)
             publisher.publish(data)
             played.counts[publisher.topic_name] += 1
             bar.advance(task)
     played.damage = "; ".join(bag.damage)
-
-
-def _headed(bag: Bag, topics: Iterable[str]) -> set[str]:
-    """Return the topics whose messages begin with a header."""
-    kinds = {topic: bag.topics[topic].msgtype for topic in topics}
-    return {topic for topic, kind in kinds.items() if begins_with_header(bag.store(topic), kind)}
 
 
 def _chosen(path: str | Path, bag: Bag, options: PlayOptions) -> list[str]:

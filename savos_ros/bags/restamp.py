@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection
 from typing import Literal
 
 from rosbags.typesys.store import Typestore
@@ -45,24 +43,3 @@ def moved_stamp(data: bytes, offset_ns: int) -> bytes:
     sec, nanosec = divmod(max(stamp + offset_ns, 0), 1_000_000_000)
     sec = min(sec, 2**31 - 1)
     return b"".join((data[:4], sec.to_bytes(4, order), nanosec.to_bytes(4, order), data[12:]))
-
-
-class Restamp:
-    """Moves the headers of one pass over a bag, so that the first message is stamped "now".
-
-    Args:
-        topics: topics whose messages begin with a header; others stay as they are.
-
-    Attributes:
-        offset_ns: what is added to every stamp [ns]; 0 before the first message.
-    """
-
-    def __init__(self, topics: Collection[str]) -> None:
-        self._topics = topics
-        self.offset_ns = 0
-
-    def __call__(self, topic: str, bag_ns: int, data: bytes) -> bytes:
-        """Return a message of the bag time `bag_ns` [ns] with its stamp moved."""
-        if not self.offset_ns:
-            self.offset_ns = time.time_ns() - bag_ns
-        return moved_stamp(data, self.offset_ns) if topic in self._topics else data

@@ -112,14 +112,10 @@ class BagWriter:
         try:
             if kind is None:
                 self._writer.close()
-                self._move()
+                if self.path.exists():  # the old bag goes only now that the new one is complete
+                    self.path.rename(self._folder / "replaced")
+                (self._folder / self.path.name).rename(self.path)
             else:
                 self._writer.abort()
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _move(self) -> None:
-        if self.path.exists():
-            # The old bag goes only now that the new one is complete.
-            self.path.rename(self._folder / "replaced")
-        (self._folder / self.path.name).rename(self.path)

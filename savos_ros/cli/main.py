@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import signal
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from savos_model.commands import Options, Value, command, option
-from savos_model.settings import Settings, setting
+from savos_model.commands import Value, command, option
+from savos_model.settings import setting
 from savos_ros.cli import bags, bench, engines, viewers
 from savos_ros.tools.settings import DemoOptions, SoakOptions
 from training.cli.main import mount
@@ -88,27 +87,20 @@ def soak(options: SoakOptions, results: Path | None) -> bool:
     return report["ended"] != "complete" or report["verdict"]["flat"] is False
 
 
-@dataclass(frozen=True)
-class ParamsOptions(Settings):
-    """Form of the printed parameters, or files to write."""
-
-    write: bool = setting(False, "rewrite every generated file of the source tree")
-    form: str = setting("yaml", "yaml or markdown", choices=("yaml", "markdown"))
+WRITE = setting(False, "rewrite every generated file of the source tree")
 
 
-@command(app, "params", Options(ParamsOptions, names={"form": "format"}))
-def params(options: ParamsOptions) -> None:
-    """Print every parameter of the node with default, range and meaning."""
+@command(app, "params", Value("write", bool, WRITE))
+def params(write: bool) -> None:
+    """Print every parameter of the node with default, range and meaning, as a parameter file."""
     from savos_ros.cli.docs import parameters
     from savos_ros.paths import share_dir
 
-    if options.write:
+    if write:
         for path in parameters.update(share_dir(), app):
             typer.echo(f"rewritten: {path}")
     else:
-        markdown = options.form == "markdown"
-        text = parameters.markdown_text() if markdown else parameters.yaml_text()
-        typer.echo(text, nl=False)
+        typer.echo(parameters.yaml_text(), nl=False)
 
 
 def main() -> None:

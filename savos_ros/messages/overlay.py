@@ -45,8 +45,9 @@ def draw(image_bgr: np.ndarray, objects: list[AmodalObject], config: OverlayConf
         _blend(canvas, item, item.visible != 0, config.alpha)
     for item in objects:  # lines after all fills: an occluder must not cover them
         _blend(canvas, item, _hatched(item, config.hatch_px), HATCH_OPACITY)
-    for item in objects:
-        _outline(canvas, item, config.outline_px)
+    for item in objects if config.outline_px else ():
+        color = color_of(item.id)
+        cv2.polylines(canvas, outlines(item), True, color, config.outline_px, cv2.LINE_AA)
     if config.labels:
         for item in objects:
             _label(canvas, item)
@@ -68,12 +69,6 @@ def _hatched(item: AmodalObject, period: int) -> np.ndarray:
     diagonal = np.add.outer(np.arange(rows), np.arange(columns))
     diagonal += (int(item.box.x0) + int(item.box.y0)) % period
     return item.inside & (item.visible == 0) & (diagonal % period < max(1, period // 4))
-
-
-def _outline(canvas: np.ndarray, item: AmodalObject, width: int) -> None:
-    if width == 0:
-        return
-    cv2.polylines(canvas, outlines(item), True, color_of(item.id), width, cv2.LINE_AA)
 
 
 def outlines(item: AmodalObject, kept: int = cv2.CHAIN_APPROX_SIMPLE) -> Sequence[np.ndarray]:

@@ -115,6 +115,22 @@ def test_all_messages_arrive_in_order_with_their_bytes(bag, listen):
         assert [item.id for item in array.masks] == [item.id for item in want.instances]
 
 
+def test_restamped_messages_keep_their_distances_and_begin_now(bag, listen):
+    image, masks = kinds()
+    listener = listen({IMAGE: image, MASKS: masks})
+    begun = time.time_ns()
+    thread, result = played(bag, wait_s=15.0, restamp=True)
+    listener.wait_for({IMAGE: 30, MASKS: 30})
+    thread.join()
+    times = [
+        [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in listener.got[topic]]
+        for topic in (IMAGE, MASKS)
+    ]
+    assert times[0] == times[1] and begun <= times[0][0] <= time.time_ns()
+    assert {b - a for a, b in zip(times[0], times[0][1:], strict=False)} == {scene.PERIOD_NS}
+    assert times[0][0] - scene.START_NS == result[0].offset_ns
+
+
 def test_remap_topic_choice_and_clock(bag, listen):
     from rosgraph_msgs.msg import Clock
 

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.scripts import load
+
 KEPT = json.loads(Path(__file__).with_name("interface.json").read_text())
 
 
@@ -14,32 +16,6 @@ def commands(command, name="savos"):
     for key, inner in getattr(command, "commands", {}).items():
         found |= commands(inner, f"{name} {key}")
     return found
-
-
-def node_interface():
-    """Return the public interface of the running node: topics, services and parameters."""
-    pytest.importorskip("rclpy")
-    from tests.node.rig import Rig, own_name
-
-    rig = Rig(refine__enabled=True, name=own_name()).activate()
-    try:
-        rig.values()
-        graph, name = rig.helper, rig.node.get_name()
-        asked = {
-            "publishers": graph.get_publisher_names_and_types_by_node,
-            "subscriptions": graph.get_subscriber_names_and_types_by_node,
-            "services": graph.get_service_names_and_types_by_node,
-        }
-        return {
-            kind: [
-                (topic.replace(f"/{name}/", "/savos/"), types) for topic, types in ask(name, "/")
-            ]
-            for kind, ask in asked.items()
-        } | {
-            "parameters": sorted(rig.node.list_parameters([], 0).names),
-        }
-    finally:
-        rig.close()
 
 
 def missing(kept, current):
@@ -57,10 +33,11 @@ def test_no_command_or_option_is_lost():
     assert not {name: opts for name, opts in lost.items() if opts or name not in current}
 
 
+@pytest.mark.dds
 def test_no_topic_service_or_parameter_is_lost():
-    current = node_interface()
+    pytest.importorskip("rclpy")
+    current = load("golden").interface(Path())
     for kind in ("publishers", "subscriptions", "services"):
-        found = {name: types for name, types in current[kind]}
-        lost = {name: types for name, types in KEPT[kind].items() if found.get(name) != types}
+        lost = {name: t for name, t in KEPT[kind].items() if current[kind].get(name) != t}
         assert not lost, kind
     assert not missing(KEPT["parameters"], current["parameters"])
