@@ -4,6 +4,7 @@ Usage: python3 scripts/bootstrap.py demo|test, with any Python 3. Every complete
 with the hash of its inputs in .venv/stamps: a second call does nothing, an interrupted one resumes.
 """
 
+import ast
 import hashlib
 import json
 import os
@@ -20,6 +21,16 @@ VENV = os.path.join(ROOT, ".venv")
 VENV_PYTHON = os.path.join(VENV, "bin", "python")
 PYTHONS = ((3, 11), (3, 12), (3, 13))  # those for which every pinned package has a wheel
 OLDEST_CMAKE = (3, 20)
+UV = os.path.join(VENV, "bin", "uv")
+OF_UV = {  # variables of uv, which does not read pip's configuration, by the names that pip uses
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "trusted-host": "UV_INSECURE_HOST",
+    "cert": "SSL_CERT_FILE",
+    "proxy": "ALL_PROXY",
+    "no-index": "UV_NO_INDEX",
+}
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"
 PROBE = (
     "import importlib.util as u, json, os, struct, sys, sysconfig as s; print(json.dumps(dict("
@@ -223,21 +234,52 @@ def pip_install(*arguments, hint="check the network; run make again to resume"):
     call([*command, "--no-build-isolation", *arguments], hint)
 
 
-def install_locked(*names, extra=(), **hints):
-    """Install requirement files, each package by its version and hash."""
-    layers = [part for path in requirements(*names) for part in ("-r", path)]
-    pip_install("--require-hashes", *layers, *extra, **hints)
+def install_locked(name, *extra):
+    """Install a requirement file, each package by its version and hash."""
+    pip_install("--require-hashes", "-r", *requirements(name), *extra)
+
+
+def uv_environment():
+    """Return the environment in which uv asks the package indexes of pip's configuration."""
+    ask = [VENV_PYTHON, "-m", "pip", "config", "list"]
+    out = subprocess.run(ask, stdout=subprocess.PIPE, env=clean_environment()).stdout.decode()
+    # Any index may have a file, as with pip: all are checked by their hashes.
+    env = dict(clean_environment(), UV_INDEX_STRATEGY="unsafe-best-match")
+    for section in (":env:.", "install.", "global."):
+        for line in out.splitlines():
+            name, _, value = line.partition("=")
+            variable = OF_UV.get(name[len(section) :]) if name.startswith(section) else None
+            if variable:
+                between = "," if variable == "UV_FIND_LINKS" else " "
+                env.setdefault(variable, between.join(ast.literal_eval(value).split()))
+    return env
+
+
+def install_lock_file(name):
+    """Install a lock file with uv, or with pip where uv is not in reach or fails."""
+    pip = [VENV_PYTHON, "-m", "pip", "install", "-qq", "--require-hashes", "-r"]
+    uv = [UV, "pip", "install", "-q", "--python", VENV_PYTHON, "--require-hashes", "-r"]
+    for command in (
+        [*pip, *requirements("uv")],
+        [*uv, *requirements(name), "--no-deps", "--no-build-isolation"],
+    ):
+        done = subprocess.run(command, env=uv_environment(), cwd=ROOT, stderr=subprocess.PIPE)
+        if done.returncode:
+            why = (done.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
+            print("set-up: without uv (%s), pip takes longer" % why, flush=True)
+            install_locked(name)
+            return
 
 
 def install_packages():
     """Install what the node, the demo and the building of messages need."""
     install_locked("setuptools")
-    install_locked("lock-runtime")
+    install_lock_file("lock-runtime")
 
 
 def install_test_packages():
     """Install what tests and training need."""
-    install_locked("lock-test")
+    install_lock_file("lock-test")
     install_torch()
 
 
@@ -250,7 +292,7 @@ def install_torch():
         [VENV_PYTHON, "-m", "pip", *look], env=clean_environment(), cwd=ROOT, stderr=subprocess.PIPE
     )
     if asked.returncode == 0:
-        return install_locked("torch", extra=extra)
+        return install_locked("torch", *extra)
     version = wanted.split("+")[0]
     print("set-up: %s is not in reach, only its version is checked: %s" % (wanted, version))
     hint = "set TORCH_INDEX_URL to a package index that has PyTorch"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Writes requirements/lock-*.txt with uv; versions stay as they are, `scripts/lock.sh --upgrade` takes newer ones.
-# The hashes in setuptools.txt and torch.txt are put in by hand.
+# The hashes in setuptools.txt, uv.txt and torch.txt are put in by hand.
 set -euo pipefail
 cd "$(dirname "$0")/../requirements"
 

@@ -227,24 +227,57 @@ def test_every_package_is_locked_once_as_it_was_asked_for():
 
 
 def test_every_locked_package_has_hashes():
-    for name in INSTALLED:
+    for name in (*INSTALLED, "uv"):
         text = (ROOT / "requirements" / f"{name}.txt").read_text().replace("\\\n", "")
         lines = [line for line in text.splitlines() if not line.startswith("#")]
         assert all(re.search(r" --hash=sha256:[0-9a-f]{64}( |$)", line) for line in lines), name
 
 
-def test_set_up_installs_nothing_without_hashes(bootstrap, monkeypatch):
+def answering(calls, fails=lambda command: False, out=b""):
+    """Stand-in for subprocess.run that keeps the commands."""
+
+    def run(command, **_):
+        calls.append(command)
+        return subprocess.CompletedProcess(command, int(fails(command)), out, b"no such file")
+
+    return run
+
+
+@pytest.mark.parametrize("program", ["pip", "uv"])
+def test_set_up_installs_nothing_without_hashes(bootstrap, monkeypatch, capsys, program):
     calls = []
-    monkeypatch.setattr(bootstrap, "call", lambda command, hint: calls.append(command))
     monkeypatch.setattr(bootstrap, "torch_index", lambda: [])
     monkeypatch.setattr(bootstrap, "read", lambda path: (ROOT / path).read_bytes())
-    offered = subprocess.CompletedProcess([], 0)
-    monkeypatch.setattr(bootstrap.subprocess, "run", lambda *_, **__: offered)
+    fails = lambda command: program == "pip" and "requirements/uv.txt" in command  # noqa: E731
+    monkeypatch.setattr(bootstrap.subprocess, "run", answering(calls, fails))
     bootstrap.install_packages()
     bootstrap.install_test_packages()
-    files = [Path(part).stem for call in calls for part in call if part.endswith(".txt")]
-    assert files == list(INSTALLED)
-    assert all({"--require-hashes", "--no-build-isolation"} <= set(call) for call in calls)
+    files = {Path(part).stem: call for call in calls for part in call if part.endswith(".txt")}
+    assert list(files) == ["setuptools", "uv", "lock-runtime", "lock-test", "torch"]
+    assert all("--require-hashes" in call for call in files.values())
+    assert all("--no-build-isolation" in call for name, call in files.items() if name != "uv")
+    assert (files["lock-test"][0] == bootstrap.UV) == (program == "uv")
+    assert ("no such file" in capsys.readouterr().out) == (program == "pip")
+
+
+def test_uv_is_given_the_configuration_of_pip(bootstrap, monkeypatch):
+    listed = b"""\
+:env:.find-links='/a /b'
+download.index-url='https://other.example'
+global.extra-index-url='https://x.example/simple\\nhttps://y.example/simple'
+global.index-url='https://all.example'
+global.timeout='9'
+install.index-url='https://mirror.example'
+"""
+    monkeypatch.setattr(bootstrap.subprocess, "run", answering([], out=listed))
+    monkeypatch.setattr(bootstrap, "clean_environment", lambda: {"SSL_CERT_FILE": "/mine"})
+    assert bootstrap.uv_environment() == {
+        "SSL_CERT_FILE": "/mine",
+        "UV_DEFAULT_INDEX": "https://mirror.example",
+        "UV_FIND_LINKS": "/a,/b",
+        "UV_INDEX": "https://x.example/simple https://y.example/simple",
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+    }
 
 
 def test_the_demo_installs_no_torch():
@@ -420,7 +453,7 @@ def test_torch_comes_by_hash_where_its_build_is_offered(
     calls = []
     monkeypatch.setattr(bootstrap.subprocess, "run", lambda *_, **__: done)
     monkeypatch.setattr(
-        bootstrap, "install_locked", lambda name, **_: calls.append(f"locked {name}")
+        bootstrap, "install_locked", lambda name, *_: calls.append(f"locked {name}")
     )
     monkeypatch.setattr(bootstrap, "pip_install", lambda name, **_: calls.append(name))
     bootstrap.install_torch()
