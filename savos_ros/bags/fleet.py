@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from rich.console import Console
 
 from savos_model.backends.engine_cache import engine_folder
 from savos_model.hints import PIP
@@ -93,9 +92,9 @@ def _run(jobs: list[LabelJob], processes: int, ray: str) -> list[Labelled]:
 
 
 def _here(steps: dict[LabelJob, int], processes: int) -> dict[LabelJob, Labelled]:
-    jobs, console = list(steps), Console(stderr=True)
+    jobs = list(steps)
     try:
-        found = run_jobs(label_bag, jobs, processes, sum(steps.values()), "labelling", console)
+        found = run_jobs(label_bag, jobs, processes, sum(steps.values()), "labelling")
         return dict(zip(jobs, found, strict=True))
     except BrokenProcessPool:
         raise BagError(

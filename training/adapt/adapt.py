@@ -52,41 +52,30 @@ class AdaptResult:
 Watch = Callable[[int, Net], None]
 
 
-def visible_clip(
-    name: str, frames: Iterable[ClipFrame], model: ModelConfig, min_px: int = 64
-) -> Clip:
+def visible_clip(name: str, frames: Iterable[ClipFrame], model: ModelConfig) -> Clip:
     """Return rows of a video in memory, without the amodal truth that its frames may bring."""
     blind = (dataclasses.replace(frame, full=None) for frame in frames)
-    return Clip(name, stack_rows(collect_rows(blind, model.patch, min_px)))
+    return Clip(name, stack_rows(collect_rows(blind, model.patch)))
 
 
 def adapt(
-    weights: Weights,
-    clip: Clip,
-    config: AdaptConfig,
-    *,
-    loss: LossConfig | None = None,
-    augment: AugmentConfig | None = None,
-    held: Clip | None = None,
-    watch: Watch | None = None,
+    weights: Weights, clip: Clip, config: AdaptConfig, *, watch: Watch | None = None
 ) -> AdaptResult:
     """Train a copy of weights on the visible masks of one video, all that is read of `clip`.
 
-    Loss and augmentation are those of the training, stored with the weights, when None. `held` are
-    rows that measure the visible IoU instead of `clip`. `watch` is called with the iteration and
-    the averaged network at every measurement, also before the first iteration; it must leave the
-    network as it is.
+    Loss and augmentation are those of the training, stored with the weights. `watch` is called with
+    the iteration and the averaged network at every measurement, also before the first iteration; it
+    must leave the network as it is.
 
     Raises WeightsError: the settings stored with the weights cannot be read.
     """
-    stored = trained_with(weights)
-    loss, augment = loss or stored[0], augment or stored[1]
+    loss, augment = trained_with(weights)
     places = list_places([clip], config.length, config.min_px)
     if not places:
         return AdaptResult(weights, [], f"no track is seen for {config.length} frames")
     source = StoredWindows([clip], places, config.length)
     net, average = (network(weights, config.device) for _ in range(2))
-    checks = check_batches(held or clip, weights.model, config, augment.enlarge)
+    checks = check_batches(clip, weights.model, config, augment.enlarge)
     optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
     history = [{"iteration": 0, "visible_iou": visible_iou(net, checks, config.bf16)}]
     if watch:

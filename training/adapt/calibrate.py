@@ -14,11 +14,11 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from savos_model.network.losses import PROBABILITY_EPS, estimates, predict
-from savos_model.network.presets import Net, make_net
+from savos_model.network.presets import Net
 from savos_model.network.weights import Weights, load_weights, save_weights
 from savos_model.results import keep_results
 from savos_model.stream.video import described
-from training.adapt.adapt import trained_with
+from training.adapt.adapt import network, trained_with
 from training.data.store import Clip
 from training.evaluate.metrics import PAPER
 from training.learn.augment import make_input
@@ -153,8 +153,7 @@ def calibrate(
     WeightsError: no such weights, or the settings stored with them cannot be read.
     """
     given = load_weights(weights)
-    net = make_net(given.model).eval()
-    net.load_state_dict({k: torch.from_numpy(v) for k, v in given.arrays.items()})
+    net = network(given, "cpu").eval()
     augment = AugmentConfig(behind=0.0, paste=1.0, enlarge=trained_with(given)[1].enlarge)
     trained, data = json.loads(given.info.get("settings", "{}")), DataConfig()
     every = trained.get("data", {}).get("held_out", data.held_out)  # n-th clips validated

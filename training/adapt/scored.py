@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from savos_model.network.presets import Net
 from savos_model.network.weights import Weights, load_weights, save_weights
-from savos_model.results import keep_results
 from savos_model.stream.video import Setup, described
 from training.adapt.adapt import AdaptResult, Watch, adapt, finished, taken, visible_clip
 from training.adapt.settings import AdaptConfig
@@ -110,7 +108,6 @@ def adapt_benchmark(
     config: AdaptConfig,
     output: Output = DEFAULT_OUTPUT,
     weights_out: Path | None = None,
-    console: Console | None = None,
 ) -> dict:
     """Adapt to every video of a data set alone; score it before and after.
 
@@ -126,12 +123,11 @@ def adapt_benchmark(
     Raises:
         ValueError: bad arguments, or files that are missing or broken.
     """
-    console = console or Console()
     entries = benchmark.entries()
     jobs = [AdaptJob(benchmark, key, ours, config, weights_out) for key, _ in entries]
     frames = sum(count for _, count in entries) * (1 + len(benchmark.compared))
     steps = frames + len(jobs) * config.max_iterations
-    done = run_jobs(adapt_video, jobs, output.processes, steps, "adapting", console)
+    done = run_jobs(adapt_video, jobs, output.processes, steps, "adapting")
     befores = [item.before for item in done]
     scores = {
         name: merged(result.scores[method] for result in befores)
@@ -149,7 +145,7 @@ def adapt_benchmark(
         benchmark.courses: {item.before.name: course(item.result) for item in done},
     }
     tables = [*tables_of(metrics), *adapt_tables(metrics["gain"], metrics[benchmark.courses])]
-    return report(metrics, tables, output, console)
+    return report(metrics, tables, output)
 
 
 def course(result: AdaptResult) -> dict:
@@ -168,7 +164,6 @@ def adapt_curve(
     config: AdaptConfig,
     output: Output = DEFAULT_OUTPUT,
     types: Collection[str] = (),
-    console: Console | None = None,
 ) -> dict:
     """Draw the learning curve on one clip, without early stopping, as figure 5 a of the paper.
 
@@ -182,7 +177,6 @@ def adapt_curve(
     Raises:
         ValueError: no window to adapt to, or nothing to score in the clip.
     """
-    console = console or Console()
     torch.set_num_threads(1)
     weights = load_weights(ours.backend.weights)
     (video,) = Fishbowl(clip.parent, types=types).open(clip)
@@ -197,7 +191,7 @@ def adapt_curve(
             (result,) = score_videos([video], ("ours",), setup, lambda _: None)
         scores.append(summarise(result.scores["ours"]["paper"]))
         shown = ", ".join(f"{field} {scores[-1][field] or 0:.4f}" for field in FIELDS)
-        console.print(f"iteration {iteration}: {shown}")
+        print(f"iteration {iteration}: {shown}")
 
     rows = visible_clip(name, video.rows(), weights.model)
     result = adapt(weights, rows, endless, watch=watch)
@@ -212,8 +206,7 @@ def adapt_curve(
         "stop": stop(result.history, config),
         **curves(result.history, scores),
     }
-    keep_results(output.json, metrics, output.seed, console)
-    return metrics
+    return report(metrics, [], output)
 
 
 def curves(history: Sequence[dict[str, float]], scores: Sequence[dict]) -> dict[str, list]:

@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from typing import Any
 
-from rich.console import Console
-
 from savos_model.progress import progress_bar
 from savos_model.settings import SettingError
 
@@ -18,7 +16,7 @@ Function = Callable[[Any, Tick], Any]
 
 
 def run_jobs(
-    function: Function, jobs: Sequence[Any], processes: int, steps: int, text: str, console: Console
+    function: Function, jobs: Sequence[Any], processes: int, steps: int, text: str
 ) -> list[Any]:
     """Return the results of jobs in their order, the same for any number of processes.
 
@@ -33,7 +31,7 @@ def run_jobs(
     if processes < 1:
         text = f"processes must be at least 1, got {processes}: 1 runs without workers"
         raise SettingError(text, "bounds")
-    with progress_bar(console, transient=True) as progress:
+    with progress_bar(transient=True) as progress:
         task = progress.add_task(text, total=steps)
         if processes == 1 or not jobs:
             return [function(job, lambda count: progress.advance(task, count)) for job in jobs]

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import cv2
 import numpy as np
-from rich.console import Console
 
 from savos_model.config import ModelConfig
 from savos_model.types import Instance
@@ -302,7 +301,7 @@ def prepare(jobs: Sequence[Made], processes: int, run: Callable[[Made], int] = r
     stay, and the next run continues behind them.
     """
     work = functools.partial(_counted, run)
-    return sum(run_jobs(work, jobs, processes, len(jobs), "clips", Console()))
+    return sum(run_jobs(work, jobs, processes, len(jobs), "clips"))
 
 
 def _counted(run: Callable[[Made], int], job: Made, tick: Tick) -> int:

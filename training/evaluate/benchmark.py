@@ -88,14 +88,13 @@ def run_all(
     methods: Sequence[str],
     setups: Sequence[Setup],
     output: Output,
-    console: Console,
     work: Callable[[Job, Tick], list] = run,
 ) -> list[list]:
     """Score all videos with each setup; return the results of `work` in the order of `setups`."""
     entries = benchmark.entries()
     jobs = [Job(benchmark, key, tuple(methods), ours) for ours in setups for key, _ in entries]
     steps = sum(frames for _, frames in entries) * len(methods) * len(setups)
-    done = run_jobs(work, jobs, output.processes, steps, "scoring", console)
+    done = run_jobs(work, jobs, output.processes, steps, "scoring")
     parts = (done[i : i + len(entries)] for i in range(0, len(done), len(entries)))
     return [list(chain.from_iterable(part)) for part in parts]
 
@@ -105,12 +104,10 @@ def evaluate(
     methods: Sequence[str],
     ours: Setup,
     output: Output = DEFAULT_OUTPUT,
-    console: Console | None = None,
 ) -> dict:
     """Score methods on a data set, print the tables and write the results file of `output`.
 
-    `methods` are names as check_methods accepts them, `ours` says how ours runs. Tables and
-    progress go to standard output where `console` is None.
+    `methods` are names as check_methods accepts them, `ours` says how ours runs.
 
     Returns:
         The metrics: protocol and data of the benchmark, model, files (of methods read from files),
@@ -119,10 +116,9 @@ def evaluate(
     Raises:
         ValueError: bad arguments, or files that are missing or broken.
     """
-    console = console or Console()
     names, files = check_methods(methods, benchmark.flow), describe_methods(methods)
     benchmark.check(ours)
-    (results,) = run_all(benchmark, names, [ours], output, console)
+    (results,) = run_all(benchmark, names, [ours], output)
     scores = {label(name): merged(result.scores[name] for result in results) for name in names}
     metrics = {
         **benchmark.about(ours, results),
@@ -130,11 +126,12 @@ def evaluate(
         "files": with_missing(files, names, [result.missing for result in results]),
         **benchmark.summarise(scores, output.seed),
     }
-    return report(metrics, tables_of(metrics), output, console)
+    return report(metrics, tables_of(metrics), output)
 
 
-def report(metrics: dict, tables: Iterable[Table], output: Output, console: Console) -> dict:
+def report(metrics: dict, tables: Iterable[Table], output: Output) -> dict:
     """Print the tables of metrics, write the results file and return the metrics."""
+    console = Console()
     for table in tables:
         table.show(console)
     keep_results(output.json, metrics, output.seed, console)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from itertools import repeat
 
 import numpy as np
-from rich.console import Console
 
 from savos_model.config import StreamConfig
 from savos_model.masks import BoxedMask, box_around, iou, look_at
@@ -194,7 +193,6 @@ def evaluate_lag(
     ours: Setup,
     modes: Sequence[str],
     output: Output = DEFAULT_OUTPUT,
-    console: Console | None = None,
 ) -> dict:
     """Score clips in every mode; arguments and results as benchmark.evaluate.
 
@@ -202,39 +200,37 @@ def evaluate_lag(
     ValueError: no clips, or no such mode.
     """
     setups = {mode: dataclasses.replace(ours, mode=mode) for mode in modes}
-    results, metrics, console = _scored(benchmark, setups, output, console)
+    results, metrics = _scored(benchmark, setups, output)
     rows = compare_modes(results, output.seed)
     metrics |= {"protocol": benchmark.rules("each"), "modes": rows}
-    return report(metrics, lag_tables(rows), output, console)
+    return report(metrics, lag_tables(rows), output)
 
 
 def evaluate_options(
     benchmark: Published,
     ours: Setup,
     output: Output = DEFAULT_OUTPUT,
-    console: Console | None = None,
 ) -> dict:
     """Score clips with every row of OPTIONS; arguments and results as benchmark.evaluate."""
     setups = {
         option: dataclasses.replace(ours, stream=with_option(ours.stream, option))
         for option in OPTIONS
     }
-    results, metrics, console = _scored(benchmark, setups, output, console)
+    results, metrics = _scored(benchmark, setups, output)
     base = results["defaults"]
     rows = {
         name: {"settings": OPTIONS[name], **report_option(part, base, output.seed)}
         for name, part in results.items()
     }
     metrics["options"] = rows
-    return report(metrics, [options_table(rows, 3, False)], output, console)
+    return report(metrics, [options_table(rows, 3, False)], output)
 
 
 def _scored(
-    benchmark: Fishbowl, setups: Mapping[str, Setup], output: Output, console: Console | None
-) -> tuple[dict[str, list[VideoResult]], dict, Console]:
-    """Score ours in every setup; return the results by name, data and model, and the console."""
-    console = console or Console()
-    found = run_all(benchmark, ("ours",), list(setups.values()), output, console)
+    benchmark: Fishbowl, setups: Mapping[str, Setup], output: Output
+) -> tuple[dict[str, list[VideoResult]], dict]:
+    """Score ours in every setup; return the results by name, data and model."""
+    found = run_all(benchmark, ("ours",), list(setups.values()), output)
     data = data_of(benchmark.name, found[0])
     metrics = {"data": data, "model": found[0][0].model}
-    return dict(zip(setups, found, strict=True)), metrics, console
+    return dict(zip(setups, found, strict=True)), metrics

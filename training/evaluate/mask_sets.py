@@ -22,6 +22,7 @@ from training.evaluate.benchmark import Benchmark
 from training.evaluate.metrics import (
     PAPER,
     Masks,
+    area,
     first_run,
     method_report,
     paired_gain,
@@ -185,17 +186,15 @@ def scored_ids(visible: Sequence[Masks], full: Sequence[Masks]) -> list[set[str]
     ids = {name for masks in full for name in masks}
     chosen: list[set[str]] = [set() for _ in full]
     for name in ids:
-        areas = np.array([[_area(masks, name) for masks in kind] for kind in (visible, full)])
+        areas = np.array(
+            [[area(m[name][1]) if name in m else 0 for m in k] for k in (visible, full)]
+        )
         eligible = (areas[0] > PAPER.min_visible_px) & (areas[1] > PAPER.min_full_px)
         for frame in first_run(eligible.tolist()):
             rate = 1.0 - areas[0, frame] / areas[1, frame]
             if PAPER.min_occlusion < rate < PAPER.max_occlusion:
                 chosen[frame].add(name)
     return chosen
-
-
-def _area(masks: Masks, name: str) -> int:
-    return int(np.count_nonzero(masks[name][1])) if name in masks else 0
 
 
 def kind_of(clip: str) -> str:

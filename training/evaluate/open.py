@@ -7,11 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from savos_model.masks import iou
 from savos_model.types import AmodalObject
-from training.evaluate.metrics import Masks, estimate, mean, viewed
+from training.evaluate.metrics import Masks, area, estimate, mean, viewed
 
 AGES = {"0": range(1), "1": range(1, 2), "2": range(2, 3), "3-4": range(3, 5)}  # older: "5+"
 SIZES = {"small": 32**2, "medium": 96**2}  # px of the whole object below which it is so, as in COCO
@@ -75,16 +73,12 @@ def open_ids(visible: Sequence[Masks], full: Sequence[Masks]) -> list[set[str]]:
         {
             name
             for name in seen.keys() & whole.keys()
-            if (area := _area(whole[name])) >= OPEN.min_full_px
-            and (shown := _area(seen[name])) >= OPEN.min_visible_px
-            and OPEN.counts(1.0 - shown / area)
+            if (full_px := area(whole[name][1])) >= OPEN.min_full_px
+            and (shown := area(seen[name][1])) >= OPEN.min_visible_px
+            and OPEN.counts(1.0 - shown / full_px)
         }
         for seen, whole in zip(visible, full, strict=True)
     ]
-
-
-def _area(boxed: tuple) -> int:
-    return int(np.count_nonzero(boxed[1]))
 
 
 def score_open(
@@ -105,7 +99,7 @@ def score_open(
     scores = []
     for name, _, published, full, own, others in viewed(objects, truth_full, visible, shape, ids):
         unseen = full & ~own
-        full_px, hidden_px = int(full.sum()), max(1, int(unseen.sum()))
+        full_px, hidden_px = area(full), max(1, area(unseen))
         scores.append(
             OpenScore(
                 clip,
@@ -113,11 +107,11 @@ def score_open(
                 name,
                 age=frame - born[name],
                 full_px=full_px,
-                occlusion=1.0 - int(own.sum()) / full_px,
-                scenery=int((unseen & ~others).sum()) / hidden_px,
+                occlusion=1.0 - area(own) / full_px,
+                scenery=area(unseen & ~others) / hidden_px,
                 full=iou(published, full),
                 hidden=iou(published & ~own, unseen),
-                false_area=int((published & ~full).sum()) / full_px,
+                false_area=area(published & ~full) / full_px,
             )
         )
     return scores

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from scipy.optimize import linear_sum_assignment
 
 from savos_model.backends.choose import make_backend
@@ -258,7 +257,6 @@ def evaluate_tracking(
     output: Output = DEFAULT_OUTPUT,
     *,
     trackers: Sequence[str] = (),
-    console: Console | None = None,
 ) -> dict:
     """Compare ids by association with predicted whole objects, with visible masks, and given ones.
 
@@ -274,13 +272,12 @@ def evaluate_tracking(
     Raises:
         ValueError: bad arguments, or files that are missing or broken.
     """
-    console = console or Console()
     benchmark.check(ours)
     skipped = absent() if trackers else ""
     if skipped:
-        console.print(f"skipped: {', '.join(trackers)}: {skipped}")
+        print(f"skipped: {', '.join(trackers)}: {skipped}")
     names = (*METHODS, *(() if skipped else trackers))
-    (done,) = run_all(benchmark, names, [ours], output, console, run)
+    (done,) = run_all(benchmark, names, [ours], output, run)
     found = {name: sum((one.methods[name] for one in done), Followed()) for name in names}
     metrics = {
         "data": data_of(benchmark.name, done),
@@ -289,7 +286,7 @@ def evaluate_tracking(
         "outside": {"skipped": skipped} if skipped else outside(trackers),
         "methods": {name: summary(benchmark, some, output.seed) for name, some in found.items()},
     }
-    return report(metrics, [table(metrics["methods"])], output, console)
+    return report(metrics, [table(metrics["methods"])], output)
 
 
 def outside(trackers: Sequence[str]) -> dict[str, Any]:

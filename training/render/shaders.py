@@ -1,5 +1,13 @@
 """GLSL programs of the renderer."""
 
+NOISE = """
+float noise(vec2 p) {
+  vec2 i = floor(p), f = fract(p);
+  f = f * f * (3. - 2. * f);
+  return mix(mix(hash(i), hash(i + vec2(1, 0)), f.x),
+             mix(hash(i + vec2(0, 1)), hash(i + 1.), f.x), f.y);
+}"""
+
 VERTEX = """#version 330
 in vec3 position; in vec3 normal; in vec2 uv; in vec3 colour;
 uniform mat4 model, view, light;
@@ -12,7 +20,8 @@ void main() {
 }"""
 
 # With ROAD the colour is computed: a road along x with markings, pavements and grass.
-FRAGMENT = """#version 330
+FRAGMENT = (
+    """#version 330
 %s
 in vec3 at, facing, paint; in vec2 place; in vec4 in_light;
 out vec4 result;
@@ -22,13 +31,9 @@ uniform float gloss, haze, texel, bias, hole;
 #ifdef ROAD
 uniform vec3 asphalt, pavement, grass;
 uniform float half_width;
-float hash(vec2 q) { return fract(sin(dot(q, vec2(12.9898, 78.233))) * 43758.5453); }
-float noise(vec2 p) {
-  vec2 i = floor(p), f = fract(p);
-  f = f * f * (3. - 2. * f);
-  return mix(mix(hash(i), hash(i + vec2(1, 0)), f.x),
-             mix(hash(i + vec2(0, 1)), hash(i + 1.), f.x), f.y);
-}
+float hash(vec2 q) { return fract(sin(dot(q, vec2(12.9898, 78.233))) * 43758.5453); }"""
+    + NOISE
+    + """
 float stripe(float off, float half_size, float soft) {
   return 1. - smoothstep(half_size - soft, half_size + soft, abs(off));
 }
@@ -80,6 +85,7 @@ void main() {
   c = c / (1. + c * .35);
   result = vec4(pow(clamp(c, 0., 1.), vec3(1 / 2.2)), 1);
 }"""
+)
 
 FLAT_VERTEX = """#version 330
 in vec3 position; in vec2 uv;
@@ -96,17 +102,14 @@ SKY_VERTEX = """#version 330
 in vec2 position;
 out vec2 place;
 void main() { place = position; gl_Position = vec4(position, .999999, 1); }"""
-SKY = """#version 330
+SKY = (
+    """#version 330
 in vec2 place;
 uniform mat4 back; uniform vec3 sky, zenith; uniform vec2 cloud;
 out vec4 result;
-float hash(vec2 p) { return fract(sin(dot(p, vec2(127.1, 311.7))) * 43758.5); }
-float noise(vec2 p) {
-  vec2 i = floor(p), f = fract(p);
-  f = f * f * (3. - 2. * f);
-  return mix(mix(hash(i), hash(i + vec2(1, 0)), f.x),
-             mix(hash(i + vec2(0, 1)), hash(i + 1.), f.x), f.y);
-}
+float hash(vec2 p) { return fract(sin(dot(p, vec2(127.1, 311.7))) * 43758.5); }"""
+    + NOISE
+    + """
 void main() {
   vec4 far = back * vec4(place, 1, 1);
   vec3 way = normalize(far.xyz / far.w);
@@ -118,3 +121,4 @@ void main() {
   c = c / (1. + c * .35);
   result = vec4(pow(clamp(c, 0., 1.), vec3(1 / 2.2)), 1);
 }"""
+)

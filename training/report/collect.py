@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from savos_model.backends.interface import Backend
 from savos_model.config import StreamConfig
@@ -174,20 +173,17 @@ def neighbours(points: list[dict], h: np.ndarray) -> dict[str, float | None]:
     }
 
 
-def collect(
-    data: Path, ours: Setup, out: Path, processes: int, seed: int, console: Console | None = None
-) -> list[Path]:
+def collect(data: Path, ours: Setup, out: Path, processes: int, seed: int) -> list[Path]:
     """Run over the clips of a folder and write alpha.json and tsne.json; return their paths.
 
     Raises ValueError: no clips, or too few objects.
     """
-    console = console or Console()
     paths = clip_names(data)
     if not paths:
         raise ValueError(f"{data} holds no FISHBOWL clips (NAME.mp4 with NAME.json.gz)")
     steps = sum(FishbowlClip(path).num_frames for path in paths)
     jobs = [TraceJob(path, ours) for path in paths]
-    traces = run_jobs(trace_clip, jobs, processes, steps, "clips", console)
+    traces = run_jobs(trace_clip, jobs, processes, steps, "clips")
     about = {
         "data": {"set": "fishbowl", "clips": [trace.name for trace in traces]},
         "model": traces[0].model,

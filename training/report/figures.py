@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -43,15 +44,15 @@ def colour_of(method: str, index: int) -> str:
 
 @contextmanager
 def drawing(
-    path: Path, width: float, height: float, columns: int = 1
-) -> Iterator[tuple[Figure, Axes]]:
+    path: Path, width: float, height: float, columns: int = 1, *, rows: int = 1, **style: object
+) -> Iterator[tuple[Figure, Any]]:
     """Yield axes to draw on; the picture is written when the block ends, whole or not at all.
 
-    The image has `width` and `height` [inch of 100 px]; with several columns it is an array of
-    axes.
+    The image has `width` and `height` [inch of 100 px]; with several panels it is an array of
+    axes. `style` are settings of matplotlib.
     """
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained")
+    with plt.rc_context(STYLE | style):
+        figure, axes = plt.subplots(rows, columns, figsize=(width, height), layout="constrained")
         try:
             yield figure, axes
             save(figure, path)
@@ -62,20 +63,14 @@ def drawing(
 @contextmanager
 def panels(path: Path, rows: int, columns: int, width: float, height: float) -> Iterator:
     """Yield an array [rows, columns] of axes for images, without ticks; otherwise as `drawing`."""
-    with plt.rc_context({**STYLE, "font.size": 9, "axes.titlesize": 9}):
-        figure, axes = plt.subplots(
-            rows, columns, figsize=(width, height), layout="constrained", squeeze=False
-        )
+    small = {"font.size": 9, "axes.titlesize": 9}
+    with drawing(path, width, height, columns, rows=rows, **small) as (figure, axes):
+        axes = np.array(axes, object).reshape(rows, columns)
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
         for panel in axes.flat:
-            panel.set_xticks([])
-            panel.set_yticks([])
+            panel.set(xticks=[], yticks=[])
             panel.spines[:].set_visible(False)
-        try:
-            yield axes
-            save(figure, path)
-        finally:
-            plt.close(figure)
+        yield axes
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from matplotlib.axes import Axes
-from rich.console import Console
 
 from savos_model.masks import BoxedMask, box_around, by_id, look_at, slices, tighten
 from savos_model.results import write_results
@@ -106,7 +105,7 @@ def choose(frames: Sequence[ClipFrame]) -> tuple[str, list[int]]:
     return name, [hidden[name][place] for place in places]
 
 
-def complete(scene: Scene, ours: Setup, console: Console) -> Picture:
+def complete(scene: Scene, ours: Setup) -> Picture:
     """Run every method over a scene and keep what the strip shows."""
     frames = list(scene.frames())
     name, rows = choose(frames)
@@ -117,7 +116,7 @@ def complete(scene: Scene, ours: Setup, console: Console) -> Picture:
         online = Online(Setup(ours.backend, ours.stream, mode))
         steps = (Frame(i * PERIOD_NS, f.image, f.instances) for i, f in enumerate(frames))
         found[column] = [published_masks(objects) for objects in online.run(steps)]
-        console.print(f"{scene.set} {scene.name}: {column}")
+        print(f"{scene.set} {scene.name}: {column}")
     masks = {
         column: [BoxedMask(*found[column][row][name]) for row in rows]
         for column in COLOURS
@@ -200,19 +199,16 @@ def draw_panel(
         )  # fmt: skip
 
 
-def write_strips(
-    scenes: Sequence[Scene], ours: Setup, out: Path, results: Path, console: Console | None = None
-) -> list[Path]:
+def write_strips(scenes: Sequence[Scene], ours: Setup, out: Path, results: Path) -> list[Path]:
     """Draw a strip of each scene in every one of MODES to `out`, and describe them in strips.json.
 
     Raises ValueError: a scene without an object that is partly hidden.
     """
-    console = console or Console()
     if not scenes:
         raise ValueError("nothing to draw: give --data with --clips, --gum or --street")
     entries, paths = [], []
     for scene in scenes:
-        picture = complete(scene, ours, console)
+        picture = complete(scene, ours)
         path = out / f"strip_{scene.set}_{scene.name}.png"
         draw(picture, path)
         paths.append(path)

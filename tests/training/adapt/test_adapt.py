@@ -124,17 +124,6 @@ def test_stops_by_the_rule_or_at_the_limit(clip):
     assert (limited.iterations, limited.stopped) == (3, "max_iterations")
 
 
-def test_unused_frames_can_measure(clip):
-    config = AdaptConfig(max_iterations=2, stop_window=2, measure_every=2, **SHORT)
-    other = visible_clip(
-        "other", (ClipFrame(f.image, f.instances) for f in crossing(6, speed=2)), MODEL
-    )
-    own, held = adapt(fresh(), clip, config), adapt(fresh(), clip, config, held=other)
-    for name, array in own.weights.arrays.items():
-        np.testing.assert_array_equal(array, held.weights.arrays[name])
-    assert own.history[0]["visible_iou"] != held.history[0]["visible_iou"]
-
-
 def test_nothing_to_adapt_to_gives_the_weights_back(clip):
     weights = fresh()
     result = adapt(weights, clip, AdaptConfig(length=9))  # the clip has 8 frames

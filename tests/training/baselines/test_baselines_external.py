@@ -1,5 +1,4 @@
 import gzip
-import io
 import json
 
 import cv2
@@ -8,7 +7,6 @@ import pytest
 import tiny_fishbowl
 import tiny_kitti
 from failing import fails
-from rich.console import Console
 
 from savos_model.masks import look_at
 from savos_model.results import read_results
@@ -23,7 +21,6 @@ from training.evaluate.kitti import Kitti
 from training.evaluate.mask_sets import Fishbowl
 from training.evaluate.settings import Output
 
-QUIET = Console(file=io.StringIO())
 SHAPE = (tiny_fishbowl.HEIGHT, tiny_fishbowl.WIDTH)
 WHOLE = Box(0, 0, SHAPE[1], SHAPE[0])
 
@@ -151,7 +148,7 @@ def fishbowl(tmp_path, monkeypatch):
 
 def score(folder, method, out=None):
     names = ["visible", method]
-    return evaluate(Fishbowl(folder), names, Setup(), Output(out), console=QUIET)
+    return evaluate(Fishbowl(folder), names, Setup(), Output(out))
 
 
 def test_external_results_are_scored(fishbowl, tmp_path):
@@ -193,7 +190,6 @@ def test_unet_methods_are_scored(fishbowl, tmp_path, monkeypatch):
         Fishbowl(fishbowl),
         [f"deocclusion:{tmp_path}/u.safetensors", f"deocclusion+tta:{tmp_path}/u.safetensors"],
         Setup(),
-        console=QUIET,
     )
     front, back, seen = (mask > 0 for mask in tiny_fishbowl.scene(1))
     hidden = front & back
@@ -217,7 +213,7 @@ def test_chewing_gum_takes_external_results(tmp_path):
         write_json(tmp_path / f"{video.name}.json", frames)
     method = f"external:{tmp_path}"
     made = ChewingGum(videos=2, video_seed=11)
-    metrics = evaluate(made, [method, "visible"], Setup(), console=QUIET)
+    metrics = evaluate(made, [method, "visible"], Setup())
     report = metrics["methods"][methods.label(method)]["lower_object"]
     assert report["n"] == 2 * 38
     assert (report["full"], report["occluded"]) == (pytest.approx(1), pytest.approx(1))
@@ -232,7 +228,7 @@ def test_kitti_boxes_take_external_results(tmp_path):
         path = tmp_path / "results" / tiny_kitti.SEQUENCE / "1017" / f"{frame:06d}.png"
         write_png(path, whole)
     names = ["visible", f"external:{tmp_path / 'results'}"]
-    metrics = evaluate(Kitti(root, [tiny_kitti.SEQUENCE]), names, Setup(), console=QUIET)
+    metrics = evaluate(Kitti(root, [tiny_kitti.SEQUENCE]), names, Setup())
     level = metrics["levels"]["2"]["methods"]
     assert level["external:results"]["iou_mean"] == pytest.approx(1.0)
     assert level["visible"]["iou_mean"] < 1.0
@@ -250,10 +246,10 @@ def test_kitti_boxes_take_external_results(tmp_path):
 )
 def test_methods_are_checked_before_anything_runs(fishbowl, names, found):
     with pytest.raises(ValueError, match=found):
-        evaluate(Fishbowl(fishbowl), names, Setup(), console=QUIET)
+        evaluate(Fishbowl(fishbowl), names, Setup())
 
 
 def test_weights_that_do_not_exist_are_named_before_anything_runs(fishbowl):
     pytest.importorskip("torch", reason="torch is not installed")
     with pytest.raises(ValueError, match="absent.safetensors"):
-        evaluate(Fishbowl(fishbowl), ["oracle:absent.safetensors"], Setup(), console=QUIET)
+        evaluate(Fishbowl(fishbowl), ["oracle:absent.safetensors"], Setup())

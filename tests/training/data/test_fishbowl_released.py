@@ -1,4 +1,3 @@
-import io
 import pickle
 import shutil
 
@@ -7,7 +6,6 @@ import pytest
 import tiny_fishbowl
 import tiny_released
 from failing import fails, refused
-from rich.console import Console
 from tiny_released import FAR, FRAMES, NEAR, VIDEOS, scene, seen
 from typer.testing import CliRunner
 
@@ -30,7 +28,6 @@ from training.evaluate.benchmark import evaluate
 from training.evaluate.mask_sets import Fishbowl
 
 WHOLE = Box(0, 0, tiny_released.SIZE[1], tiny_released.SIZE[0])
-QUIET = Console(file=io.StringIO())
 
 
 @pytest.fixture
@@ -71,7 +68,7 @@ def test_folders_of_clips_still_open(tmp_path):
 
 def test_scores_follow_the_rules_and_the_subset(root, tmp_path):
     def score(**options):
-        return evaluate(Fishbowl(root, **options), ["visible"], Setup(), console=QUIET)
+        return evaluate(Fishbowl(root, **options), ["visible"], Setup())
 
     # The far fish's run is frames 1..7; its ends are not scored, nor rates outside 10 to 70 %.
     rates = [1 - seen(t)[1].sum() / scene(t)[1].sum() for t in range(FRAMES)]

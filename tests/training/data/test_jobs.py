@@ -1,12 +1,7 @@
-import io
-
 import pytest
 from failing import refused
-from rich.console import Console
 
 from training.data.jobs import run_jobs
-
-QUIET = Console(file=io.StringIO())
 
 
 def double(job, tick):
@@ -19,11 +14,11 @@ def double(job, tick):
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.slow
 def test_jobs_keep_their_order_and_errors_come_through(processes):
-    assert run_jobs(double, [3, 1, 2], processes, 3, "x", QUIET) == [6, 2, 4]
+    assert run_jobs(double, [3, 1, 2], processes, 3, "x") == [6, 2, 4]
     with pytest.raises(ValueError, match="negative job"):
-        run_jobs(double, [3, -1], processes, 2, "x", QUIET)
+        run_jobs(double, [3, -1], processes, 2, "x")
 
 
 def test_no_processes_are_refused():
     with refused("processes", "bounds"):
-        run_jobs(double, [1], 0, 1, "x", QUIET)
+        run_jobs(double, [1], 0, 1, "x")

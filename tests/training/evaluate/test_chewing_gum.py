@@ -1,10 +1,8 @@
-import io
 import pickle
 
 import cv2
 import numpy as np
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from savos_model.results import read_results
@@ -17,8 +15,6 @@ from training.evaluate.benchmark import evaluate
 from training.evaluate.chewing_gum import ChewingGum, opened
 from training.evaluate.settings import Output
 from training.evaluate.video import score_videos, stream_frames
-
-QUIET = Console(file=io.StringIO())
 
 
 class TruthfulOnline:
@@ -56,7 +52,7 @@ def test_protocol_end_to_end(made, tmp_path, monkeypatch):
     monkeypatch.setattr(video, "Online", lambda setup: TruthfulOnline(made))
     out = tmp_path / "out.json"
     methods = ["ours", "visible", "convex"]
-    metrics = evaluate(ChewingGum(tmp_path / "gum"), methods, Setup(), Output(out), console=QUIET)
+    metrics = evaluate(ChewingGum(tmp_path / "gum"), methods, Setup(), Output(out))
     assert read_results(out)["metrics"] == metrics
     assert metrics["data"] == {
         "set": "chewing_gum", "source": "gum", "videos": 3, "frames": 120
@@ -79,8 +75,7 @@ def test_generated_videos_in_shards_give_the_same_numbers(monkeypatch):
     monkeypatch.setattr(chewing_gum, "BLOCK", 2)
     some = ChewingGum(videos=3, video_seed=11)
     one, two = (
-        evaluate(some, ["convex"], Setup(), Output(processes=processes), console=QUIET)
-        for processes in (1, 2)
+        evaluate(some, ["convex"], Setup(), Output(processes=processes)) for processes in (1, 2)
     )
     assert one == two
     assert one["data"] == {
@@ -110,7 +105,7 @@ def test_convex_hull_anchor():
 
     The paper has 0.9264 / 0.3182 for all objects of a frame.
     """
-    metrics = evaluate(ChewingGum(videos=40), ["convex"], Setup(), console=QUIET)
+    metrics = evaluate(ChewingGum(videos=40), ["convex"], Setup())
     groups = metrics["methods"]["convex"]
     assert 0.83 < groups["lower_object"]["full"] < 0.89
     assert 0.36 < groups["lower_object"]["occluded"] < 0.50

@@ -1,8 +1,5 @@
-import io
-
 import numpy as np
 import pytest
-from rich.console import Console
 from tiny_clip import FRAMES, FakeOnline, TruthfulStream, scene, write_clip
 from typer.testing import CliRunner
 
@@ -17,8 +14,6 @@ from training.evaluate.metrics import method_report
 from training.evaluate.settings import Output
 from training.evaluate.video import score_videos
 
-QUIET = Console(file=io.StringIO())
-
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
@@ -32,7 +27,7 @@ def test_fishbowl_protocol_end_to_end(clips, tmp_path, monkeypatch):
     monkeypatch.setattr(video, "Online", lambda setup: FakeOnline(TruthfulStream, "truth"))
     out = tmp_path / "out.json"
     methods = ["ours", "visible", "convex"]
-    metrics = evaluate(Fishbowl(clips), methods, Setup(), Output(out), console=QUIET)
+    metrics = evaluate(Fishbowl(clips), methods, Setup(), Output(out))
     assert read_results(out)["metrics"] == metrics
     assert metrics["model"] == {"weights": "truth"}
     assert metrics["data"] == {"set": "fishbowl", "clips": ["first", "second"], "frames": 20}
@@ -62,7 +57,7 @@ def test_fishbowl_protocol_end_to_end(clips, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_shards_give_the_same_numbers(clips):
     one, two = (
-        evaluate(Fishbowl(clips), ["visible", "flow3"], Setup(), Output(processes=count), QUIET)
+        evaluate(Fishbowl(clips), ["visible", "flow3"], Setup(), Output(processes=count))
         for count in (1, 2)
     )
     assert one == two

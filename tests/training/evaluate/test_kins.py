@@ -1,10 +1,8 @@
-import io
 import json
 
 import numpy as np
 import pytest
 import tiny_kins
-from rich.console import Console
 from typer.testing import CliRunner
 
 from savos_model.results import read_results
@@ -20,7 +18,6 @@ from training.evaluate.kins import Kins, given
 from training.evaluate.settings import Output
 from training.evaluate.video import score_videos
 
-QUIET = Console(file=io.StringIO())
 TIMES = sorted(tiny_kins.IMAGE)
 # The pedestrian hides 12 of the car's 40 columns in both annotated frames.
 SEEN = 0.7
@@ -49,7 +46,7 @@ def all_are_cars(parts):
 
 
 def scored(parts, *methods, **more):
-    return evaluate(Kins(**parts), methods, Setup(), Output(**more), QUIET)
+    return evaluate(Kins(**parts), methods, Setup(), Output(**more))
 
 
 def test_scores_of_a_car_behind_an_untracked_pedestrian_by_hand(parts):

@@ -1,9 +1,6 @@
-import io
-
 import numpy as np
 import pytest
 import tiny_kitti
-from rich.console import Console
 from tiny_clip import FakeOnline
 from typer.testing import CliRunner
 
@@ -17,8 +14,6 @@ from training.evaluate.benchmark import evaluate
 from training.evaluate.kitti import Kitti, box_overlap, grown, shrunk
 from training.evaluate.settings import Output
 from training.evaluate.video import METHODS
-
-QUIET = Console(file=io.StringIO())
 
 
 class WideStream:
@@ -82,7 +77,7 @@ def test_kitti_boxes_end_to_end(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "Online", lambda setup: FakeOnline(WideStream, "wide"))
     out = tmp_path / "out.json"
     clips = Kitti(root, [tiny_kitti.SEQUENCE])
-    metrics = evaluate(clips, METHODS, Setup(), Output(out), console=QUIET)
+    metrics = evaluate(clips, METHODS, Setup(), Output(out))
     assert read_results(out)["metrics"] == metrics
     far = [tiny_kitti.masks(frame)["1017"] for frame in tiny_kitti.FRAMES]
     given = sum(1 + mask.any() for mask in far)
@@ -120,7 +115,7 @@ def test_kitti_without_labels_is_refused_instead_of_an_empty_table(tmp_path, com
 def test_kitti_with_tracker_masks(tmp_path):
     root = tiny_kitti.write_tracking(tmp_path)
     clips = Kitti(root, [tiny_kitti.SEQUENCE], "tracker")
-    metrics = evaluate(clips, ["visible"], Setup(), console=QUIET)
+    metrics = evaluate(clips, ["visible"], Setup())
     assert metrics["answered"]["objects"] == 2 * len(tiny_kitti.FRAMES)
     assert metrics["answered"]["unmatched"] > 0  # the tracker never saw the far car
     assert metrics["levels"]["2"]["n"] == 0
@@ -141,4 +136,4 @@ def test_kitti_arguments_are_checked(tmp_path, changes, found):
     options = {"sequences": [tiny_kitti.SEQUENCE], "methods": ["visible"]} | changes
     methods = options.pop("methods")
     with pytest.raises(ValueError, match=found):
-        evaluate(Kitti(root, **options), methods, Setup(), console=QUIET)
+        evaluate(Kitti(root, **options), methods, Setup())

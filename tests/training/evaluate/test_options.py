@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from rich.console import Console
 from tiny_clip import write_clip
 
 from savos_model.config import BackendConfig, StreamConfig
@@ -48,7 +47,7 @@ def test_all_rows_score_the_same_objects(tmp_path):
     clips.mkdir()
     write_clip(clips, "first")
     ours = Setup(BackendConfig(weights=str(save_random(tmp_path / "w.safetensors"))))
-    rows = evaluate_options(Published(clips), ours, console=Console(quiet=True))["options"]
+    rows = evaluate_options(Published(clips), ours)["options"]
     assert len({row["n"] for row in rows.values()}) == 1 and rows["defaults"]["n"] > 0
     assert rows["defaults"]["gain"]["mean"] == 0.0
     assert rows["no occluder rim"]["full"] != rows["rim of 6 px"]["full"]

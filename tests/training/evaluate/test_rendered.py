@@ -1,8 +1,5 @@
-import io
-
 import pytest
 import tiny_fishbowl
-from rich.console import Console
 from typer.testing import CliRunner
 
 from savos_model.results import read_results
@@ -24,11 +21,10 @@ def clips(tmp_path, monkeypatch):
     return folder
 
 
-def test_kinds_are_reported_apart_and_together(clips, tmp_path):
-    console, out = Console(file=io.StringIO(), width=120), tmp_path / "out.json"
-    metrics = evaluate(
-        Rendered(clips), ["visible", "convex"], Setup(), Output(out), console=console
-    )
+def test_kinds_are_reported_apart_and_together(clips, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    out = tmp_path / "out.json"
+    metrics = evaluate(Rendered(clips), ["visible", "convex"], Setup(), Output(out))
     assert read_results(out)["metrics"] == metrics
     assert metrics["data"]["set"] == "rendered" and metrics["data"]["frames"] == 18
     kinds = metrics["kinds"]
@@ -43,7 +39,7 @@ def test_kinds_are_reported_apart_and_together(clips, tmp_path):
             assert together[key]["mean"] == pytest.approx(apart[0][key]["mean"])  # equal clips
         assert together["n"] == 3 * apart[0]["n"]
     assert metrics["methods"]["visible"]["false_area"]["mean"] == 0
-    text = console.file.getvalue()
+    text = capsys.readouterr().out
     assert "Open protocol, table" in text and "1_street" in text
 
 

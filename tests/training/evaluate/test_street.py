@@ -1,5 +1,4 @@
 import pytest
-from rich.console import Console
 
 from savos_model.results import read_results
 from savos_model.stream.video import Setup
@@ -12,9 +11,7 @@ from training.evaluate.settings import Output
 @pytest.mark.slow
 def test_scenes_are_scored_by_the_protocol_and_differ_by_seed(tmp_path):
     scenes, out = Street(scenes=2, frames=12), tmp_path / "out.json"
-    found = evaluate(
-        scenes, ("visible", "convex"), Setup(), Output(out), console=Console(quiet=True)
-    )
+    found = evaluate(scenes, ("visible", "convex"), Setup(), Output(out))
     assert found == read_results(tmp_path / "out.json")["metrics"]
     assert found["data"]["clips"] == ["street_1000", "street_1001"]
     assert found["data"]["frames"] == 24

@@ -5,7 +5,6 @@ import types
 import numpy as np
 import pytest
 from failing import refused
-from rich.console import Console
 from tiny_clip import FRAMES, write_clip
 from typer.testing import CliRunner
 
@@ -119,8 +118,7 @@ def test_an_outside_tracker_gives_ids_in_the_order_of_the_masks(package):
 def test_outside_trackers_are_scored_next_to_ours(tmp_path, package):
     write_clip(tmp_path, "fishbowl_0001")
     setup = Setup(BackendConfig(weights=str(save_random(tmp_path / "w.safetensors"))))
-    quiet = Console(quiet=True)
-    found = evaluate_tracking(Fishbowl(tmp_path), setup, trackers=("sort",), console=quiet)
+    found = evaluate_tracking(Fishbowl(tmp_path), setup, trackers=("sort",))
     assert found["outside"] == {"trackers": "0.0", "options": tracking.OPTIONS}
     score = found["methods"]["sort"]
     assert score["masks"] == found["methods"]["given"]["masks"]
