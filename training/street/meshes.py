@@ -67,16 +67,10 @@ def make_mesh(vertices, quads, albedo, *, gloss=0.0, layer=1.0, side=0, near_lay
 def join(meshes: list[Mesh]) -> Mesh:
     """Put meshes together."""
     starts = np.cumsum([0] + [len(m.vertices) for m in meshes[:-1]])
-    stack = lambda name: np.concatenate([getattr(m, name) for m in meshes])  # noqa: E731
-    return Mesh(
-        stack("vertices"),
-        np.concatenate([m.quads + start for m, start in zip(meshes, starts, strict=True)]),
-        stack("albedo"),
-        stack("gloss"),
-        stack("layer"),
-        stack("side"),
-        stack("near_layer"),
-    )
+    names = ("vertices", "albedo", "gloss", "layer", "side", "near_layer")
+    stacked = {name: np.concatenate([getattr(mesh, name) for mesh in meshes]) for name in names}
+    quads = np.concatenate([m.quads + start for m, start in zip(meshes, starts, strict=True)])
+    return Mesh(quads=quads, **stacked)
 
 
 def curve(points: list[tuple[float, float]], rounds: int = 2) -> np.ndarray:

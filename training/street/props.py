@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from training.street.meshes import Mesh, box, cap, disc, join, loft, make_mesh, tread
-from training.street.render import Hulls
+from training.street.render import HullBuilder, Hulls
 
 GREENS = [(40, 85, 62), (35, 70, 50), (50, 105, 85), (45, 90, 95), (40, 75, 110)]
 GREYS = [(120, 120, 118), (70, 72, 70), (150, 152, 150), (60, 80, 60)]
@@ -15,92 +15,77 @@ GREYS = [(120, 120, 118), (70, 72, 70), (150, 152, 150), (60, 80, 60)]
 
 def pole(rng: np.random.Generator) -> Hulls:
     """Return a lamp post or mast, 4-9 m high."""
-    height, radius = rng.uniform(4, 9), rng.uniform(0.05, 0.13)
+    height, radius, body = rng.uniform(4, 9), rng.uniform(0.05, 0.13), HullBuilder()
     colour = GREYS[rng.integers(len(GREYS))]
-    points, radii = [(0, 0, 0), (0, 0, height)], [radius, radius * 0.7]
-    parts, colours = [(0, 1)], [colour]
+    foot, top = body.sphere((0, 0, 0), radius), body.sphere((0, 0, height), radius * 0.7)
+    body.part(colour, foot, top)
     if rng.random() < 0.6:
-        points += [(0, rng.choice([-1.2, 1.2]), height + 0.15)]
-        radii += [radius * 0.6]
-        parts, colours = [*parts, (1, 2)], [*colours, colour]
-    return Hulls.of(points, radii, parts, colours)
+        arm = (0, rng.choice([-1.2, 1.2]), height + 0.15)
+        body.part(colour, top, body.sphere(arm, radius * 0.6))
+    return body.done()
 
 
 def sign(rng: np.random.Generator) -> Hulls:
     """Return a sign post with one or two round or rectangular plates that face along the road."""
-    height, colour = rng.uniform(2.2, 3.0), GREYS[rng.integers(len(GREYS))]
-    points, radii, parts, colours = [(0, 0, 0), (0, 0, height)], [0.032, 0.032], [(0, 1)], [colour]
+    height, colour, body = rng.uniform(2.2, 3.0), GREYS[rng.integers(len(GREYS))], HullBuilder()
+    body.part(colour, body.sphere((0, 0, 0), 0.032), body.sphere((0, 0, height), 0.032))
     top = height - 0.05
     for _ in range(int(rng.integers(1, 3))):
         half = rng.uniform(0.22, 0.36)
         face = [(170, 90, 30), (40, 40, 190), (220, 220, 220), (40, 190, 220)][rng.integers(4)]
-        first = len(points)
         if rng.random() < 0.5:
-            points.append((-0.05, 0, top - half))
-            radii.append(half)
-            parts.append((first,))
+            body.part(face, body.sphere((-0.05, 0, top - half), half))
         else:
-            points += [(-0.05, y, z) for y in (-half, half) for z in (top - 0.05, top - 2 * half)]
-            radii += [0.02] * 4
-            parts.append((first, first + 1, first + 2, first + 3))
-        colours.append(face)
+            corners = [(y, z) for y in (-half, half) for z in (top - 0.05, top - 2 * half)]
+            body.part(face, *(body.sphere((-0.05, y, z), 0.02) for y, z in corners))
         top -= 2 * half + 0.06
-    return Hulls.of(points, radii, parts, colours)
+    return body.done()
 
 
 def bollard(rng: np.random.Generator) -> Hulls:
-    """Post of 0.8-1.1 m with a light band."""
-    height, radius = rng.uniform(0.8, 1.1), rng.uniform(0.04, 0.09)
+    """Return a post of 0.8-1.1 m with a light band."""
+    height, radius, body = rng.uniform(0.8, 1.1), rng.uniform(0.04, 0.09), HullBuilder()
     colour = [(45, 45, 45), (60, 60, 150), (110, 110, 110)][rng.integers(3)]
-    points = [(0, 0, 0), (0, 0, height), (-0.01, 0, height * 0.75), (-0.01, 0, height * 0.85)]
-    return Hulls.of(
-        points, [radius] * 2 + [radius * 1.02] * 2, [(0, 1), (2, 3)], [colour, (200, 200, 205)]
-    )
+    body.part(colour, *(body.sphere((0, 0, z), radius) for z in (0, height)))
+    band = (body.sphere((-0.01, 0, height * at), radius * 1.02) for at in (0.75, 0.85))
+    body.part((200, 200, 205), *band)
+    return body.done()
 
 
 def tree(rng: np.random.Generator) -> Hulls:
     """Return a tree with a forked trunk and a crown of leaf clusters."""
     stem, radius = rng.uniform(2.0, 3.2), rng.uniform(0.10, 0.28)
-    crown = rng.uniform(1.4, 3.0)
+    crown, body = rng.uniform(1.4, 3.0), HullBuilder()
     top = stem + crown * 0.6
-    points, radii = [(0, 0, 0), (0, 0, stem)], [radius * 1.15, radius * 0.8]
-    parts, colours = [(0, 1)], [(48, 58, 68)]
+    foot, fork = body.sphere((0, 0, 0), radius * 1.15), body.sphere((0, 0, stem), radius * 0.8)
+    body.part((48, 58, 68), foot, fork)
     for _ in range(3):
-        points.append((*rng.normal(0, crown * 0.3, 2), stem + crown * rng.uniform(0.5, 1.0)))
-        radii.append(radius * 0.35)
-        parts.append((1, len(points) - 1))
-        colours.append((44, 52, 60))
+        end = (*rng.normal(0, crown * 0.3, 2), stem + crown * rng.uniform(0.5, 1.0))
+        body.part((44, 52, 60), fork, body.sphere(end, radius * 0.35))
     green = np.array(GREENS[rng.integers(len(GREENS))], dtype=float)
     middle = np.array([0, 0, top + crown * 0.35])
     for way in ((0, 0, 0), (0.35, 0, 0.1), (-0.35, 0, 0.1), (0, 0.35, -0.1), (0, -0.35, -0.1)):
-        points.append(tuple(middle + np.array(way) * crown))
-        radii.append(crown * 0.58)
-        parts.append((len(points) - 1,))
-        colours.append(green * 0.6)
+        body.part(green * 0.6, body.sphere(middle + np.array(way) * crown, crown * 0.58))
     for _ in range(60):
         way = rng.normal(0, 1, 3)
         way *= rng.uniform(0.78, 1.04) / np.linalg.norm(way)
-        points.append(tuple(middle + way * crown * np.array([1, 1, 0.85])))
-        radii.append(crown * rng.uniform(0.08, 0.20))
-        parts.append((len(points) - 1,))
-        colours.append(green * rng.uniform(0.65, 1.2) * (1 + 0.2 * way[2]))
-    return Hulls.of(points, radii, parts, colours)
+        at = middle + way * crown * np.array([1, 1, 0.85])
+        leaves = body.sphere(at, crown * rng.uniform(0.08, 0.20))
+        body.part(green * rng.uniform(0.65, 1.2) * (1 + 0.2 * way[2]), leaves)
+    return body.done()
 
 
 def bush(rng: np.random.Generator) -> Hulls:
-    """Round shrub of 0.5-1.4 m."""
-    size = rng.uniform(0.5, 1.4)
+    """Return a round shrub of 0.5-1.4 m."""
+    size, body = rng.uniform(0.5, 1.4), HullBuilder()
     green = np.array(GREENS[rng.integers(len(GREENS))], dtype=float)
-    points, radii, parts, colours = [], [], [], []
-    for i in range(26):
+    for _ in range(26):
         angle, reach = rng.uniform(0, 2 * math.pi), size * 0.5 * rng.uniform(0, 1) ** 0.5
-        points.append(
-            (reach * math.cos(angle), reach * math.sin(angle), size * rng.uniform(0.12, 0.85))
-        )
-        radii.append(size * rng.uniform(0.10, 0.22))
-        parts.append((i,))
-        colours.append(green * rng.uniform(0.6, 1.3))
-    return Hulls.of(points, radii, parts, colours)
+        high = size * rng.uniform(0.12, 0.85)
+        at = (reach * math.cos(angle), reach * math.sin(angle), high)
+        leaves = body.sphere(at, size * rng.uniform(0.10, 0.22))
+        body.part(green * rng.uniform(0.6, 1.3), leaves)
+    return body.done()
 
 
 def hedge(rng: np.random.Generator, length: float) -> Mesh:

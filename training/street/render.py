@@ -355,12 +355,6 @@ class Hulls:
     parts: list[tuple[int, ...]]
     colours: np.ndarray
 
-    @classmethod
-    def of(cls, centres: list, radii: list, parts: list, colours: list) -> Hulls:
-        """Return a figure of lists."""
-        places, sizes, paints = (np.array(values, float) for values in (centres, radii, colours))
-        return cls(places, sizes, parts, paints)
-
     @cached_property
     def index(self) -> np.ndarray:
         """Return the spheres of every part, int [P, K]; short parts repeat their spheres."""
@@ -387,7 +381,9 @@ class HullBuilder:
 
     def done(self) -> Hulls:
         """Finish the figure."""
-        return Hulls.of(self.centres, self.radii, self.parts, self.colours)
+        arrays = (np.array(v, float) for v in (self.centres, self.radii, self.colours))
+        centres, radii, colours = arrays
+        return Hulls(centres, radii, self.parts, colours)
 
 
 def draw_hulls(
