@@ -7,54 +7,42 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from savos_model.commands import Options, command
-from training.evaluate.settings import (
-    ClipOptions,
-    FishbowlOptions,
-    FlowMethods,
-    GumOptions,
-    KinsOptions,
-    KittiOptions,
-    LagOptions,
-    Methods,
-    RunOptions,
-    StreetOptions,
-    TrackingOptions,
-)
+from training.evaluate import settings
 
 if TYPE_CHECKING:
     from training.evaluate.benchmark import Benchmark
 
 app = typer.Typer(no_args_is_help=True, help="Score methods against ground truth.")
-PLAIN_RUN = Options(RunOptions, only=("json", "weights", "processes", "seed"))
+PLAIN_RUN = Options(settings.RunOptions, only=("json", "weights", "processes", "seed"))
 # What is scored, by which methods, and the help text, by command.
 COMMANDS: dict[str, tuple[type, type, str]] = {
-    "fishbowl": (FishbowlOptions, FlowMethods, """
+    "fishbowl": (settings.FishbowlOptions, settings.FlowMethods, """
     Mean IoU, whole and occluded, on FISHBOWL clips by the paper's and the open protocol.
 
     Example: savos evaluate fishbowl --data fishbowl/val --json out.json
     """),
-    "rendered": (ClipOptions, Methods, """
+    "rendered": (settings.ClipOptions, settings.Methods, """
     Both protocols on rendered clips; streets and table-tops together and apart.
 
     Example: savos evaluate rendered --data rendered/val --json out.json
     """),
-    "kins-video-car": (KinsOptions, FlowMethods, """
+    "kins-video-car": (settings.KinsOptions, settings.FlowMethods, """
     Mean IoU, whole and occluded, on KINS-Video-Car, by the released rule and by a clean one.
 
     Example: savos evaluate kins-video-car --raw kitti_raw --masks pointtrack --kins
     instances_train.json --mapping mapping --json out.json
     """),
-    "street": (StreetOptions, Methods, """
+    "street": (settings.StreetOptions, settings.Methods, """
     Both protocols on generated street scenes that no training saw.
 
     Example: savos evaluate street --mode bidirectional --json out.json
     """),
-    "chewing-gum": (GumOptions, Methods, """
+    "chewing-gum": (settings.GumOptions, settings.Methods, """
     Mean IoU, whole and occluded, on Chewing Gum videos.
 
     Example: savos evaluate chewing-gum --data gum --json out.json
     """),
-    "kitti-boxes": (KittiOptions, Methods, """
+    "kitti-boxes": (settings.KittiOptions, settings.Methods, """
     Box IoU with KITTI's amodal label boxes, and growth beyond the masks, by occlusion level.
 
     Example: savos evaluate kitti-boxes --data kitti_mots --sequences 0000,0001
@@ -77,21 +65,23 @@ def benchmark_of(name: str, options: Any) -> Benchmark:
 def add(name: str) -> None:
     """Add one of COMMANDS."""
 
-    def score(options: Any, run: RunOptions, chosen: Methods) -> None:
+    def score(options: Any, run: settings.RunOptions, chosen: settings.Methods) -> None:
         from training.evaluate.benchmark import evaluate
 
         evaluate(benchmark_of(name, options), chosen.methods, run.ours, run)
 
     *groups, score.__doc__ = COMMANDS[name]
-    command(app, name, groups[0], RunOptions, groups[1])(score)
+    command(app, name, groups[0], settings.RunOptions, groups[1])(score)
 
 
 for _name in COMMANDS:
     add(_name)
 
 
-@command(app, "lag", ClipOptions, PLAIN_RUN, LagOptions)
-def lag(clips: ClipOptions, run: RunOptions, compared: LagOptions) -> None:
+@command(app, "lag", settings.ClipOptions, PLAIN_RUN, settings.LagOptions)
+def lag(
+    clips: settings.ClipOptions, run: settings.RunOptions, compared: settings.LagOptions
+) -> None:
     """Measure the gain from later frames on FISHBOWL: lags of 2 to 20 frames, whole video, by age.
 
     Example: savos evaluate lag --data fishbowl/val --json out.json
@@ -101,8 +91,8 @@ def lag(clips: ClipOptions, run: RunOptions, compared: LagOptions) -> None:
     evaluate_lag(Fishbowl(clips.data), run.ours, compared.modes, run)
 
 
-@command(app, "options", ClipOptions, PLAIN_RUN)
-def options(clips: ClipOptions, run: RunOptions) -> None:
+@command(app, "options", settings.ClipOptions, PLAIN_RUN)
+def options(clips: settings.ClipOptions, run: settings.RunOptions) -> None:
     """Measure the effect of rim, coasting, threshold and `complete_into` on FISHBOWL.
 
     Example: savos evaluate options --data fishbowl/val --json out.json
@@ -112,8 +102,8 @@ def options(clips: ClipOptions, run: RunOptions) -> None:
     evaluate_options(Published(clips.data), run.ours, run)
 
 
-@command(app, "tracking", TrackingOptions, PLAIN_RUN)
-def tracking(videos: TrackingOptions, run: RunOptions) -> None:
+@command(app, "tracking", settings.TrackingOptions, PLAIN_RUN)
+def tracking(videos: settings.TrackingOptions, run: settings.RunOptions) -> None:
     """Ids by association with predicted whole objects, against visible masks alone and true ids.
 
     Trackers of the package trackers get the boxes of the same masks; they complete nothing.

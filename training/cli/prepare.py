@@ -8,15 +8,7 @@ from typing import Any
 import typer
 
 from savos_model.commands import Options, command
-from training.data.settings import (
-    ClipSource,
-    FishbowlSource,
-    GumSource,
-    KinsSource,
-    KittiSource,
-    StoreOptions,
-    StreetSource,
-)
+from training.data import settings
 from training.render.settings import AssetOptions, RenderOptions
 
 app = typer.Typer(
@@ -27,34 +19,34 @@ app = typer.Typer(
 
 LICENCE = "KITTI is CC BY-NC-SA 3.0: what is trained on it must not be shipped under other terms."
 SOURCES = {
-    "fishbowl": (FishbowlSource, """
+    "fishbowl": (settings.FishbowlSource, """
     FISHBOWL clips, taken at 30, 15 and 10 Hz in turn; released test data at 30 Hz.
 
     Example: savos prepare fishbowl --data fishbowl/train --out data/fishbowl
     """),
-    "rendered": (ClipSource, """
+    "rendered": (settings.ClipSource, """
     Store rendered clips in FISHBOWL's layout; fast ones are subsampled, to 7 Hz or more.
 
     Example: savos prepare rendered --data rendered/train --out data/rendered
     """),
-    "street": (StreetSource, """
+    "street": (settings.StreetSource, """
     Store generated street scenes.
 
     Example: savos prepare street --clips 60 --out data/street
     """),
-    "chewing-gum": (GumSource, """
+    "chewing-gum": (settings.GumSource, """
     Store generated Chewing Gum videos.
 
     Example: savos prepare chewing-gum --videos 500 --out data/gum
     """),
-    "kitti-mots": (KittiSource, f"""
+    "kitti-mots": (settings.KittiSource, f"""
     KITTI MOTS sequences, without amodal ground truth.
 
     {LICENCE}
 
     Example: savos prepare kitti-mots --data kitti_mots --out data/kitti
     """),
-    "kins-video-car": (KinsSource, f"""
+    "kins-video-car": (settings.KinsSource, f"""
     KINS-Video-Car: the released set, or built from KITTI raw and a tracker's masks.
 
     Without --kins and --mapping no ground truth is stored.
@@ -67,7 +59,7 @@ SOURCES = {
 }  # fmt: skip
 
 
-def store(source: Any, options: StoreOptions) -> None:
+def store(source: Any, options: settings.StoreOptions) -> None:
     """Store the clips of a source that are not finished."""
     from training.data.prepare import is_finished, jobs_of, prepare, run_job, unexpected
 
@@ -87,11 +79,11 @@ def store(source: Any, options: StoreOptions) -> None:
 def add(name: str) -> None:
     """Add one of SOURCES."""
 
-    def run(source: Any, options: StoreOptions) -> None:
+    def run(source: Any, options: settings.StoreOptions) -> None:
         store(source, options)
 
     kind, run.__doc__ = SOURCES[name]
-    command(app, name, kind, StoreOptions)(run)
+    command(app, name, kind, settings.StoreOptions)(run)
 
 
 for _name in SOURCES:

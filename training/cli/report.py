@@ -10,14 +10,7 @@ import typer
 
 from savos_model.commands import command, user_errors
 from training.evaluate.settings import RunOptions
-from training.report.settings import (
-    REPORT,
-    RESULTS,
-    CollectOptions,
-    MethodOptions,
-    PageOptions,
-    StripOptions,
-)
+from training.report import settings
 
 app = typer.Typer(help="Rebuild the paper's tables and figures out of results files.")
 
@@ -25,8 +18,8 @@ app = typer.Typer(help="Rebuild the paper's tables and figures out of results fi
 @app.callback(invoke_without_command=True)
 def report(
     context: typer.Context,
-    results: Annotated[Path, typer.Option(help="Folder of the results files.")] = RESULTS,
-    out: Annotated[Path, typer.Option(help="Folder of the report.")] = REPORT,
+    results: Annotated[Path, typer.Option(help="Folder of the results files.")] = settings.RESULTS,
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = settings.REPORT,
 ) -> None:
     """Without a command: write the report. Nothing is measured again.
 
@@ -46,8 +39,8 @@ def written(paths: Iterable[Path]) -> None:
         typer.echo(f"written: {path}")
 
 
-@command(app, "results", PageOptions)
-def page(options: PageOptions) -> None:
+@command(app, "results", settings.PageOptions)
+def page(options: settings.PageOptions) -> None:
     """One results file as a Markdown page with plots.
 
     Example: savos report results docs/results/fishbowl_val.json --out fishbowl_val
@@ -57,8 +50,8 @@ def page(options: PageOptions) -> None:
     written(results_page(options.file, options.out))
 
 
-@command(app, "collect", CollectOptions)
-def collect(options: CollectOptions) -> None:
+@command(app, "collect", settings.CollectOptions)
+def collect(options: settings.CollectOptions) -> None:
     """Run over clips and record the weights of both directions, and h of each object.
 
     Example: savos report collect --data fishbowl/val
@@ -69,8 +62,8 @@ def collect(options: CollectOptions) -> None:
     written(collect(options.data, ours, options.out, options.processes, options.seed))
 
 
-@command(app, "strips", StripOptions)
-def strips(options: StripOptions) -> None:
+@command(app, "strips", settings.StripOptions)
+def strips(options: settings.StripOptions) -> None:
     """Draw objects as each method completes them: rows are frames, columns are methods.
 
     Example: savos report strips --data fishbowl/val --clips fishbowl_0022 --gum 0
@@ -82,8 +75,8 @@ def strips(options: StripOptions) -> None:
     written(write_strips(found, ours, options.out, options.results))
 
 
-@command(app, "method", MethodOptions)
-def method(options: MethodOptions) -> None:
+@command(app, "method", settings.MethodOptions)
+def method(options: settings.MethodOptions) -> None:
     """Draw an object's way through the method, as docs/method.md shows it.
 
     Example: savos report method --out docs/images/method

@@ -16,6 +16,7 @@ import numpy as np
 
 from savos_model.config import ModelConfig
 from savos_model.types import Instance
+from training.data import settings
 from training.data.chewing_gum import ChewingGumConfig, videos
 from training.data.fishbowl import ReleasedClip, clip_paths, is_released, open_fishbowl
 from training.data.flow_files import RaftFlow, with_flo, with_raft
@@ -23,15 +24,6 @@ from training.data.jobs import Tick, run_jobs
 from training.data.kins_video_car import drives_of, truth_source
 from training.data.kitti_mots import clip_frames, open_tracking
 from training.data.provenance import require
-from training.data.settings import (
-    ClipSource,
-    FishbowlSource,
-    GumSource,
-    KinsSource,
-    KittiSource,
-    StoreOptions,
-    StreetSource,
-)
 from training.data.store import CHUNK, ClipFrame, clip_folders, part_name, scenery_over, store_clip
 from training.street.config import StreetConfig
 from training.street.generate import generate
@@ -128,13 +120,13 @@ def kitti_frames(
     return clip_frames(open_tracking(root, sequence, masks), start, stop)
 
 
-def fishbowl_jobs(source: FishbowlSource, out: Path, model: ModelConfig) -> list[Job]:
+def fishbowl_jobs(source: settings.FishbowlSource, out: Path, model: ModelConfig) -> list[Job]:
     """Return one job per clip; released videos keep their rate, for which they bring flow."""
     strides = (1,) if is_released(source.data) else STRIDES
     return _clip_jobs(source.data, out, model, source.without, lambda path: strides)
 
 
-def rendered_jobs(source: ClipSource, out: Path, model: ModelConfig) -> list[Job]:
+def rendered_jobs(source: settings.ClipSource, out: Path, model: ModelConfig) -> list[Job]:
     """Return one job per rendered clip, thinned by those of STRIDES, in turn, that leave MIN_HZ.
 
     Raises FileNotFoundError: there are no clips; FishbowlError: one cannot be read.
@@ -169,7 +161,7 @@ def _clip_jobs(
     return jobs
 
 
-def street_jobs(source: StreetSource, out: Path, model: ModelConfig) -> list[Job]:
+def street_jobs(source: settings.StreetSource, out: Path, model: ModelConfig) -> list[Job]:
     """Return one job per generated clip."""
     return [
         Job(out / f"street_{seed:04d}", street_frames, (seed, source.frames), model.patch)
@@ -177,7 +169,7 @@ def street_jobs(source: StreetSource, out: Path, model: ModelConfig) -> list[Job
     ]
 
 
-def chewing_gum_jobs(source: GumSource, out: Path, model: ModelConfig) -> list[Job]:
+def chewing_gum_jobs(source: settings.GumSource, out: Path, model: ModelConfig) -> list[Job]:
     """Return jobs of GUM_BLOCK generated videos each."""
     jobs = []
     for start in range(0, source.videos, GUM_BLOCK):
@@ -187,7 +179,7 @@ def chewing_gum_jobs(source: GumSource, out: Path, model: ModelConfig) -> list[J
     return jobs
 
 
-def kitti_jobs(source: KittiSource, out: Path, model: ModelConfig) -> list[Job]:
+def kitti_jobs(source: settings.KittiSource, out: Path, model: ModelConfig) -> list[Job]:
     """Return jobs of parts of the sequences: of those named, or of all whose images are there.
 
     Raises MissingPartError, KittiError: images or masks are missing.
@@ -206,7 +198,7 @@ def kitti_jobs(source: KittiSource, out: Path, model: ModelConfig) -> list[Job]:
     return jobs
 
 
-def kins_jobs(source: KinsSource, out: Path, model: ModelConfig) -> list[Job]:
+def kins_jobs(source: settings.KinsSource, out: Path, model: ModelConfig) -> list[Job]:
     """Return jobs of parts of the drives, with whole masks where their files are named.
 
     Errors as truth_source and drives_of.
@@ -230,16 +222,16 @@ def _chunks(length: int) -> list[tuple[int, int]]:
 
 
 JOBS: dict[type, Callable[[Any, Path, ModelConfig], list[Job]]] = {
-    FishbowlSource: fishbowl_jobs,
-    ClipSource: rendered_jobs,
-    StreetSource: street_jobs,
-    GumSource: chewing_gum_jobs,
-    KittiSource: kitti_jobs,
-    KinsSource: kins_jobs,
+    settings.FishbowlSource: fishbowl_jobs,
+    settings.ClipSource: rendered_jobs,
+    settings.StreetSource: street_jobs,
+    settings.GumSource: chewing_gum_jobs,
+    settings.KittiSource: kitti_jobs,
+    settings.KinsSource: kins_jobs,
 }
 
 
-def jobs_of(source: Any, options: StoreOptions) -> list[Job]:
+def jobs_of(source: Any, options: settings.StoreOptions) -> list[Job]:
     """Return the jobs that store a source."""
     model = ModelConfig(patch_height=options.patch, patch_width=2 * options.patch)
     jobs = JOBS[type(source)](source, options.out, model)

@@ -11,37 +11,9 @@ from savos_model.files import write_file
 from savos_model.tables import markdown_table
 from training.data.provenance import PARTS
 from training.evaluate.metrics import proven
+from training.report import figures, markdown, tables
 from training.report.cells import Results, commands
-from training.report.figures import (
-    adapt_plot,
-    alpha_plot,
-    lag_plot,
-    reliability_plot,
-    soak_details,
-    soak_plot,
-    stream_plot,
-    tsne_plot,
-)
-from training.report.markdown import (
-    ablations_table,
-    figures_table,
-    gains_table,
-    options_section,
-    paper_table,
-    speed_table,
-)
 from training.report.paper import PAPER
-from training.report.tables import (
-    ADAPT_COLUMNS,
-    KINS_PARTS,
-    KITTI_ADAPT_ROWS,
-    KITTI_COLUMNS,
-    KITTI_ROWS,
-    OPEN_COLUMNS,
-    OPEN_ROWS,
-    STREET_COLUMNS,
-    STREET_ROWS,
-)
 
 HEAD = """# The paper's tables and figures, measured again
 
@@ -66,29 +38,29 @@ OURS = (
     (
         "In place of table 3: KITTI MOTS clips, box IoU with the amodal label boxes",
         "Growth: pixels published outside the visible mask and its holes over its area.",
-        KITTI_COLUMNS,
-        KITTI_ROWS,
+        tables.KITTI_COLUMNS,
+        tables.KITTI_ROWS,
     ),
     (
         "The open protocol: masks as published against amodal ground truth, mean IoU",
         "Whole and hidden part: objects 10-90 % hidden by anything. False area: pixels published "
         "outside the object over its area, objects with less than 2 % hidden.",
-        OPEN_COLUMNS,
-        OPEN_ROWS,
+        tables.OPEN_COLUMNS,
+        tables.OPEN_ROWS,
     ),
     (
         "Generated street scenes that no training saw, mean IoU",
         "Poles and hedges, which have no track, hide too, but nothing can be claimed behind them: "
         "of an object that they alone hide no hidden part is expected, and an empty one scores 1. "
         "The columns behind tracked leave such objects out.",
-        STREET_COLUMNS,
-        STREET_ROWS,
+        tables.STREET_COLUMNS,
+        tables.STREET_ROWS,
     ),
     (
         "Test-time adaptation to each KITTI MOTS clip, box IoU with the amodal label boxes",
         "",
-        ADAPT_COLUMNS,
-        KITTI_ADAPT_ROWS,
+        tables.ADAPT_COLUMNS,
+        tables.KITTI_ADAPT_ROWS,
     ),
 )
 
@@ -103,18 +75,18 @@ def build_report(results: Path, out: Path) -> Path:
     sections = [
         HEAD,
         "## Tables\n",
-        *(paper_table(key, found) for key in PAPER if not key.startswith("S")),
-        *(figures_table(*about, found) for about in OURS),
-        gains_table(found),
+        *(markdown.paper_table(key, found) for key in PAPER if not key.startswith("S")),
+        *(markdown.figures_table(*about, found) for about in OURS),
+        markdown.gains_table(found),
         "## Tables of the supplement\n",
-        *(paper_table(key, found) for key in PAPER if key.startswith("S")),
-        ablations_table(found),
-        *(options_section(clips, found) for clips in ("FISHBOWL", "Rendered")),
+        *(markdown.paper_table(key, found) for key in PAPER if key.startswith("S")),
+        markdown.ablations_table(found),
+        *(markdown.options_section(clips, found) for clips in ("FISHBOWL", "Rendered")),
         "## Figures\n",
         *(plot_section(name, found, out) for name in PLOTS),
         strips_section(found, out),
         "## Speed of training\n",
-        speed_table(found),
+        markdown.speed_table(found),
         missing_data(),
     ]
     page = out / "README.md"
@@ -187,37 +159,42 @@ def stream_details(metrics: dict) -> str:
 PLOTS = {
     "alpha": Plot(
         "Supplement, figure 1a: mean weight of each direction in an object's merged mask",
-        alpha_plot,
+        figures.alpha_plot,
         lambda m: f"Objects of {len(m['data']['clips'])} clips, crops where both directions exist.",
     ),
     "tsne": Plot(
         "Supplement, figure 1b: t-SNE of h, each object where it is most occluded",
-        tsne_plot,
+        figures.tsne_plot,
         tsne_details,
     ),
     "adapt_curve": Plot(
         "Figure 5a: adaptation to one clip of an unseen type",
-        adapt_plot,
+        figures.adapt_plot,
         lambda m: f"Clip {m['clip']}, {', '.join(m['types']) or 'all types'}.",
     ),
     "fishbowl_lag": Plot(
         "What waiting buys: gain in occluded IoU over forward alone, by a track's age",
-        lag_plot,
+        figures.lag_plot,
         lag_details,
     ),
     "reliability": Plot(
         "Confidence on visible pixels that pasted occluders hid",
-        reliability_plot,
+        figures.reliability_plot,
         lambda m: f"{m['pixels']:,} pixels of held-out clips of {', '.join(m['data'])}.",
     ),
-    "stream_bench": Plot("Time of a whole frame, online", stream_plot, stream_details, True),
+    "stream_bench": Plot(
+        "Time of a whole frame, online", figures.stream_plot, stream_details, True
+    ),
 }
 SOAKS = {
     "soak": "Hours of frames through the running node, in accelerated time",
     "soak_adapt": "The same with refinement and adaptation",
     "soak_latency": "The node after hours of frames, in turn with one that has just begun",
 }
-PLOTS |= {name: Plot(about, soak_plot, soak_details, True) for name, about in SOAKS.items()}
+PLOTS |= {
+    name: Plot(about, figures.soak_plot, figures.soak_details, True)
+    for name, about in SOAKS.items()
+}
 
 
 def strips_section(results: Results, out: Path) -> str:
@@ -236,7 +213,7 @@ def strips_section(results: Results, out: Path) -> str:
 
 def missing_data() -> str:
     """Return what the KINS-Video-Car cells take, from where and under which licence."""
-    rows = [[html.escape(part) for part in PARTS[name]] for name in KINS_PARTS]
+    rows = [[html.escape(part) for part in PARTS[name]] for name in tables.KINS_PARTS]
     lines = [
         "## Missing data\n",
         "KINS-Video-Car, for `savos evaluate`, `adapt` and `prepare kins-video-car`, is built out "
