@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from savos_model.settings import SettingError
+from training.data.provenance import PARTS, MissingPartError
 
 
 @contextmanager
@@ -24,3 +25,12 @@ def refused(field: str, kind: str = "rule") -> Iterator[pytest.ExceptionInfo]:
     with fails(SettingError, kind) as info:
         yield info
     assert info.value.field == field, info.value
+
+
+@contextmanager
+def lacks(part: str) -> Iterator[None]:
+    """Expect that a part of a data set is named as missing, with its source and licence."""
+    with pytest.raises(MissingPartError) as info:
+        yield
+    assert info.value.part == part, info.value
+    assert PARTS[part].source in str(info.value) and PARTS[part].licence in str(info.value)

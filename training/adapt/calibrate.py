@@ -17,6 +17,7 @@ from savos_model.network.losses import PROBABILITY_EPS, estimates, predict
 from savos_model.network.presets import Net
 from savos_model.network.weights import Weights, load_weights, save_weights
 from savos_model.results import keep_results
+from savos_model.settings import SettingError
 from savos_model.stream.video import described
 from training.adapt.adapt import network, trained_with
 from training.data.store import Clip
@@ -56,7 +57,7 @@ def hidden_pixels(
     Raises ValueError: there are fewer than two windows, so nothing can be pasted.
     """
     if len(places) < 2:
-        raise ValueError(
+        raise SettingError(
             f"data must hold two or more windows of {length} frames in clips that validate, got "
             f"{len(places)}: prepare more or longer clips"
         )

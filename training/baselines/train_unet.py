@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from savos_model.commands import Options, command, option
-from savos_model.settings import Settings, setting
+from savos_model.settings import SettingError, Settings, setting
 from training.baselines.unet import (
     Batch,
     KnownWindows,
@@ -74,7 +74,7 @@ def stored_patch(clips: list[Clip]) -> tuple[int, int]:
     """Return rows and columns of the patch that clips were prepared for."""
     sizes = {clip.arrays["visible"].shape[1:] for clip in clips if len(clip.arrays["visible"])}
     if len(sizes) != 1:
-        raise ValueError(f"clips must be of one patch size, got {sorted(sizes)}: prepare the data")
+        raise SettingError(f"data must be of one patch size, got {sorted(sizes)}: prepare the data")
     rows, cols = sizes.pop()
     return rows // 2, cols // 2
 
@@ -85,8 +85,8 @@ def list_rows(clips: list[Clip], task: str, min_px: int) -> list[Place]:
     if task == "oracle":
         places = known_places(clips, places)
     if not places:
-        raise ValueError(
-            f"no stored objects of at least {min_px} px for the task {task}: prepare more clips "
+        raise SettingError(
+            f"data must hold objects of at least {min_px} px for {task}: prepare more clips "
             f"(one of 12 is held out){', with truth' if task == 'oracle' else ''}"
         )
     return places

@@ -225,18 +225,6 @@ def videos(config: ChewingGumConfig, start: int = 0, count: int | None = None) -
             yield Video(f"{first + i:06d}", *shown, np.array([0, 1]), motion[i])
 
 
-class GeneratedVideos:
-    """A set of `count` generated videos, read like those of a file."""
-
-    def __init__(self, config: ChewingGumConfig, count: int) -> None:
-        self.config, self.count = config, count
-
-    def read(self, start: int = 0, stop: int | None = None) -> Iterator[Video]:
-        """Yield the videos start .. stop - 1."""
-        stop = self.count if stop is None else min(stop, self.count)
-        return videos(self.config, start, max(stop - start, 0))
-
-
 MAX_FRAMES = 10_000
 MAX_OBJECTS = 64
 MAX_PICKLE_BYTES = 64 << 20

@@ -12,6 +12,7 @@ import numpy as np
 
 from savos_model.files import FileError
 from savos_model.masks import BoxedMask, look_at, match
+from savos_model.settings import SettingError
 from savos_model.types import Box, Instance
 from training.data.flow_files import with_flo
 from training.data.kins import KinsAnnotations, KinsError, images_of_drives, read_kins
@@ -270,7 +271,7 @@ def drives_of(source: KinsSource, truth: TruthSource | None) -> list[Drive]:
             frames = functools.partial(built_frames, raw, name, file, truth)
             drives.append(Drive(name, numbers, frames))
     else:
-        raise ValueError("give either --released, or --raw with --masks")
+        raise SettingError("--released must be given, or --raw with --masks: give either of both")
     return drives
 
 
@@ -284,8 +285,8 @@ def annotated_drives(source: KinsSource) -> list[Drive]:
     images, known = images_of_drives(truth.mapping), read_kins(truth.annotations).images
     kept = [d for d in drives if any(images.get(d.name, {}).get(n) in known for n in d.numbers)]
     if not kept:
-        raise ValueError(
-            f"KINS annotates no frame of {', '.join(d.name for d in drives) or 'the set'}: "
-            "give drives that its training images were taken from"
+        raise SettingError(
+            "kins must annotate some frame of the set, none of "
+            f"{', '.join(d.name for d in drives) or 'it'} is: give drives of its training images"
         )
     return kept

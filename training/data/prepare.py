@@ -24,7 +24,15 @@ from training.data.jobs import Tick, run_jobs
 from training.data.kins_video_car import drives_of, truth_source
 from training.data.kitti_mots import clip_frames, open_tracking
 from training.data.provenance import require
-from training.data.store import CHUNK, ClipFrame, clip_folders, part_name, scenery_over, store_clip
+from training.data.store import (
+    CHUNK,
+    ClipFrame,
+    StoreError,
+    clip_folders,
+    part_name,
+    scenery_over,
+    store_clip,
+)
 from training.street.config import StreetConfig
 from training.street.generate import generate
 
@@ -253,14 +261,17 @@ def is_finished(job: Job) -> bool:
         meta = None
     made = meta.get("made") if isinstance(meta, dict) else None
     if not isinstance(made, dict):
-        raise ValueError(f"{job.folder} does not say what it was prepared from: {REMEDY}")
+        raise StoreError(
+            f"{job.folder} does not say what it was prepared from: {REMEDY}", "no_origin"
+        )
     wanted = job.origin
     other = [name for name in (made | wanted) if made.get(name) != wanted.get(name)]
     if other:
         holds, asked = (
             ", ".join(f"{name} {by.get(name)!r}" for name in other) for by in (made, wanted)
         )
-        raise ValueError(f"{job.folder} was prepared with {holds}, asked for is {asked}: {REMEDY}")
+        text = f"{job.folder} was prepared with {holds}, asked for is {asked}: {REMEDY}"
+        raise StoreError(text, "other_origin")
     return True
 
 

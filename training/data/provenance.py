@@ -68,10 +68,10 @@ PARTS = {
 
 
 class MissingPartError(FileNotFoundError):
-    """A part of a data set is not there; one line says which, its source and its licence."""
+    """A part of a data set is not there; one line gives its source and licence, `part` its key."""
 
     def __init__(self, name: str, path: Path) -> None:
-        part = PARTS[name]
+        self.part, part = name, PARTS[name]
         super().__init__(
             f"{path} is missing: {part.what}; from {part.source}; licence: {part.licence}"
         )

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from savos_model.files import FileError
 from savos_model.geometry import crop, enlarge, mask_box, move, window
 from savos_model.instances import check_instances, occupancy
 from savos_model.masks import from_image, slices
@@ -63,6 +64,10 @@ class ClipFrame:
     scenery: dict[str, tuple[Box, np.ndarray]] | None = None
 
 
+class StoreError(FileError):
+    """A stored clip that cannot be used; the text names it, what was found and the remedy."""
+
+
 class Seen(NamedTuple):
     """A tracked object in a frame: the frame, its grey image and the visible mask."""
 
@@ -100,8 +105,9 @@ def open_clip(folder: Path) -> Clip:
             arrays[name] = _mapped(path)
     rows = {len(a) if a.ndim else -1 for a in arrays.values()}
     if len(rows) != 1:
-        raise ValueError(
-            f"{folder}: arrays have different lengths {sorted(rows)}: prepare this clip again"
+        raise StoreError(
+            f"{folder}: arrays have different lengths {sorted(rows)}: prepare this clip again",
+            "rows",
         )
     return Clip(folder.name, arrays)
 
@@ -112,7 +118,7 @@ def _mapped(path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise
     except Exception as error:  # its parser of headers raises anything
-        raise ValueError(f"{path} is no array ({error}): prepare this clip again") from None
+        raise StoreError(f"{path} is no array ({error}): prepare it again", "array") from None
 
 
 def open_store(folder: Path) -> list[Clip]:

@@ -9,7 +9,7 @@ from typing import ClassVar
 from savos_model.masks import by_id
 from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject
-from training.data.chewing_gum import ChewingGumConfig, GeneratedVideos, ReleasedVideos
+from training.data.chewing_gum import ChewingGumConfig, ReleasedVideos, videos
 from training.data.chewing_gum import Video as GumVideo
 from training.data.kitti_mots import PERIOD_NS
 from training.evaluate.benchmark import Benchmark, data_of
@@ -44,23 +44,17 @@ class ChewingGum(GumOptions, Benchmark):
                 "out, or take --flow dis_fast"
             )
 
-    def source(self) -> ReleasedVideos | GeneratedVideos:
-        """Open the set; raises ValueError where it is unreadable or has fewer than one video."""
-        if self.data is not None:
-            return ReleasedVideos(self.data)
-        if self.videos < 1:
-            raise ValueError(f"--videos must be at least 1, got {self.videos}: the paper has 1000")
-        return GeneratedVideos(ChewingGumConfig(seed=self.video_seed), self.videos)
-
     def entries(self) -> list[tuple[range, int]]:
         """List the numbers of the videos in blocks."""
-        numbers = range(self.source().count)
+        numbers = range(self.videos if self.data is None else ReleasedVideos(self.data).count)
         blocks = [numbers[i : i + BLOCK] for i in range(0, len(numbers), BLOCK)]
         return [(block, FRAMES * len(block)) for block in blocks]
 
     def open(self, key: range) -> Iterator[Video]:
         """Open the videos of a block, one after the other."""
-        return map(opened, self.source().read(key.start, key.stop))
+        if self.data is not None:
+            return map(opened, ReleasedVideos(self.data).read(key.start, key.stop))
+        return map(opened, videos(ChewingGumConfig(seed=self.video_seed), key.start, len(key)))
 
     def about(self, ours: Setup, results: Sequence[VideoResult]) -> dict:
         """Return protocol and data, for result files."""

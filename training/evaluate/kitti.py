@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from savos_model.masks import EMPTY, BoxedMask, box_around, by_id, look_at, match, tighten
+from savos_model.settings import SettingError
 from savos_model.stream.video import Setup
 from savos_model.types import AmodalObject, Box, Frame, Instance
 from training.data.kitti_mots import KittiError, KittiLabel, clip_frames, open_tracking
@@ -67,7 +68,7 @@ class Kitti(KittiOptions, Benchmark):
         be scored.
         """
         if not self.sequences:
-            raise ValueError("sequences must be named, such as 0001; got none")
+            raise SettingError("sequences must be named, such as 0001; got none")
         clips = [open_tracking(self.data, name, "none") for name in self.sequences]
         for clip in clips:
             if not clip.labels:

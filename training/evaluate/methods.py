@@ -10,6 +10,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from savos_model.settings import SettingError
 from savos_model.types import AmodalObject, Frame
 from training.baselines.external import ExternalClip
 from training.evaluate.metrics import Masks
@@ -42,7 +43,7 @@ def describe_methods(methods: Sequence[str]) -> dict[str, dict]:
     names = [label(method) for method in methods]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise ValueError(f"method {twice[0]} comes twice: score it in two runs")
+        raise SettingError(f"methods must differ, got {twice[0]} twice: score it in two runs")
     return {label(method): _describe(method) for method in methods if from_files(method)}
 
 
@@ -50,11 +51,11 @@ def _describe(method: str) -> dict:
     kind, _, path = method.partition(":")
     if kind == "external":
         if not Path(path).is_dir():
-            raise ValueError(f"{method}: {path} must be a folder of results")
+            raise SettingError(f"methods must name a folder of results, got {method}")
         return {"folder": Path(path).name}
     net, info = _opened(Path(path))
     if net.config.task != kind.partition("+")[0]:
-        raise ValueError(f"{method}: {path} was trained for {net.config.task}")
+        raise SettingError(f"methods must fit their files, got {method}, of {net.config.task}")
     adapted = {"iterations": TTA_ITERATIONS, "learning_rate": TTA_RATE} if kind == TTA else None
     return {"file": Path(path).name, "settings": asdict(net.config), "training": info} | (
         {"adaptation": adapted} if adapted else {}

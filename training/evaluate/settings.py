@@ -106,11 +106,11 @@ class KinsOptions(KinsSource):
 
 
 @dataclass(frozen=True)
-class GumOptions:
+class GumOptions(Settings):
     """A set of Chewing Gum videos."""
 
     data: Path | None = option("folder of the released generator; none: generate", None)
-    videos: int = option("videos to generate; of a folder all are taken", 1000)
+    videos: int = setting(1000, "videos to generate; of a folder all are taken", minimum=1)
     video_seed: int = option("seed of the generated videos", 1)
 
 

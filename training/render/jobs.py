@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from training.data.store import StoreError
 from training.render import street, table
 from training.render.assets import read_model
 from training.render.gl import Renderer
@@ -77,9 +78,10 @@ def is_rendered(job: RenderJob) -> bool:
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError):
         other = ["all"]
     if other:
-        raise ValueError(
+        raise StoreError(
             f"{path} was not made with these settings ({', '.join(other)} differ): give another "
-            "--out, or remove that clip"
+            "--out, or remove that clip",
+            "other_origin",
         )
     return True
 

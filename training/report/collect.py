@@ -12,6 +12,7 @@ import numpy as np
 from savos_model.backends.interface import Backend
 from savos_model.config import StreamConfig
 from savos_model.results import write_results
+from savos_model.settings import SettingError
 from savos_model.stream.record import Observed, Record
 from savos_model.stream.refine import WindowRefiner, forward_share, merge
 from savos_model.stream.stream import AmodalStream
@@ -123,7 +124,9 @@ def alpha_metrics(traces: list[Trace]) -> dict:
     last = max((frame for trace in traces for frame in trace.shares), default=-1)
     groups = [[s for trace in traces for s in trace.shares.get(k, ())] for k in range(last + 1)]
     if not any(groups):
-        raise ValueError("no object was completed from both directions: give longer clips")
+        raise SettingError(
+            "data must have an object that is completed from both directions: give longer clips"
+        )
     forward = [float(np.mean(group)) if group else None for group in groups]
     return {
         "forward": forward,
@@ -144,7 +147,10 @@ def tsne_metrics(traces: list[Trace], seed: int) -> dict:
 
     rows = [(t, name, *t.objects[name]) for t in traces for name in sorted(t.objects)]
     if len(rows) < MIN_POINTS:
-        raise ValueError(f"t-SNE needs at least {MIN_POINTS} objects, got {len(rows)}: more clips")
+        raise SettingError(
+            f"data must have at least {MIN_POINTS} objects, got {len(rows)}: give more clips",
+            "bounds",
+        )
     h = np.stack([row[4] for row in rows]).astype(np.float64)
     perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)
     places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(h)

@@ -116,7 +116,9 @@ def choose(frames: Sequence[ClipFrame], records: Sequence[Record]) -> tuple[str,
             if score.border_px > 0 and HIDDEN[0] < score.occlusion < HIDDEN[1]:
                 found.append((score.hidden_px, score.id, number))
     if not found:
-        raise ValueError(f"no object is {HIDDEN[0]:.0%} to {HIDDEN[1]:.0%} hidden: another scene")
+        raise SettingError(
+            f"street must have an object {HIDDEN[0]:.0%} to {HIDDEN[1]:.0%} hidden: try another"
+        )
     _, name, number = max(found)
     return name, number
 

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 
 from savos_model.masks import BoxedMask, box_around, by_id, look_at, slices, tighten
 from savos_model.results import write_results
+from savos_model.settings import SettingError
 from savos_model.stream.video import Online, Setup
 from savos_model.types import Box, Frame
 from training.baselines.rules import convex_hull
@@ -52,10 +53,10 @@ def scenes(
     Raises ValueError: clips without a folder, or anything but numbers.
     """
     if clips and data is None:
-        raise ValueError("--clips are names of clips in --data: give that folder too")
+        raise SettingError("--data must be the folder of the --clips, got none: give it too")
     for text in (*gum, *street):
         if not text.isdecimal():
-            raise ValueError(f"--gum and --street are numbers with commas, got {text!r}")
+            raise SettingError(f"--gum and --street must be numbers with commas, got {text!r}")
     found = []
     for name in clips:
         path = (data or Path()) / name
@@ -100,7 +101,7 @@ def choose(frames: Sequence[ClipFrame]) -> tuple[str, list[int]]:
                 hidden.setdefault(score.id, []).append(index)
     name = max(hidden, key=lambda key: len(hidden[key]), default=None)
     if name is None or len(hidden[name]) < ROWS:
-        raise ValueError(f"no object is partly hidden in {ROWS} frames: choose another clip")
+        raise SettingError(f"clips must have an object partly hidden in {ROWS} frames: take others")
     places = np.linspace(0, len(hidden[name]) - 1, ROWS).round().astype(int)
     return name, [hidden[name][place] for place in places]
 

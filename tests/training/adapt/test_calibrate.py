@@ -3,6 +3,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from failing import refused
 
 torch = pytest.importorskip("torch")
 
@@ -29,7 +30,7 @@ from training.train import save_best
 
 def test_too_few_windows_are_reported(tmp_path):
     store = write_store(tmp_path / "store")  # clips of six frames, windows have twelve
-    with pytest.raises(ValueError, match="^data .* 12 frames .* 0:"):
+    with refused("data"):
         calibrate(BackendConfig().weights, [store], tmp_path / "out.safetensors", "tiny")
 
 

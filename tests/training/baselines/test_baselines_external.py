@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tiny_fishbowl
 import tiny_kitti
-from failing import fails
+from failing import fails, refused
 
 from savos_model.masks import look_at
+from savos_model.network.weights import WeightsError
 from savos_model.results import read_results
 from savos_model.stream.video import Setup
 from savos_model.types import Box
@@ -199,7 +200,7 @@ def test_unet_methods_are_scored(fishbowl, tmp_path, monkeypatch):
     described = metrics["files"]["deocclusion+tta"]
     assert described["settings"]["task"] == "deocclusion" and described["training"]["step"] == "1"
     assert described["adaptation"]["iterations"] == 2
-    with pytest.raises(ValueError, match="^oracle:.*u.safetensors.*deocclusion"):
+    with refused("methods"):
         score(fishbowl, f"oracle:{tmp_path}/u.safetensors")
 
 
@@ -236,20 +237,20 @@ def test_kitti_boxes_take_external_results(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "found"),
+    "names",
     [
-        (["oracle:a.safetensors", "oracle:b.safetensors"], "method oracle "),
-        (["external:nowhere"], "^external:nowhere: "),
-        (["oracle"], "oracle:FILE"),
-        (["savos:x"], "oracle:FILE"),
+        ["oracle:a.safetensors", "oracle:b.safetensors"],
+        ["external:nowhere"],
+        ["oracle"],
+        ["savos:x"],
     ],
 )
-def test_methods_are_checked_before_anything_runs(fishbowl, names, found):
-    with pytest.raises(ValueError, match=found):
+def test_methods_are_checked_before_anything_runs(fishbowl, names):
+    with refused("methods"):
         evaluate(Fishbowl(fishbowl), names, Setup())
 
 
 def test_weights_that_do_not_exist_are_named_before_anything_runs(fishbowl):
     pytest.importorskip("torch", reason="torch is not installed")
-    with pytest.raises(ValueError, match="absent.safetensors"):
+    with fails(WeightsError, "missing", "absent.safetensors"):
         evaluate(Fishbowl(fishbowl), ["oracle:absent.safetensors"], Setup())

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tiny_fishbowl
 import tiny_released
-from failing import fails, refused
+from failing import fails, lacks, refused
 from tiny_released import FAR, FRAMES, NEAR, VIDEOS, scene, seen
 from typer.testing import CliRunner
 
@@ -21,7 +21,6 @@ from training.data.fishbowl import (
     open_fishbowl,
     read_subset,
 )
-from training.data.provenance import MissingPartError
 from training.data.safe_pickle import UnsafePickleError
 from training.data.store import open_store
 from training.evaluate.benchmark import evaluate
@@ -114,17 +113,17 @@ def test_a_species_can_be_left_out(root, tmp_path):
 def test_missing_parts_are_named_with_source_and_licence(root, gone):
     part = root / gone
     shutil.rmtree(part) if part.is_dir() else part.unlink()
-    with pytest.raises(MissingPartError, match=f"{gone} .*FISHBOWL_test_data.*licence"):
+    with lacks("fishbowl_test_data"):
         clip_paths(root)
 
 
 def test_a_missing_video_or_list_is_named(root):
-    with pytest.raises(MissingPartError, match="test_subtest.csv.*test_files.zip"):
+    with lacks("fishbowl_test_files"):
         read_subset(root, "test1")
     with refused("subset", "choices"):
         read_subset(root, "hard")
     shutil.rmtree(root / "test_frames" / VIDEOS[1])
-    with pytest.raises(MissingPartError, match=VIDEOS[1]):
+    with lacks("fishbowl_test_data"):
         clip_paths(root)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tiny_kins
-from failing import fails
+from failing import fails, lacks
 
 from training.data.kins import (
     KinsAnnotations,
@@ -138,7 +138,7 @@ def test_damaged_tables_are_named(tmp_path, name, text, kind):
 
 
 def test_missing_tables_are_named(tmp_path):
-    with pytest.raises(MissingPartError, match="train_mapping.txt"):
+    with lacks("kitti_object_mapping"):
         read_mapping(tmp_path)
 
 

@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 import tiny_kins
-from failing import fails
+from failing import fails, lacks
 from tiny_flo import write_flo
 
 from tests.trap import trap
@@ -15,7 +15,6 @@ from training.data.kins_video_car import (
     built_frames,
     tracked_drives,
 )
-from training.data.provenance import MissingPartError
 from training.data.safe_pickle import UnsafePickleError
 
 
@@ -97,10 +96,10 @@ def test_truth_of_another_image_size_is_refused(tmp_path, truth):
 
 
 def test_missing_parts_of_the_builder_are_named(tmp_path):
-    with pytest.raises(MissingPartError, match="<drive>.txt.*PointTrack.*licence"):
+    with lacks("tracked_masks"):
         tracked_drives(tmp_path, tmp_path)
     tiny_kins.write_masks(tmp_path / "masks")
-    with pytest.raises(MissingPartError, match="raw_data.php.*BY-NC-SA"):
+    with lacks("kitti_raw"):
         tracked_drives(tmp_path, tmp_path / "masks")
 
 
@@ -144,7 +143,7 @@ def test_missing_or_damaged_released_files_are_named(tmp_path):
         list(ReleasedCars(root, "test").frames(tiny_kins.DRIVE))
     with fails(KinsVideoCarError, "choices", "split"):
         ReleasedCars(root, "all")
-    with pytest.raises(MissingPartError, match="train_data.pkl.*KINS-Video-Car"):
+    with lacks("kins_video_car"):
         ReleasedCars(root, "train")
     picture = ReleasedCars(root, "test").pictures(tiny_kins.DRIVE)[0]
     picture.write_bytes(picture.read_bytes()[:40])

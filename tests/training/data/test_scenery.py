@@ -1,7 +1,5 @@
 """Unlabelled things in front of objects get no loss weight."""
 
-import re
-
 import numpy as np
 import pytest
 import tiny_fishbowl
@@ -66,7 +64,7 @@ def test_a_folder_of_rendered_clips_is_stored(tmp_path):
     assert (
         job.origin["stride"] == 1 and run_job(job) == 11
     )  # two in six frames, once all but hidden
-    with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path / "out"))):
+    with pytest.raises(FileNotFoundError):
         rendered_jobs(ClipSource(tmp_path / "out"), tmp_path, ModelConfig())
 
 

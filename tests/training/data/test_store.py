@@ -1,11 +1,10 @@
 import dataclasses
 import json
-import re
 
 import cv2
 import numpy as np
 import pytest
-from failing import refused
+from failing import fails, refused
 
 from savos_model.geometry import crop
 from savos_model.instances import InstanceError
@@ -14,6 +13,7 @@ from training.data.store import (
     CONTEXT,
     FIELDS,
     ClipFrame,
+    StoreError,
     collect_rows,
     open_clip,
     open_store,
@@ -214,11 +214,11 @@ def test_an_error_leaves_no_finished_clip(tmp_path):
 
 def test_arrays_of_different_length_are_refused(tmp_path, clip):
     np.save(tmp_path / "clip" / "linked.npy", np.zeros(3, np.uint8))
-    with pytest.raises(ValueError, match=re.escape(str(tmp_path / "clip")) + r".*\[3, 10\]"):
+    with fails(StoreError, "rows", str(tmp_path / "clip")):
         open_clip(tmp_path / "clip")
 
 
 def test_pickled_arrays_are_refused(tmp_path, clip):
     np.save(tmp_path / "clip" / "linked.npy", np.array([None] * 10), allow_pickle=True)
-    with pytest.raises(ValueError, match="[Oo]bject"):
+    with fails(StoreError, "array"):
         open_clip(tmp_path / "clip")

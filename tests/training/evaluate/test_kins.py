@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import tiny_kins
+from failing import refused
 from typer.testing import CliRunner
 
 from savos_model.results import read_results
@@ -167,7 +168,7 @@ def test_drives_without_truth_are_left_out(parts):
     tiny_kins.write_masks(parts["masks"], drive=other)
     assert [drive.name for drive in found(parts)] == [tiny_kins.DRIVE]
     (parts["masks"] / f"{tiny_kins.DRIVE}.txt").unlink()
-    with pytest.raises(ValueError, match=other):
+    with refused("kins"):
         found(parts)
     assert TruthSource(parts["kins"], parts["mapping"]).of(other, 0, [], tiny_kins.SHAPE) is None
 
@@ -216,7 +217,7 @@ def test_command_adapts(parts, tmp_path):
     [
         ("kins", "--kins is missing: KINS annotations"),
         ("mapping", "--mapping is missing: the mapping of KITTI object images"),
-        ("raw", "give either --released, or --raw with --masks"),
+        ("raw", "--released "),
     ],
 )
 def test_missing_data_are_named_in_one_line(parts, command, gone, message):

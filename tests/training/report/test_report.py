@@ -112,15 +112,6 @@ def test_figures_that_the_paper_repeats_agree():
     assert rows["S5"]["SaVos, occluded"][0] == main["SaVos"][3]
 
 
-def test_hidden_parts_are_harder_than_whole_objects():
-    for table in PAPER.values():
-        for head, part in zip(table.columns, table.columns[1:], strict=False):
-            if head.endswith(" full") and part == head.removesuffix("full") + "occluded":
-                index = table.columns.index(head)
-                for figures in table.rows.values():
-                    assert 0 < figures[index + 1] < figures[index] < 1, (table.title, head)
-
-
 def test_every_row_has_a_cell_per_column():
     for key, table in PAPER.items():
         assert set(OURS.get(key, {})) <= set(table.rows)

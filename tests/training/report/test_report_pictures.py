@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from failing import fails
+from failing import fails, refused
 
 pytest.importorskip("matplotlib")
 
@@ -105,9 +105,9 @@ def test_alpha_and_tsne_figures_are_those_of_the_traces(tmp_path):
     tsne = collect.tsne_metrics(traces(), 0)
     assert tsne["neighbours"] == {"same_type": 1.0, "by_chance": 0.5}
     assert len(tsne["points"]) == 16 and tsne == collect.tsne_metrics(traces(), 0)
-    with pytest.raises(ValueError, match="at least 10"):
+    with refused("data", "bounds"):
         collect.tsne_metrics(traces(4), 0)
-    with pytest.raises(ValueError, match="both directions"):
+    with refused("data"):
         collect.alpha_metrics([collect.Trace("a", {})])
     curve = {
         "clip": "c", "types": ["BigFishB"], "stop": 10, "iterations": [0, 5, 10],
@@ -176,7 +176,7 @@ def test_page_holds_the_figures_of_its_file(tmp_path):
     line = "| 1 | ours | 4 | 0.600 | 0.700 | 0.650 | 0.010 | +0.100 | +0.05 to +0.15 |"
     assert line in page.read_text() and size_of(plot)[0] >= 640
     write_results(tmp_path / "node.json", {"rate": 1}, seed=0)
-    with pytest.raises(ResultsError, match="savos evaluate"):
+    with pytest.raises(ResultsError):
         results_page(tmp_path / "node.json", tmp_path / "pages")
 
 
@@ -218,13 +218,13 @@ def test_strip_shows_the_hidden_object(tmp_path, setup):
 
 
 def test_strip_needs_a_hidden_object_and_named_clips(tmp_path):
-    with pytest.raises(ValueError, match=f"{strips.ROWS} frames"):
+    with refused("clips"):
         strips.choose(scene()[:2])
-    with pytest.raises(ValueError, match="--data"):
+    with refused("--data"):
         scenes(None, ["x"], [], [])
     with fails(FishbowlError, "missing", "x.mp4"):
         scenes(tmp_path, ["x"], [], [])
-    with pytest.raises(ValueError, match="--gum.*'a'"):
+    with refused("--gum"):
         scenes(None, [], ["a"], [])
     assert Scene("street", "5", None).name == scenes(None, [], [], ["5"])[0].name
 
