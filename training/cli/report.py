@@ -85,3 +85,19 @@ def method(options: settings.MethodOptions) -> None:
 
     ours = RunOptions(weights=options.weights, mode="forward").ours
     written(write_pictures(options.street, ours, options.out))
+
+
+@command(app, "runs", settings.RunsOptions)
+def runs(options: settings.RunsOptions) -> None:
+    """Compare training runs by their held-out losses, size and cost.
+
+    Example: savos report runs runs/full runs/no_image --json docs/results/runs_parts.json
+    """
+    from rich.console import Console
+
+    from savos_model.results import keep_results
+    from training.report.runs import runs_metrics, runs_table
+
+    metrics = runs_metrics(options.runs)
+    runs_table(metrics).show(Console())
+    keep_results(options.json, metrics, 0, Console())

@@ -14,6 +14,7 @@ from training.evaluate.metrics import proven
 from training.report import figures, markdown, tables
 from training.report.cells import Results, commands
 from training.report.paper import PAPER
+from training.report.runs import runs_table
 
 HEAD = """# The paper's tables and figures, measured again
 
@@ -85,6 +86,8 @@ def build_report(results: Path, out: Path) -> Path:
         "## Figures\n",
         *(plot_section(name, found, out) for name in PLOTS),
         strips_section(found, out),
+        "## Training runs, compared by their loss on held-out clips\n",
+        *(runs_section(file.stem, found, out) for file in sorted(results.glob("runs_*.json"))),
         "## Speed of training\n",
         markdown.speed_table(found),
         missing_data(),
@@ -114,6 +117,16 @@ def plot_section(name: str, results: Results, out: Path) -> str:
     origin = (results.source if plot.run else results.origin)(file)
     caption = f"{plot.describe(metrics)}\n\n{origin}\n"
     return f"### {plot.about}\n\n![{plot.about}]({path.name})\n\n{caption}"
+
+
+def runs_section(name: str, results: Results, out: Path) -> str:
+    """Return table and plot of compared training runs."""
+    metrics = results.metrics(f"{name}.json")
+    assert metrics is not None  # the file was found
+    path = out / f"{name}.png"
+    figures.runs_plot(metrics, path)
+    source = results.source(f"{name}.json")
+    return "\n".join([*runs_table(metrics).markdown(), f"![{name}]({path.name})\n\n{source}\n"])
 
 
 def tsne_details(metrics: dict) -> str:

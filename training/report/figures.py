@@ -197,6 +197,18 @@ def lag_plot(metrics: dict, path: Path) -> None:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
+def runs_plot(metrics: dict, path: Path) -> None:
+    """Draw the held-out loss of training runs over their object-frames (runs.runs_metrics)."""
+    with drawing(path, 6.4, 3.8) as (_, axes):
+        for index, (name, run) in enumerate(metrics["runs"].items()):
+            seen = [row["object_frames"] / 1000 for row in run["curve"]]
+            losses = [row["val"] for row in run["curve"]]
+            axes.plot(seen, losses, "o-", color=colour_of(name, index), markersize=4, label=name)
+        axes.set_xlabel("object-frames [1000]")
+        axes.set_ylabel("held-out loss")
+        axes.legend(frameon=False)
+
+
 def stream_plot(metrics: dict, path: Path) -> None:
     """Draw the time of a frame over its tracks, and by stage over image size (bench_stream)."""
     rows = [row for row in metrics["rows"] if not row["messages"]]

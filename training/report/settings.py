@@ -52,3 +52,11 @@ class MethodOptions(Settings):
     street: int = setting(5, "seed of the generated street", minimum=0)
     weights: str = option("shipped name or .safetensors file", WEIGHTS)
     out: Path = option("folder of the pictures", Path("docs/images/method"))
+
+
+@dataclass(frozen=True)
+class RunsOptions:
+    """Training runs that are compared."""
+
+    runs: tuple[Path, ...] = option("folders of savos train --out", argument=True)
+    json: Path | None = option("results file to write: docs/results/runs_NAME.json", None)
