@@ -127,7 +127,8 @@ def adapt_benchmark(
     jobs = [AdaptJob(benchmark, key, ours, config, weights_out) for key, _ in entries]
     frames = sum(count for _, count in entries) * (1 + len(benchmark.compared))
     steps = frames + len(jobs) * config.max_iterations
-    done = run_jobs(adapt_video, jobs, output.processes, steps, "adapting")
+    # Not more processes by default: PyTorch's sums depend on its threads.
+    done = run_jobs(adapt_video, jobs, output.processes or 1, steps, "adapting")
     befores = [item.before for item in done]
     scores = {
         name: merged(result.scores[method] for result in befores)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import queue
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -13,6 +14,23 @@ from savos_model.settings import SettingError
 
 Tick = Callable[[int], None]
 Function = Callable[[Any, Tick], Any]
+START_STEPS = 150  # a process does about so many while a further one starts
+
+
+def worker_count(processes: int, jobs: int, steps: int) -> int:
+    """Return the number of processes for jobs of so many steps together.
+
+    `processes` if it is not 0; else one per usable core, at most one per job, and one process
+    without workers where starting them takes longer than they save.
+    """
+    cores = len(os.sched_getaffinity(0))
+    return processes or max(1, min(cores, jobs, steps // START_STEPS))
+
+
+def threads_each(threads: int, processes: int) -> int:
+    """Return the threads of each of so many processes, of `threads` for one process alone."""
+    cores = len(os.sched_getaffinity(0))
+    return threads if processes == 1 else max(1, min(threads, cores // processes))
 
 
 def run_jobs(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ from rich.console import Console
 
 from savos_model.results import keep_results
 from savos_model.stream.video import Setup
-from training.data.jobs import Tick, run_jobs
+from training.data.jobs import Tick, run_jobs, threads_each, worker_count
 from training.evaluate.methods import describe_methods, label, with_missing
 from training.evaluate.settings import DEFAULT_OUTPUT, Output
 from training.evaluate.tables import Table, tables_of
@@ -92,11 +92,22 @@ def run_all(
 ) -> list[list]:
     """Score all videos with each setup; return the results of `work` in the order of `setups`."""
     entries = benchmark.entries()
-    jobs = [Job(benchmark, key, tuple(methods), ours) for ours in setups for key, _ in entries]
     steps = sum(frames for _, frames in entries) * len(methods) * len(setups)
-    done = run_jobs(work, jobs, output.processes, steps, "scoring")
+    processes = worker_count(output.processes, len(entries) * len(setups), steps)
+    jobs = [
+        Job(benchmark, key, tuple(methods), with_threads(ours, processes))
+        for ours in setups
+        for key, _ in entries
+    ]
+    done = run_jobs(work, jobs, processes, steps, "scoring")
     parts = (done[i : i + len(entries)] for i in range(0, len(done), len(entries)))
     return [list(chain.from_iterable(part)) for part in parts]
+
+
+def with_threads(ours: Setup, processes: int) -> Setup:
+    """Return a setup whose network leaves cores to the other processes; its masks are the same."""
+    threads = threads_each(ours.backend.threads, processes)
+    return replace(ours, backend=replace(ours.backend, threads=threads))
 
 
 def evaluate(

@@ -23,7 +23,7 @@ class Output:
     """Where results go, and how they are computed."""
 
     json: Path | None = option("results file to write", None)
-    processes: int = setting(1, "worker processes", minimum=1)
+    processes: int = setting(0, "worker processes; 0: one per core, for long videos", minimum=0)
     seed: int = option("random seed", 0)
 
 
