@@ -132,12 +132,17 @@ def pixel_map(box: Box, patch: tuple[int, int]) -> np.ndarray:
     return np.array([[step_x, 0, first_x], [0, step_y, first_y]])
 
 
-def sample_means(image: np.ndarray, box: Box, patch: tuple[int, int]) -> np.ndarray:
-    """Return about what `crop` does, for the price of the patch, of an image of any size."""
+def sample_means(
+    image: np.ndarray, box: Box, patch: tuple[int, int], outside: int = 0
+) -> np.ndarray:
+    """Return about what `crop` does, for the price of the patch, of an image of any size.
+
+    `outside` is the value of pixels outside the image.
+    """
     cols, rows = SAMPLES * patch[1], SAMPLES * patch[0]
     inside = intersect(box, Box(0, 0, image.shape[1], image.shape[0]))
     if inside is None:
-        return np.zeros((*patch, *image.shape[2:]), image.dtype)
+        return np.full((*patch, *image.shape[2:]), outside, image.dtype)
     pixels = window(image, inside)
     if inside == box:
         samples = cv2.resize(pixels, (cols, rows), interpolation=cv2.INTER_LINEAR)
@@ -147,6 +152,7 @@ def sample_means(image: np.ndarray, box: Box, patch: tuple[int, int]) -> np.ndar
             pixel_map(move(box, -inside.x0, -inside.y0), (rows, cols)),
             (cols, rows),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderValue=(outside,) * 4,
         )
     return cv2.resize(samples, patch[::-1], interpolation=cv2.INTER_AREA)
 

@@ -99,13 +99,14 @@ def reach(probability: np.ndarray, box: Box, least: float) -> Box | None:
 
 
 def may_be_hidden(
-    chance: np.ndarray, behind: np.ndarray | None, config: ComposeConfig, unit: int = 1
+    chance: np.ndarray, near: BoxedMask | None, config: ComposeConfig, unit: int = 1
 ) -> np.ndarray:
     """Return where the probability suffices for a hidden pixel, by the evidence of an occluder.
 
     Args:
         chance: float32, or uint8 with a unit of 255, [rows, cols].
-        behind: where other objects are visible, 0/1 as `occluders` gives it; None for nowhere.
+        near: where other objects are visible, 0/1 as `occluders` gives it, its box relative to
+            `chance`; None for nowhere.
         config: thresholds, and whether untracked objects may occlude.
         unit: value of `chance` for a probability of 1.
 
@@ -118,12 +119,14 @@ def may_be_hidden(
         kind(math.ceil(v * unit) if unit > 1 else v)
         for v in (config.threshold, config.untracked_threshold)
     )
-    if behind is None:
-        return chance >= elsewhere if anywhere else np.zeros(chance.shape, bool)
-    hidden = chance >= least
-    hidden &= behind != 0
-    if anywhere:
-        hidden |= (chance >= elsewhere) & (behind == 0)
+    hidden = chance >= elsewhere if anywhere else np.zeros(chance.shape, bool)
+    if near is not None:
+        at = slices(near.box)
+        inner, behind = hidden[at], near.mask.view(bool)
+        enough = chance[at] >= least
+        enough &= behind
+        np.greater(inner, behind, out=inner)
+        inner |= enough
     return hidden
 
 
@@ -158,7 +161,7 @@ def compose(
         at = slices(move(part.box, -tight.x0, -tight.y0))
         values[at] |= part.values
         hidden_px = int(np.count_nonzero(part.hidden))
-        confidence = float(part.chance[part.hidden].mean()) / part.unit if hidden_px else 1.0
+        confidence = part.chance if hidden_px else 1.0
         if config.mask_values == "probability":
             cut = visible != 0
             cut[at] |= part.hidden
@@ -184,14 +187,13 @@ class HiddenPart(NamedTuple):
         box: integer box inside the image, tight around `values`.
         values: uint8 [box.height, box.width], the published pixels, 0 on the visible mask.
         hidden: bool of that shape, the pixels that belong to the object.
-        chance: of that shape, their probability in 1 / `unit`.
+        chance: mean of their probability, 0 without any.
     """
 
     box: Box
     values: np.ndarray
     hidden: np.ndarray
-    chance: np.ndarray
-    unit: int
+    chance: float
 
 
 def hidden_part(
@@ -213,27 +215,36 @@ def hidden_part(
     near = area and occluders(count, instance, area, config.occluder_margin_px)
     if not area or not (near or anywhere):
         return None
-    behind = None
-    if near and anywhere:
-        behind = window(near.mask, move(area, -near.box.x0, -near.box.y0))
-    elif near:
-        area, behind = near
+    if near and not anywhere:
+        area = near.box
+    relative = near and BoxedMask(move(near.box, -area.x0, -area.y0), near.mask)
     unit = 1
     if count.size > FULL_PX:  # a quarter of the memory, which is what pasting costs
         probability, unit = np.rint(probability * 255).astype(np.uint8), 255
     chance = paste(probability, box, area)
-    free = window(instance.mask, move(area, -instance.box.x0, -instance.box.y0)) == 0
-    hidden = may_be_hidden(chance, behind, config, unit)
-    hidden &= free
+    own = window(instance.mask, move(area, -instance.box.x0, -instance.box.y0))
+    hidden = may_be_hidden(chance, relative, config, unit)
+    np.greater(hidden.view(np.uint8), own, out=hidden)
     values = hidden.view(np.uint8) * np.uint8(255)
+    mean = mean_chance(chance, hidden, values) / unit
     if soft:
-        open_to = free if anywhere else free & (behind != 0)
+        open_to = own == 0
+        if relative and not anywhere:
+            open_to &= relative.mask != 0
         values = np.where(open_to, np.round(chance * (255 // unit)), 0).astype(np.uint8)
     tight = mask_box(values)
     if tight is None:
         return None
-    values, hidden, chance = (window(pixels, tight) for pixels in (values, hidden, chance))
-    return HiddenPart(move(tight, area.x0, area.y0), values, hidden, chance, unit)
+    values, hidden = window(values, tight), window(hidden, tight)
+    return HiddenPart(move(tight, area.x0, area.y0), values, hidden, mean)
+
+
+def mean_chance(chance: np.ndarray, inside: np.ndarray, bits: np.ndarray) -> float:
+    """Return the mean of `chance` where `inside`, 0 if that is nowhere; `bits` is 255 there."""
+    if chance.dtype == np.uint8:  # a fifth of the time of picking the pixels
+        total = cv2.sumElems(chance & bits)[0]
+        return total / max(1, int(np.count_nonzero(inside)))
+    return float(chance[inside].mean()) if inside.any() else 0.0
 
 
 def compose_coasted(

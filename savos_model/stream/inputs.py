@@ -13,6 +13,7 @@ from savos_model.stream.flow import FlowRegion
 from savos_model.types import Box, Frame, Instance
 
 BYTE = np.uint8(255)
+NO_MASK, OWN = 127, np.uint8(254)  # levels between others' visible pixels, 0, and the object's
 
 
 def fill_patch(
@@ -69,14 +70,15 @@ def sampled_channel(
     count: np.ndarray, item: Instance, box: Box, inside: Box, model: ModelConfig
 ) -> np.ndarray:
     """Return `mask_channel` from samples; `inside` is the box cut to the image."""
-    own = sample_means(item.mask * BYTE, move(box, -item.box.x0, -item.box.y0), model.patch)
-    signed = own.astype(np.float32)
-    if model.occluder_hint:
-        seen = cv2.threshold(window(count, inside), 0, 255, cv2.THRESH_BINARY)[1]
-        shared = intersect(item.box, inside)
-        if shared is not None:
-            mask = window(item.mask, move(shared, -item.box.x0, -item.box.y0))
-            part = window(seen, move(shared, -inside.x0, -inside.y0))
-            part &= mask - np.uint8(1)  # 0 on the mask, all bits elsewhere
-        signed -= sample_means(seen, move(box, -inside.x0, -inside.y0), model.patch)
-    return signed / BYTE
+    if not model.occluder_hint:
+        own = sample_means(item.mask * BYTE, move(box, -item.box.x0, -item.box.y0), model.patch)
+        return own / np.float32(BYTE)
+    # One image of three levels: sampling costs more than drawing it.
+    seen = cv2.threshold(window(count, inside), 0, NO_MASK, cv2.THRESH_BINARY_INV)[1]
+    shared = intersect(item.box, inside)
+    if shared is not None:
+        mask = window(item.mask, move(shared, -item.box.x0, -item.box.y0))
+        part = window(seen, move(shared, -inside.x0, -inside.y0))
+        np.maximum(part, mask * OWN, out=part)
+    means = sample_means(seen, move(box, -inside.x0, -inside.y0), model.patch, NO_MASK)
+    return (means - np.float32(NO_MASK)) / np.float32(NO_MASK)

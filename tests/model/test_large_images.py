@@ -72,6 +72,8 @@ def test_masks_are_sampled_where_colours_are(box, hint, monkeypatch):
     assert sampled.dtype == exact.dtype and (sampled.min() < 0) == (exact.min() < 0)
     np.testing.assert_allclose(sampled.mean(), exact.mean(), atol=2e-3)
     assert np.abs(sampled - exact).mean() < 5e-3
+    assert ((sampled == 0) == (exact == 0)).mean() > 0.98, "also outside the image"
+    assert np.abs(sampled).max() <= 1
 
 
 @pytest.mark.parametrize("order", ["bgr", "rgb"])
