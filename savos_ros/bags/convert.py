@@ -104,6 +104,13 @@ def street_frame(frame: StreetFrame) -> SourceFrame:
     return SourceFrame(START_NS + frame.stamp_ns, frame.image, tracked, truth=full)
 
 
+def with_largest(frame: StreetFrame, tracks: int) -> StreetFrame:
+    """Return a frame with the objects alone that have the `tracks` largest masks."""
+    areas = {i.id: int(i.tracked[1].sum()) for i in frame.objects if i.tracked is not None}
+    kept = sorted(areas, key=lambda name: -areas[name])[:tracks]
+    return dataclasses.replace(frame, objects=[i for i in frame.objects if i.id in kept])
+
+
 def _street_masks(frame: StreetFrame, kind: str) -> Iterator[Instance]:
     for item in reversed(frame.objects):  # from far to near: in a label image near ones cover
         boxed = getattr(item, kind)

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from savos_model.files import write_file
 from savos_model.types import AmodalObject, Source
 from savos_ros.bags.reader import BagFrame
 from savos_ros.bags.review import Row, hidden_px, keep_best, pictures
@@ -109,42 +108,6 @@ class Course:
     confidence: list[float] = field(default_factory=list)
 
 
-def page(
-    summary: dict,
-    strips: Sequence[Strip],
-    times_ms: Mapping[str, Sequence[float]],
-    courses: Sequence[Course],
-    seconds: float,
-) -> str:
-    """Return the page as text; the template escapes all that comes from outside.
-
-    `summary` is what run_bag returned, `times_ms` of every frame by stage, `seconds` of the bag.
-    """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    frames = summary["frames_out"]
-    hidden = sorted((c for c in courses if max(c.occlusion) > 0), key=lambda c: -sum(c.occlusion))
-    return environment.get_template(TEMPLATE).render(
-        summary=summary,
-        seconds=seconds,
-        lost=sum(sum(summary[kind].values()) for kind in ("refused", "masks_skipped")),
-        step=summary["time_ms"].get("step", {"p50": 0.0, "p99": 0.0}),
-        strips=strips,
-        methods=METHODS,
-        tracks=[_track(item, frames) for item in hidden[:TRACKS]],
-        tracks_left=len(courses) - min(len(hidden), TRACKS),
-        columns=min(frames, MOST_POINTS),
-        height=HEIGHT,
-        latency=_latency(times_ms) if times_ms else None,
-        kinds=KINDS,
-    )
-
-
 def _track(item: Course, frames: int) -> dict[str, Any]:
     # Confidence is about hidden pixels: where there are none it means nothing.
     known = [i for i, share in enumerate(item.occlusion) if share > 0]
@@ -201,15 +164,40 @@ class RunReport:
         completed = [found for found in objects if found.source != Source.COASTED]
         keep_best(self.rows, Row(hidden_px(completed), item, objects), STRIPS)
 
-    def write(self, path: Path, summary: dict) -> None:
-        """Write the page, whole or not at all; it needs no other file."""
-        start = self.stamps_ns[0] if self.stamps_ns else 0
-        strips = [
-            _strip(row, (row.item.frame.stamp_ns - start) / 1e9)
-            for row in sorted(self.rows, key=lambda row: row.item.frame.stamp_ns)
-        ]
-        seconds = (max(self.stamps_ns, default=start) - start) / 1e9
-        write_file(path, page(summary, strips, self.times_ms, [*self.courses.values()], seconds))
+    def page(self, summary: dict) -> str:
+        """Return the page as text; the template escapes all that comes from outside.
+
+        `summary` is what run_bag returned.
+        """
+        start, frames = min(self.stamps_ns[:1], default=0), summary["frames_out"]
+        courses = list(self.courses.values())
+        hidden = sorted(
+            (c for c in courses if max(c.occlusion) > 0), key=lambda c: -sum(c.occlusion)
+        )
+        environment = Environment(
+            loader=FileSystemLoader(Path(__file__).parent),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        return environment.get_template(TEMPLATE).render(
+            summary=summary,
+            seconds=(max(self.stamps_ns, default=start) - start) / 1e9,
+            lost=sum(sum(summary[kind].values()) for kind in ("refused", "masks_skipped")),
+            step=summary["time_ms"].get("step", {"p50": 0.0, "p99": 0.0}),
+            strips=[
+                _strip(row, (row.item.frame.stamp_ns - start) / 1e9)
+                for row in sorted(self.rows, key=lambda row: row.item.frame.stamp_ns)
+            ],
+            methods=METHODS,
+            tracks=[_track(item, frames) for item in hidden[:TRACKS]],
+            tracks_left=len(courses) - min(len(hidden), TRACKS),
+            columns=min(frames, MOST_POINTS),
+            height=HEIGHT,
+            latency=_latency(self.times_ms) if self.times_ms else None,
+            kinds=KINDS,
+        )
 
 
 def _strip(row: Row, seconds: float) -> Strip:

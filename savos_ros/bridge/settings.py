@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from savos_model.settings import SettingError, Settings, UserError, is_loopback, setting
+from savos_model.settings import SettingError, Settings, UserError, setting
 
 
 class BridgeError(UserError):
@@ -31,11 +31,6 @@ class BridgeOptions(Settings):
             raise SettingError(
                 f"topics must be a regular expression, got {self.topics!r} ({error}): correct it"
             ) from None
-
-    @property
-    def is_local(self) -> bool:
-        """Whether only programs on this machine can connect."""
-        return is_loopback(self.host)
 
     def offers(self, topic: str) -> bool:
         """Return whether a topic is offered; hidden ones never are."""

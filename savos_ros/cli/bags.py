@@ -12,6 +12,7 @@ import typer
 
 from savos_model.commands import Options, Value, command, option, stop_on_signals
 from savos_model.config import BackendConfig, SiteConfig
+from savos_model.files import write_file
 from savos_model.settings import setting
 from savos_ros.bags.settings import (
     BagError,
@@ -146,7 +147,7 @@ def run(bag: Path, out: Path, report: bool, options: RunOptions) -> None:
     page = reports.RunReport() if report else None
     summary = runs.run_bag(bag, out, options, watch=page.watch if page else None)
     if page:
-        page.write(out / runs.REPORT, summary)
+        write_file(out / runs.REPORT, page.page(summary))
     _print_run(summary, out)
     for note in summary["notes"]:
         typer.echo(note, err=True)

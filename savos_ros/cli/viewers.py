@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import typer
 
 from savos_model.commands import command, stop_on_signals
+from savos_model.settings import is_loopback
 from savos_ros.bridge.settings import BridgeOptions
 from savos_ros.view.settings import ServeOptions, ViewOptions
 
@@ -22,7 +25,7 @@ def view(shown: ViewOptions, options: ServeOptions) -> None:
     with stop_on_signals() as stop:
         from savos_ros.view.server import serve
 
-        serve(shown.source(options.control), options, stop, _say)
+        asyncio.run(serve(shown.source(options.control), options, stop, _say))
 
 
 def _say(line: str) -> None:
@@ -47,7 +50,7 @@ def bridge(options: BridgeOptions) -> None:
             typer.echo(f"connect Foxglove or Lichtblick to ws://{host}:{port}")
             typer.echo(f"layout: {share_dir() / 'config' / 'foxglove_layout.json'}")
 
-        if not options.is_local:
+        if not is_loopback(options.host):
             typer.echo(
                 f"warning: everybody who can reach {options.host}:{options.port} sees the topics, "
                 "without a password and unencrypted: use it in a private network, or take "

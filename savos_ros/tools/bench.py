@@ -18,8 +18,8 @@ import psutil
 
 from savos_model.results import keep_results
 from savos_model.stream.stream import STAGES
-from savos_model.types import Instance
-from savos_ros.bags.recording import START_NS, SourceFrame, record
+from savos_ros.bags.convert import street_frame, with_largest
+from savos_ros.bags.recording import SourceFrame, record
 from savos_ros.bags.settings import RecordOptions
 from savos_ros.node.adaptation import COUNTS
 from savos_ros.tools.harness import (
@@ -61,30 +61,19 @@ class CountingRecorder(Recorder):
         self.refined += 1
 
 
-def frames_with(tracks: int, seed: int) -> Iterator[SourceFrame]:
-    """Yield a crowded street whose tracker reports the `tracks` largest masks of each frame."""
-    config = StreetConfig(seed=seed, frames=CLIP_FRAMES, density=2.0, lost_share=0.0, jitter_px=0.0)
-    for frame in generate(config):
-        seen = [(item, item.tracked) for item in frame.objects if item.tracked is not None]
-        seen.sort(key=lambda pair: -int(pair[1][1].sum()))
-        # From far to near: in a label image near ones cover.
-        largest = {item.id: boxed for item, boxed in seen[:tracks]}
-        kept = [item for item in reversed(frame.objects) if item.id in largest]
-        masks = [Instance(str(i.id), *largest[i.id], class_id=str(i.class_id)) for i in kept]
-        yield SourceFrame(START_NS + frame.stamp_ns, frame.image, masks)
-
-
 @contextlib.contextmanager
 def street_bag(tracks: int, seed: int) -> Iterator[tuple[Path, float]]:
-    """Yield a bag of a crowded street in a temporary folder, and its masks per frame."""
+    """Yield a bag of a crowded street with the largest masks, and its masks per frame."""
+    config = StreetConfig(seed=seed, frames=CLIP_FRAMES, density=2.0, lost_share=0.0, jitter_px=0.0)
     with tempfile.TemporaryDirectory() as folder:
         bag, masks = Path(folder) / "street", 0
 
         def counted() -> Iterator[SourceFrame]:
             nonlocal masks
-            for frame in frames_with(tracks, seed):
-                masks += len(frame.instances)
-                yield frame
+            for frame in generate(config):
+                made = street_frame(with_largest(frame, tracks))
+                masks += len(made.instances)
+                yield made
 
         record(counted(), CLIP_FRAMES, bag, RecordOptions())
         yield bag, masks / CLIP_FRAMES

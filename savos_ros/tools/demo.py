@@ -88,10 +88,14 @@ def _answered(
 
 def contact_sheet(rows: list[Row]) -> np.ndarray:
     """Draw camera, visible masks, result and truth side by side, one line per frame (BGR)."""
-    lines = []
+    bar = np.full((TITLE_PX, SHEET_WIDTH + SHEET_GAP, 3), 255, np.uint8)
+    at, font = (4, TITLE_PX - 8), cv2.FONT_HERSHEY_SIMPLEX
+    lines = [
+        [cv2.putText(bar.copy(), t, at, font, 0.55, (0, 0, 0), 1, cv2.LINE_AA) for t in COLUMNS]
+    ]
     for row in sorted(rows, key=lambda r: r.item.frame.stamp_ns):
-        lines.append(np.hstack([_framed(picture) for picture in pictures(row)]))
-    sheet = np.vstack([_titles(), *lines])
+        lines.append([_framed(picture) for picture in pictures(row)])
+    sheet = np.vstack([np.hstack(line) for line in lines])
     return np.pad(sheet, ((0, 0), (SHEET_GAP, 0), (0, 0)), constant_values=255)
 
 
@@ -99,14 +103,6 @@ def _framed(picture: np.ndarray) -> np.ndarray:
     height = round(picture.shape[0] * SHEET_WIDTH / picture.shape[1])
     small = cv2.resize(picture, (SHEET_WIDTH, height), interpolation=cv2.INTER_AREA)
     return np.pad(small, ((0, SHEET_GAP), (0, SHEET_GAP), (0, 0)), constant_values=255)
-
-
-def _titles() -> np.ndarray:
-    bar = np.full((TITLE_PX, (SHEET_WIDTH + SHEET_GAP) * len(COLUMNS), 3), 255, np.uint8)
-    for index, title in enumerate(COLUMNS):
-        at = (index * (SHEET_WIDTH + SHEET_GAP) + 4, TITLE_PX - 8)
-        cv2.putText(bar, title, at, cv2.FONT_HERSHEY_SIMPLEX, 0.55, (0, 0, 0), 1, cv2.LINE_AA)
-    return bar
 
 
 def summary(sent: int, findings: Findings, values: Mapping[str, str]) -> dict:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 
 from savos_model.masks import look_at
 from savos_model.types import Box
+from savos_ros.bags.convert import with_largest
 from savos_ros.messages.frames import decode
 from savos_ros.messages.kit import RosKit, header, image
 from savos_ros.messages.settings import build
@@ -40,9 +40,7 @@ def soak_frames(config: StreetConfig, tracks: int) -> list[SoakFrame]:
     """Render the loop; the tracker reports at most `tracks` objects of a frame, the largest."""
     frames, before = [], set()
     for frame in generate(config):
-        seen = [(item, item.tracked) for item in frame.objects if item.tracked is not None]
-        seen.sort(key=lambda pair: -int(pair[1][1].sum()))
-        kept = dataclasses.replace(frame, objects=[item for item, _ in seen[:tracks]])
+        kept = with_largest(frame, tracks)
         lost = [i for i in frame.objects if i.tracked is None and i.id in before and i.visible]
         hidden = [item for item in kept.objects if item.occlusion >= HIDDEN]
         withheld = {item.id: item.visible for item in lost if item.visible}

@@ -100,7 +100,7 @@ def _file(name: str, kind: str) -> Callable[[web.Request], Any]:
     return handler
 
 
-def serve(
+async def serve(
     source: Source, options: ServeOptions, stop: threading.Event, say: Callable[[str], None]
 ) -> None:
     """Serve the page until `stop` is set.
@@ -108,12 +108,6 @@ def serve(
     Raises:
         ViewError: the address cannot be used.
     """
-    asyncio.run(_serve(source, options, stop, say))
-
-
-async def _serve(
-    source: Source, options: ServeOptions, stop: threading.Event, say: Callable[[str], None]
-) -> None:
     server = Server(source, options)
     runner = web.AppRunner(server.app, access_log=None, shutdown_timeout=2.0)
     try:

@@ -11,7 +11,7 @@ from savos_model.types import Frame, Instance
 from savos_ros.bags.reader import BagFrame
 from savos_ros.bags.recording import record
 from savos_ros.bags.report import MOST_POINTS, RunReport, course, histogram
-from savos_ros.bags.run import REPORT, run_bag
+from savos_ros.bags.run import run_bag
 from savos_ros.bags.settings import RecordOptions, RunOptions
 
 VOID = {"meta", "img"}
@@ -49,8 +49,7 @@ def report(tmp_path_factory):
     )
     summary["refused"] = {"mask_empty": 3}
     summary["examples"] = {"mask_empty": "mask has no pixel <b>"}
-    gathered.write(folder / "out" / REPORT, summary)
-    return (folder / "out" / REPORT).read_text("utf-8"), summary, gathered
+    return gathered.page(summary), summary, gathered
 
 
 def test_page_needs_no_other_file_and_is_well_formed(report):
@@ -93,9 +92,7 @@ def test_names_from_outside_cannot_write_into_the_page():
         "time_ms": {}, "miou": None, "damage": evil,
         "messages": {evil: dict.fromkeys(("index", "read", "joined", "lost"), 1)},
     }  # fmt: skip
-    from savos_ros.bags.report import page
-
-    text = page(summary, [], {}, list(gathered.courses.values()), 0.0)
+    text = gathered.page(summary)
     assert "<script" not in text
     Page(text)
 

@@ -25,6 +25,7 @@ from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
 from websockets.sync.client import connect
 
+from savos_model.settings import is_loopback
 from savos_ros.bags.types import typestore
 from savos_ros.bridge.bridge import Bridge, spin_once
 from savos_ros.bridge.settings import BridgeError, BridgeOptions
@@ -246,7 +247,7 @@ def test_a_port_in_use_is_named(rig, served):
     [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("robot", False)],
 )
 def test_only_this_machine_is_the_default(host, local):
-    assert BridgeOptions().is_local and BridgeOptions(host=host).is_local == local
+    assert is_loopback(BridgeOptions.host) and is_loopback(host) == local
 
 
 def test_an_expression_that_cannot_be_read_is_refused():

@@ -200,13 +200,14 @@ def test_a_taken_port_is_named_with_what_to_do():
         port, source = taken.getsockname()[1], FakeSource()
         words = f"port {port} of 127.0.0.1 .*--port {port % 65535 + 1}"
         with pytest.raises(ViewError, match=words):
-            serve(source, ServeOptions(port=port), threading.Event(), print)
+            asyncio.run(serve(source, ServeOptions(port=port), threading.Event(), print))
     assert source.closed
 
 
 def test_an_address_of_another_machine_is_named():
     with pytest.raises(ViewError, match=r"^192\.0\.2\.1 .*--host"):
-        serve(FakeSource(), ServeOptions(host="192.0.2.1"), threading.Event(), print)
+        away = ServeOptions(host="192.0.2.1")
+        asyncio.run(serve(FakeSource(), away, threading.Event(), print))
 
 
 def test_the_server_says_where_it_is_and_ends_when_asked():
@@ -215,7 +216,7 @@ def test_the_server_says_where_it_is_and_ends_when_asked():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     stop.set()
-    serve(source, ServeOptions(port=port), stop, said.append)
+    asyncio.run(serve(source, ServeOptions(port=port), stop, said.append))
     assert said == [f"open http://127.0.0.1:{port}/  (Ctrl-C ends)"]
     assert source.closed
 
