@@ -41,14 +41,9 @@ class SiteError(RuntimeError):
 
 @dataclass(frozen=True)
 class Start:
-    """The first message to the process.
+    """The first message to the process: weights as configured, and those to continue from.
 
-    Attributes:
-        base: the weights that the node was configured with.
-        current: those that adaptation continues from.
-        version: the last accepted version.
-        config: of the adaptation.
-        folder: stores accepted weights.
+    `version` is the last accepted one; `folder` stores accepted weights.
     """
 
     base: Weights
@@ -96,9 +91,8 @@ def send(connection: Connection, item: Start | Frame | None) -> None:
 def receive(connection: Connection) -> Start | Frame | None:
     """Receive an item of the node; its size is checked before memory is taken.
 
-    Raises:
-        SiteError: invalid data.
-        EOFError, OSError: the node has ended, or the message is too large.
+    Raises SiteError: invalid data; EOFError, OSError: the node has ended, or the message is too
+    large.
     """
     data = connection.recv_bytes(MOST_HEAD_BYTES)
     try:
@@ -152,9 +146,7 @@ def report(connection: Connection, **facts: Any) -> None:
 def hear(connection: Connection) -> dict[str, Any]:
     """Receive some of FACTS from the process.
 
-    Raises:
-        SiteError: invalid data.
-        EOFError, OSError: the process has ended, or the message is too large.
+    Raises SiteError: invalid data; EOFError, OSError: the process has ended, or sent too much.
     """
     data = connection.recv_bytes(MOST_FACTS_BYTES)
     try:

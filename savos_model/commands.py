@@ -27,11 +27,8 @@ def option(
 ) -> Any:
     """Declare a field that is an option of a command but has no rule to check, such as a path.
 
-    Args:
-        text: help text.
-        default: default value; without one the option is required.
-        argument: True for a positional argument.
-        repeated: True for a tuple whose option is given once for each item, not as one text.
+    Without a default it is required. `argument`: a positional one; `repeated`: a tuple whose option
+    is given once for each item, not as one text.
     """
     meta = {"help": text, "argument": argument, "repeated": repeated}
     return dataclasses.field(default=default, metadata=meta)
@@ -40,22 +37,18 @@ def option(
 def part(kind: type, **names: str) -> Any:
     """Declare a field that holds another dataclass, some of whose fields become options.
 
-    Args:
-        kind: dataclass that can be made without arguments.
-        names: names of its fields, each with the name of its option; "" for the same name.
+    `kind` can be made without arguments; `names` are its fields, each with the name of its option,
+    "" for the same name.
     """
     meta = {"part": Options(kind, tuple(names), {key: name or key for key, name in names.items()})}
     return dataclasses.field(default_factory=kind, metadata=meta)
 
 
 class Options(NamedTuple):
-    """Fields of a dataclass as options of a command.
+    """Fields of a dataclass as options of a command: `only` these, or all, under other `names`.
 
-    Attributes:
-        kind: dataclass; fields with a `text` or `help` in their metadata become options, and so do
-            the chosen fields of a `part`. Tuples of strings are given as one text with commas.
-        only: fields taken; empty for all.
-        names: names of options that differ from those of their fields.
+    Fields with a `text` or `help` in their metadata become options, and so do the chosen fields of
+    a `part`. Tuples of strings are given as one text with commas.
     """
 
     kind: type

@@ -12,11 +12,7 @@ _STANDALONE = {0x01, *range(0xD0, 0xD8)}
 
 
 def encoded_size(data: np.ndarray) -> tuple[int, int] | None:
-    """Return (height, width) [px] of the file header; None if it is neither JPEG nor PNG.
-
-    Args:
-        data: uint8 [N], the encoded image.
-    """
+    """Return (height, width) [px] in the header of uint8 [N]; None: neither JPEG nor PNG."""
     head = data[:24].tobytes()
     if head.startswith(_PNG):
         if len(head) < 24 or head[12:16] != b"IHDR":
@@ -28,14 +24,10 @@ def encoded_size(data: np.ndarray) -> tuple[int, int] | None:
 
 
 def decode_image(data: np.ndarray, flags: int) -> np.ndarray | None:
-    """Decode a JPEG or PNG whose size was checked with `encoded_size`.
+    """Decode a JPEG or PNG, uint8 [N], whose size was checked with `encoded_size`.
 
-    Args:
-        data: uint8 [N], the encoded image.
-        flags: of cv2.imdecode.
-
-    Returns:
-        The pixels [H, W] or [H, W, C] as the flags ask for them; None if the data are damaged.
+    Returns the pixels [H, W] or [H, W, C] as the flags of cv2.imdecode ask for them; None if the
+    data are damaged.
     """
     if data[: len(_PNG)].tobytes() == _PNG and not _has_whole_chunks(data):
         return None

@@ -27,10 +27,8 @@ def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; the file written there becomes `path`.
 
     It is renamed if the block ends without an error, and removed otherwise; an existing file is
-    kept until then. Missing folders are created. Permissions follow the user's umask.
-
-    Raises:
-        OSError: no space, or no permission.
+    kept until then. Missing folders are created. Permissions follow the user's umask. Raises
+    OSError: no space, or no permission.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(8)}.part")
@@ -47,12 +45,9 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def write_file(path: Path, data: bytes | str) -> None:
-    """Write a file atomically.
+    """Write a file atomically; text as UTF-8, with characters outside of it escaped.
 
-    Args:
-        path: the file.
-        data: bytes, or text written as UTF-8; characters outside UTF-8, such as bytes of a file
-            name in another encoding, are escaped.
+    Such characters are bytes of a file name in another encoding.
     """
     with atomic(path) as temporary:
         if isinstance(data, str):

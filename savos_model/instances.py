@@ -23,16 +23,12 @@ class TooManyInstancesError(InstanceError):
 def from_label_image(
     labels: np.ndarray, ignore_label: int = 65535, divisor: int = 1000, limit: int | None = None
 ) -> list[Instance]:
-    """Return the instances of a label image, in ascending order of label.
+    """Return the instances of a label image, integer [H, W], in ascending order of label.
 
-    Args:
-        labels: integer [H, W]; pixel = track id, 0 background.
-        ignore_label: label that is not an object.
-        divisor: class id = label // divisor, as in KITTI MOTS; 0 or a quotient of 0 gives "".
-        limit: maximum number of objects, or None; rejects camera images used as labels early.
-
-    Raises:
-        InstanceError: not a two-dimensional integer array, negative labels, or more than `limit`.
+    A pixel is a track id, 0 for the background; class id = label // divisor, as in KITTI MOTS; 0 or
+    a quotient of 0 gives "". A `limit` of objects rejects camera images used as labels early.
+    Raises InstanceError: not a two-dimensional integer array, negative labels, or more than
+    `limit`.
     """
     if labels.ndim != 2 or labels.dtype.kind not in LABEL_KINDS:
         raise InstanceError(
@@ -53,8 +49,7 @@ def from_label_image(
 def label_boxes(labels: np.ndarray, ignore_label: int, limit: int | None) -> list[tuple[int, Box]]:
     """Return labels but 0 and `ignore_label`, ascending, each with the tight box of its pixels.
 
-    Raises:
-        InstanceError: negative labels, or more than `limit`.
+    Raises InstanceError: negative labels, or more than `limit`.
     """
     label, y, x0, x1 = runs(labels, ignore_label, limit)
     order = np.argsort(label, kind="stable")  # a label's runs stay in the order of rows
@@ -74,10 +69,8 @@ def runs(labels: np.ndarray, ignore_label: int, limit: int | None) -> tuple[np.n
     """Return the runs of equal pixels in rows of a label image: label, row, first and end column.
 
     Those of 0 and `ignore_label` are left out. Reading stops where a part of the image alone has
-    more than `limit` labels: a picture taken for labels is nothing but runs.
-
-    Raises:
-        InstanceError: negative labels.
+    more than `limit` labels: a picture taken for labels is nothing but runs. Raises InstanceError:
+    negative labels.
     """
     rows, cols = labels.shape
     pixels, size = labels.reshape(-1), max(1, CHUNK_PX // cols) * cols
@@ -104,11 +97,7 @@ def runs(labels: np.ndarray, ignore_label: int, limit: int | None) -> tuple[np.n
 
 
 def check_instances(instances: list[Instance], height: int, width: int) -> None:
-    """Raise InstanceError for instances that do not fit the image.
-
-    Raises:
-        InstanceError: names the id, the rule and the sizes.
-    """
+    """Raise InstanceError, with id, rule and sizes, for instances that do not fit the image."""
     seen = set()
     for item in instances:
         x0, y0, x1, y1 = item.box

@@ -17,9 +17,7 @@ SMOOTHING = 1e-6
 class BoxedMask(NamedTuple):
     """A mask in image coordinates; unpacks like the pair (box, crop).
 
-    Attributes:
-        box: integer box of `mask`; nothing is set outside it.
-        mask: [box.height, box.width], non-zero inside the object.
+    `mask` [box.height, box.width] is non-zero inside the object; nothing is set outside the box.
     """
 
     box: Box
@@ -61,13 +59,9 @@ def slices(box: Box) -> tuple[slice, slice]:
 
 
 def look_at(boxed: tuple[Box, np.ndarray], view: Box) -> np.ndarray:
-    """Return a boxed mask in another integer box.
+    """Return a boxed mask in another integer box: bool [view.height, view.width].
 
-    Returns:
-        bool [view.height, view.width], False where `view` exceeds the mask's box.
-
-    Raises:
-        ValueError: the crop does not have the size of its box.
+    False where `view` exceeds the mask's box. Raises ValueError: crop and box differ in size.
     """
     box, mask = boxed
     if mask.shape != (box.height, box.width):

@@ -38,13 +38,9 @@ def amodal_motion(
 ) -> np.ndarray:
     """Return dense motion [2, h, w] [image px per frame]: flow on V, else base, plus residual.
 
-    Args:
-        residual: float32 [2, h, w] in units of `scale` (see flow_scale).
-        flow: float32 [2, h, w] in units of `scale`.
-        visible: [h, w], above 0.5 on V.
-        base: median motion of V (x, y) [image px].
-        scale: image px per unit (x, y).
-        motion_base: uniform uses the base motion on V, too (ModelConfig.motion_base).
+    Residual and flow, float32 [2, h, w], are in units of `scale` (x, y) (see flow_scale); V is
+    where `visible` [h, w] is above 0.5; `base` is its median motion (x, y) [image px], which
+    `motion_base` uniform uses on V, too (ModelConfig.motion_base).
     """
     unit = pair(scale)
     return observed_motion(flow, visible, base, scale, motion_base) + residual * unit

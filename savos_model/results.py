@@ -27,19 +27,11 @@ class ResultsError(ValueError):
 def write_results(
     path: str | Path, metrics: dict, *, seed: int, command: str | None = None
 ) -> dict:
-    """Write a results file atomically.
+    """Write a results file atomically; missing folders are created.
 
-    Args:
-        path: file to write; missing folders are created.
-        metrics: measured values; JSON types only, no NaN.
-        seed: of everything random.
-        command: shell command that repeats the measurement; None for that of this process.
-
-    Returns:
-        The content: command, commit, machine, seed, date (UTC), metrics.
-
-    Raises:
-        ResultsError: metrics are not valid JSON.
+    Metrics are JSON types only, no NaN, else ResultsError is raised; `seed` is of everything
+    random; `command` repeats the measurement, None for that of this process. Returns the content:
+    command, commit, machine, seed, date (UTC), metrics.
     """
     document = {
         "command": command or this_command(),
@@ -68,11 +60,7 @@ def keep_results(
 
 
 def read_results(path: str | Path) -> dict:
-    """Read a results file.
-
-    Raises:
-        ResultsError: not JSON, or incomplete.
-    """
+    """Read a results file; raises ResultsError: not JSON, or incomplete."""
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

@@ -42,24 +42,16 @@ def setting(
 ) -> Any:
     """Declare one setting, the only place of its default, text and bounds.
 
-    Args:
-        default: default value; its type (bool, int, float, str or tuple) is the setting's type.
-        text: one sentence for a user, with the unit.
-        minimum: inclusive lower bound of a number, or None.
-        maximum: inclusive upper bound of a number, or None.
-        choices: allowed values.
-        live: True if it may change while the stream runs.
+    The type of the default (bool, int, float, str or tuple) is the setting's type; `text` is one
+    sentence for a user, with the unit. Bounds are inclusive. `live` ones may change while the
+    stream runs.
     """
     meta = {"text": text, "minimum": minimum, "maximum": maximum, "choices": choices, "live": live}
     return dataclasses.field(default=default, metadata=meta)
 
 
 class Settings:
-    """Base of dataclasses whose fields are settings: each is checked against its own rule.
-
-    Raises:
-        SettingError: names field, rule, value and remedy.
-    """
+    """Base of dataclasses whose fields are settings; raises SettingError: a rule is broken."""
 
     def __post_init__(self) -> None:
         check_settings(self)

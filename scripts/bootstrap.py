@@ -86,8 +86,7 @@ def candidates():
 def find_python():
     """Return the first usable interpreter.
 
-    Raises:
-        SetupError: no interpreter has a supported version, or a part of it is missing.
+    Raises SetupError: no interpreter has a supported version, or a part of it is missing.
     """
     lacking = None
     for python in candidates():
@@ -112,11 +111,7 @@ def find_python():
 
 
 def check_tools():
-    """Check the machine before anything is created.
-
-    Raises:
-        SetupError: names the missing tool and its package.
-    """
+    """Check the machine before anything is created; raises SetupError: a tool is missing."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         raise SetupError(colcon_way())
     if not any(map(shutil.which, ("c++", "g++"))) or not any(map(shutil.which, ("cc", "gcc"))):
@@ -197,11 +192,7 @@ def clean_environment():
 
 
 def call(command, hint):
-    """Run a command, which prints its own output.
-
-    Raises:
-        SetupError: it failed; ends with `hint`.
-    """
+    """Run a command, which prints its own output; raises SetupError with `hint`: it failed."""
     if subprocess.run(command, env=clean_environment(), cwd=ROOT).returncode:
         raise SetupError("%s failed: %s" % (" ".join(command[:5]), hint))
 

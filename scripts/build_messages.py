@@ -64,15 +64,10 @@ def cmake_commands(prefix: Path, build: Path, install: Path) -> list[list[str]]:
 
 
 def build_messages(prefix: Path, build: Path, install: Path) -> None:
-    """Build and install the messages.
+    """Build the messages and install lib/, share/ and `savos_ros.msg` into the prefix `install`.
 
-    Args:
-        prefix: where the ROS packages are installed (the environment's prefix).
-        build: working folder; kept, so that an interrupted build resumes.
-        install: prefix that gets lib/, share/ and the Python package `savos_ros.msg`.
-
-    Raises:
-        RuntimeError: a CMake step failed; the text holds the end of its output.
+    The ROS packages are in `prefix`; the working folder `build` is kept, so that an interrupted
+    build resumes. Raises RuntimeError: a CMake step failed; the text holds the end of its output.
     """
     repair_prefix(prefix)
     if not str(build).isascii():

@@ -29,11 +29,7 @@ class Aside:
         return self
 
     def run(self, work: Callable[..., object], *arguments: object) -> None:
-        """Call `work` after all earlier calls; wait while too many are open.
-
-        Raises:
-            Exception: what an earlier call raised.
-        """
+        """Call `work` after the earlier calls, when few are open; raises what one raised."""
         while self._open and (len(self._open) > self._depth or self._open[0].done()):
             self._open.popleft().result()
         self._open.append(self._pool.submit(work, *arguments))

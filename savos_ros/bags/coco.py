@@ -21,11 +21,7 @@ NAMED = 1 << 30  # classes without a number get theirs from here on, below 2^31 
 
 @dataclass
 class CocoLabels:
-    """The labels of one bag, frame by frame.
-
-    Attributes:
-        images, annotations: the lists of the document; categories follow at the end.
-    """
+    """The labels of one bag: lists of the document; its categories follow at the end."""
 
     images: list[dict] = field(default_factory=list)
     annotations: list[dict] = field(default_factory=list)
@@ -83,9 +79,8 @@ class CocoLabels:
 def category_ids(names: Collection[str]) -> dict[str, int]:
     """Return the number of each class: its name where that is a number, else one made of it.
 
-    So bags that were labelled apart have one number for one name. Two names of one number, which
-    happens to one pair in a thousand million, would have to differ: then the later one by alphabet
-    takes the next that is free.
+    So bags that were labelled apart have one number for one name. Of two names with one number,
+    which is one pair in a thousand million, the later one by alphabet takes the next that is free.
     """
     numbers = {name: int(name) for name in names if name.isdecimal() and str(int(name)) == name}
     taken = set(numbers.values())

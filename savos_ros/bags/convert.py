@@ -27,8 +27,7 @@ STEP_NS = 100_000_000  # between frames that association follows: a gap would fo
 def kitti_to_bag(source: KittiSource, path: Path, options: RecordOptions) -> Recorded:
     """Write one sequence (tracking layout) or one drive (raw layout) as a bag.
 
-    Raises:
-        FileError: something is missing or broken; nothing is left behind.
+    Raises FileError: something is missing or broken; nothing is left behind.
     """
     root, masks = source.root, source.masks
     if not masks:
@@ -73,11 +72,8 @@ def _kitti_frames(clip: KittiClip) -> Iterator[SourceFrame]:
 def fishbowl_to_bag(clip_path: Path, path: Path, options: RecordOptions) -> Recorded:
     """Write one FISHBOWL clip (either file, or their common path) as a bag, with the truth.
 
-    Fish are numbered from 0, which a label image cannot hold, so masks are always written as
-    instance_masks.
-
-    Raises:
-        FileError: the clip is incomplete or broken; nothing is left behind.
+    Fish are numbered from 0, which a label image cannot hold: masks are written as instance_masks.
+    Raises FileError: the clip is incomplete or broken; nothing is left behind.
     """
     options = dataclasses.replace(options, form="instance_masks", truth=True)
     clip = FishbowlClip(clip_path)
@@ -89,11 +85,7 @@ def fishbowl_to_bag(clip_path: Path, path: Path, options: RecordOptions) -> Reco
 
 
 def street_to_bag(config: StreetConfig, path: Path, options: RecordOptions) -> Recorded:
-    """Generate a street clip and write it as a bag, with the whole objects as ground truth.
-
-    Raises:
-        BagError: the place is taken.
-    """
+    """Write a generated street as a bag with its truth; raises BagError: the place is taken."""
     options = options.resolved("label_image", truth=True)
     return record(map(street_frame, generate(config)), config.frames, path, options)
 
@@ -125,12 +117,8 @@ def masks_to_bag(
     """Write the images of a folder and their masks as a bag.
 
     With a backend, the masks get ids by the whole objects that it predicts; else they keep theirs.
-
-    Returns:
-        What was written, and the folder of masks, which reports what it left out.
-
-    Raises:
-        FileError: something is missing or broken; nothing is left behind.
+    The returned folder of masks reports what it left out. Raises FileError: something is missing or
+    broken; nothing is left behind.
     """
     options = options.resolved("instance_masks")
     files = _image_files(source.images)

@@ -58,9 +58,8 @@ class McapFile:
     def __init__(self, path: Path) -> None:
         """Open a file and read its index, or all of it where it has none.
 
-        Raises:
-            BagError: it is a recording of ROS 1.
-            Exception: it is damaged; what the parser raises is not documented.
+        Raises BagError for a recording of ROS 1; what the parser raises on damage is not
+        documented.
         """
         self._stream = path.open("rb")
         try:
@@ -139,9 +138,8 @@ class SqliteFile:
     def __init__(self, path: Path) -> None:
         """Open a file, together with the log that a recorder left which did not close it.
 
-        Raises:
-            BagError: its log cannot be read.
-            sqlite3.Error, ValueError: it is damaged, or no recording.
+        Raises BagError: its log cannot be read; sqlite3.Error, ValueError: damaged, or no
+        recording.
         """
         logs = [path.with_name(path.name + ending) for ending in LOGS]
         logs = [log for log in logs if log.exists() and log.stat().st_size]

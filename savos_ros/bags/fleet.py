@@ -25,20 +25,13 @@ def label_bags(
 ) -> list[Labelled]:
     """Label every bag into a folder of its name under `out`; what is finished there is kept.
 
-    Args:
-        bags: folders, or .mcap or .db3 files.
-        out: folder of the results; one call at a time may write to it.
-        options: how.
-        processes: worker processes; 1 works in this one.
-        ray: address of a Ray cluster that does the work instead ("auto": the one of this machine,
-            "local": a separate one); bags and `out` must have the same paths on all its machines.
+    One call at a time may write to `out`. `processes` are worker processes, 1 for this one. `ray`
+    is the address of a Ray cluster that does the work instead ("auto": the one of this machine,
+    "local": a separate one); bags and `out` must have the same paths on all its machines. Returns
+    an entry per bag, in their order: the same masks wherever they were made.
 
-    Returns:
-        One entry per bag, in their order: the same masks wherever they were made.
-
-    Raises:
-        BagError: two bags have one name, another call writes to `out`, or Ray is not available.
-        WeightsError: there are no such weights.
+    Raises BagError: two bags have one name, another call writes to `out`, or Ray is not available;
+    WeightsError: there are no such weights.
     """
     jobs = _jobs(bags, out, options)
     out.mkdir(parents=True, exist_ok=True)

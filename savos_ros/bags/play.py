@@ -47,12 +47,9 @@ class Played:
 
 
 class Pace:
-    """Maps bag time to the wall; the first message sets the start.
+    """Maps bag time to the wall at `rate`; the first message sets the start, `stop` ends a wait.
 
-    Args:
-        rate: bag seconds per wall second.
-        stop: ends a wait when set.
-        tick: called with the bag time [ns] at every message and at least at 40 Hz, or None.
+    `tick` is called with the bag time [ns] at every message and at least at 40 Hz.
     """
 
     def __init__(
@@ -89,11 +86,8 @@ class Pace:
 def play(path: str | Path, options: PlayOptions, stop: threading.Event | None = None) -> Played:
     """Publish the messages of a bag at its pace, as the bytes that were recorded.
 
-    Publishers are reliable with a queue of 10.
-
-    Raises:
-        BagError: the bag is unreadable, or has nothing that can be played.
-        RosStartError: ROS 2 is missing, or cannot start.
+    Publishers are reliable with a queue of 10. Raises BagError: the bag is unreadable, or has
+    nothing that can be played; RosStartError: ROS 2 is missing, or cannot start.
     """
     stop = stop or threading.Event()
     with open_bag(path) as bag:

@@ -83,13 +83,10 @@ class ReadReport:
 
 
 class BagFrames:
-    """The frames of one bag; use it in a with block, and iterate once.
+    """The frames of one bag; use it in a with block, and iterate once, which fills `report`.
 
-    Attributes:
-        path: the bag.
-        topics: the topics read, by "image", "instances" and, where present, "truth".
-        expected: images in the bag.
-        report: filled while iterating.
+    `topics` are those read, by "image", "instances" and, where present, "truth"; `expected` counts
+    the images in the bag.
     """
 
     def __init__(
@@ -224,10 +221,8 @@ class BagFrames:
 def find_topic(bag: Bag, what: str, wanted: str, kinds: dict[str, str]) -> tuple[str, str]:
     """Return the topic of a bag that holds "image", "instances" or "truth", and its kind.
 
-    `wanted` is its name, "" for the usual ones; `kinds` are by message type.
-
-    Raises:
-        BagError: none has messages of such a type.
+    `wanted` is its name, "" for the usual ones; `kinds` are by message type. Raises BagError: none
+    has messages of such a type.
     """
     names = (wanted,) if wanted else USUAL[what]
     for name in names:

@@ -73,8 +73,7 @@ def record(
 ) -> Recorded:
     """Write frames, in ascending order of stamps, into a new bag.
 
-    Raises:
-        BagError: the place is taken, or a frame cannot be written so.
+    Raises BagError: the place is taken, or a frame cannot be written so.
     """
     options, lost = options.resolved("label_image"), 0
     with BagWriter(path, options.storage, options.force) as bag:
@@ -122,18 +121,10 @@ def _write(bag: BagWriter, frame: SourceFrame, options: RecordOptions) -> int:
 def label_image(
     instances: Iterable[Instance], ignored: Iterable[Instance], shape: tuple[int, int]
 ) -> tuple[np.ndarray, int]:
-    """Paint masks into one image of ids; a later mask covers an earlier one.
+    """Paint masks into one image of ids, uint16 [H, W]; a later mask covers an earlier one.
 
-    Args:
-        instances: masks whose ids are whole numbers from 1 to 65534.
-        ignored: regions painted as 65535, under all masks.
-        shape: rows and columns.
-
-    Returns:
-        uint16 [H, W], 0 for background, and how many mask pixels another mask covered.
-
-    Raises:
-        BagError: an id is no such number.
+    Ids are whole numbers from 1 to 65534, else BagError is raised; regions of `ignored` become
+    65535, under all masks. Also returns how many mask pixels another mask covered.
     """
     labels, lost = np.zeros(shape, np.uint16), 0
     for item in ignored:

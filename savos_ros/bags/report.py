@@ -34,10 +34,9 @@ class Bar:
 
 
 def histogram(values: Sequence[float], bins: int = 40) -> tuple[list[Bar], float]:
-    """Return bars over values from 0 on; those beyond the 99.5th percentile are in the last one.
+    """Return bars over values from 0 on, but the empty ones, and the value at the right edge.
 
-    Returns:
-        The bars that are not empty, and the value at the right edge.
+    Values beyond the 99.5th percentile are in the last bar.
     """
     top = max(float(np.percentile(values, 99.5)), 1e-3)
     counts, _ = np.histogram(np.minimum(values, top), bins=bins, range=(0, top))

@@ -30,11 +30,9 @@ def _byte_order(data: bytes) -> Literal["little", "big"]:
 
 
 def moved_stamp(data: bytes, offset_ns: int) -> bytes:
-    """Return a serialized message with its header stamp moved.
+    """Return CDR of a message that begins with a header, with its stamp moved by `offset_ns`.
 
-    Args:
-        data: CDR of a message that begins with a header.
-        offset_ns: added to the stamp [ns]; a stamp stays within what ROS can hold.
+    A stamp stays within what ROS can hold.
     """
     stamp = header_stamp(data)
     if stamp is None:

@@ -47,10 +47,8 @@ class Bag:
         """Read topic, recording time [ns] and serialized message in order of time.
 
         Messages of one time come in the order in which they were written. A damaged file ends
-        early, which `damage` then reports; the files after it are read.
-
-        Args:
-            topics: those to read; their counters start again.
+        early, which `damage` then reports; the files after it are read. Counters of `topics` start
+        again.
         """
         wanted = {name for name in topics if name in self.topics}
         for name in wanted:
@@ -96,9 +94,8 @@ def open_bag(path: str | Path) -> Iterator[Bag]:
     The data files decide what is in a bag. metadata.yaml is used for their names; where it
     announces more messages than they hold, or cannot be read, `damage` of the bag reports it.
 
-    Raises:
-        BagError: it is missing, unreadable, or holds another version of this package's messages;
-            `kind` is "missing", "not_a_bag", "ros1", "log", "damaged" or "version".
+    Raises BagError: it is missing, unreadable, or holds another version of this package's messages;
+    `kind` is "missing", "not_a_bag", "ros1", "log", "damaged" or "version".
     """
     bag = Bag(Path(path))
     with ExitStack() as stack:
@@ -129,11 +126,7 @@ def topics_text(bag: Bag) -> str:
 
 
 def unpacked(data: bytes) -> bytes:
-    """Unpack a message that was compressed separately.
-
-    Raises:
-        ValueError: it is damaged, or larger than MAX_MESSAGE.
-    """
+    """Unpack a message; raises ValueError: it is damaged, or larger than MAX_MESSAGE."""
     size = zstandard.frame_content_size(data)
     if size > MAX_MESSAGE:
         raise ValueError(f"a message has {size} bytes, more than {MAX_MESSAGE}")

@@ -22,11 +22,7 @@ LONGEST_FRAME_S = 1.0  # a gap in the recording must not become minutes of one s
 
 
 class VideoWriter:
-    """An MP4 file (H.264, else MPEG-4) that gets its name when the block ends without an error.
-
-    Attributes:
-        frames: pictures written.
-    """
+    """An MP4 file (H.264, else MPEG-4) that gets its name when the block ends without an error."""
 
     def __init__(self, path: str | Path) -> None:
         """Prepare; the first picture opens the file, which replaces one that is there."""

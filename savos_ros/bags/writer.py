@@ -43,16 +43,11 @@ _QOS = Qos(
 class BagWriter:
     """A new bag, written next to its place and moved there when the block ends without an error.
 
-    Attributes:
-        counts: messages written by topic.
+    `counts` are the messages written by topic.
     """
 
     def __init__(self, path: str | Path, storage: str = "mcap", force: bool = False) -> None:
-        """Check where the bag is to go; nothing is written yet.
-
-        Raises:
-            BagError: the place is taken.
-        """
+        """Check where the bag is to go; raises BagError: the place is taken."""
         self.path = Path(path)
         if self.path.exists() or self.path.is_symlink():
             if not (self.path / "metadata.yaml").is_file():
@@ -91,8 +86,7 @@ class BagWriter:
     def write(self, topic: str, stamp_ns: int, message: Any) -> None:
         """Write a BagKit message of an announced topic at a time later than its last one [ns].
 
-        Raises:
-            BagError: the stamp does not fit into a ROS time, or does not ascend.
+        Raises BagError: the stamp does not fit into a ROS time, or does not ascend.
         """
         first = self.next_stamp(topic)
         if not first <= stamp_ns < MAX_STAMP_NS:

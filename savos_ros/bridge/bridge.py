@@ -63,17 +63,11 @@ class Viewers(ServerListener):
 
 
 class Bridge:
-    """A server for viewers on a node; everything but `_changed` runs in the executor's thread.
+    """A server for viewers on a node, at TCP `port`; raises BridgeError: the address is not free.
 
-    The server has no capability that changes the robot: viewers can neither publish nor call
-    services nor set parameters. It sends from its own threads and drops the oldest message of a
-    viewer that does not keep up, so nothing here waits for one.
-
-    Attributes:
-        port: TCP port that the server listens on.
-
-    Raises:
-        BridgeError: the address is in use or does not exist.
+    All but `_changed` runs in the executor's thread. The server has no capability that changes the
+    robot: viewers can neither publish nor call services nor set parameters. It sends from its own
+    threads and drops the oldest message of a viewer that does not keep up, so nothing here waits.
     """
 
     def __init__(self, node: Node, options: BridgeOptions) -> None:
@@ -225,9 +219,7 @@ def annotations_of(masks: bytes) -> foxglove_messages.ImageAnnotations:
 def run_bridge(options: BridgeOptions, stop: threading.Event, ready: Callable[[int], None]) -> None:
     """Serve viewers until `stop` is set.
 
-    Raises:
-        BridgeError: the address is in use or does not exist.
-        RosStartError: ROS 2 is missing, or cannot start.
+    Raises BridgeError: the address is in use or does not exist; RosStartError: ROS 2 cannot start.
     """
     with ros_node("savos_bridge") as node:
         bridge = Bridge(node, options)

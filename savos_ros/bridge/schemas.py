@@ -21,8 +21,7 @@ class Schemas:
     def text(self, kind: str) -> str:
         """Return the definition of a type `package/msg/Type` with all that it contains.
 
-        Raises:
-            LookupError: the definition of the type, or of one in it, is unknown here.
+        Raises LookupError: the definition of the type, or of one in it, is unknown here.
         """
         try:
             return self._installed(kind)
@@ -43,11 +42,7 @@ class Schemas:
                 self._learn(unknown[1])
 
     def _learn(self, package: str) -> None:
-        """Read all messages of a package.
-
-        Raises:
-            LookupError: it is not installed, or a message cannot be read.
-        """
+        """Read all messages of a package; raises LookupError: missing, or unreadable."""
         self._read.add(package)
         types = {}
         for path in definitions(package):
@@ -60,11 +55,7 @@ class Schemas:
 
 
 def definitions(package: str) -> list[Path]:
-    """Return the .msg files next to the Python messages of a package.
-
-    Raises:
-        LookupError: it is not installed.
-    """
+    """Return the .msg files of a package; raises LookupError: it is not installed."""
     try:
         module = import_module(f"{package}.msg")
     except ImportError as error:

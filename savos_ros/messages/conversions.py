@@ -91,12 +91,8 @@ def payload_bytes(message: Any) -> int:
 def image_array(message: Any, max_pixels: int) -> tuple[np.ndarray, str]:
     """View a sensor_msgs/Image of rclpy or rosbags as pixels; larger images are refused.
 
-    Returns:
-        uint8 [H, W, 3] or [H, W] (a view where the encoding allows, maybe read-only), and the
-        channel order "bgr" or "rgb".
-
-    Raises:
-        ConversionError: encoding, size or data do not fit.
+    Returns uint8 [H, W, 3] or [H, W] (a view where the encoding allows, maybe read-only), and the
+    channel order "bgr" or "rgb". Raises ConversionError: encoding, size or data do not fit.
     """
     layout = _IMAGES.get(message.encoding)
     if layout is None:
@@ -133,8 +129,7 @@ def assumed_text(encoding: str) -> str:
 def compressed_array(message: Any, max_pixels: int) -> tuple[np.ndarray, str]:
     """Decode a sensor_msgs/CompressedImage (JPEG or PNG) to uint8 [H, W, 3] in "bgr" order.
 
-    Raises:
-        ConversionError: not a picture of a known kind, larger than max_pixels, or broken.
+    Raises ConversionError: not a picture of a known kind, larger than max_pixels, or broken.
     """
     if "compresseddepth" in message.format.lower():
         raise ConversionError(
@@ -162,13 +157,8 @@ def compressed_array(message: Any, max_pixels: int) -> tuple[np.ndarray, str]:
 def label_array(message: Any, max_pixels: int) -> np.ndarray:
     """Read a label image as uint16, uint8 or int32 [H, W].
 
-    Args:
-        message: Image (16UC1, mono16, 8UC1, mono8 or 32SC1), or CompressedImage with a PNG of 8 or
-            16 bits.
-        max_pixels: larger images are refused.
-
-    Raises:
-        ConversionError: encoding, size or data do not fit.
+    `message` is an Image (16UC1, mono16, 8UC1, mono8 or 32SC1), or a CompressedImage with a PNG of
+    8 or 16 bits. Raises ConversionError: encoding, size or data do not fit.
     """
     if hasattr(message, "format"):
         return _label_png(message, max_pixels)
@@ -203,8 +193,7 @@ def _label_png(message: Any, max_pixels: int) -> np.ndarray:
 def flow_array(message: Any, max_pixels: int) -> np.ndarray:
     """View an optical flow image (32FC2) as float32 [H, W, 2] in pixels.
 
-    Raises:
-        ConversionError: encoding, size or data do not fit.
+    Raises ConversionError: encoding, size or data do not fit.
     """
     if message.encoding != "32FC2":
         raise ConversionError(

@@ -51,11 +51,8 @@ def image_annotations(
 ) -> Any:
     """Build ImageAnnotations: filled outlines and ids over the image.
 
-    Args:
-        foxglove: the module foxglove_msgs.msg, or foxglove.messages of the SDK.
-        stamp: time of every annotation, of the module's type.
-        objects: completed objects.
-        line_loop: the module's value for a closed line.
+    `foxglove` is the module foxglove_msgs.msg, or foxglove.messages of the SDK; `stamp`, of its
+    type, and `line_loop`, its value for a closed line, go into every annotation.
     """
     points, texts = [], []
     for item in objects:

@@ -44,20 +44,11 @@ def left_out_text(skipped: Counter) -> str:
 def decode(
     image: Any, instances: Any, config: InputConfig, flow: Any = None
 ) -> tuple[Frame, Counter]:
-    """Decode a synchronized pair of messages to a frame.
+    """Decode a synchronized pair of messages to a frame, and count skipped masks by reason.
 
-    Args:
-        image: Image or CompressedImage, as `config.image_transport` says.
-        instances: Image, CompressedImage, InstanceMaskArray or DetectionArray, as
-            `config.mask_source` says.
-        config: the input settings.
-        flow: Image 32FC2 of the same size as the image, or None.
-
-    Returns:
-        The frame, and the masks that were skipped, counted by reason.
-
-    Raises:
-        ConversionError: the pair cannot be used; `reason` is its counter.
+    Types of image and instances are those that `config.image_transport` and `config.mask_source`
+    name; `flow` is an Image 32FC2 of the same size. Raises ConversionError: the pair cannot be
+    used.
     """
     read = compressed_array if config.image_transport == "compressed" else image_array
     pixels, order = read(image, config.max_pixels)
@@ -81,15 +72,10 @@ def decode(
 def masks_to_instances(
     message: Any, height: int, width: int, with_ids: bool = True
 ) -> tuple[list[Instance], Counter]:
-    """Read an InstanceMaskArray that belongs to an image of height x width [px].
+    """Read an InstanceMaskArray of an image of height x width [px]; count bad masks by reason.
 
     Without `with_ids` the ids mean nothing: those that are missing or occur twice are replaced.
-
-    Returns:
-        The usable masks in their order, and the others counted by reason.
-
-    Raises:
-        ConversionError: the array was made for an image of another size.
+    Raises ConversionError: the array was made for an image of another size.
     """
     _check_same_size("InstanceMaskArray", int(message.height), int(message.width), height, width)
     return _usable(message.masks, _mask_of, height, width, with_ids)

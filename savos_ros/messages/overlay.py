@@ -34,11 +34,7 @@ def bgr_of(frame: Frame) -> np.ndarray:
 
 
 def draw(image_bgr: np.ndarray, objects: list[AmodalObject], config: OverlayConfig) -> np.ndarray:
-    """Return a copy of the image with the objects drawn over it.
-
-    Returns:
-        uint8 [H, W, 3], BGR, contiguous.
-    """
+    """Return the image with the objects drawn over it: a copy, uint8 [H, W, 3], BGR, contiguous."""
     grey = image_bgr.ndim == 2
     canvas = cv2.cvtColor(image_bgr, cv2.COLOR_GRAY2BGR) if grey else np.array(image_bgr, order="C")
     for item in objects:
@@ -81,8 +77,7 @@ def outlines(item: AmodalObject, kept: int = cv2.CHAIN_APPROX_SIMPLE) -> Sequenc
 def jpeg(image: np.ndarray, quality: int, longest: int = 0) -> bytes:
     """Encode a BGR or grey image, reduced to a longest side of `longest` pixels unless that is 0.
 
-    Raises:
-        ValueError: it has more than 65,500 rows or columns.
+    Raises ValueError: it has more than 65,500 rows or columns.
     """
     scale = longest / max(image.shape[:2])
     if 0 < scale < 1:

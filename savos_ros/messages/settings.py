@@ -168,8 +168,7 @@ def values(settings: NodeSettings) -> dict[str, Any]:
 def build(flat: Mapping[str, Any]) -> NodeSettings:
     """Build checked settings from {parameter name: value}; names left out keep their default.
 
-    Raises:
-        SettingError: a name is unknown or a value breaks its rule; names parameter and remedy.
+    Raises SettingError: a name is unknown or a value breaks its rule; names parameter and remedy.
     """
     known = dict(fields())
     groups: dict[str, dict[str, Any]] = {}

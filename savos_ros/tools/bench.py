@@ -82,16 +82,8 @@ def street_bag(tracks: int, seed: int) -> Iterator[tuple[Path, float]]:
 def bench_node(options: BenchOptions, out: Path | None) -> dict:
     """Play a looped street clip to a fresh node at 10 Hz and report what it did.
 
-    Args:
-        options: what to measure.
-        out: results file (savos_model/results.py); None writes none.
-
-    Returns:
-        tracks_per_frame, seconds, what `run` returns of the node, and cpu_cores used, without the
-        process that adapts.
-
-    Raises:
-        DemoError: the node did not start, died, or did not end cleanly.
+    Returns tracks_per_frame, seconds, what `run` returns of the node, and cpu_cores used, without
+    the process that adapts. Raises DemoError: the node did not start, died, or did not end cleanly.
     """
     os.environ.update(environment())
     with street_bag(options.tracks, options.seed) as (bag, masks):
@@ -106,18 +98,9 @@ def bench_node(options: BenchOptions, out: Path | None) -> dict:
 def bench_cameras(options: CamerasOptions, out: Path | None) -> dict:
     """Run 1, 2, ... nodes, each in its namespace; all process the same images at the same moment.
 
-    That is how cameras of one trigger meet on a computer, and the hardest case for it.
-
-    Args:
-        options: what to measure.
-        out: results file (savos_model/results.py); None writes none.
-
-    Returns:
-        runs: as of `camera_run`, for each number of cameras; per_added_camera: how much the sums
-        over all nodes grow with each camera.
-
-    Raises:
-        DemoError: a node did not start, died, or did not end cleanly.
+    That is how cameras of one trigger meet on a computer, and the hardest case for it. Returns
+    `runs`, a camera_run for each number of cameras, and per_added_camera: how much the sums over
+    all nodes grow with each. Raises DemoError: a node did not start, died, or did not end cleanly.
     """
     os.environ.update(environment())
     with street_bag(options.tracks, options.seed) as (bag, _):
@@ -130,12 +113,11 @@ def bench_cameras(options: CamerasOptions, out: Path | None) -> dict:
 
 
 def camera_run(bag: Path, count: int, seconds: float) -> dict:
-    """Return what each of `count` nodes needs.
+    """Return cameras, and of each of the `count` nodes what it needs.
 
-    Returns:
-        cameras, and of each of the nodes: frames in and out, drops by reason, latency p50 and p99
-        [ms] within the node ("total") and from the image stamp ("stamp"), CPU seconds per frame,
-        memory (RSS, and PSS in which shared pages are split) [MB].
+    Frames in and out, drops by reason, latency p50 and p99 [ms] within the node ("total") and from
+    the image stamp ("stamp"), CPU seconds per frame, memory (RSS, and PSS, shared pages split)
+    [MB].
     """
     nodes = []
     for found in run(bag, count, seconds):
@@ -162,18 +144,12 @@ def added(runs: list[dict]) -> dict[str, float] | None:
 def run(
     bag: Path, count: int, seconds: float, parameters: Mapping[str, str] | None = None
 ) -> list[dict[str, Any]]:
-    """Feed `count` nodes for the asked time and collect the figures of each.
+    """Feed `count` nodes, each in a namespace, and collect the figures of each.
 
-    Args:
-        bag: played round and round; logs of the nodes lie next to it.
-        count: nodes, each in a namespace.
-        seconds: from when all have diagnosed their first frames [s].
-        parameters: ROS parameters of the nodes.
-
-    Returns:
-        For each node: masks received, received_refined, `figures`, cpu_s and passed_s since the
-        start of playing, rss_mb (after the first minute or half the time, at the end, growth) and
-        pss_mb at the end.
+    The bag is played round and round; logs lie next to it. `seconds` count from when all nodes have
+    diagnosed their first frames. Returns of each node: masks received, received_refined, `figures`,
+    cpu_s and passed_s since the start of playing, rss_mb (after the first minute or half the time,
+    at the end, growth) and pss_mb at the end.
     """
     with ExitStack() as stack:
         nodes, recorders = [], []

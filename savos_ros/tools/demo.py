@@ -155,15 +155,12 @@ def run_demo(out: Path, options: DemoOptions) -> dict:
     """Make a street bag, play it to the node, and print the summary.
 
     Leaves street/ (the bag), result/ (a bag of what came out), overlay.mp4, contact_sheet.png,
-    table.txt, summary.json and node.log in `out`, in place of those of an earlier demo.
+    table.txt, summary.json and node.log in `out`, in place of those of an earlier demo. Returns the
+    summary: frames_in, frames_out, dropped, latency_ms {p50, p95, p99, stages}, miou {ours,
+    visible, convex} each {full, occluded}.
 
-    Returns:
-        The summary: frames_in, frames_out, dropped, latency_ms {p50, p95, p99, stages}, miou
-        {ours, visible, convex} each {full, occluded}.
-
-    Raises:
-        DemoError: something failed, or no frame has a result; the text says what.
-        BagError: the folder holds something else.
+    Raises DemoError: something failed, or no frame has a result; BagError: the folder holds
+    something else.
     """
     out.mkdir(parents=True, exist_ok=True)
     # An old summary must not outlive a run that fails.

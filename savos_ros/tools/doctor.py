@@ -73,8 +73,7 @@ def module(name: str, cost: str) -> str:
 def load_rclpy() -> tuple[str, str]:
     """Load rclpy in a separate process: rcl ends the process when the middleware is wrong.
 
-    Returns:
-        The name of the middleware and "", or "" and why it did not load.
+    Returns the name of the middleware and "", or "" and why it did not load.
     """
     try:
         done = subprocess.run(
@@ -310,11 +309,7 @@ def print_table(findings: list[Finding]) -> None:
 
 
 def run_doctor(as_json: bool = False) -> int:
-    """Print all findings.
-
-    Returns:
-        0 when the node can run here, 1 when something it needs is missing.
-    """
+    """Print all findings; returns 1 when something that the node needs is missing, else 0."""
     findings = list(map(finding_of, CHECKS))
     ready = all(item.state != "missing" for item in findings)
     if as_json:

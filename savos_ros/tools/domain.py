@@ -19,10 +19,7 @@ def own_domain(place: int = 0) -> int:
     """Reserve a domain that no other command on this machine uses, until this process ends.
 
     Two commands in one domain would answer each other's frames; another `place` is another domain
-    of this process.
-
-    Raises:
-        DemoError: all of them are taken.
+    of this process. Raises DemoError: all of them are taken.
     """
     for number in DOMAINS:
         path = Path(tempfile.gettempdir()) / f"savos_domain_{number}.lock"

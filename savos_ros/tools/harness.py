@@ -41,10 +41,7 @@ class Session(NamedTuple):
 def environment(place: int = 0) -> dict[str, str]:
     """Return what keeps a command's traffic to itself and on this machine, with room for images.
 
-    Nodes of another `place` do not hear each other.
-
-    Raises:
-        DemoError: other commands have taken all domains.
+    Nodes of another `place` do not hear each other. Raises DemoError: all domains are taken.
     """
     return {
         "ROS_DOMAIN_ID": str(own_domain(place)),
@@ -76,8 +73,7 @@ def latencies(values: Mapping[str, str]) -> dict[str, dict[str, float]]:
 def run_session(bag: Path, log: Path, parameters: dict[str, str]) -> Session:
     """Play a bag at its pace to a fresh node and return what it published.
 
-    Raises:
-        DemoError: the node did not start, died, answered nothing, or did not end cleanly.
+    Raises DemoError: the node did not start, died, answered nothing, or did not end cleanly.
     """
     with log.open("w") as output, NodeProcess(parameters, output, log) as node:
         with Recorder() as recorder:

@@ -24,10 +24,9 @@ LIMIT = 0.02
 def against_fresh(old: Run, fresh: Run, rounds: int) -> dict:
     """Feed each frame of the loop to one and then to the other; other work meets both alike.
 
-    Returns:
-        old_ms, fresh_ms: medians of the latency; growth: median of old over fresh by the same
-        frame, less 1; low, high: its 95 % interval by the bootstrap over rounds of the loop; limit;
-        flat.
+    Returns old_ms, fresh_ms: medians of the latency; growth: median of old over fresh by the same
+    frame, less 1; low, high: its 95 % interval by the bootstrap over rounds of the loop; limit;
+    flat.
     """
     runs = (old, fresh)
     for run in runs:
@@ -57,20 +56,13 @@ def _round(runs: tuple[Run, Run], first: int) -> np.ndarray:
 def soak(options: SoakOptions, out: Path | None, say: Callable[[str], None]) -> dict:
     """Loop a street through a fresh node at full speed, with stamps that continue at 10 Hz.
 
-    Args:
-        options: what to run.
-        out: results file (savos_model/results.py), written after each sample; None writes none.
-        say: called with lines of progress.
+    `out` is a results file, written after each sample; `say` gets lines of progress. Returns
+    options; ended ("complete", or why not); sent, answered, lost, unmatched (frames); samples
+    (memory, threads, handles, latency, scores); node (its last diagnostics); verdict, in it
+    against_fresh. With Ctrl-C, or when the node fails, of what was run until then.
 
-    Returns:
-        options; ended ("complete", or why not); sent, answered, lost, unmatched (frames); samples
-        (memory, threads, handles, latency, scores); node (its last diagnostics); verdict, in it
-        against_fresh. With Ctrl-C, or when the node fails, of what was
-        run until then.
-
-    Raises:
-        DemoError: the node did not start.
-        ValueError: the scene cannot be looped, or weights or engine cannot be used.
+    Raises DemoError: the node did not start; ValueError: the scene cannot be looped, or weights or
+    engine cannot be used.
     """
     frames = soak_frames(options.scene, options.tracks)
     renumbering(frames, 0)  # refuses what cannot be looped before the node starts

@@ -92,8 +92,7 @@ class Feeder(Recorder):
     def take(self) -> tuple[int, float, bytes] | None:
         """Wait for an answer: stamp [ns], latency [s] and message; None when it is not of ~/masks.
 
-        Raises:
-            DemoError: the node has ended, or answers nothing any more.
+        Raises DemoError: the node has ended, or answers nothing any more.
         """
         try:
             topic, came_s, data = self._answers.get(timeout=POLL_S)
@@ -140,12 +139,10 @@ BELOW_BASE = 0.005  # what the recall of visible pixels may lie under that of th
 def verdict(samples: Sequence[dict], warm_up_h: float = 0.0) -> dict:
     """Compare the last tenth of the samples with the one that follows the warm-up.
 
-    The warm-up is `warm_up_h` hours by the stamps, and a tenth of the samples at least.
-
-    Returns:
-        compared: by quantity, mean early and late (threads and handles: median), growth (a share),
-        limit, flat; against_base: recall of given visible pixels in the last tenth, that of the
-        base weights on the same frames, limit, kept; flat: all of it, None with too few samples.
+    The warm-up is `warm_up_h` hours by the stamps, and a tenth of the samples at least. Returns
+    compared: by quantity, mean early and late (threads and handles: median), growth (a share),
+    limit, flat; against_base: recall of given visible pixels in the last tenth, that of the base
+    weights on the same frames, limit, kept; flat: all of it, None with too few samples.
     """
     tenth = len(samples) // 10
     first = max(tenth, sum(row["hours"] <= warm_up_h for row in samples))
@@ -210,11 +207,7 @@ class Run:
     def go(
         self, frames: int, samples: int, keep: Callable[[dict], None], say: Callable[[str], None]
     ) -> dict:
-        """Send so many frames; keep what is known after each sample, and at the end.
-
-        Returns:
-            See savos_ros.tools.soak.soak; of fewer frames after Ctrl-C or the end of the node.
-        """
+        """Send so many frames; keep what is known (see soak) after each sample, and at the end."""
         every, ended = max(1, frames // samples), "complete"
         try:
             while self._sent < frames:

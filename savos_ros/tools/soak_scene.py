@@ -53,8 +53,7 @@ def soak_frames(config: StreetConfig, tracks: int) -> list[SoakFrame]:
 def renumbering(frames: list[SoakFrame], loop: int) -> dict[int, int]:
     """Return new labels for a round of the loop, none of them of the round before.
 
-    Raises:
-        ValueError: the clip has so many objects that two rounds would share one.
+    Raises ValueError: the clip has so many objects that two rounds would share one.
     """
     old = sorted({int(label) for frame in frames for label in np.unique(frame.labels) if label})
     step = max((label % CLASS_DIVISOR for label in old), default=0)
@@ -110,11 +109,8 @@ def shares(sums: np.ndarray) -> dict[str, float | None]:
 def base_scores(frames: list[SoakFrame], parameters: dict[str, str]) -> list[np.ndarray]:
     """Score of each frame when the base weights answer it without a node; [SCORES] each.
 
-    The scores are those of a second round: only the first one has no frame before it, and so no
-    optical flow at its start.
-
-    Raises:
-        SettingError, WeightsError, BackendError: the text says what to do.
+    They are those of a second round: only the first one has no frame before it, and so no optical
+    flow at its start. Raises SettingError, WeightsError, BackendError: the text says what to do.
     """
     settings, kit = build(parameters), RosKit()
     stream = load_engine(settings).stream

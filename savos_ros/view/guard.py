@@ -33,11 +33,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Guard:
-    """Checks of the requests to a server.
-
-    Attributes:
-        token: that orders need, new at each start; "" without `control`.
-    """
+    """Checks of requests; `token`, for orders, is new at each start, "" without `control`."""
 
     def __init__(self, host: str, control: bool) -> None:
         self._host, self._any = host.lower(), False

@@ -55,14 +55,10 @@ class Client:
 class Hub:
     """The open pages of one server.
 
-    Args:
-        on_watch: called with whether any page is watched, each time that changes.
-        on_ask: called with a message of a client that is not for the hub.
-
-    Attributes:
-        clients: the open pages.
-        hungry: set while a page in view can take a frame; drawing waits for it, in any thread.
-        comparing: set while such a page wants the visible masks too.
+    `on_watch` is called with whether any page is watched, each time that changes; `on_ask` with a
+    message of a client that is not for the hub. `hungry` is set while a page in view can take a
+    frame; drawing waits for it, in any thread. `comparing` is set while such a page wants the
+    visible masks too.
     """
 
     def __init__(self, on_watch: Callable[[bool], None], on_ask: Ask) -> None:
@@ -93,11 +89,7 @@ class Hub:
         self._packet = None
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
-        """Talk to one client until it goes.
-
-        Raises:
-            HTTPServiceUnavailable: there are MOST_CLIENTS already.
-        """
+        """Talk to one client until it goes; raises HTTPServiceUnavailable beyond MOST_CLIENTS."""
         if len(self.clients) >= MOST_CLIENTS:
             raise web.HTTPServiceUnavailable(text=FULL)
         socket = web.WebSocketResponse(heartbeat=PING_S, max_msg_size=MOST_BYTES, compress=False)

@@ -41,8 +41,7 @@ COMPRESSED = "sensor_msgs/msg/CompressedImage"
 class LiveSource:
     """One node of this package (a Source); without `image`, its diagnostics name the camera.
 
-    Raises:
-        SettingError: `node` or `image` is no name of ROS.
+    Raises SettingError: `node` or `image` is no name of ROS.
     """
 
     keeps = False
@@ -70,11 +69,7 @@ class LiveSource:
         self._opened = ExitStack()
 
     def start(self, sink: Sink) -> None:
-        """Join ROS; see Source.
-
-        Raises:
-            RosStartError: rclpy cannot start here.
-        """
+        """Join ROS (see Source); raises RosStartError: rclpy cannot start here."""
         self._sink = sink
         self._node = self._opened.enter_context(ros_node(NAME, enable_rosout=False))
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)

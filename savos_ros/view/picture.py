@@ -34,8 +34,7 @@ class Shown:
 def pair_shown(image: Any, masks: Any, max_pixels: int) -> Shown:
     """Turn two messages of one stamp into a frame with its objects.
 
-    Raises:
-        ConversionError: the pair cannot be used; the text says why.
+    Raises ConversionError: the pair cannot be used; the text says why.
     """
     read = compressed_array if hasattr(image, "format") else image_array
     pixels, order = read(image, max_pixels)
@@ -48,8 +47,7 @@ def pair_shown(image: Any, masks: Any, max_pixels: int) -> Shown:
 def check_masks(masks: Any, height: int, width: int) -> None:
     """Check that an AmodalMaskArray belongs to an image of height x width [px] and is whole.
 
-    Raises:
-        ConversionError: it was made for another image, or a mask does not fit.
+    Raises ConversionError: it was made for another image, or a mask does not fit.
     """
     if (masks.height, masks.width) != (height, width):
         raise ConversionError(

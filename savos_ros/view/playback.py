@@ -40,8 +40,7 @@ class Spool:
     def append(self, stamp_ns: int, data: bytes) -> None:
         """Keep the next frame: its time [ns] and its bytes.
 
-        Raises:
-            OSError: the disk is full; the text names the folder and the remedy.
+        Raises OSError: the disk is full; the text names the folder and the remedy.
         """
         if self._places and self._size + len(data) > self._limit:
             self.first = self.end
@@ -100,11 +99,7 @@ class BagSource:
         self._opened: Future[None] = Future()
 
     def start(self, sink: Sink) -> None:
-        """Open the bag; see Source.
-
-        Raises:
-            BagError, WeightsError, BackendError: it cannot be shown.
-        """
+        """Open the bag (see Source); raises BagError, WeightsError or BackendError."""
         self._sink = sink
         self._thread.start()
         self._opened.result()
@@ -223,8 +218,7 @@ class BagSource:
     def _show(self, number: int, shown_s: float) -> float:
         """Show one frame when its time has come, unless something else is asked for meanwhile.
 
-        Returns:
-            When this one was shown [s].
+        Returns when this one was shown [s].
         """
         asked = self._target == number
         wanted, before = number, self._frame

@@ -54,8 +54,7 @@ class Opener:
     def __call__(self) -> Iterator[Recording]:
         """Open the bag; call, read and leave it in one thread.
 
-        Raises:
-            BagError, WeightsError, BackendError: it cannot be read, or not completed.
+        Raises BagError, WeightsError, BackendError: it cannot be read, or not completed.
         """
         with open_bag(self.path) as bag:
             topic = "" if self.compute else recorded_masks(bag, self.masks)
@@ -100,8 +99,7 @@ class Opener:
 def recorded_masks(bag: Bag, wanted: str) -> str:
     """Return the topic of the results in a bag; "" where it has none.
 
-    Raises:
-        BagError: `wanted` is named, and is none.
+    Raises BagError: `wanted` is named, and is none.
     """
     found = [
         name

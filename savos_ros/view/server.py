@@ -103,11 +103,7 @@ def _file(name: str, kind: str) -> Callable[[web.Request], Any]:
 async def serve(
     source: Source, options: ServeOptions, stop: threading.Event, say: Callable[[str], None]
 ) -> None:
-    """Serve the page until `stop` is set.
-
-    Raises:
-        ViewError: the address cannot be used.
-    """
+    """Serve the page until `stop` is set; raises ViewError: the address cannot be used."""
     server = Server(source, options)
     runner = web.AppRunner(server.app, access_log=None, shutdown_timeout=2.0)
     try:

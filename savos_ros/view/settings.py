@@ -64,9 +64,8 @@ class ViewOptions(Settings):
     def source(self, control: bool) -> Source:
         """Return what the server shows.
 
-        Raises:
-            SettingError: a name is no name of ROS.
-            ImportError: ROS 2, or a package for bags, is missing.
+        Raises SettingError: a name is no name of ROS; ImportError: ROS 2, or a package for bags, is
+        missing.
         """
         if self.bag is None:
             from savos_ros.view.live import LiveSource

@@ -78,8 +78,7 @@ def filled(document: str, text: str) -> str:
 def update(root: Path, app: Typer) -> list[Path]:
     """Rewrite config/amodal.yaml, the reference pages and, between their markers, the figures.
 
-    Returns:
-        The files that were changed.
+    Returns the files that were changed.
     """
     wanted = {root / "config" / "amodal.yaml": yaml_text()}
     if (root / "docs").is_dir():  # of a source tree
