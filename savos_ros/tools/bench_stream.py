@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from rich.console import Console
 from rich.progress import track
@@ -26,7 +27,7 @@ from savos_model.stream.stream import STAGES, AmodalStream
 from savos_model.tables import columned
 from savos_model.types import AmodalObject, Frame
 from savos_ros.messages import kit
-from savos_ros.messages.settings import NodeSettings
+from savos_ros.messages.settings import InputConfig, NodeSettings
 from savos_ros.node.engine import Engine
 from savos_ros.node.pipeline import Frameline, Job
 from savos_ros.tools.bench_scene import PERIOD_NS, scene
@@ -57,17 +58,20 @@ class Taker:
 
 
 def message_runner(
-    stream: AmodalStream, clip: list[tuple[np.ndarray, np.ndarray]]
+    stream: AmodalStream, clip: list[tuple[np.ndarray, np.ndarray]], jpeg: bool = False
 ) -> Callable[[], dict[str, float]]:
     """Return a function that takes the next frame through the node's pipeline, without DDS.
 
     Returns:
         A function that returns the time of each stage of the stream, "total", "overhead", all of
-        it but the stream's step, and "cpu", of all threads [ms]; and "mask_bytes", published.
+        it but the stream's step, and "cpu", of all threads [ms]; "mask_bytes", published; and with
+        `jpeg` images "decoder", the time of OpenCV's decoder alone on the same image.
     """
     taker = Taker()
     engine = Engine(stream, stream.backend.name, "")
-    line = Frameline.build(engine, NodeSettings(), taker, logging.getLogger("bench"))
+    settings = NodeSettings(input=InputConfig(image_transport="compressed" if jpeg else "raw"))
+    line = Frameline.build(engine, settings, taker, logging.getLogger("bench"))
+    files = [cv2.imencode(".jpg", image)[1] for image, _ in clip] if jpeg else []
     step, took, published, count = stream.step, [0.0], [0], 0
 
     def timed(frame: Frame) -> list[AmodalObject]:
@@ -83,13 +87,17 @@ def message_runner(
         nonlocal count
         image, labels = clip[count % len(clip)]
         head = kit.header(taker.kit, count * PERIOD_NS, "camera")
+        times = {}
+        if jpeg:
+            file = files[count % len(clip)]
+            shown = kit.compressed_image(taker.kit, head, file.tobytes(), "jpeg")
+            times["decoder"] = clocked(lambda: cv2.imdecode(file, cv2.IMREAD_COLOR))[0]
+        else:
+            shown = kit.image(taker.kit, head, image, "bgr8")
         count += 1
-        pair = (
-            kit.image(taker.kit, head, image, "bgr8"),
-            kit.image(taker.kit, head, labels, "16UC1"),
-        )
+        pair = (shown, kit.image(taker.kit, head, labels, "16UC1"))
         total, cpu = clocked(lambda: line.pipeline.work(Job(pair, time.monotonic(), count)))
-        times = {"overhead": total - took[0], "total": total, "cpu": cpu}
+        times |= {"overhead": total - took[0], "total": total, "cpu": cpu}
         return {**stream.report.timings_ms, **times, "mask_bytes": published[0]}
 
     return run
@@ -119,13 +127,14 @@ class Case(NamedTuple):
     """A measured case.
 
     network: of NETWORKS; image: of SIZES; messages: from messages in to messages out through the
-    node's pipeline, not the stream alone.
+    node's pipeline, not the stream alone; jpeg: the images are compressed.
     """
 
     network: str
     image: str
     tracks: int
     messages: bool = False
+    jpeg: bool = False
 
 
 def cases() -> list[Case]:
@@ -134,7 +143,8 @@ def cases() -> list[Case]:
     found = [Case(network, USUAL, tracks) for network in both for tracks in TRACKS]
     found += [Case(SMALL, size, USUAL_TRACKS) for size in SIZES if size != USUAL]
     found += [Case(network, USUAL, USUAL_TRACKS, True) for network in both]
-    return [*found, Case(SMALL, LARGEST, USUAL_TRACKS, True)]
+    found.append(Case(SMALL, LARGEST, USUAL_TRACKS, True))
+    return found + [Case(SMALL, size, USUAL_TRACKS, True, True) for size in (USUAL, LARGEST)]
 
 
 def bench_stream(config: BenchStreamConfig, out: Path | None = None) -> dict:
@@ -241,7 +251,7 @@ def runner(case: Case, config: BenchStreamConfig) -> Callable[[], dict[str, floa
     stream = AmodalStream(start(name, weights, wanted, ""), settings)
     clip = scene(SIZES[case.image], case.tracks, config.seed)
     if case.messages:
-        return message_runner(stream, clip)
+        return message_runner(stream, clip, case.jpeg)
     frames = [Frame(0, image, from_label_image(labels)) for image, labels in clip]
     count = 0
 
@@ -326,7 +336,7 @@ def print_bench(report: dict, console: Console) -> None:
         f"Whole frames, {report['engine']}, {report['settings']['threads']} threads; limits: "
         f"{report['limit_gflops']:.0f} GFLOP/s, {report['copy_gb_s']:.1f} GB/s copied"
     )
-    stages = ("total", "overhead", *STAGES)
+    stages = ("total", "overhead", "decoder", *STAGES)
     rows = []
     others = (
         {**row, "network": f"{n}: {row['network']}"} for n, row in report["other_engines"].items()
@@ -334,9 +344,10 @@ def print_bench(report: dict, console: Console) -> None:
     for row in (*report["rows"], *others):
         ms = (row["ms"].get(stage) for stage in stages)
         rows.append((
-            row["network"], row["image"], str(row["tracks"]), f"{row['hz']:.1f}",
-            f"{row['cores']:.1f}", f"{row['mask_bytes'] / 1024:.0f}",
-            f"{row['other_share']:.0%}", f"{row['limit_ms']:.1f}",
+            row["network"], row["image"] + ", JPEG" * row["jpeg"], str(row["tracks"]),
+            f"{row['hz']:.1f}", f"{row['cores']:.1f}",
+            f"{row['mask_bytes'] / 1024:.0f}", f"{row['other_share']:.0%}",
+            f"{row['limit_ms']:.1f}",
             *("" if cell is None else f"{cell['p50']:.1f}" for cell in ms),
             f"{row['ms']['total']['p99']:.1f}",
         ))  # fmt: skip

@@ -42,6 +42,7 @@ def test_report_tells_stages_shares_slopes_and_the_peer(tmp_path, monkeypatch):
     for case, row in rows.items():
         assert row["ms"]["network"]["p50"] < row["ms"]["total"]["p50"] <= row["ms"]["total"]["p99"]
         assert ("overhead" in row["ms"]) == case.messages
+        assert ("decoder" in row["ms"]) == case.jpeg
         assert row["cores"] > 0 and row["mask_bytes"] > 100 * case.tracks
     assert set(report["other_engines"]) | set(report["absent"]) >= {"openvino"}
     assert set(report["per_track_ms"][bench.LARGE]) == {"2-10"}
@@ -86,6 +87,9 @@ def test_pipeline_answers_every_frame_of_the_message_case():
     assert took["network"] > 0 and 0 < took["overhead"] < took["total"]
     assert took["cpu"] > 0 and took["mask_bytes"] > 100
     assert stream.report.tracks == 2 and not stream.report.reset
+    jpeg = message_runner(AmodalStream(stream.backend), scene((96, 320), 2, seed=0), jpeg=True)()
+    assert jpeg["decoder"] > 0 and jpeg["overhead"] > 0 and jpeg["mask_bytes"] > 100
+    assert "decoder" not in took
 
 
 def test_the_engine_is_chosen_by_name_and_precision(monkeypatch):

@@ -155,11 +155,17 @@ def lag_details(metrics: dict) -> str:
 def stream_details(metrics: dict) -> str:
     """Return rates with 10 tracks from messages to messages, and those over the released design."""
     parts = [
-        f"{row['network']}: {row['hz']:.1f} Hz with {row['tracks']} tracks, "
+        f"{row['network']}, {row['image']}: {row['hz']:.1f} Hz with {row['tracks']} tracks, "
         f"{row['other_share']:.0%} of the time not the network, the node's own part "
         f"{row['ms']['overhead']['p50']:.1f} ms."
         for row in metrics["rows"]
-        if row["messages"]
+        if row["messages"] and not row.get("jpeg")
+    ]
+    parts += [
+        f"With JPEG images of {row['image']} that part is {row['ms']['overhead']['p50']:.1f} ms, "
+        f"OpenCV's decoder alone {row['ms']['decoder']['p50']:.1f} ms."
+        for row in metrics["rows"]
+        if row.get("jpeg")
     ]
     parts += [
         f"Per object-frame {', '.join(f'{x:.0f} times ({n})' for n, x in peer['times'].items())} "
