@@ -8,10 +8,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from savos_model.network.layers import FLOW, RGB
+from savos_model.network.layers import FLOW, PRIOR, RGB
 from savos_model.network.net import SavosNet
 from savos_model.network.presets import Net
 from savos_model.network.unet_layers import STEM
+from savos_model.settings import SettingError
 
 CLOSED = -30.0  # bias of a gate that lets nothing through: sigmoid(-30) < 1e-12
 
@@ -40,6 +41,19 @@ def ignore_flow(net: Net) -> None:
         net.motion_encoder.stages[0][0].weight.zero_()
 
 
+def ignore_prior(net: Net) -> None:
+    """Cut the warped mask of the neighbouring frame off; raises SettingError without that input."""
+    if not net.config.prior_mask:
+        raise SettingError(
+            "without must not be prior where prior_mask is off: leave one of the two out"
+        )
+    for conv in first_convs(net):
+        conv.weight[:, PRIOR] = 0
+    if isinstance(net, SavosNet):  # its encoder of masks reads V and the prior
+        net.mask_encoder.stages[0][0].weight[:, 1] = 0
+    net.evidence_gain[1] = 0
+
+
 def no_residual(net: Net) -> None:
     """Predict no residual motion, for losses that train none."""
     if isinstance(net, SavosNet):
@@ -54,6 +68,7 @@ PARTS = {
     "memory": forget_memory,
     "image": ignore_image,
     "flow": ignore_flow,
+    "prior": ignore_prior,
     "residual": no_residual,
 }
 

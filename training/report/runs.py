@@ -19,9 +19,9 @@ SAME = ("data", "model", "train", "augment", "loss")  # groups of settings that 
 FREE = ("name", "start", "steps", "validate_every")  # shown elsewhere, or without effect
 
 NOTE = (
-    "MFLOP: of the convolutions, per track. Frames: thousands of object-frames. Losses of the last "
-    "validation: their sum; L_M carried along the motion, at its own frame (direct) and of both "
-    "directions (merged); L_C."
+    "MFLOP: of the convolutions, per track. Frames: thousands of object-frames, at most those of "
+    "the shortest run. Held-out losses at that point: their sum; L_M carried along the motion, at "
+    "its own frame (direct) and of both directions (merged); L_C."
 )
 
 
@@ -95,10 +95,12 @@ def object_frames(run: RunConfig, done: int) -> int:
 
 
 def runs_table(metrics: Mapping) -> Table:
-    """Return a table with the last validation of each run."""
+    """Return a table of the runs, each after about as many object-frames as the shortest one."""
     rows = []
+    common = min(run["curve"][-1]["object_frames"] for run in metrics["runs"].values())
     for name, run in metrics["runs"].items():
-        last = run["curve"][-1]
+        shown = [row for row in run["curve"] if row["object_frames"] <= common]
+        last = shown[-1] if shown else run["curve"][0]
         differs = ", ".join(f"{key} {value}" for key, value in run["changes"].items())
         cost = "" if run["mflop"] is None else f"{run['mflop']:.0f}"
         size = f"{run['parameters'] / 1e6:.2f}"

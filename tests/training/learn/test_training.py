@@ -26,6 +26,7 @@ from savos_model.network.net import Prediction
 from savos_model.network.presets import make_net
 from savos_model.network.unet_layers import STEM
 from savos_model.network.weights import Weights, WeightsError, load_weights, save_weights
+from savos_model.settings import SettingError
 from savos_model.types import Box
 from tests.model.scenes import crossing
 from tests.planted import MODEL as PLANTED
@@ -370,6 +371,27 @@ def test_a_part_switched_off_changes_nothing_any_more(part, model):
     else:
         assert before[:, 2].abs().max() > 1e-4
         torch.testing.assert_close(out.mask_logits[:, 2], same.mask_logits[:, 2])
+
+
+@pytest.mark.parametrize("preset", ["online", "paper"])
+def test_a_network_without_the_prior_does_not_see_it(preset):
+    torch.manual_seed(0)
+    net = make_net(ModelConfig(preset=preset, width=0.125, prior_mask=True)).eval()
+    rows, columns = net.config.patch
+    patches = torch.rand(2, 2, 7, rows, columns)
+    other = torch.cat((patches[:, :, :6], torch.rand(2, 2, 1, rows, columns)), 2)
+    with torch.no_grad():
+        seen = [net.sequence(p)[0].mask_logits for p in (patches, other)]
+        constrain(net, "prior")
+        unseen = [net.sequence(p)[0].mask_logits for p in (patches, other)]
+    assert (seen[0] - seen[1]).abs().max() > 1e-3
+    torch.testing.assert_close(*unseen)
+
+
+def test_a_network_that_has_no_prior_cannot_lose_it():
+    net = make_net(ModelConfig(width=0.125, prior_mask=False))
+    with pytest.raises(SettingError, match="prior_mask"):
+        constrain(net, "prior")
 
 
 def test_distances_by_hand():

@@ -66,6 +66,15 @@ def test_the_report_holds_table_and_plot(runs, tmp_path):
     assert [row[-5] for row in runs_table(metrics).rows] == ["0.4000", "0.5500"]
 
 
+def test_the_table_compares_at_equal_object_frames(runs):
+    log = runs[1] / "log.jsonl"
+    log.write_text(log.read_text().splitlines()[0])  # the second run ended earlier
+
+    rows = runs_table(runs_metrics(runs)).rows
+
+    assert [row[-5] for row in rows] == ["0.5000", "0.6000"]
+
+
 @pytest.mark.parametrize("content", ["", "no json\n", '{"step": 3}\n'])
 def test_a_log_without_validations_is_refused(runs, content):
     (runs[1] / "log.jsonl").write_text(content)
