@@ -5,7 +5,7 @@ import json
 
 import cv2
 import numpy as np
-from pycocotools import mask as coco
+from tiny_clip import runs
 
 WIDTH, HEIGHT, FRAMES = 64, 48, 6
 
@@ -14,13 +14,6 @@ def square(x, y, size=12):
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[y : y + size, x : x + size] = 1
     return mask
-
-
-def runs(mask):
-    if not mask.any():
-        return None
-    encoded = coco.encode(np.asfortranarray(mask))
-    return {"size": encoded["size"], "counts": encoded["counts"].decode()}
 
 
 def scene(frame):

@@ -4,6 +4,7 @@ import numpy as np
 
 from savos_model.backends.interface import StepOutput
 from savos_model.config import ModelConfig
+from savos_model.masks import look_at
 from savos_model.network.weights import Weights
 from savos_model.types import Box, Instance
 from savos_ros.bags.recording import SourceFrame
@@ -18,6 +19,11 @@ def boxed(mask):
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     x0, x1, y0, y1 = columns[0], columns[-1] + 1, rows[0], rows[-1] + 1
     return Box(int(x0), int(y0), int(x1), int(y1)), mask[y0:y1, x0:x1].astype(np.uint8)
+
+
+def pasted(item, shape=SHAPE):
+    """Return an instance as bool [H, W]."""
+    return look_at((item.box, item.mask), Box(0, 0, shape[1], shape[0]))
 
 
 def square(left, top, size=32):

@@ -53,6 +53,12 @@ def labels(stamp, shape=(8, 10), value=5):
     return kit.image(BagKit(), head(stamp), np.full(shape, value, np.uint16), "16UC1")
 
 
+def pairs(*stamps):
+    """Return entries of images and labels with these stamps, logged at 0, 1, 2, ..."""
+    made = [[(IMAGE, n, image(s)), (LABELS, n, labels(s))] for n, s in enumerate(stamps)]
+    return sum(made, [])
+
+
 def write_pairs(path, entries, truth=False):
     """Write (topic, log stamp, message) entries."""
     with BagWriter(path) as bag:
@@ -205,10 +211,7 @@ def test_stamps_that_differ_by_nanoseconds_are_paired_on_request(tmp_path, slop)
 
 
 def test_messages_without_a_time_are_counted(tmp_path):
-    entries = []
-    for n, stamp in enumerate((0, 0, 0, 5)):
-        entries += [(IMAGE, n, image(stamp)), (LABELS, n, labels(stamp))]
-    got, report = read(write_pairs(tmp_path / "bag", entries))
+    got, report = read(write_pairs(tmp_path / "bag", pairs(0, 0, 0, 5)))
     assert [item.frame.stamp_ns for item in got] == [0, 5]
     assert report.refused == {"image_unstamped": 2, "instances_unstamped": 2}
     assert report.messages[IMAGE] == {"index": 4, "read": 4, "joined": 2, "lost": 2}
@@ -216,10 +219,7 @@ def test_messages_without_a_time_are_counted(tmp_path):
 
 
 def test_equal_stamps_are_counted(tmp_path):
-    entries = []
-    for n in range(4):
-        entries += [(IMAGE, n, image(5)), (LABELS, n, labels(5))]
-    got, report = read(write_pairs(tmp_path / "bag", entries))
+    got, report = read(write_pairs(tmp_path / "bag", pairs(5, 5, 5, 5)))
     assert len(got) == 1
     assert report.refused == {"image_duplicate": 3, "instances_duplicate": 3}
 
@@ -227,10 +227,7 @@ def test_equal_stamps_are_counted(tmp_path):
 def test_stamps_that_fall_back_start_again(tmp_path):
     second = 1_000_000_000
     stamps = [7 * second, 8 * second, second, 2 * second]
-    entries = []
-    for n, stamp in enumerate(stamps):
-        entries += [(IMAGE, n, image(stamp)), (LABELS, n, labels(stamp))]
-    got, report = read(write_pairs(tmp_path / "bag", entries))
+    got, report = read(write_pairs(tmp_path / "bag", pairs(*stamps)))
     assert [item.frame.stamp_ns for item in got] == stamps
     assert report.restarts == 1
 

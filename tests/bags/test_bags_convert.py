@@ -4,6 +4,7 @@ import pytest
 import tiny_fishbowl
 import tiny_kitti as tiny
 from rosbags.highlevel import AnyReader
+from tiny_scene import pasted
 from typer.testing import CliRunner
 
 from savos_model.files import FileError
@@ -30,13 +31,6 @@ def read(path):
     return frames
 
 
-def pasted(item, shape=tiny.SHAPE):
-    full = np.zeros(shape, bool)
-    x0, y0, x1, y1 = (int(edge) for edge in item.box)
-    full[y0:y1, x0:x1] = item.mask != 0
-    return full
-
-
 @pytest.mark.parametrize("masks", ["txt", "png"])
 @pytest.mark.parametrize("form", ["label_image", "instance_masks"])
 def test_kitti_sequence_round_trip(root, tmp_path, masks, form):
@@ -53,7 +47,7 @@ def test_kitti_sequence_round_trip(root, tmp_path, masks, form):
         assert [entry.id for entry in item.frame.instances] == ["1003", "1017"]
         assert {entry.class_id for entry in item.frame.instances} == {"1"}
         for entry in item.frame.instances:
-            assert np.array_equal(pasted(entry), tiny.masks(number)[entry.id])
+            assert np.array_equal(pasted(entry, tiny.SHAPE), tiny.masks(number)[entry.id])
 
 
 def test_kitti_ignore_region_becomes_the_ignore_label(root, tmp_path):
@@ -75,7 +69,7 @@ def test_kitti_predicted_masks_keep_their_overlap(root, tmp_path):
     )
     first = read(tmp_path / "bag")[0].frame.instances
     assert [entry.id for entry in first] == ["1001", "1002"]
-    assert (pasted(first[0]) & pasted(first[1])).sum() == 25 * 22
+    assert (pasted(first[0], tiny.SHAPE) & pasted(first[1], tiny.SHAPE)).sum() == 25 * 22
 
 
 def test_kitti_predicted_masks_in_a_label_image_lose_the_overlap(root, tmp_path):

@@ -14,6 +14,7 @@ from savos_ros.bags.recording import record
 from savos_ros.bags.settings import BagError, PlayOptions, RecordOptions
 from savos_ros.bags.types import BagKit
 from savos_ros.bags.writer import BagWriter
+from savos_ros.node.ros_start import ros_node
 from tests.failing import fails, refused
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,18 +32,15 @@ class Listener:
     """A node in its own context that keeps what it receives."""
 
     def __init__(self, topics):
-        import rclpy
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.qos import QoSProfile
 
-        self._rclpy, self.got = rclpy, {topic: [] for topic in topics}
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context)
-        self.node = rclpy.create_node("listener", context=self._context)
+        self.got, self._opened = {topic: [] for topic in topics}, ros_node("listener")
+        self.node = self._opened.__enter__()
         for topic, kind in topics.items():
             store = self.got[topic].append
             self.node.create_subscription(kind, topic, store, QoSProfile(depth=50))
-        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor = SingleThreadedExecutor(context=self.node.context)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._executor.spin)
         self._thread.start()
@@ -57,8 +55,7 @@ class Listener:
     def close(self):
         self._executor.shutdown()
         self._thread.join()
-        self.node.destroy_node()
-        self._rclpy.try_shutdown(context=self._context)
+        self._opened.__exit__(None, None, None)
 
 
 @pytest.fixture

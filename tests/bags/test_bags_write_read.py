@@ -25,13 +25,6 @@ def write(path, count=6, frames=None, **options):
     return record(frames, len(frames), path, RecordOptions(truth=True, **options))
 
 
-def pasted(item, shape=scene.SHAPE):
-    full = np.zeros(shape, bool)
-    x0, y0, x1, y1 = (int(edge) for edge in item.box)
-    full[y0:y1, x0:x1] = item.mask != 0
-    return full
-
-
 def amodal(name="1001", **changes):
     values = {"class_id": "1", "score": 0.5, "source": Source.FORWARD, "box": Box(3, 4, 10, 9)}
     values |= {"mask": np.full((5, 7), 255, np.uint8), "visible": np.ones((5, 7), np.uint8)}
@@ -60,7 +53,7 @@ def test_frames_come_back_exactly(tmp_path, storage, form):
         for mine, theirs in ((item.frame.instances, want.instances), (item.truth, want.truth)):
             assert {m.id: m.class_id for m in mine} == {m.id: m.class_id for m in theirs}
             for a, b in zip(sorted(mine, key=_id), sorted(theirs, key=_id), strict=True):
-                assert np.array_equal(pasted(a), pasted(b))
+                assert np.array_equal(scene.pasted(a), scene.pasted(b))
 
 
 def _id(item):
