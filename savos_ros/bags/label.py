@@ -31,9 +31,7 @@ SAMPLE_BYTES = 1 << 20
 def bag_identity(path: Path) -> dict[str, Any]:
     """Return what distinguishes a bag wherever it lies: data files by sample, and counts.
 
-    Raises:
-        BagError: it cannot be read.
-        OSError: a file cannot be read.
+    Raises BagError, OSError: the bag, or a file of it, cannot be read.
     """
     with open_bag(path) as bag:
         counts = {name: info.msgcount for name, info in bag.topics.items()}
@@ -91,10 +89,8 @@ def finished(job: LabelJob) -> Labelled | None:
     """Return what an earlier run left of a bag; None when it is still to be done.
 
     Labels are kept where bag, weights and settings are the same, wherever the files lie now, and
-    their windows at least as long as `memory_mb` allows now.
-
-    Raises:
-        BagError: they are of another bag, or made otherwise; or the folder is none of ours.
+    their windows at least as long as `memory_mb` allows now. Raises BagError: they are of another
+    bag, or made otherwise; or the folder is none of ours.
     """
     if not job.folder.exists():
         return None
@@ -128,10 +124,8 @@ def finished(job: LabelJob) -> Labelled | None:
 def made_of(job: LabelJob) -> dict[str, Any]:
     """Return what decides the labels of a bag, by the keys of WORDS, as JSON has it.
 
-    The number of threads changes how sums are rounded, no more, and does not count.
-
-    Raises:
-        BagError, WeightsError, OSError: bag or weights cannot be read.
+    The number of threads changes how sums are rounded, no more, and does not count. Raises
+    BagError, WeightsError, OSError: bag or weights cannot be read.
     """
     options = job.options
     settings = dataclasses.asdict(options)

@@ -90,17 +90,12 @@ def run_bag(
     watch: Watch | None = None,
     bar: Callable[[Iterable[BagFrame], str, int], Iterator[BagFrame]] = progress,
 ) -> dict:
-    """Complete the masks of every frame of a bag.
+    """Complete the masks of every frame of a bag; returns the summary, see _summary.
 
     Leaves in `out`: result/ (a bag with /savos/masks and, with `refine.enabled`,
     /savos/masks_refined; equal from run to run), overlay.mp4 and summary.json. Refined masks lie in
-    the bag where they came, with the header of their image; no window is skipped.
-
-    Returns:
-        The summary, which _summary describes.
-
-    Raises:
-        BagError: the bag is unusable, or results are there already.
+    the bag where they came, with the header of their image; no window is skipped. Raises BagError:
+    the bag is unusable, or results are there already.
     """
     from savos_model.backends.choose import make_backend
 

@@ -62,14 +62,9 @@ class Burst:
 class Adaptation:
     """Supervises the process that adapts the active weights, and offers accepted ones.
 
-    It lives as long as the engine, so that weights and their numbering survive a deactivation. Its
-    thread communicates with the process; calls from other threads return immediately.
-
-    Args:
-        engine: its weights are adapted.
-        config: of the adaptation.
-        folder: stores accepted weights.
-        log: logs decisions and failures.
+    It lives as long as the engine, whose weights it adapts, so that weights and their numbering
+    survive a deactivation. Its thread communicates with the process; calls from other threads
+    return immediately. `folder` stores accepted weights; `log` gets decisions and failures.
     """
 
     def __init__(self, engine: Engine, config: SiteConfig, folder: Path, log: Log) -> None:

@@ -9,14 +9,10 @@ from savos_model.settings import SettingError, user_cache
 
 
 def node_folder(folder: str, node: str) -> Path:
-    """Return the folder of a node's accepted weights.
+    """Return the folder of accepted weights of a node, such as /front/savos.
 
-    Args:
-        folder: adapt.folder; "" for the user's cache.
-        node: full name such as /front/savos.
-
-    Raises:
-        SettingError: it starts with the home of a user without one.
+    It is below adapt.folder, "" for the user's cache. Raises SettingError: that starts with the
+    home of a user without one.
     """
     try:
         base = Path(folder).expanduser() if folder else user_cache() / "adapted"
@@ -30,8 +26,7 @@ def node_folder(folder: str, node: str) -> Path:
 def newest(folder: str, node: str = "") -> Path:
     """Return the weights that were accepted last, by a node or, without a name, by any.
 
-    Raises:
-        WeightsError: there are none.
+    Raises WeightsError: there are none.
     """
     place = node_folder(folder, node)
     files = [*place.glob("*.safetensors" if node.strip("/") else "**/*.safetensors")]

@@ -25,11 +25,7 @@ REFINE_COUNTS = (
 
 
 class Health:
-    """Counts and timings reported by the threads of one node.
-
-    Args:
-        window: number of frames for percentiles.
-    """
+    """Counts and timings reported by the threads of one node, percentiles over `window` frames."""
 
     def __init__(self, window: int) -> None:
         self._lock = threading.Lock()
@@ -54,14 +50,10 @@ class Health:
     def answered(
         self, now_s: float, stages_ms: Mapping[str, float], tracks: int, reset: bool
     ) -> None:
-        """Count a published result.
+        """Count a published result at a monotonic time [s]; `reset`: tracks were deleted before it.
 
-        Args:
-            now_s: monotonic time [s].
-            stages_ms: duration by stage [ms]; "stamp" (from the image stamp) is ignored if the
-                stamp is from another clock.
-            tracks: live tracks.
-            reset: the stream deleted its tracks before this frame.
+        `stages_ms` are durations by stage; "stamp" (from the image stamp) is ignored if the stamp
+        is from another clock.
         """
         with self._lock:
             self.frames_out += 1
@@ -131,12 +123,9 @@ class Health:
     def report(
         self, now_s: float, joiner_losses: Mapping[str, int], idle: bool
     ) -> tuple[int, str, dict[str, str]]:
-        """Return level, message and values for a DiagnosticStatus.
+        """Return level, message and values for a DiagnosticStatus at a monotonic time [s].
 
-        Args:
-            now_s: monotonic time [s].
-            joiner_losses: losses counted by the stamp joiner.
-            idle: no synchronized set has arrived for too long.
+        `idle`: no synchronized set has arrived for too long.
         """
         rate, stages = self.rate_hz(now_s), self.percentiles()
         with self._lock:

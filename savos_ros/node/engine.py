@@ -20,13 +20,7 @@ REPORT_EVERY_S = 10.0
 
 @dataclass(frozen=True)
 class Engine:
-    """Stream and engine of a configured node.
-
-    Attributes:
-        stream: the online loop of this camera.
-        backend: name of the engine.
-        reason: why this engine was chosen.
-    """
+    """Stream and engine (`backend`, chosen for a `reason`) of a configured node."""
 
     stream: AmodalStream
     backend: str
@@ -39,11 +33,7 @@ class Engine:
 
 
 def load_engine(settings: NodeSettings) -> Engine:
-    """Load weights and start the engine.
-
-    Raises:
-        WeightsError, BackendError: they cannot be used; the text names the remedy.
-    """
+    """Load weights and start the engine; raises WeightsError, BackendError with the remedy."""
     backend = make_backend(settings.model, measure=True)
     stream = AmodalStream(backend, settings.stream)
     return Engine(stream, backend.name, backend.reason)

@@ -25,11 +25,7 @@ MASKS_TYPE = "savos_ros/msg/AmodalMaskArray"
 
 
 def message_classes(settings: NodeSettings) -> dict[str, type]:
-    """Return the message class of each input.
-
-    Raises:
-        SettingError: yolo_msgs is needed but not installed.
-    """
+    """Return the message class of each input; raises SettingError: yolo_msgs is missing."""
     image = CompressedImage if settings.input.image_transport == "compressed" else Image
     classes: dict[str, type] = {"image": image, "instances": Image}
     if settings.input.mask_source == "label_png":
@@ -72,16 +68,9 @@ def camera_info_topic(node: Node) -> str:
 class Inputs:
     """Subscriptions of a configured node; for the executor's thread.
 
-    Messages before `begin` and after `end` are ignored.
-
-    Args:
-        node: the node that subscribes.
-        settings: the active settings.
-        health: where losses are counted.
-        on_camera_info: called with each CameraInfo.
-
-    Raises:
-        SettingError: two inputs, or an input and an output, share a topic.
+    Messages before `begin` and after `end` are ignored. Losses are counted in `health`;
+    `on_camera_info` is called with each CameraInfo. Raises SettingError: two inputs, or an input
+    and an output, share a topic.
     """
 
     def __init__(

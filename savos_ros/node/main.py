@@ -12,8 +12,7 @@ from collections.abc import Sequence
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; the console script `savos_node`.
 
-    Returns:
-        0 after a clean end, 1 if autostart failed, 2 if it could not start.
+    Returns 0 after a clean end, 1 if autostart failed, 2 if it could not start.
     """
     argv = list(sys.argv if arguments is None else ["savos_node", *arguments])
     try:

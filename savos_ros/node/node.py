@@ -41,14 +41,9 @@ SUCCESS, FAILURE, ERROR = (
 class AmodalNode(LifecycleNode):
     """Lifecycle node that publishes amodal masks of one camera.
 
-    Topics exist from the configuration on; frames are processed while it is active.
-
-    Args:
-        load: makes the engine of the settings; tests replace it.
-        **options: passed on to rclpy.node.Node (namespace, parameter_overrides, context, ...).
-
-    Raises:
-        SettingError: a parameter breaks its rule.
+    Topics exist from the configuration on; frames are processed while it is active. `load` makes
+    the engine of the settings; other options are those of rclpy.node.Node (namespace,
+    parameter_overrides, context, ...). Raises SettingError: a parameter breaks its rule.
     """
 
     def __init__(

@@ -21,10 +21,8 @@ from savos_ros.node.qos import OUTPUT_DEPTH, node_name, output_events, profile
 class Outputs:
     """Publishers of a configured node; `publish_*` run in the worker thread.
 
-    Args:
-        node: the node that publishes.
-        overlay: style of the overlay; `set_overlay` changes it.
-        burst: largest number of refined results in a burst.
+    `set_overlay` changes the style of the overlay; `burst` is the largest number of refined results
+    in a burst.
     """
 
     def __init__(self, node: Node, overlay: OverlayConfig, burst: int) -> None:
@@ -99,12 +97,9 @@ class Outputs:
     ) -> None:
         """Publish the masks of one image, an empty array if there are none.
 
-        Args:
-            header: the image's header, copied.
-            shape: rows and columns of the image [px].
-            model: name of the weights.
-            objects: completed objects.
-            period_s: time since the frame in which their motion starts [s]; 0 for none.
+        `header` is that of the image, copied; `shape` its rows and columns [px]; `model` the name
+        of the weights; `period_s` the time since the frame in which their motion starts [s], 0 for
+        none.
         """
         message = kit.amodal_array(self._kit, header, shape, objects, model, period_s)
         self._masks.publish(message)
@@ -127,11 +122,8 @@ class Outputs:
     ) -> None:
         """Publish overlay and companion messages that have subscribers.
 
-        Args:
-            header: the image's header, copied.
-            image: uint8 [H, W, 3] in `order`, or [H, W].
-            order: "bgr" or "rgb".
-            objects: completed objects.
+        `header` is that of the image, copied; the image uint8 [H, W, 3] in `order` ("bgr" or
+        "rgb"), or [H, W].
         """
         if self._detections is not None and self._detections.get_subscription_count():
             self._detections.publish(extras.detections(self._vision, header, objects))

@@ -30,22 +30,13 @@ RECONFIGURE = "deactivate, cleanup, set it, then configure"
 
 
 class NodeParameters:
-    """All settings as parameters, and the settings that their values define.
+    """All settings as parameters, and the active `settings` that their values define.
 
-    A parameter that is not live can be set while the node is unconfigured; afterwards it is
-    rejected with the remedy, so that the values shown are always the active ones. (ROS's
-    `read_only` would forbid it in every state, even before the first configure.)
-
-    Args:
-        node: the node that owns the parameters.
-        on_change: called with the new settings once they are accepted.
-
-    Attributes:
-        settings: the active settings.
-        locked: True while the node is configured.
-
-    Raises:
-        SettingError: a value from the command line or a parameter file breaks its rule.
+    A parameter that is not live can be set while the node is unconfigured; afterwards (`locked`) it
+    is rejected with the remedy, so that the values shown are always the active ones. (ROS's
+    `read_only` would forbid it in every state, even before the first configure.) `on_change` is
+    called with new settings once they are accepted. Raises SettingError: a value from the command
+    line or a parameter file breaks its rule.
     """
 
     def __init__(self, node: Node, on_change: Callable[[NodeSettings], None]) -> None:
@@ -112,9 +103,8 @@ class NodeParameters:
 def without_effect(argv: Sequence[str], node: str) -> list[str]:
     """Return a line for each parameter file of the command line that only names other nodes.
 
-    Args:
-        argv: the command line; rcl has read its files, so they are well-formed.
-        node: full name of the node ("/front/savos").
+    rcl has read the files of `argv`, so they are well-formed; `node` is a full name
+    ("/front/savos").
     """
     lines = []
     for option, path in itertools.pairwise(argv):

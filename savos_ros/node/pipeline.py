@@ -39,15 +39,9 @@ class Job:
 class Pipeline:
     """Processes synchronized sets in order; `Frameline.build` makes one.
 
-    Args:
-        engine: the loaded stream.
-        config: input settings.
-        publisher: sink of results.
-        refinement: receives the records of processed frames while it is enabled.
-        adaptation: receives processed frames while it collects, and offers new weights.
-        health: counts and timings.
-        log: logs losses, at most every few seconds per reason.
-        clock_ns: the clock of the image stamps [ns].
+    `refinement` receives the records of processed frames while it is enabled; `adaptation` receives
+    processed frames while it collects, and offers new weights. Losses are logged at most every few
+    seconds per reason; `clock_ns` is the clock of the image stamps [ns].
     """
 
     def __init__(
@@ -84,11 +78,7 @@ class Pipeline:
         self._changes.put(self._start_again)
 
     def work(self, job: Job) -> None:
-        """Process one set.
-
-        Raises:
-            ConversionError: the messages cannot be used.
-        """
+        """Process one set; raises ConversionError: the messages cannot be used."""
         stream = self._engine.stream
         image, instances, *flow = job.messages
         self._between_frames()
@@ -213,14 +203,9 @@ class Pipeline:
 class Frameline:
     """All parts between synchronized sets and published masks, for one activation.
 
-    Attributes:
-        pipeline: processes one set.
-        refinement: refines processed frames.
-        adaptation: adapts the weights; outlives this object if it was passed in.
-        health: counts and timings.
-        idle: set while no set waits or is processed.
-        depth: sets that may wait.
-        worker: the thread in front of the pipeline; None before `start`.
+    `adaptation` outlives this object if it was passed in. `idle` is set while no set waits or is
+    processed; `depth` sets may wait. `worker`, the thread in front of the pipeline, is None before
+    `start`.
     """
 
     pipeline: Pipeline
@@ -243,16 +228,9 @@ class Frameline:
         adaptation: Adaptation | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> Frameline:
-        """Connect the parts without starting them.
+        """Connect the parts without starting them; None makes new `health` and `adaptation`.
 
-        Args:
-            engine: the loaded stream.
-            settings: of the node.
-            publisher: sink of results.
-            log: logs losses.
-            health: counts and timings; None creates one.
-            adaptation: of the engine; None creates one.
-            clock_ns: the clock of the image stamps [ns].
+        `clock_ns` is the clock of the image stamps [ns].
         """
         idle = threading.Event()
         health = health or Health(settings.diagnostics.window)

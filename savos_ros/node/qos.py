@@ -69,14 +69,8 @@ class FollowingSubscription:
 
     Without publishers it requests best effort, which every publisher offers; a higher request would
     trigger QoS warnings in best-effort drivers. On a change the old subscription is kept until the
-    new one is matched, and messages that both deliver count once.
-
-    Args:
-        node: the node that subscribes.
-        message_class: message type with a header.
-        topic: full name of the topic.
-        callback: called with each message.
-        on_lost: called with the number of messages lost by the middleware.
+    new one is matched, and messages, which need a header, that both deliver count once. `on_lost`
+    is called with the number of messages lost by the middleware.
     """
 
     def __init__(

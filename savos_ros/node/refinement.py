@@ -57,16 +57,8 @@ class Refinement:
 
     If time is short, the tracks with the largest need are refined and the others keep their forward
     result; if it is shorter still, a whole stride keeps it. After `tracks.reset_gap_s` without a
-    frame, and before a frame with new tracks or other weights, pending frames are published; at
-    the end they are dropped and counted.
-
-    Args:
-        engine: stream and engine of the forward pass.
-        settings: of the node.
-        publisher: sink of results.
-        health: counts and timings.
-        log: logs losses.
-        idle: set while no frame waits or is processed.
+    frame, and before a frame with new tracks or other weights, pending frames are published; at the
+    end they are dropped and counted. `idle` is set while no frame waits or is processed.
     """
 
     def __init__(
@@ -107,8 +99,7 @@ class Refinement:
     def exchange(self, use: Callable[[], None]) -> bool:
         """Let `use` activate other weights; for the worker thread.
 
-        Returns:
-            False while a pass uses the same engine; the pass is aborted, call again.
+        Returns False while a pass uses the same engine; the pass is aborted, call again.
         """
         self._leave = not self._turn.acquire(blocking=False)
         if self._leave:
@@ -135,8 +126,7 @@ class Refinement:
     def stop(self, timeout_s: float = 30.0) -> bool:
         """Stop the thread and drop pending frames; the worker must have stopped.
 
-        Returns:
-            False if the thread did not end in time.
+        Returns False if the thread did not end in time.
         """
         if self._thread is None:
             return True

@@ -46,14 +46,9 @@ def start_remedy() -> str:
 
 @contextmanager
 def ros_node(name: str, **options: Any) -> Iterator[Node]:
-    """Yield a node in a separate context, which leaves signals alone.
+    """Yield a node of rclpy.create_node in a separate context, which leaves signals alone.
 
-    Args:
-        name: of the node.
-        options: of rclpy.create_node.
-
-    Raises:
-        RosStartError: rclpy is missing or cannot start.
+    Raises RosStartError: rclpy is missing or cannot start.
     """
     try:
         import rclpy

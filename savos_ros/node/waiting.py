@@ -64,14 +64,10 @@ def waiting_text(
     slop_s: float,
     answered: int = 0,
 ) -> str:
-    """Return what the node waits for and what to do about it.
+    """Return what the node waits for, since `seconds`, and what to do about it.
 
-    Args:
-        states: all inputs of the node.
-        seconds: time without a synchronized set [s].
-        gap_ns: smallest difference between waiting stamps [ns], if known.
-        slop_s: largest difference that is synchronized [s].
-        answered: frames that were processed before.
+    `gap_ns` is the smallest difference between waiting stamps, if known, `slop_s` the largest that
+    is synchronized; `answered` frames were processed before.
     """
     what = f"no new frames for {seconds:.0f} s after {answered} processed"
     lines = [f"{what if answered else f'no synchronized frame for {seconds:.0f} s'}; inputs:"]

@@ -13,12 +13,9 @@ T = TypeVar("T")
 class Worker(Generic[T]):
     """Thread that calls `work` on queued entries in order.
 
-    Args:
-        work: called in the thread with each entry.
-        depth: entries that may wait; another one drops the oldest, so the newest is never late.
-        on_drop: called with each dropped entry, in the thread of `put`.
-        on_error: called in the thread with the error and its entry; the thread continues.
-        idle: set by the worker while no entry waits or is processed.
+    `depth` entries may wait; another one drops the oldest, so the newest is never late. `on_drop`
+    is called with each dropped entry, in the thread of `put`; `on_error` with the error and its
+    entry, in the worker, which continues. `idle` is set while no entry waits or is processed.
     """
 
     def __init__(
@@ -65,8 +62,7 @@ class Worker(Generic[T]):
     def stop(self, timeout_s: float = 30.0) -> bool:
         """Finish the current entry, drop the others and join the thread.
 
-        Returns:
-            False if the current entry did not finish in time; the thread then ends after it.
+        Returns False if the current entry did not finish in time; the thread then ends after it.
         """
         with self._ready:
             self._stopping = True

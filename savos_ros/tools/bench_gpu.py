@@ -33,19 +33,12 @@ LEAST_S = 5.0  # a step that has less left is not begun
 def bench_gpu(options: GpuOptions, out: Path, console: Console) -> dict:
     """Run the steps one after the other; a step that fails does not keep the next from running.
 
-    Args:
-        options: what is measured, and in which time.
-        out: folder of gpu.json (savos_model/results.py) and gpu.md, both written after each step,
-            and of each step's log.
-        console: where each step is reported.
+    `out` is the folder of gpu.json (savos_model/results.py) and gpu.md, both written after each
+    step, and of each step's log. Returns settings; steps by name: state (done, absent, failed,
+    timed out, no time), seconds, error and result; seconds of all.
 
-    Returns:
-        settings; steps by name: state (done, absent, failed, timed out, no time), seconds, error
-        and result; seconds of all.
-
-    Raises:
-        SettingError: a step that does not exist is asked for.
-        DemoError: there is no GPU, and no dry run was asked for.
+    Raises SettingError: a step that does not exist is asked for; DemoError: there is no GPU, and no
+    dry run was asked for.
     """
     unknown = sorted(set(options.only) - set(STEPS))
     if unknown:
@@ -86,8 +79,7 @@ def has_gpu() -> bool:
 def run_step(name: str, plan: GpuPlan, out: Path, limit_s: float) -> dict[str, Any]:
     """Run a step in a process group that ends with it or at its limit.
 
-    Returns:
-        state, seconds, error (empty when done) and result, as far as it came.
+    Returns state, seconds, error (empty when done) and result, as far as it came.
     """
     if limit_s < LEAST_S:
         return {"state": "no time", "seconds": 0.0, "error": "", "result": {}}

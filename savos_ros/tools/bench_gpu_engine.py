@@ -35,20 +35,11 @@ class AbsentError(RuntimeError):
 
 
 def engine(name: str, plan: GpuPlan, folder: Path, keep: Keep) -> dict[str, Any]:
-    """Measure an engine in every precision.
+    """Measure an engine of savos_model.backends.choose in every precision.
 
-    Args:
-        name: of savos_model.backends.choose.
-        plan: how much is measured.
-        folder: for built engines.
-        keep: called with the results so far.
-
-    Returns:
-        By precision what `measured` returns, or error.
-
-    Raises:
-        AbsentError: the engine is not installed here.
-        BackendError: it fails in every precision.
+    `folder` is for built engines; `keep` is called with the results so far. Returns by precision
+    what `measured` returns, or error. Raises AbsentError: the engine is not installed here;
+    BackendError: it fails in every precision.
     """
     found: dict[str, Any] = {}
     weights = load_weights(plan.weights)
@@ -97,10 +88,9 @@ def measured(name: str, weights: Weights, config: BackendConfig, plan: GpuPlan) 
 def parity(backend: Backend, weights: Weights, precision: str, plan: GpuPlan) -> dict[str, Any]:
     """Compare an engine with torch on the CPU in fp32.
 
-    Returns:
-        by_tracks (largest difference of a step, in units of the output's largest value or 1; None:
-        not finite), sequence (that of the last of plan.sequence steps, each engine with its own
-        states), allowed, and good: whether no step is off by more.
+    Returns by_tracks (largest difference of a step, in units of the output's largest value or 1;
+    None: not finite), sequence (that of the last of plan.sequence steps, each engine with its own
+    states), allowed, and good: whether no step is off by more.
     """
     cpu = on_cpu(weights)
     counts = sorted({*plan.tracks, ODD_TRACKS})
@@ -197,10 +187,9 @@ def summary(times_ms: Sequence[float]) -> dict[str, float]:
 def swap(backend: Backend, weights: Weights, precision: str, plan: GpuPlan) -> dict[str, Any]:
     """Give an engine other weights while it runs, then its own again.
 
-    Returns:
-        prepare_s and use_ms of the swap; parity with torch on the CPU with the other weights, and
-        after the way back; "alone" and "meanwhile": steps of the most tracks without a swap, and
-        while one is prepared in another thread.
+    Returns prepare_s and use_ms of the swap; parity with torch on the CPU with the other weights,
+    and after the way back; "alone" and "meanwhile": steps of the most tracks without a swap, and
+    while one is prepared in another thread.
     """
     other, inputs = changed(weights, plan.seed), random_inputs(weights, plan.tracks[-1])
     step = partial(backend.step, *inputs)

@@ -124,9 +124,8 @@ def copies(plan: GpuPlan) -> dict[str, float]:
 def adaptation(plan: GpuPlan, folder: Path, keep: Keep) -> dict[str, Any]:
     """Time steps of an engine alone and while another process adapts weights on the device.
 
-    Returns:
-        engine, tracks, "alone" and "meanwhile" (steps), iterations and seconds of the adaptation,
-        and loss (of the first iteration, and the mean of the last measurement).
+    Returns engine, tracks, "alone" and "meanwhile" (steps), iterations and seconds of the
+    adaptation, and loss (of the first iteration, and the mean of the last measurement).
     """
     from savos_model.backends.choose import make_backend
     from savos_model.config import BackendConfig
@@ -209,8 +208,7 @@ def training(plan: GpuPlan, folder: Path, keep: Keep) -> dict[str, Any]:
 def tests(plan: GpuPlan, folder: Path, keep: Keep) -> dict[str, Any]:
     """Run the tests marked gpu; returns how many passed, failed and were skipped, with reasons.
 
-    Raises:
-        AbsentError: this is no source tree, or pytest is not installed.
+    Raises AbsentError: this is no source tree, or pytest is not installed.
     """
     root = Path(__file__).absolute().parents[2]
     marked = [

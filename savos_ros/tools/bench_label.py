@@ -21,18 +21,10 @@ WAYS = ("one_process", "ray")
 def bench_label(config: BenchLabelOptions, out: Path | None) -> dict:
     """Label bags in this process and on a cluster, in turn.
 
-    The first round warms both up and is left out: a cluster starts its workers then.
-
-    Args:
-        config: what is measured.
-        out: results file; None writes none.
-
-    Returns:
-        The metrics: bags, frames, threads, adaptation, cluster (version, nodes, cpus), seconds (by
-        way, each round), frames_per_second (by way, of the median), speedup, equal.
-
-    Raises:
-        BagError: a bag cannot be labelled, or the cluster is not available.
+    The first round warms both up and is left out: a cluster starts its workers then. Returns bags,
+    frames, threads, adaptation, cluster (version, nodes, cpus), seconds (by way, each round),
+    frames_per_second (by way, of the median), speedup, equal. Raises BagError: a bag cannot be
+    labelled, or the cluster is not available.
     """
     iterations = SiteConfig().max_iterations if config.adapt else 0
     options = LabelOptions(BackendConfig(threads=config.threads), iterations=iterations)

@@ -23,14 +23,9 @@ MIB = 1 << 20
 def bench_memory(config: BenchMemoryConfig, out: Path | None = None) -> dict:
     """Measure all cases, one after the other.
 
-    Args:
-        config: how to measure.
-        out: results file (savos_model/results.py); None writes none.
-
-    Returns:
-        settings, and rows: image, tracks, messages (through the node's pipeline, where ROS is
-        there), start_mib (of the process, libraries loaded), peak_mib (without the scene, which
-        stays in memory) and mask_mib (masks published for a frame).
+    Returns settings, and rows: image, tracks, messages (through the node's pipeline, where ROS is
+    there), start_mib (of the process, libraries loaded), peak_mib (without the scene, which stays
+    in memory) and mask_mib (masks published for a frame).
     """
     messages = any(case.messages for case in prepared({}))
     rows = []

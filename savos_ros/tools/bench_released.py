@@ -22,11 +22,8 @@ def released_pass(
     """Prepare the design on random images, masks and flow of (rows, columns).
 
     All of it lies ready in memory: reading, flow estimation and cropping are not counted, though
-    our frames include them.
-
-    Returns:
-        A function that returns seconds per object-frame: "forward", one pass through time as our
-        stream makes it, and "both directions", as released.
+    our frames include them. Returns a function that returns seconds per object-frame: "forward",
+    one pass through time as our stream makes it, and "both directions", as released.
     """
     generator, (rows, cols) = torch.Generator().manual_seed(seed), image
     split = (TRACKS, FRAMES)

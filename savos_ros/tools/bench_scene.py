@@ -13,19 +13,10 @@ STEPS = 4  # frames of a clip before it runs backwards
 def scene(size: tuple[int, int], tracks: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return a clip that is shown repeatedly, forwards and then backwards.
 
-    An object covers about 0.8 % of the image, whatever its size and the number of tracks. They come
-    in pairs side by side, of which one hides a part of the other.
-
-    Args:
-        size: rows and columns of the image [px].
-        tracks: objects, 1 to 100.
-        seed: of places, motion and colours.
-
-    Returns:
-        Images, uint8 BGR [H, W, 3], with label images, uint16 [H, W]: number of the object from 1.
-
-    Raises:
-        ValueError: more tracks than places.
+    An object covers about 0.8 % of the image, whatever its size (rows, columns) and the number of
+    tracks, 1 to 100. They come in pairs side by side, of which one hides a part of the other.
+    Returns images, uint8 BGR [H, W, 3], with label images, uint16 [H, W]: number of the object from
+    1. Raises ValueError: more tracks than places.
     """
     if not 1 <= tracks <= ROWS * COLUMNS:
         raise ValueError(f"tracks must be 1 to {ROWS * COLUMNS}, got {tracks}: take fewer")

@@ -22,9 +22,7 @@ SIZE, TRACKS, PERIOD_S = (375, 1242), 10, 0.1
 class Camera(Recorder):
     """Publishes a picture and its masks at 10 Hz, heard or not; notes when the first answer comes.
 
-    Args:
-        image: uint8 BGR [H, W, 3].
-        labels: uint16 [H, W], ids.
+    The image is uint8 BGR [H, W, 3], its labels uint16 [H, W] ids.
     """
 
     def __init__(self, image: np.ndarray, labels: np.ndarray) -> None:
@@ -56,18 +54,10 @@ def bench_start(options: StartOptions, out: Path | None) -> dict:
     """Start the node repeatedly next to a camera that sends 10 tracks at 10 Hz.
 
     Cold: the user's cache folder (engines) is empty and no Python module is compiled, as after an
-    installation. Warm: the next start with what the cold one left.
-
-    Args:
-        options: what to measure.
-        out: results file (savos_model/results.py); None writes none.
-
-    Returns:
-        cold and warm: seconds from the start of the process, each with median and worst: "active",
-        until the node has its engine and its topics, and "answer", until the first masks arrive.
-
-    Raises:
-        DemoError: the node did not start, died, or did not end cleanly.
+    installation. Warm: the next start with what the cold one left. Returns for both the seconds
+    from the start of the process, each with median and worst: "active", until the node has its
+    engine and its topics, and "answer", until the first masks arrive. Raises DemoError: the node
+    did not start, died, or did not end cleanly.
     """
     os.environ.update(environment())
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -41,15 +41,12 @@ class Measured(NamedTuple):
 def bench_step(config: BenchStepConfig, out: Path | None = None) -> dict:
     """Measure all engines, networks and numbers of tracks, interleaved in rounds.
 
-    Returns:
-        settings, limit_gflops (of a matrix product in config.precision, best over rounds), absent
-        (engines that cannot run here, with the reason) and rows: network, tracks, engine,
-        precision, gflop, ms and cpu_ms (of the clock and of the processor in all threads, medians
-        over rounds), rounds_ms, and times_limit, the step over the time that its arithmetic takes
-        at the limit. On a busy machine compare cpu_ms: the clock counts what other programs take.
-
-    Raises:
-        BackendError: no engine runs here.
+    Returns settings, limit_gflops (of a matrix product in config.precision, best over rounds),
+    absent (engines that cannot run here, with the reason) and rows: network, tracks, engine,
+    precision, gflop, ms and cpu_ms (of the clock and of the processor in all threads, medians over
+    rounds), rounds_ms, and times_limit, the step over the time that its arithmetic takes at the
+    limit. On a busy machine compare cpu_ms: the clock counts what other programs take. Raises
+    BackendError: no engine runs here.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's idle threads take ours' time
     limits = matrix_products(config)
