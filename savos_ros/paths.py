@@ -10,8 +10,7 @@ from pathlib import Path
 def share_dir() -> Path:
     """Return the folder of msg/, config/ and launch/, in the source tree or an installation.
 
-    Raises:
-        FileNotFoundError: the package was installed without its data.
+    Raises FileNotFoundError: the package was installed without its data.
     """
     # Not resolved: `colcon build --symlink-install` links the sources.
     here = Path(__file__).absolute()

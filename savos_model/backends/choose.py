@@ -21,8 +21,7 @@ LEAST_GAIN = 1.05
 def candidates(config: BackendConfig) -> list[tuple[str, str]]:
     """Return the names of usable engines, best first, each with the reason.
 
-    Raises:
-        BackendError: the requested engine is not installed or does not fit the device.
+    Raises BackendError: the requested engine is not installed or does not fit the device.
     """
     gpu = config.device != "cpu"
     have = {

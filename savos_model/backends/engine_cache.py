@@ -35,8 +35,7 @@ class ForeignEngineError(ValueError):
 def engine_folder(engine_dir: str) -> Path:
     """Return the folder of the setting engine_dir.
 
-    Raises:
-        EngineCacheError: it is in the home of a user without one.
+    Raises EngineCacheError: it is in the home of a user without one.
     """
     try:
         return Path(engine_dir).expanduser() if engine_dir else user_cache() / "engines"
@@ -102,8 +101,7 @@ def read_if_sound(path: Path, key: Key, *, warn: bool = True) -> bytes | None:
 def read_engine(path: Path, key: Key) -> bytes:
     """Read an engine file; sizes are checked before memory is taken.
 
-    Raises:
-        ForeignEngineError: of another key, truncated, or changed since it was written.
+    Raises ForeignEngineError: of another key, truncated, or changed since it was written.
     """
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size

@@ -49,8 +49,7 @@ class Backend(Protocol):
     def update_weights(self, weights: Weights) -> Callable[[], None]:
         """Prepare other weights of the same network from any thread, while steps run.
 
-        Returns:
-            A callable that activates them; to be called between two steps.
+        Returns a callable that activates them; to be called between two steps.
         """
         ...
 

@@ -47,8 +47,7 @@ class OnnxBackend:
     def update_weights(self, weights: Weights) -> Callable[[], None]:
         """Implement Backend.update_weights: a new session replaces the current one.
 
-        Raises:
-            BackendError: the new session does not run on its GPU, or computes wrong results.
+        Raises BackendError: the new session does not run on its GPU, or computes wrong results.
         """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
@@ -101,8 +100,7 @@ def in_batches(run: Callable[..., list[np.ndarray]], *arrays: np.ndarray) -> Ste
 def warm_up(session: onnxruntime.InferenceSession, model: ModelConfig) -> None:
     """Run every batch size once, as CUDA searches algorithms at each new one, for many frames.
 
-    Raises:
-        BackendError: the session does not run on the GPU.
+    Raises BackendError: the session does not run on the GPU.
     """
     if CUDA not in session.get_providers():
         raise BackendError(
@@ -118,10 +116,8 @@ def providers(device: str) -> list[str | tuple[str, dict[str, str]]]:
     """Return the execution providers of a device, best first.
 
     ONNX Runtime's TensorRT is excluded: the key of its engine files lacks the weights, so other
-    weights of the same network would use the old engine.
-
-    Raises:
-        BackendError: ONNX Runtime was built without CUDA.
+    weights of the same network would use the old engine. Raises BackendError: ONNX Runtime was
+    built without CUDA.
     """
     if device == "cpu":
         return ["CPUExecutionProvider"]

@@ -185,8 +185,7 @@ def self_test(
 ) -> None:
     """Compare a step of a new engine with the reference.
 
-    Raises:
-        BackendError: its result differs; the text names output and difference.
+    Raises BackendError: its result differs; the text names output and difference.
     """
     inputs = random_inputs(weights, 1)
     want = reference_step(weights, *inputs)

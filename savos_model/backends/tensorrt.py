@@ -83,8 +83,7 @@ class TensorrtBackend:
     def update_weights(self, weights: Weights) -> Callable[[], None]:
         """Implement Backend.update_weights: refit or build another engine.
 
-        Raises:
-            BackendError: the new engine cannot be built or computes wrong results.
+        Raises BackendError: the new engine cannot be built or computes wrong results.
         """
         call(cuda.cudaSetDevice(self.index))
         graph = graph_bytes(weights, self.precision)
@@ -138,8 +137,7 @@ class TensorrtBackend:
 def context_of(engine: Any) -> Any:
     """Return the execution context of an engine.
 
-    Raises:
-        BackendError: not enough GPU memory.
+    Raises BackendError: not enough GPU memory.
     """
     context = engine.create_execution_context()
     if context is None:
@@ -181,8 +179,7 @@ def release(stream: Any, buffers: list[Buffer]) -> None:
 def describe(index: int) -> tuple[str, str]:
     """Select a GPU for this thread; return its name and compute capability.
 
-    Raises:
-        BackendError: there is no such GPU.
+    Raises BackendError: there is no such GPU.
     """
     try:
         call(cuda.cudaSetDevice(index))
@@ -195,8 +192,7 @@ def describe(index: int) -> tuple[str, str]:
 def call(result: tuple) -> Any:
     """Return the value of a CUDA call.
 
-    Raises:
-        BackendError: the call failed.
+    Raises BackendError: the call failed.
     """
     error, *values = result
     if error != cuda.cudaError_t.cudaSuccess:

@@ -18,8 +18,7 @@ from savos_model.network.weights import Weights
 def tensorrt() -> ModuleType:
     """Return TensorRT, or TensorRT for RTX, which has the same interface.
 
-    Raises:
-        BackendError: neither is installed.
+    Raises BackendError: neither is installed.
     """
     for name in TENSORRT_MODULES:
         if installed(name):
@@ -97,8 +96,7 @@ def build_engine(graph: bytes, *, capability: str = "") -> bytes:
 def parsed(graph: bytes) -> tuple[Any, Any, Any]:
     """Return builder, network and parser of a graph; the network uses the parser's memory.
 
-    Raises:
-        BackendError: TensorRT cannot read it.
+    Raises BackendError: TensorRT cannot read it.
     """
     trt = tensorrt()
     builder = trt.Builder(logger())
@@ -128,8 +126,7 @@ def configured(trt: ModuleType, builder: Any, network: Any, capability: str) -> 
 def aim(trt: ModuleType, config: Any, capability: str) -> None:
     """Set one compute capability; empty: that of this machine's GPU.
 
-    Raises:
-        BackendError: this TensorRT does not support it.
+    Raises BackendError: this TensorRT does not support it.
     """
     if not portable(trt):
         raise BackendError(
@@ -154,8 +151,7 @@ def aim(trt: ModuleType, config: Any, capability: str) -> None:
 def refit(engine: Any, graph: bytes) -> None:
     """Refit an engine with the weights of another graph of the same network.
 
-    Raises:
-        BackendError: TensorRT rejects them.
+    Raises BackendError: TensorRT rejects them.
     """
     trt = tensorrt()
     refitter = trt.Refitter(engine, logger())

@@ -172,8 +172,7 @@ def merge(forward: Estimate, backward: Estimate) -> Tensor:
 def merge_estimates(prediction: Prediction) -> Tensor:
     """Merge a stack of forward windows and the same windows reversed, of steps of the same frame.
 
-    Returns:
-        float [B, T, h, w], all frames.
+    Returns float [B, T, h, w], all frames.
     """
     parts = (prediction.mask_logits.sigmoid(), prediction.alpha)
     forward, backward = zip(*(part.chunk(2) for part in parts), strict=True)
@@ -184,9 +183,7 @@ def merge_windows(warped: Estimate) -> Tensor:
     """Merge a stack of forward windows and the same windows reversed, [2B, T-1, h, w] each.
 
     The forward half estimates frames 1..T-1, the other half T-2..0; both know frames 1..T-2.
-
-    Returns:
-        float [B, T-2, h, w], frames 1..T-2.
+    Returns float [B, T-2, h, w], frames 1..T-2.
     """
     forward, reverse = zip(*(part.chunk(2) for part in warped), strict=True)
     backward = (part.flip(1) for part in reverse)  # now frames 0..T-2

@@ -61,8 +61,7 @@ def shipped_weights() -> list[str]:
 def find_weights(name_or_path: str) -> Path:
     """Return the path of shipped weights by name, or of a file.
 
-    Raises:
-        WeightsError: neither exists.
+    Raises WeightsError: neither exists.
     """
     shipped = Path(str(files("savos_model") / "shipped" / f"{name_or_path}.safetensors"))
     if "/" not in name_or_path and shipped.is_file():
@@ -86,8 +85,7 @@ def find_weights(name_or_path: str) -> Path:
 def load_weights(name_or_path: str) -> Weights:
     """Read weights as float32 without running code of the file.
 
-    Raises:
-        WeightsError: missing, unreadable, too large, or of another network.
+    Raises WeightsError: missing, unreadable, too large, or of another network.
     """
     path = find_weights(name_or_path)
     size = path.stat().st_size
@@ -153,8 +151,7 @@ def save_weights(path: Path, weights: Weights, dtype: str = "float16") -> None:
 def save_tensors(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write arrays and text as safetensors atomically (temporary file, then rename).
 
-    Raises:
-        OSError: no space, or no permission; an existing file is kept.
+    Raises OSError: no space, or no permission; an existing file is kept.
     """
     # The library writes the memory of an array without regard to strides.
     whole = {key: np.ascontiguousarray(a) for key, a in arrays.items()}

@@ -162,9 +162,8 @@ class Associator:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Compare every mask with the tracks near it.
 
-        Returns:
-            Two arrays float [instances, tracks], 0..1 or NEVER: IoU, and the score that also
-            counts a mask inside the expected object, and one that is near it.
+        Returns two arrays float [instances, tracks], 0..1 or NEVER: IoU, and the score that also
+        counts a mask inside the expected object, and one that is near it.
         """
         sure = np.full((len(instances), len(tracks)), NEVER)
         likely = sure.copy()

@@ -115,11 +115,8 @@ class AmodalStream:
     def step(self, frame: Frame) -> list[AmodalObject]:
         """Complete the masks of one frame.
 
-        Returns:
-            One object per instance in the given order, then the coasted tracks.
-
-        Raises:
-            InstanceError: an instance does not fit the image; the tracks stay as they were.
+        Returns one object per instance in the given order, then the coasted tracks. Raises
+        InstanceError: an instance does not fit the image; the tracks stay as they were.
         """
         height, width = frame.image.shape[:2]
         check_instances(frame.instances, height, width)

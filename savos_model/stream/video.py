@@ -23,8 +23,7 @@ MODES = (
 def refine_config(mode: str) -> RefineConfig | None:
     """Return the pass of a mode of MODES, None for forward and single.
 
-    Raises:
-        SettingError: no such mode.
+    Raises SettingError: no such mode.
     """
     if mode in ("forward", "single"):
         return None

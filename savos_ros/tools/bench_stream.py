@@ -62,10 +62,9 @@ def message_runner(
 ) -> Callable[[], dict[str, float]]:
     """Return a function that takes the next frame through the node's pipeline, without DDS.
 
-    Returns:
-        A function that returns the time of each stage of the stream, "total", "overhead", all of
-        it but the stream's step, and "cpu", of all threads [ms]; "mask_bytes", published; and with
-        `jpeg` images "decoder", the time of OpenCV's decoder alone on the same image.
+    Returns a function that returns the time of each stage of the stream, "total", "overhead", all
+    of it but the stream's step, and "cpu", of all threads [ms]; "mask_bytes", published; and with
+    `jpeg` images "decoder", the time of OpenCV's decoder alone on the same image.
     """
     taker = Taker()
     engine = Engine(stream, stream.backend.name, "")
@@ -228,8 +227,7 @@ def rivals(config: BenchStreamConfig, absent: dict[str, str]) -> list[str]:
 def engine(config: BenchStreamConfig) -> tuple[BackendConfig, str]:
     """Return settings and name of the engine that is measured.
 
-    Raises:
-        BackendError: it is not installed.
+    Raises BackendError: it is not installed.
     """
     wanted = BackendConfig(
         backend=config.backend, threads=config.threads, device=config.device,
@@ -270,10 +268,9 @@ def runner(case: Case, config: BenchStreamConfig) -> Callable[[], dict[str, floa
 def figures(case: Case, times: list[dict[str, float]], limit_gflops: float) -> dict:
     """Return one case's numbers.
 
-    Returns:
-        The case, hz, other_share (median share of a frame that is not the network), limit_ms (the
-        network's arithmetic at the limit), cores in use, mask_bytes of a frame (medians) and ms by
-        stage: median p50, and p99.
+    Returns the case, hz, other_share (median share of a frame that is not the network), limit_ms
+    (the network's arithmetic at the limit), cores in use, mask_bytes of a frame (medians) and ms by
+    stage: median p50, and p99.
     """
     values = {stage: np.array([row[stage] for row in times]) for stage in times[0]}
     published = float(np.median(values.pop("mask_bytes")))
@@ -305,9 +302,8 @@ def slopes(rows: list[dict], network: str) -> dict[str, float]:
 def against_released(rows: list[dict], rounds: list[dict[str, float]]) -> dict:
     """Return object-frames per second of the released design, and the ratios of ours to it.
 
-    Returns:
-        By pass of bench_released.released_pass: object_frames_per_s, and times by network at 10
-        tracks; empty where it was not measured.
+    Returns by pass of bench_released.released_pass: object_frames_per_s, and times by network at 10
+    tracks; empty where it was not measured.
     """
     usual = (USUAL, USUAL_TRACKS, False)
     ours = {

@@ -43,9 +43,8 @@ def import_checkpoint(checkpoint: Path, out: Path, preset: str = "official") -> 
 def read_state(path: Path) -> dict[str, np.ndarray]:
     """Return float32 arrays of a released state dict by their names.
 
-    Raises:
-        WeightsError: the file is missing, too large, damaged, or anything but named tensors of the
-            released network; torch is not installed.
+    Raises WeightsError: the file is missing, too large, damaged, or anything but named tensors of
+    the released network; torch is not installed.
     """
     if not installed("torch"):
         raise WeightsError(f"reading a checkpoint needs torch: {PIP['torch']}", "package")
@@ -69,11 +68,7 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
 
 
 def check_size(path: Path) -> None:
-    """Raise WeightsError for files that are too large, packed or unpacked.
-
-    Raises:
-        WeightsError: too large or damaged.
-    """
+    """Raise WeightsError for files that are damaged, or too large, packed or unpacked."""
     size = path.stat().st_size
     try:
         if zipfile.is_zipfile(path):

@@ -41,8 +41,7 @@ RULES = (
 def our_name(official_key: str) -> str:
     """Return our name of a parameter in the released state dict, without `module.`.
 
-    Raises:
-        WeightsError: the key is not of the released network.
+    Raises WeightsError: the key is not of the released network.
     """
     key = official_key.removeprefix("module.")
     for pattern, ours in RULES:
@@ -58,8 +57,7 @@ def our_name(official_key: str) -> str:
 def from_official(state: Mapping[str, np.ndarray], name: str, preset: str = "official") -> Weights:
     """Return weights from the released state dict (name -> float array).
 
-    Raises:
-        WeightsError: a key or a shape does not belong to the released network.
+    Raises WeightsError: a key or a shape does not belong to the released network.
     """
     model = ModelConfig(**{**OFFICIAL_MODEL.__dict__, "preset": preset})
     arrays = {our_name(key): np.asarray(a, np.float32) for key, a in state.items()}
