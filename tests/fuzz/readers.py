@@ -62,8 +62,7 @@ from training.baselines.external import ExternalError
 from training.data.chewing_gum import ReleasedVideos, VideoFileError
 from training.data.fishbowl import FishbowlError
 from training.data.flow_files import FlowFileError, read_flo
-from training.data.kins import KinsError, MappingError, read_mapping
-from training.data.kins_video_car import KinsVideoCarError
+from training.data.kins_video_car import KinsError, KinsVideoCarError, MappingError, read_mapping
 from training.data.kitti_mots import (
     KittiError,
     TimestampError,

@@ -23,8 +23,7 @@ from savos_model.config import ModelConfig
 from training.baselines.external import ExternalClip
 from training.data import fishbowl
 from training.data.fishbowl import FishbowlClip
-from training.data.kins import KinsAnnotations
-from training.data.kins_video_car import ReleasedCars
+from training.data.kins_video_car import KinsAnnotations, ReleasedCars
 from training.data.masks.folders import open_masks
 from training.data.store import ClipFrame, open_clip, store_clip
 

@@ -12,7 +12,7 @@ from savos_ros.bags.recording import record
 from savos_ros.bags.settings import BagError, RecordOptions
 from tests.failing import fails
 from training.baselines.external import ExternalClip, ExternalError
-from training.data.kins import KinsAnnotations
+from training.data.kins_video_car import KinsAnnotations
 from training.data.masks.common import MaskFolderError
 from training.data.masks.folders import open_masks
 from training.data.outside import is_file_name

@@ -54,13 +54,6 @@ class AdaptConfig(Settings):
 
 
 @dataclass(frozen=True)
-class KeptWeights:
-    """Where adapted weights go."""
-
-    out: Path | None = option("folder of the adapted weights; none: not kept", None)
-
-
-@dataclass(frozen=True)
 class CurveOptions:
     """Options of the learning curve of one clip."""
 

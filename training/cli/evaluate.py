@@ -1,12 +1,14 @@
-"""The `savos evaluate` commands: methods scored against ground truth."""
+"""The `savos evaluate` and `savos adapt` commands: methods, or weights, scored on a data set."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from savos_model.commands import Options, command
+from savos_model.commands import Options, Value, command, option
+from training.adapt.settings import AdaptConfig, CurveOptions
 from training.evaluate import settings
 
 if TYPE_CHECKING:
@@ -113,3 +115,73 @@ def tracking(videos: settings.TrackingOptions, run: settings.RunOptions) -> None
     from training.evaluate.tracking import evaluate_tracking, tracked_set
 
     evaluate_tracking(tracked_set(videos), run.ours, run, trackers=videos.trackers)
+
+
+HELP = "Adapt weights to one video each, and score the gain."
+adapt_app = typer.Typer(no_args_is_help=True, help=HELP)
+FIELDS = ("learning_rate", "max_iterations", "batch", "length", "device", "seed")
+NAMES = {"max_iterations": "iterations", "measure_every": "every"}
+CONFIG = Options(AdaptConfig, only=(*FIELDS, "stop_gain"), names=NAMES)
+KEPT = Value("out", Path | None, option("folder of the adapted weights; none: not kept", None))
+ADAPT_RUN = Options(settings.RunOptions, only=("json", "weights", "processes", "mode", "seed"))
+HALVES = Options(settings.KittiOptions, only=("data", "sequences", "masks", "half"))
+LICENCE = "KITTI is CC BY-NC-SA 3.0: weights adapted to it must not be shipped under other terms."
+ADAPTED = {
+    "fishbowl": (settings.FishbowlOptions, """
+    Adapt to each FISHBOWL clip on its visible masks; mean IoU before and after.
+
+    Example: savos adapt fishbowl --data fishbowl/val --types BigFishB
+    --weights runs/unseen/best.safetensors --json docs/results/adapt_BigFishB.json
+    """),
+    "kitti-boxes": (HALVES, f"""
+    Adapt to each KITTI sequence on its visible masks; box IoU before and after.
+
+    {LICENCE}
+
+    Example: savos adapt kitti-boxes --data kitti_mots --sequences 0000,0001
+    """),
+    "kins-video-car": (settings.KinsOptions, f"""
+    Adapt to each drive of KINS-Video-Car on its visible masks; mean IoU before and after.
+
+    {LICENCE}
+
+    Example: savos adapt kins-video-car --raw kitti_raw --masks pointtrack --kins
+    instances_train.json --mapping mapping --json out.json
+    """),
+}  # fmt: skip
+
+
+def add_adapted(name: str) -> None:
+    """Add one of ADAPTED."""
+
+    def adapt(
+        options: Any, run: settings.RunOptions, config: AdaptConfig, out: Path | None
+    ) -> None:
+        from training.adapt.scored import adapt_benchmark
+
+        adapt_benchmark(benchmark_of(name, options), run.ours, config, run, out)
+
+    options, adapt.__doc__ = ADAPTED[name]
+    command(adapt_app, name, options, ADAPT_RUN, CONFIG, KEPT)(adapt)
+
+
+for _name in ADAPTED:
+    add_adapted(_name)
+
+
+@command(
+    adapt_app,
+    "curve",
+    CurveOptions,
+    Options(settings.RunOptions, only=("json", "weights", "mode", "seed")),
+    Options(AdaptConfig, only=(*FIELDS, "measure_every"), names=NAMES),
+)
+def curve(clip: CurveOptions, run: settings.RunOptions, config: AdaptConfig) -> None:
+    """Learning curve of the adaptation to one clip, without early stopping (figure 5 a).
+
+    Example: savos adapt curve --clip fishbowl/val/fishbowl_0024 --types BigFishB
+    --weights runs/unseen/best.safetensors --json docs/results/adapt_curve.json
+    """
+    from training.adapt.scored import adapt_curve
+
+    adapt_curve(clip.clip, run.ours, config, run, clip.types)

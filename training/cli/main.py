@@ -9,7 +9,7 @@ import typer
 
 from savos_model.commands import Options, command, option, user_errors
 from training.bench.settings import BenchTrainConfig
-from training.cli import adapt, evaluate, prepare, report
+from training.cli import evaluate, prepare, report
 from training.evaluate.settings import RunOptions
 
 
@@ -32,10 +32,10 @@ def mount(savos: typer.Typer, bench: typer.Typer, weights: typer.Typer) -> None:
         bench: its group of benchmarks.
         weights: its group of what weights are made into.
     """
-    for name, module in (
-        ("prepare", prepare), ("report", report), ("adapt", adapt), ("evaluate", evaluate)
-    ):  # fmt: skip
+    for name, module in (("prepare", prepare), ("report", report)):
         savos.add_typer(module.app, name=name)
+    savos.add_typer(evaluate.adapt_app, name="adapt")
+    savos.add_typer(evaluate.app, name="evaluate")
     savos.command(
         "train",
         add_help_option=False,

@@ -12,10 +12,19 @@ from rich.console import Console
 from savos_model.results import keep_results
 from savos_model.stream.video import Setup
 from training.data.jobs import Tick, run_jobs, threads_each, worker_count
-from training.evaluate.methods import describe_methods, label, with_missing
 from training.evaluate.settings import DEFAULT_OUTPUT, Output
 from training.evaluate.tables import Table, tables_of
-from training.evaluate.video import Scores, Video, VideoResult, check_methods, merged, score_videos
+from training.evaluate.video import (
+    Scores,
+    Video,
+    VideoResult,
+    check_methods,
+    describe_methods,
+    label,
+    merged,
+    score_videos,
+    with_missing,
+)
 
 
 class Benchmark:

@@ -10,11 +10,19 @@ from dataclasses import replace
 import numpy as np
 
 from savos_model.types import Box
-from training.street.backdrop import draw_facade, draw_shadows, draw_sky
+from training.street.backdrop import (
+    FRONT_KINDS,
+    SURFACES,
+    Look,
+    Photo,
+    draw_facade,
+    draw_shadows,
+    draw_sky,
+    random_light,
+)
 from training.street.builder import UNTRACKED, Builder, Front, Thing, random_street
 from training.street.cars import CarSpec, build_car
 from training.street.config import StreetConfig, StreetFrame, StreetObject
-from training.street.look import FRONT_KINDS, SURFACES, Look, Photo, random_light
 from training.street.meshes import Mesh
 from training.street.noise import MaskNoise, tight
 from training.street.people import PersonSpec, riding, walking

@@ -3,7 +3,7 @@ import pytest
 import tiny_kins
 from failing import fails, lacks
 
-from training.data.kins import (
+from training.data.kins_video_car import (
     KinsAnnotations,
     KinsError,
     MappingError,

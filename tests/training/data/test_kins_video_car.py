@@ -7,8 +7,8 @@ from failing import fails, lacks
 from tiny_flo import write_flo
 
 from tests.trap import trap
-from training.data.kins import KinsError
 from training.data.kins_video_car import (
+    KinsError,
     KinsVideoCarError,
     ReleasedCars,
     TruthSource,
