@@ -12,9 +12,11 @@ import numpy as np
 
 from savos_model.files import FileError
 from savos_model.settings import SettingError
+from training.data.outside import read_bytes
 from training.data.store import ClipFrame
 
 MAGIC = 202021.25
+HEAD = 12  # bytes before the flow
 MAX_SIDE = 1 << 14
 UNKNOWN = 1e9  # larger components mark pixels of unknown motion
 # FlowNet2 works on sizes that are multiples of this; its tools cut the middle out of other images.
@@ -31,27 +33,20 @@ def read_flo(path: str | Path) -> np.ndarray:
     Raises:
         FlowFileError: missing, no .flo file, too large, or cut off.
     """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            head = file.read(12)
-            size = path.stat().st_size
-            if len(head) < 12 or struct.unpack("<f", head[:4])[0] != MAGIC:
-                raise FlowFileError(f"{path} is no .flo file: it must begin with {MAGIC}", "form")
-            width, height = struct.unpack("<ii", head[4:])
-            if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-                raise FlowFileError(
-                    f"{path} says {width}x{height}, 1 to {MAX_SIDE} a side are read", "size"
-                )
-            if size != 12 + 8 * width * height:
-                raise FlowFileError(
-                    f"{path} has {size} bytes, {width}x{height} needs {12 + 8 * width * height}: "
-                    "it is cut off or damaged",
-                    "bytes",
-                )
-            flow = np.fromfile(file, "<f4", 2 * width * height).reshape(height, width, 2)
-    except OSError as error:
-        raise FlowFileError(f"{path} cannot be read: {error}", "unreadable") from None
+    data = read_bytes(path, FlowFileError, HEAD + 8 * MAX_SIDE**2)
+    if len(data) < HEAD or struct.unpack_from("<f", data)[0] != MAGIC:
+        raise FlowFileError(f"{path} is no .flo file: it must begin with {MAGIC}", "form")
+    width, height = struct.unpack_from("<ii", data, 4)
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        raise FlowFileError(
+            f"{path} says {width}x{height}, 1 to {MAX_SIDE} a side are read", "size"
+        )
+    needed = HEAD + 8 * width * height
+    if len(data) != needed:
+        raise FlowFileError(
+            f"{path} has {len(data)} bytes, {width}x{height} needs {needed}: it is cut off", "bytes"
+        )
+    flow = np.frombuffer(data, "<f4", offset=HEAD).reshape(height, width, 2).copy()
     flow[~(np.abs(flow) <= UNKNOWN).all(-1)] = np.nan
     return flow
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import queue
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
 
 from savos_model.progress import progress_bar
@@ -63,17 +63,18 @@ def _in_processes(function: Function, jobs: Sequence[Any], processes: int, tick:
         ProcessPoolExecutor(min(processes, len(jobs)), mp_context=context) as pool,
     ):
         steps = manager.Queue()
+        counter = threading.Thread(target=_count, args=(steps, tick))
+        counter.start()
         futures = [pool.submit(_work, function, job, steps) for job in jobs]
         try:
-            pending = set(futures)
-            while pending:
-                done, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
-                _drain(steps, tick)
-                for future in done:
-                    future.result()
+            for future in as_completed(futures):
+                future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+        finally:
+            steps.put(None)
+            counter.join()
         return [future.result() for future in futures]
 
 
@@ -84,9 +85,6 @@ def _work(function: Function, job: Any, steps: Any) -> Any:
     return function(job, steps.put)
 
 
-def _drain(steps: Any, tick: Tick) -> None:
-    while True:
-        try:
-            tick(steps.get_nowait())
-        except queue.Empty:
-            return
+def _count(steps: Any, tick: Tick) -> None:
+    for count in iter(steps.get, None):
+        tick(count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import zlib
@@ -62,14 +63,12 @@ def read_json(path: Path, error: type[FileError], most: int = MAX_BYTES) -> Any:
 
     Raises `error`: missing, cut off or not JSON ("unreadable"), too large ("size").
     """
+    data = read_bytes(path, error, most)
     try:
-        with open(path, "rb") as file:
-            if path.suffix == ".gz":
-                data = gzip.GzipFile(fileobj=file).read(most + 1)
-            else:  # a buffer of the size asked for is allocated
-                data = file.read(min(most, os.fstat(file.fileno()).st_size) + 1)
+        if path.suffix == ".gz":
+            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(most + 1)
     except (OSError, EOFError, zlib.error) as cause:
-        text = f"{path} cannot be read ({cause}): it is missing, cut off or of another format"
+        text = f"{path} cannot be unpacked ({cause}): it is cut off or of another format"
         raise error(text, "unreadable") from None
     if len(data) > most:
         raise error(f"{path} holds more than {most >> 20} MiB: split it by video", "size")

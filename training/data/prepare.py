@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 import json
@@ -69,16 +68,11 @@ class Job:
         bound.apply_defaults()
         how = {"patch": self.patch, "min_px": self.min_px, "flow": self.flow}
         made = {"by": self.frames.__name__, **bound.arguments, **how}
-        return json.loads(json.dumps({name: _plain(value) for name, value in made.items()}))
+        return json.loads(json.dumps(made, default=_plain))
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value.resolve())
-    if dataclasses.is_dataclass(value):
-        names = (item.name for item in dataclasses.fields(value))
-        return {name: _plain(getattr(value, name)) for name in names}
-    return value
+    return str(value.resolve()) if isinstance(value, Path) else vars(value)
 
 
 def fishbowl_frames(path: Path, stride: int = 1, without: str = "") -> Iterator[ClipFrame]:
