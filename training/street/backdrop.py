@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from training.street.builder import Street
+from training.street.config import StreetConfig
 from training.street.render import NEAR_M, TILE, Camera, Light, clip_near, fractal, halvings
 
 
@@ -328,14 +329,11 @@ BANK = 3  # noise fields; shifted by random amounts they do not repeat
 
 
 class Photo:
-    """Develops the frames of one clip; the look drifts slowly from frame to frame.
+    """Develops the frames of one clip; the look drifts slowly from frame to frame."""
 
-    `strength` is 0 none .. 2 strong, `size` (height, width) [px].
-    """
-
-    def __init__(self, seed: int, strength: float, size: tuple[int, int]):
-        self.rng = np.random.default_rng([seed, 75])
-        rng, self.strength = self.rng, strength
+    def __init__(self, config: StreetConfig):
+        self.rng = rng = np.random.default_rng([config.seed, 75])
+        self.strength = strength = config.image_noise
         self.target = float(rng.uniform(80, 125))  # brightness the exposure control aims at
         self.gain = 0.0
         self.gamma = float(rng.uniform(0.75, 1.2)) if strength else 1.0
@@ -344,11 +342,11 @@ class Photo:
         self.blur = float(rng.uniform(0.35, 0.75)) * strength
         self.drift = 0.0
         spread = float(rng.uniform(1.0, 4.0)) * strength
-        height, width = size
+        size = config.height + 64, config.width + 64
         self.fields = []
         for _ in range(BANK if spread > 0 else 0):
-            field = rng.normal(0, spread, (height + 64, width + 64, 3))
-            field += rng.normal(0, spread * 0.5, (height + 64, width + 64, 1))
+            field = rng.normal(0, spread, (*size, 3))
+            field += rng.normal(0, spread * 0.5, (*size, 1))
             self.fields.append(np.clip(field + 128, 0, 255).astype(np.uint8))
 
     def develop(self, image: np.ndarray) -> np.ndarray:

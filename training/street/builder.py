@@ -10,6 +10,7 @@ import numpy as np
 
 from training.street import props
 from training.street.cars import CarSpec, random_car
+from training.street.config import StreetConfig
 from training.street.meshes import Mesh
 from training.street.people import PersonSpec, random_person
 
@@ -136,10 +137,10 @@ PROPS = {
 class Builder:
     """Makes the stretches of one street; every stretch has its own random numbers."""
 
-    def __init__(self, street: Street, seed: int, density: float, textures: list[str]):
-        self.street, self.seed, self.density = street, seed, density
+    def __init__(self, street: Street, config: StreetConfig, textures: list[str]):
+        self.street, self.seed, self.density = street, config.seed, config.density
         self.textures = textures  # kinds of the fronts that can be chosen
-        self._next_junction = 40 + 60 * np.random.default_rng([seed, 71]).random()
+        self._next_junction = 40 + 60 * np.random.default_rng([config.seed, 71]).random()
 
     def build(self, number: int) -> tuple[list[Thing], list[Front]]:
         """Return the things and fronts of stretch `number`, [number, number + 1) * CHUNK_M."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -23,7 +23,6 @@ from training.street.backdrop import (
 from training.street.builder import UNTRACKED, Builder, Front, Thing, random_street
 from training.street.cars import CarSpec, build_car
 from training.street.config import StreetConfig, StreetFrame, StreetObject
-from training.street.meshes import Mesh
 from training.street.noise import MaskNoise, tight
 from training.street.people import PersonSpec, riding, walking
 from training.street.render import (
@@ -41,7 +40,7 @@ from training.street.render import (
 )
 from training.street.world import World
 
-MESHES = 512  # cars whose meshes are kept
+car_mesh = functools.lru_cache(maxsize=512)(build_car)
 
 
 class Scene:
@@ -52,19 +51,12 @@ class Scene:
         rng = np.random.default_rng([config.seed, 70])
         self.light = random_light(rng)
         self.street = random_street(rng, config.style, float(self.light.sun[1]))
-        builder = Builder(self.street, config.seed, config.density, FRONT_KINDS)
-        self.world = World(self.street, builder, rng, config.density, config.max_speed)
+        builder = Builder(self.street, config, FRONT_KINDS)
+        self.world = World(self.street, builder, rng, config)
         look = np.random.default_rng([config.seed, 74])
         self.look = Look(look, self.street, self.light, Camera(config.width, config.height))
-        self.noise = MaskNoise(
-            config.seed,
-            config.jitter_px,
-            config.lost_share,
-            config.split_share,
-            config.min_tracked_px,
-        )
-        self.photo = Photo(config.seed, config.image_noise, (config.height, config.width))
-        self._meshes: OrderedDict[tuple[CarSpec, bool], Mesh] = OrderedDict()
+        self.noise = MaskNoise(config)
+        self.photo = Photo(config)
 
     def step(self) -> None:
         """Advance to the next frame."""
@@ -131,7 +123,7 @@ class Scene:
         model, lit = thing.model, self.world.lit(thing)
         if isinstance(model, CarSpec):
             near = math.hypot(position[0] - camera.x, position[1] - camera.y) < 26
-            model = self._mesh(model, near)
+            model = car_mesh(model, near)
         elif isinstance(model, PersonSpec):
             if thing.kind == "cyclist":
                 model = riding(model, thing.phase)
@@ -142,15 +134,6 @@ class Scene:
                 model, position, heading, camera, self.light, lit, thing.tile == "cloth"
             )
         return draw_mesh(model, position, heading, camera, self.light, lit)
-
-    def _mesh(self, spec: CarSpec, fine: bool) -> Mesh:
-        key = (spec, fine)
-        if key not in self._meshes:
-            self._meshes[key] = build_car(spec, fine)
-            if len(self._meshes) > MESHES:
-                self._meshes.popitem(last=False)
-        self._meshes.move_to_end(key)
-        return self._meshes[key]
 
     def _grain(
         self, thing: Thing, position: np.ndarray, camera: Camera

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from savos_model.types import Box
+from training.street.config import StreetConfig
 
 WOBBLE = 64
 
@@ -25,16 +26,11 @@ class _Track:
 class MaskNoise:
     """Tracker noise of one scene: rim jitter, lost objects, split masks, missed small masks.
 
-    The same masks and seed give the same result. Rims move by at most `jitter_px`; a track is lost
-    in `lost_share` of the frames, a mask lacks a strip or a part in `split_share`; masks below
-    `min_px` are missed.
+    The same masks and settings give the same result.
     """
 
-    def __init__(
-        self, seed: int, jitter_px: float, lost_share: float, split_share: float, min_px: int
-    ):
-        self.seed, self.jitter_px, self.min_px = seed, jitter_px, min_px
-        self.lost_share, self.split_share = lost_share, split_share
+    def __init__(self, config: StreetConfig):
+        self.config = config
         self._tracks: dict[int, _Track] = {}
 
     def forget(self, alive: set[int]) -> None:
@@ -49,23 +45,25 @@ class MaskNoise:
         `uid` is the number of the object within the scene: call once per frame and object. `mask`
         is a uint8 0/1 crop of the integer `box`, `size` the (height, width) of the image [px].
         """
-        track = self._tracks.setdefault(uid, _Track(np.random.default_rng([self.seed, 73, uid])))
+        track = self._tracks.setdefault(
+            uid, _Track(np.random.default_rng([self.config.seed, 73, uid]))
+        )
         self._advance(track)
-        if track.lost or int(mask.sum()) < self.min_px:
+        if track.lost or int(mask.sum()) < self.config.min_tracked_px:
             return None
-        if self.jitter_px > 0:
+        if self.config.jitter_px > 0:
             box, mask = self._jitter(track, box, mask, size)
         if track.split:
             mask = self._split(track, mask)
-        return tight(box, mask) if int(mask.sum()) >= self.min_px else None
+        return tight(box, mask) if int(mask.sum()) >= self.config.min_tracked_px else None
 
     def _advance(self, track: _Track) -> None:
         rng = track.rng
         draws = rng.random(4)
         track.lost, track.split = max(track.lost - 1, 0), max(track.split - 1, 0)
-        if not track.lost and draws[0] < _start(self.lost_share, 3.5):
+        if not track.lost and draws[0] < _start(self.config.lost_share, 3.5):
             track.lost = int(1 + draws[1] * 6)
-        if not track.split and draws[2] < _start(self.split_share, 3.0):
+        if not track.split and draws[2] < _start(self.config.split_share, 3.0):
             track.split = int(1 + draws[3] * 5)
             track.cut = float(rng.uniform(0, np.pi)), float(rng.uniform(0.25, 0.75))
         track.bias = 0.8 * track.bias + 0.6 * float(rng.normal(0, 0.5))
@@ -81,7 +79,7 @@ class MaskNoise:
         self, track: _Track, box: Box, mask: np.ndarray, size: tuple[int, int]
     ) -> tuple[Box, np.ndarray]:
         """Move the rim by a smooth random distance: up to `jitter_px` inwards or outwards."""
-        pad = int(np.ceil(self.jitter_px)) + 1
+        pad = int(np.ceil(self.config.jitter_px)) + 1
         x0, y0 = max(box.x0 - pad, 0), max(box.y0 - pad, 0)
         x1, y1 = min(box.x1 + pad, size[1]), min(box.y1 + pad, size[0])
         around = (box.y0 - y0, y1 - box.y1, box.x0 - x0, x1 - box.x1)
@@ -97,7 +95,7 @@ class MaskNoise:
             + track.bias
         )
         # A rim on small objects must not eat them: at most an eighth of the size.
-        reach = min(self.jitter_px, max(np.sqrt(float(mask.sum())) / 8, 0.5))
+        reach = min(self.config.jitter_px, max(np.sqrt(float(mask.sum())) / 8, 0.5))
         noisy = signed + np.clip(shift, -1, 1) * reach > 0
         return Box(x0, y0, x1, y1), noisy.astype(np.uint8)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from training.street.builder import CAR, CHUNK_M, UNTRACKED, Builder, Front, Street, Thing
 from training.street.cars import random_car
+from training.street.config import StreetConfig
 from training.street.people import random_person
 from training.street.render import Camera
 
@@ -18,19 +19,14 @@ class World:
     """A street with its traffic; `step` moves on by one frame."""
 
     def __init__(
-        self,
-        street: Street,
-        builder: Builder,
-        rng: np.random.Generator,
-        density: float,
-        max_speed: float,
+        self, street: Street, builder: Builder, rng: np.random.Generator, config: StreetConfig
     ):
         self.street, self.builder, self.rng = street, builder, rng
-        self.density, self.max_speed = density, max_speed
+        self.density, self.max_speed = config.density, config.max_speed
         self.things: list[Thing] = []
         self.fronts: list[Front] = []
         self.s = 0.0
-        self.speed = rng.uniform(0.4, 0.9) * max_speed
+        self.speed = rng.uniform(0.4, 0.9) * self.max_speed
         self._cruise, self._change_in = self.speed, rng.uniform(2, 5)
         self._wander, self._pitch, self._pitch_rate = 0.0, 0.0, 0.0
         self._base_pitch, self._chunk, self._uid = rng.normal(0, 0.004), -1, 0

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from savos_model.types import Box
+from training.street.config import StreetConfig
 from training.street.noise import MaskNoise, tight
 
 SIZE = (200, 300)
@@ -25,7 +26,8 @@ def paste(mask):
 
 
 def noise(jitter=0.0, lost=0.0, split=0.0, smallest=1, seed=0):
-    return MaskNoise(seed, jitter, lost, split, smallest)
+    shares = {"lost_share": lost, "split_share": split}
+    return MaskNoise(StreetConfig(seed=seed, jitter_px=jitter, min_tracked_px=smallest, **shares))
 
 
 @settings(max_examples=20)
