@@ -101,11 +101,11 @@ def test_scenery_is_no_object():
 
 def test_footprints_do_not_overlap_in_any_frame():
     crowd = Crowd()
-    assert crowd.add(straight(0, 0, 0, 0.0, 5, 0.1), (4, 2))
-    assert not crowd.add(straight(3.9, 0, 0, 0.0, 5, 0.1), (4, 2))
-    assert crowd.add(straight(4.1, 0, 0, 0.0, 5, 0.1), (4, 2))
+    assert crowd.add(straight(0, 0, 0, 0.0, 5), (4, 2))
+    assert not crowd.add(straight(3.9, 0, 0, 0.0, 5), (4, 2))
+    assert crowd.add(straight(4.1, 0, 0, 0.0, 5), (4, 2))
     # Comes along at 10 m/s and would be inside the second one in the last frame.
-    assert not crowd.add(straight(10, 0, np.pi, 10.0, 5, 0.1), (4, 2))
+    assert not crowd.add(straight(10, 0, np.pi, 10.0, 5), (4, 2))
     np.testing.assert_allclose(extent(np.array([np.pi / 2]), (4, 2)), [[1, 2]], atol=1e-9)
 
 
@@ -113,7 +113,7 @@ def test_footprints_do_not_overlap_in_any_frame():
 def test_a_street_is_populated_without_collisions(seed):
     car, man = block("car", (2, 4.5, 1.5)), block("man", (0.5, 0.4, 1.8))
     assert is_walker(man) and not is_walker(car) and heading(car) == pytest.approx(np.pi / 2)
-    movers = populate(np.random.default_rng(seed), [car, man], Crowd(), 5.0, 20, 0.1)
+    movers = populate(np.random.default_rng(seed), [car, man], Crowd(), 5.0, 20)
     assert len(movers) > 5 and {mover.model.name for mover in movers} == {"car", "man"}
     boxes = [(m.poses[:, :2], extent(m.poses[:, 2], (4.5, 2))) for m in movers if m.model is car]
     for i, (middle, half) in enumerate(boxes):

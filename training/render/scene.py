@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from training.render.gl import Item, Masks, Mesh, Renderer
+from training.render.gl import Camera, Item, Light, Masks, Mesh, Renderer
 from training.render.meshes import Model, random_colour
 
 SCENERY = "scenery"  # folder of models that only occlude
@@ -71,11 +71,37 @@ def tint_of(rng: np.random.Generator, model: Model) -> tuple[float, float, float
     return WHITE if model.painted else tuple(random_colour(rng).tolist())
 
 
-def load_model(renderer: Renderer, model: Model) -> list[Mesh]:
-    """Load all parts of a model."""
-    return [renderer.load(part) for part in model.parts]
-
-
 def posed(meshes: Sequence[Mesh], pose: np.ndarray, tint: tuple = WHITE) -> list[Item]:
     """Return the items of one object at a pose [4, 4]."""
     return [Item(mesh, pose, tint) for mesh in meshes]
+
+
+class Stage:
+    """Draws the frames of a scene; shadows fall in a box around `centre`, of twice `reach` [m]."""
+
+    def __init__(
+        self,
+        renderer: Renderer,
+        objects: Sequence[SceneObject],
+        light: Light,
+        centre: np.ndarray,
+        reach: float,
+    ) -> None:
+        self._renderer, self._objects, self._look = renderer, objects, (light, centre, reach)
+        models = {id(item.model): item.model for item in objects}
+        self._meshes = {
+            key: [renderer.load(part) for part in model.parts] for key, model in models.items()
+        }
+
+    def frame(
+        self, scenery: list[Item], poses: Mapping[int, np.ndarray], camera: Camera
+    ) -> SceneFrame:
+        """Draw the scenery and the objects at poses [4, 4], by number."""
+        items, depths = {}, {}
+        for i, pose in poses.items():
+            model, _, tint = self._objects[i]
+            items[i] = posed(self._meshes[id(model)], pose, tint)
+            depths[i] = camera.depth_of(pose[:3, :3] @ [0, 0, model.size[2] / 2] + pose[:3, 3])
+        everything = scenery + [item for group in items.values() for item in group]
+        image = self._renderer.picture(everything, camera, *self._look)
+        return SceneFrame(image, self._renderer.masks(scenery, items, camera), depths)

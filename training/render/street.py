@@ -11,16 +11,12 @@ import numpy as np
 from training.render.geometry import place, turn_z
 from training.render.gl import Camera, Item, Light, Renderer
 from training.render.meshes import Model, Part, box, cylinder, make_part, surface
-from training.render.scene import (
-    SceneFrame,
-    SceneObject,
-    load_model,
-    pick,
-    posed,
-    split_scenery,
-    tint_of,
-)
+from training.render.scene import SceneFrame, SceneObject, Stage, pick, split_scenery, tint_of
 
+SIZE, FPS = (672, 208), 10
+NEAR, FAR, BIAS = 0.1, 300.0, 0.0015
+ALLOWED = (0.2, 25.0)  # longest side of an object [m]
+MODES = ("drive", "pavement", "stand")
 HALF, LANE, PARKED = 6.0, 1.9, 4.9  # half the road, middles of a lane and of a parking strip [m]
 REACH = 75.0  # how far ahead things are placed [m]
 MOST = 60  # objects of a clip
@@ -59,9 +55,9 @@ def extent(yaw: np.ndarray, size: Sequence[float]) -> np.ndarray:
     return np.stack((cos * size[0] + sin * size[1], sin * size[0] + cos * size[1]), 1) / 2
 
 
-def straight(x: float, y: float, yaw: float, speed: float, frames: int, step: float) -> np.ndarray:
+def straight(x: float, y: float, yaw: float, speed: float, frames: int) -> np.ndarray:
     """Return the poses [F, 3] of a straight move at constant speed."""
-    way = speed * step * np.arange(frames)[:, None] * [[np.cos(yaw), np.sin(yaw), 0.0]]
+    way = speed / FPS * np.arange(frames)[:, None] * [[np.cos(yaw), np.sin(yaw), 0.0]]
     return np.array([x, y, yaw]) + way
 
 
@@ -81,12 +77,11 @@ def populate(
     crowd: Crowd,
     ego_speed: float,
     frames: int,
-    step: float,
 ) -> list[Mover]:
     """Place objects on a road along x that is seen from about x = 0.
 
     Models that are taller than long walk, the others drive and park. What stands there already
-    (`crowd`) is extended. `ego_speed` is that of the camera [m/s], `step` the time of a frame [s].
+    (`crowd`) is extended. `ego_speed` is that of the camera [m/s].
     """
     vehicles = [model for model in models if not is_walker(model)]
     walkers = [model for model in models if is_walker(model)]
@@ -101,14 +96,14 @@ def populate(
                 return
 
     if vehicles:
-        _drive(rng, vehicles, add, ego_speed, frames, step)
-        _park(rng, vehicles, add, frames, step)
+        _drive(rng, vehicles, add, ego_speed, frames)
+        _park(rng, vehicles, add, frames)
     if walkers:
-        _walk(rng, walkers, add, frames, step)
+        _walk(rng, walkers, add, frames)
     return movers
 
 
-def _drive(rng, vehicles, add, ego_speed, frames, step) -> None:
+def _drive(rng, vehicles, add, ego_speed, frames) -> None:
     """Let some drive ahead, some come towards the camera."""
     for model in pick(rng, vehicles, int(rng.integers(2, 7))):
         ahead = rng.random() < 0.4
@@ -118,13 +113,13 @@ def _drive(rng, vehicles, add, ego_speed, frames, step) -> None:
         add(
             model,
             lambda lane=lane, yaw=yaw, speed=speed, low=low, high=high: straight(
-                rng.uniform(low, high), lane + rng.normal(0, 0.15), yaw, speed, frames, step
+                rng.uniform(low, high), lane + rng.normal(0, 0.15), yaw, speed, frames
             ),
             speed,
         )
 
 
-def _park(rng, vehicles, add, frames, step) -> None:
+def _park(rng, vehicles, add, frames) -> None:
     """Park others in rows along both kerbs, and a few across the pavement's far side."""
     density = rng.uniform(0.3, 0.95)
     for side, yaw in ((-1, 0.0), (1, np.pi)):
@@ -134,14 +129,14 @@ def _park(rng, vehicles, add, frames, step) -> None:
             length = float(model.size[:2].max())
             turned = yaw + (np.pi if rng.random() < 0.1 else 0.0) + rng.normal(0, 0.02)
             spot = straight(
-                x + length / 2, side * PARKED + rng.normal(0, 0.12), turned, 0.0, frames, step
+                x + length / 2, side * PARKED + rng.normal(0, 0.12), turned, 0.0, frames
             )
             if rng.random() < density:
                 add(model, lambda spot=spot: spot, 0.0, 1)
             x += length + rng.uniform(0.8, 3.0)
 
 
-def _walk(rng, walkers, add, frames, step) -> None:
+def _walk(rng, walkers, add, frames) -> None:
     """Let walkers go along the pavements and over the road."""
     for model in pick(rng, walkers, int(rng.integers(5, 15))):
         pace = rng.uniform(0.7, 1.7)
@@ -152,15 +147,9 @@ def _walk(rng, walkers, add, frames, step) -> None:
                 y, yaw = rng.choice([-1, 1]) * rng.uniform(6.6, 9.0), float(rng.choice([0, np.pi]))
             else:
                 y, yaw = -way * rng.uniform(-1, 8.5), way * np.pi / 2
-            return straight(x, y, yaw, pace, frames, step)
+            return straight(x, y, yaw, pace, frames)
 
         add(model, draw, pace, 12)
-
-
-SIZE, FPS = (672, 208), 10
-NEAR, FAR, BIAS = 0.1, 300.0, 0.0015
-ALLOWED = (0.2, 25.0)  # longest side of an object [m]
-MODES = ("drive", "pavement", "stand")
 
 
 class Ride(NamedTuple):
@@ -188,7 +177,7 @@ def plan_ride(rng: np.random.Generator, frames: int) -> Ride:
     else:
         speed, y = 0.0, side * 7.2 if rng.random() < 0.5 else -LANE
         turned = rng.uniform(-0.35, 0.35) + side * rng.uniform(0.03, 0.14) * time
-    poses = straight(0.0, y, 0.0, speed, frames, 1 / FPS)
+    poses = straight(0.0, y, 0.0, speed, frames)
     poses[:, 2] += turned + wobble
     bounce = rng.uniform(0, 0.015) * np.sin(time * rng.uniform(4, 9))
     focal = SIZE[0] * rng.uniform(0.48, 0.72)
@@ -210,7 +199,7 @@ class StreetScene:
         crowd = Crowd()
         crowd.add(ride.poses * [1, 1, 0], (4.6, 1.9) if ride.mode == "drive" else (0.9, 0.9))
         self._light, weather = _random_light(rng)
-        self._movers = populate(rng, labelled, crowd, ride.speed, frames, 1 / FPS)
+        self._movers = populate(rng, labelled, crowd, ride.speed, frames)
         self.objects = [
             SceneObject(mover.model, mover.speed, tint_of(rng, mover.model))
             for mover in self._movers
@@ -227,21 +216,18 @@ class StreetScene:
         ride = self._ride
         scenery = self._ground(renderer)
         scenery += [Item(renderer.load(part), pose) for part, pose in self._scenery]
-        meshes = {id(item.model): load_model(renderer, item.model) for item in self.objects}
         middle = ride.poses[len(ride.poses) // 2]
         centre = np.array([*middle[:2], 0]) + 20 * turn_z(middle[2])[:, 0]
+        stage = Stage(renderer, self.objects, self._light, centre, 44.0)
         for frame, (x, y, yaw) in enumerate(ride.poses):
             eye = np.array([x, y, ride.height[frame]])
             camera = Camera(eye, eye + [np.cos(yaw), np.sin(yaw), ride.tilt], ride.focal)
-            items, depths = {}, {}
+            poses = {}
             for i, mover in enumerate(self._movers):
                 ahead, aside, turned = mover.poses[frame]
-                pose = place(np.array([ahead, aside, 0]), turn_z(turned + heading(mover.model)))
-                items[i] = posed(meshes[id(mover.model)], pose, self.objects[i].tint)
-                depths[i] = camera.depth_of(pose[:3, 3] + [0, 0, mover.model.size[2] / 2])
-            everything = scenery + [item for group in items.values() for item in group]
-            image = renderer.picture(everything, camera, self._light, centre, 44.0)
-            yield SceneFrame(image, renderer.masks(scenery, items, camera), depths)
+                turn = turn_z(turned + heading(mover.model))
+                poses[i] = place(np.array([ahead, aside, 0]), turn)
+            yield stage.frame(scenery, poses, camera)
 
     def _ground(self, renderer: Renderer) -> list[Item]:
         rng, tone = self._rng, self._rng.uniform(0.09, 0.2)
@@ -281,7 +267,7 @@ def _place_scenery(
                 parts, size = _SHAPES[kind](rng, texture[kind])
                 yaw = 0.0
             reach = np.hypot(*size[:2]) if yaw else size[0], np.hypot(*size[:2]) if yaw else size[1]
-            if crowd.add(straight(*spot, 0.0, 0.0, frames, 1 / FPS), reach):
+            if crowd.add(straight(*spot, 0.0, 0.0, frames), reach):
                 pose = place(np.array([*spot, 0.0]), turn_z(yaw))
                 placed += [(part, pose) for part in parts]
     return placed

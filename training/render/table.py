@@ -15,7 +15,7 @@ from training.render.physics import Pile, Solid
 from training.render.scene import (
     SceneFrame,
     SceneObject,
-    load_model,
+    Stage,
     pick,
     posed,
     split_scenery,
@@ -195,7 +195,7 @@ class TableScene:
         still = self._room(renderer)
         for stand in self._stands:
             still += [Item(renderer.load(part), stand.pose) for part in stand.parts]
-        meshes = {id(item.model): load_model(renderer, item.model) for item in self.objects}
+        stage = Stage(renderer, self.objects, self._light, np.zeros(3), 0.75 * k)
         hand = [renderer.load(part) for part in self._hand]
         for frame, eye in enumerate(plan.eyes):
             if plan.hand is not None:
@@ -207,20 +207,9 @@ class TableScene:
             poses = {
                 i: self._pile.pose(i) for i in range(len(self.objects)) if not self._pile.is_away(i)
             }
-            moving = {
-                i: posed(meshes[id(self.objects[i].model)], pose, self.objects[i].tint)
-                for i, pose in poses.items()
-            }
             scenery = still + posed(hand, place(plan.hand[frame] * k) if hand else np.eye(4))
             camera = Camera(eye * k, plan.target * k, plan.focal * SIZE[0])
-            items = scenery + [item for group in moving.values() for item in group]
-            image = renderer.picture(items, camera, self._light, np.zeros(3), 0.75 * k)
-            middle = [np.array([0, 0, item.model.size[2] / 2]) for item in self.objects]
-            depths = {
-                i: camera.depth_of(pose[:3, :3] @ middle[i] + pose[:3, 3])
-                for i, pose in poses.items()
-            }
-            yield SceneFrame(image, renderer.masks(scenery, moving, camera), depths)
+            yield stage.frame(scenery, poses, camera)
 
     def _room(self, renderer: Renderer) -> list[Item]:
         """Return the table, the floor, walls and furniture."""
