@@ -62,7 +62,7 @@ from training.baselines.external import ExternalError
 from training.data.chewing_gum import ReleasedVideos, VideoFileError
 from training.data.fishbowl import FishbowlError
 from training.data.flow_files import FlowFileError, read_flo
-from training.data.kins_video_car import KinsError, KinsVideoCarError, MappingError, read_mapping
+from training.data.kins_video_car import KinsError, read_mapping
 from training.data.kitti_mots import (
     KittiError,
     TimestampError,
@@ -188,7 +188,7 @@ READERS = (
         (TimestampError,),
     ),
     *(
-        Reader(f"kitti_{n}", write_mapping(n), lambda p: read_mapping(p.parent), (MappingError,))
+        Reader(f"kitti_{n}", write_mapping(n), lambda p: read_mapping(p.parent), (KinsError,))
         for n in ("train_mapping.txt", "train_rand.txt")
     ),
     Reader(
@@ -198,7 +198,7 @@ READERS = (
         "kins_video_car",
         lambda folder: tiny_kins.write_released(folder, 2) / "car_data" / "test_data.pkl",
         read_cars,
-        (KinsVideoCarError, UnsafePickleError, MissingPartError),
+        (KinsError, UnsafePickleError, MissingPartError),
     ),
     Reader(
         "flo",

@@ -37,7 +37,7 @@ def write_labels(folder: Path) -> Path:
 def read_kins_file(path: Path) -> None:
     kins = KinsAnnotations(path)
     for image in kins.images:
-        kins.truth(image)
+        kins.objects(image)
 
 
 def write_mapping(name: str) -> Callable[[Path], Path]:

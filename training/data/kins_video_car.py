@@ -34,22 +34,11 @@ VISIBLE_FIELDS = ("inmodal_seg", "i_segm")
 
 
 class KinsError(FileError):
-    """Annotations that cannot be used; the text names the file, the annotation and the rule."""
-
-
-class KinsObject(NamedTuple):
-    """One annotated object: category as KINS numbers it (4 car), visible and whole mask."""
-
-    category: int
-    visible: BoxedMask
-    full: BoxedMask
+    """Files that cannot be used; the text names the file, what of it, and the rule."""
 
 
 class KinsAnnotations:
-    """The annotations of one file, by number of the KITTI object image; masks decode when asked.
-
-    `categories` are names by category number, as far as the file gives them.
-    """
+    """The annotations of one file, by number of the KITTI object image; masks decode when asked."""
 
     def __init__(self, path: str | Path) -> None:
         """Read a file; raises MissingPartError without it, KinsError for another layout."""
@@ -60,9 +49,6 @@ class KinsAnnotations:
             found: dict[Any, list[dict]] = defaultdict(list)
             for note in record["annotations"]:
                 found[note["image_id"]].append(note)
-            self.categories = {
-                int(entry["id"]): str(entry["name"]) for entry in record.get("categories", [])
-            }
             self._notes = {
                 int(Path(image["file_name"]).stem): (
                     (int(image["height"]), int(image["width"])),
@@ -85,31 +71,27 @@ class KinsAnnotations:
         """Return rows and columns of an image."""
         return self._notes[image][0]
 
-    def objects(self, image: int) -> list[KinsObject]:
-        """Return the objects of an image that show some pixel; raises KinsError for a bad mask."""
+    def objects(self, image: int) -> list[tuple[Instance, BoxedMask]]:
+        """Return visible and whole mask of the objects of an image that show some pixel.
+
+        Ids are their places; classes are categories as KINS numbers them (4 car). Raises KinsError
+        for a damaged mask.
+        """
         shape, notes = self._notes[image]
-        made = []
+        made: list[tuple[Instance, BoxedMask]] = []
         for note in notes:
             try:
                 full = _mask(_field(note, FULL_FIELDS), *shape)
                 visible = _mask(_field(note, VISIBLE_FIELDS), *shape)
-                category = int(note["category_id"])
+                category = str(int(note["category_id"]))
             except (KeyError, TypeError, ValueError, OverflowError) as error:
                 raise KinsError(
                     f"{self.path}: annotation {note.get('id')} of image {image:06d}: {error}",
                     "annotation",
                 ) from None
             if visible.mask.size:
-                made.append(KinsObject(category, visible, full))
+                made.append((Instance(str(len(made)), *visible, category), full))
         return made
-
-    def truth(self, image: int) -> tuple[list[Instance], dict[str, BoxedMask]]:
-        """Return visible masks, whose ids are their places in the file, and whole masks by id."""
-        objects = self.objects(image)
-        seen = [
-            Instance(str(i), *item.visible, str(item.category)) for i, item in enumerate(objects)
-        ]
-        return seen, {str(i): item.full for i, item in enumerate(objects)}
 
 
 @functools.lru_cache(maxsize=1)
@@ -149,73 +131,49 @@ def _polygon(points: Any, height: int, width: int) -> list[float]:
     return values
 
 
-class MappingError(FileError):
-    """Tables that cannot be used; the text names the file, the line and the rule."""
+def read_mapping(folder: Path) -> dict[str, dict[int, int]]:
+    """Return the image number of each frame of KITTI raw in the object set, by drive and frame.
 
-
-class RawFrame(NamedTuple):
-    """A frame of KITTI raw: date and drive as its folders are named, number of the frame."""
-
-    date: str
-    drive: str
-    frame: int
-
-
-def read_mapping(folder: str | Path) -> list[RawFrame]:
-    """Return the raw frame of each training image of the object set, by image number from 0.
-
-    Image i is the frame in line train_rand[i] (counted from 1) of train_mapping.txt.
+    Image i, from 0, is the frame in line train_rand[i] (counted from 1) of train_mapping.txt.
 
     Raises:
         MissingPartError: a table is not there.
-        MappingError: a table is of another form, or the two do not belong together.
+        KinsError: a table is of another form, or the two do not belong together.
     """
-    folder = Path(folder)
     table = require("kitti_object_mapping", folder / "train_mapping.txt")
     random = require("kitti_object_mapping", folder / "train_rand.txt")
-    frames = [
-        _frame(table, number, line)
-        for number, line in enumerate(read_lines(table, MappingError), 1)
-    ]
-    lines = read_lines(random, MappingError)
+    frames = [line.split() for line in read_lines(table, KinsError)]
+    for number, parts in enumerate(frames, 1):
+        good = len(parts) == 3 and parts[2].isdigit() and parts[1].startswith(f"{parts[0]}_drive_")
+        if not good:
+            text = f"{table}: line {number} must read 'date drive frame', got {parts!r:.60}"
+            raise KinsError(text, "line")
+    lines = read_lines(random, KinsError)
     try:
         order = [int(value) for line in lines for value in line.split(",") if value]
     except ValueError as error:
-        raise MappingError(
+        raise KinsError(
             f"{random} must hold numbers with commas between them: {error}", "numbers"
         ) from None
     if sorted(order) != list(range(1, len(frames) + 1)):
-        raise MappingError(
+        raise KinsError(
             f"{random} must name each of the {len(frames)} lines of {table.name} once, got "
             f"{len(order)} numbers from {min(order, default=0)} to {max(order, default=0)}",
             "order",
         )
-    return [frames[line - 1] for line in order]
+    drives: dict[str, dict[int, int]] = defaultdict(dict)
+    for image, line in enumerate(order):
+        _, drive, frame = frames[line - 1]
+        drives[drive][int(frame)] = image
+    return dict(drives)
 
 
-def images_of_drives(folder: str | Path) -> dict[str, dict[int, int]]:
-    """Return the image number by frame number by drive; errors as read_mapping."""
-    drives: dict[str, dict[int, int]] = {}
-    for image, raw in enumerate(read_mapping(folder)):
-        drives.setdefault(raw.drive, {})[raw.frame] = image
-    return drives
-
-
-def _frame(path: Path, number: int, line: str) -> RawFrame:
-    parts = line.split()
-    if len(parts) != 3 or not parts[2].isdigit() or not parts[1].startswith(f"{parts[0]}_drive_"):
-        text = f"{path}: line {number} must read 'date drive frame', got {line[:60]!r}"
-        raise MappingError(text, "line")
-    return RawFrame(parts[0], parts[1], int(parts[2]))
+mapping_of = functools.lru_cache(maxsize=1)(read_mapping)
 
 
 SPLITS = ("train", "val", "test")
 CAR = "1"  # class of MOTS files
 MAX_PICKLE_BYTES = 2 << 30
-
-
-class KinsVideoCarError(FileError):
-    """Files that cannot be used; the text names file, video or frame, and the rule."""
 
 
 def amodal_truth(
@@ -234,8 +192,9 @@ def amodal_truth(
             f"{shape[::-1]}: the mapping belongs to other images",
             "size",
         )
-    seen, full = kins.truth(image)
-    return {track: full[name] for name, track in match(instances, seen).items()}
+    objects = kins.objects(image)
+    pairs = match(instances, [item for item, _ in objects])
+    return {track: objects[int(name)][1] for name, track in pairs.items()}
 
 
 @dataclass(frozen=True)
@@ -249,16 +208,11 @@ class TruthSource:
         self, drive: str, frame: int, instances: list[Instance], shape: tuple[int, int]
     ) -> dict[str, BoxedMask] | None:
         """Return the whole masks by track id, None in a frame without annotation."""
-        image = _mapping(self.mapping).get(drive, {}).get(frame)
+        image = mapping_of(self.mapping).get(drive, {}).get(frame)
         kins = read_kins(self.annotations)
         if image is None or image not in kins.images:
             return None
         return amodal_truth(instances, kins, image, shape)
-
-
-@functools.lru_cache(maxsize=1)
-def _mapping(folder: Path) -> dict[str, dict[int, int]]:
-    return images_of_drives(folder)
 
 
 class ReleasedCars:
@@ -269,11 +223,11 @@ class ReleasedCars:
 
         Raises:
             MissingPartError: they are not there.
-            KinsVideoCarError, UnsafePickleError: unknown split, or another layout.
+            KinsError, UnsafePickleError: unknown split, or another layout.
         """
         if split not in SPLITS:
             text = f"split must be one of {', '.join(SPLITS)}, got {split!r}"
-            raise KinsVideoCarError(text, "choices")
+            raise KinsError(text, "choices")
         self.root = Path(root)
         self.path = require("kins_video_car", self.root / "car_data" / f"{split}_data.pkl")
         self._tracks = load(self.path, MAX_PICKLE_BYTES)
@@ -283,10 +237,10 @@ class ReleasedCars:
             for tracks in kinds
         )
         if not good:
-            raise KinsVideoCarError(f"{self.path} must hold video: object: frame: masks", "layout")
+            raise KinsError(f"{self.path} must hold video: object: frame: masks", "layout")
         bad = [n for n in self._tracks if not isinstance(n, str) or not is_file_name(n)]
         if bad:
-            raise KinsVideoCarError(f"{self.path}: {bad[0]!r:.60} is no name of a video", "name")
+            raise KinsError(f"{self.path}: {bad[0]!r:.60} is no name of a video", "name")
         self.videos = sorted(self._tracks)
 
     def pictures(self, video: str) -> list[Path]:
@@ -302,7 +256,7 @@ class ReleasedCars:
 
         Raises:
             MissingPartError: the images of the drive are not there.
-            KinsVideoCarError: an image or a mask is damaged or of another size.
+            KinsError: an image or a mask is damaged or of another size.
         """
         made = self._plain(video, start, stop, truth)
         kinds = ("Kitti_flow", "Kitti_reverse_flow")
@@ -316,7 +270,7 @@ class ReleasedCars:
     ) -> Iterator[ClipFrame]:
         tracks = self._tracks[video]
         for index, path in enumerate(self.pictures(video)[start:stop], start):
-            image = read_picture(path, KinsVideoCarError)
+            image = read_picture(path, KinsError)
             shape = image.shape[:2]
             whole = Box(0, 0, shape[1], shape[0])
             here = {str(name): times[index] for name, times in tracks.items() if index in times}
@@ -338,7 +292,7 @@ class ReleasedCars:
             return decode_record(entry[kind], shape)
         except (RleError, KeyError, TypeError, AttributeError) as error:
             video, name, index = where
-            raise KinsVideoCarError(
+            raise KinsError(
                 f"{self.path}: {kind} of {video}, object {name}, frame {index}: {error!r}",
                 "mask",
             ) from None
@@ -440,7 +394,7 @@ def drives_of(source: KinsSource, truth: TruthSource | None) -> list[Drive]:
     Raises:
         ValueError: neither layout is given as a whole, or both are.
         MissingPartError: a part of the set is not there.
-        KittiError, KinsVideoCarError: a file is damaged.
+        KittiError, KinsError: a file is damaged.
     """
     raw, masks, released = source.raw, source.masks, source.released
     drives = []
@@ -467,7 +421,7 @@ def annotated_drives(source: KinsSource) -> list[Drive]:
     """
     truth = truth_source(source.kins, source.mapping)
     drives = drives_of(source, truth)
-    images, known = images_of_drives(truth.mapping), read_kins(truth.annotations).images
+    images, known = mapping_of(truth.mapping), read_kins(truth.annotations).images
     kept = [d for d in drives if any(images.get(d.name, {}).get(n) in known for n in d.numbers)]
     if not kept:
         raise SettingError(

@@ -9,7 +9,6 @@ from tiny_flo import write_flo
 from tests.trap import trap
 from training.data.kins_video_car import (
     KinsError,
-    KinsVideoCarError,
     ReleasedCars,
     TruthSource,
     built_frames,
@@ -139,17 +138,17 @@ def test_code_in_the_released_pickle_is_not_run(tmp_path):
 
 def test_missing_or_damaged_released_files_are_named(tmp_path):
     root = tiny_kins.write_released(tmp_path / "r", VM={"size": [1, 1], "counts": b"1"})
-    with fails(KinsVideoCarError, "mask", "VM of", "object 3, frame 0", "[1, 1]"):
+    with fails(KinsError, "mask", "VM of", "object 3, frame 0", "[1, 1]"):
         list(ReleasedCars(root, "test").frames(tiny_kins.DRIVE))
-    with fails(KinsVideoCarError, "choices", "split"):
+    with fails(KinsError, "choices", "split"):
         ReleasedCars(root, "all")
     with lacks("kins_video_car"):
         ReleasedCars(root, "train")
     picture = ReleasedCars(root, "test").pictures(tiny_kins.DRIVE)[0]
     picture.write_bytes(picture.read_bytes()[:40])
-    with fails(KinsVideoCarError, "unreadable") as info:
+    with fails(KinsError, "unreadable") as info:
         list(ReleasedCars(root, "test").frames(tiny_kins.DRIVE))
     assert str(info.value).startswith(str(picture))
     (root / "car_data" / "test_data.pkl").write_bytes(pickle.dumps([1]))
-    with fails(KinsVideoCarError, "layout", "test_data.pkl"):
+    with fails(KinsError, "layout", "test_data.pkl"):
         ReleasedCars(root, "test")
