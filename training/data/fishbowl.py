@@ -8,6 +8,7 @@ import io
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,10 @@ class MaskClip(ABC):
         """Return the whole masks of a frame by the same ids, fully hidden fish included."""
         return self._instances(frame, self.KINDS[1])
 
+    def untracked(self, frame: int) -> list[Instance]:
+        """Return what else may hide fish: nothing, where every fish is an instance."""
+        return []
+
     @abstractmethod
     def _instances(self, frame: int, kind: str) -> list[Instance]:
         """Return the masks of a frame of one of KINDS."""
@@ -131,8 +136,7 @@ class FishbowlClip(MaskClip):
         self.objects = [FishbowlObject(entry, self) for entry in record["objects"]]
 
     def _check_video(self) -> None:
-        video = cv2.VideoCapture(str(self.video_path))
-        try:
+        with self._opened() as video:
             if not video.isOpened():
                 raise FishbowlError(
                     f"{self.video_path} cannot be decoded: is it cut off?", "unreadable"
@@ -140,8 +144,6 @@ class FishbowlClip(MaskClip):
             width = int(video.get(cv2.CAP_PROP_FRAME_WIDTH))
             height = int(video.get(cv2.CAP_PROP_FRAME_HEIGHT))
             count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-        finally:
-            video.release()
         if (width, height) != (self.width, self.height):
             raise FishbowlError(
                 f"{self.video_path} is {width}x{height}, "
@@ -160,8 +162,7 @@ class FishbowlClip(MaskClip):
 
         Raises FishbowlError: the video ends too early.
         """
-        video = cv2.VideoCapture(str(self.video_path))
-        try:
+        with self._opened() as video:
             for index in range(self.num_frames):
                 good, image = video.read()
                 if not good:
@@ -171,12 +172,14 @@ class FishbowlClip(MaskClip):
                         "frames",
                     )
                 yield image
+
+    @contextmanager
+    def _opened(self) -> Iterator[cv2.VideoCapture]:
+        video = cv2.VideoCapture(str(self.video_path))
+        try:
+            yield video
         finally:
             video.release()
-
-    def untracked(self, frame: int) -> list[Instance]:
-        """Return what else may hide fish: nothing, as every fish is an instance."""
-        return []
 
     def _instances(self, frame: int, kind: str) -> list[Instance]:
         found = ((item, item.mask(kind, frame)) for item in self.objects)

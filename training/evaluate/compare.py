@@ -6,7 +6,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import pairwise, repeat
 
 import numpy as np
 
@@ -31,7 +31,8 @@ from training.evaluate.settings import DEFAULT_OUTPUT, Output
 from training.evaluate.tables import lag_tables, options_table
 from training.evaluate.video import Score, Scores, VideoResult, merged
 
-AGES = ((1, 4), (5, 9), (10, 19), (20, 39), (40, 79), (80, 1 << 20))  # frames since birth
+STARTS = (1, 5, 10, 20, 40, 80)  # frames since birth with which groups of ages begin
+AGES = {f"{a}-{b - 1}": range(a, b) for a, b in pairwise(STARTS)} | {"80+": range(80, 1 << 20)}
 BARE_OCCLUSION = 0.01  # an object with less hidden should stay as it is seen
 # Row -> settings that differ from the defaults, by group.
 OPTIONS: dict[str, dict[str, dict]] = {
@@ -44,11 +45,6 @@ OPTIONS: dict[str, dict[str, dict]] = {
     "no coasting": {"tracks": {"coast_frames": 0}},
     "coast 20 frames": {"tracks": {"coast_frames": 20}},
 }
-
-
-def age_name(low: int, high: int) -> str:
-    """Return the name of an age group, in frames."""
-    return f"{low}-{high}" if high < AGES[-1][1] else f"{low}+"
 
 
 def compare_modes(results: Mapping[str, Sequence[VideoResult]], seed: int) -> dict:
@@ -69,8 +65,8 @@ def compare_modes(results: Mapping[str, Sequence[VideoResult]], seed: int) -> di
         for name, frame in result.births.items()
     }
 
-    def aged(mode: str, low: int, high: int) -> list[ObjectScore]:
-        return [s for s in kept[mode] if low <= s.frame - born[s.clip, s.id] <= high]
+    def aged(mode: str, ages: range) -> list[ObjectScore]:
+        return [s for s in kept[mode] if s.frame - born[s.clip, s.id] in ages]
 
     first, *_, last = results
     whole = paired_gain(kept[first], kept[last], "occluded", seed)
@@ -85,12 +81,12 @@ def compare_modes(results: Mapping[str, Sequence[VideoResult]], seed: int) -> di
             # Of a gain that may be none a share is noise over noise.
             "share_of_gain": gains["occluded"]["mean"] / whole["mean"] if proven(whole) else None,
             "by_age": {
-                age_name(*ages): {
-                    "n": len(aged(mode, *ages)),
-                    "occluded": mean(s.occluded for s in aged(mode, *ages)),
-                    "gain": paired_gain(aged(first, *ages), aged(mode, *ages), "occluded", seed),
+                name: {
+                    "n": len(aged(mode, ages)),
+                    "occluded": mean(s.occluded for s in aged(mode, ages)),
+                    "gain": paired_gain(aged(first, ages), aged(mode, ages), "occluded", seed),
                 }
-                for ages in AGES
+                for name, ages in AGES.items()
             },
         }
     return rows

@@ -274,8 +274,12 @@ def evaluate_tracking(
     """
     benchmark.check(ours)
     skipped = absent() if trackers else ""
+    used: dict[str, Any] = {}
     if skipped:
         print(f"skipped: {', '.join(trackers)}: {skipped}")
+        used = {"skipped": skipped}
+    elif trackers:
+        used = {"trackers": version(), "options": OPTIONS}
     names = (*METHODS, *(() if skipped else trackers))
     (done,) = run_all(benchmark, names, [ours], output, run)
     found = {name: sum((one.methods[name] for one in done), Followed()) for name in names}
@@ -283,15 +287,10 @@ def evaluate_tracking(
         "data": data_of(benchmark.name, done),
         "model": done[0].model,
         "association": dataclasses.asdict(AssociationConfig()),
-        "outside": {"skipped": skipped} if skipped else outside(trackers),
+        "outside": used,
         "methods": {name: summary(benchmark, some, output.seed) for name, some in found.items()},
     }
     return report(metrics, [table(metrics["methods"])], output)
-
-
-def outside(trackers: Sequence[str]) -> dict[str, Any]:
-    """Return what results files say of trackers of another package."""
-    return {"trackers": version(), "options": OPTIONS} if trackers else {}
 
 
 def tracked_set(options: TrackingOptions) -> Benchmark:

@@ -119,21 +119,15 @@ class Pooled(NamedTuple):
     path: str
 
 
-class Absent(NamedTuple):
-    """A figure that cannot be measured, and why."""
-
-    reason: str
-
-
-Cell = Source | Pooled | Absent
-
-
 class Figure(NamedTuple):
     """A looked-up cell: value and 95 % interval where known, and where it comes from or why not."""
 
     value: float | None
     interval: tuple[float, float] | None
     note: str
+
+
+Cell = Source | Pooled | Figure
 
 
 class Results:
@@ -166,8 +160,8 @@ class Results:
 
     def figure(self, cell: Cell) -> Figure:
         """Look a cell up; whatever is missing becomes a note that says how to get it."""
-        if isinstance(cell, Absent):
-            return Figure(None, None, cell.reason)
+        if isinstance(cell, Figure):
+            return cell
         files = (cell.file,) if isinstance(cell, Source) else cell.files
         for name in files:
             if self.metrics(name) is None:

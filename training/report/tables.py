@@ -5,8 +5,8 @@ from __future__ import annotations
 from training.report.cells import (
     KITTI_ADAPTED,
     STREET_LAGS,
-    Absent,
     Cell,
+    Figure,
     Pooled,
     Source,
     ablation_file,
@@ -18,7 +18,7 @@ from training.report.cells import (
 from training.report.paper import PAPER, TYPES
 
 KINS_PARTS = ("kitti_raw", "kins", "tracked_masks")
-NO_SUBSETS = Absent("KINS-Video-Car is scored as a whole, not by these parts")
+NO_SUBSETS = Figure(None, None, "KINS-Video-Car is scored as a whole, not by these parts")
 BASELINES, BOTH = "fishbowl_baselines.json", "fishbowl_bidirectional.json"
 DEOCCLUSION, ORACLE = "fishbowl_deocclusion.json", "fishbowl_oracle.json"
 GUM, GUM_BASELINES = "chewing_gum.json", "chewing_gum_baselines.json"

@@ -15,7 +15,7 @@ from savos_model.stream.video import Setup
 from savos_model.types import Box
 from training.baselines.external import ExternalClip, ExternalError
 from training.data.chewing_gum import ChewingGumConfig, videos
-from training.evaluate import methods
+from training.evaluate import video as runs
 from training.evaluate.benchmark import evaluate
 from training.evaluate.chewing_gum import ChewingGum
 from training.evaluate.kitti import Kitti
@@ -186,7 +186,7 @@ def test_unet_methods_are_scored(fishbowl, tmp_path, monkeypatch):
     torch.nn.init.zeros_(net.leave.weight)
     torch.nn.init.constant_(net.leave.bias, 9.0)  # claims all that it may
     save_unet(tmp_path / "u.safetensors", net, {"step": "1"})
-    monkeypatch.setattr(methods, "TTA_ITERATIONS", 2)
+    monkeypatch.setattr(runs, "TTA_ITERATIONS", 2)
     metrics = evaluate(
         Fishbowl(fishbowl),
         [f"deocclusion:{tmp_path}/u.safetensors", f"deocclusion+tta:{tmp_path}/u.safetensors"],
@@ -215,10 +215,10 @@ def test_chewing_gum_takes_external_results(tmp_path):
     method = f"external:{tmp_path}"
     made = ChewingGum(videos=2, video_seed=11)
     metrics = evaluate(made, [method, "visible"], Setup())
-    report = metrics["methods"][methods.label(method)]["lower_object"]
+    report = metrics["methods"][runs.label(method)]["lower_object"]
     assert report["n"] == 2 * 38
     assert (report["full"], report["occluded"]) == (pytest.approx(1), pytest.approx(1))
-    assert metrics["files"][methods.label(method)]["missing"] == 0
+    assert metrics["files"][runs.label(method)]["missing"] == 0
 
 
 def test_kitti_boxes_take_external_results(tmp_path):
