@@ -115,15 +115,16 @@ class FlowRegion(NamedTuple):
         """
         step = 1 + math.isqrt(item.mask.size // MEDIAN_SAMPLE)
         mask, (rows, cols) = item.mask[::step, ::step], self.flow.shape[:2]
+        (scale_x, scale_y), (left, top) = self.scale, self.box[:2]
         x, y = (np.arange(n) * step + 0.5 for n in mask.shape[::-1])
-        scale_x, scale_y = self.scale
-        x = np.floor((x + item.box.x0 - self.box.x0) / scale_x).astype(int)
-        y = np.floor((y + item.box.y0 - self.box.y0) / scale_y).astype(int)
-        mask = mask * ((y >= 0) & (y < rows))[:, None] * ((x >= 0) & (x < cols))
-        at_y, at_x = np.nonzero(mask)
-        if not len(at_y):
+        x = np.floor((x + item.box.x0 - left) / scale_x).astype(int)
+        y = np.floor((y + item.box.y0 - top) / scale_y).astype(int)
+        inner_x, inner_y = (slice(*np.searchsorted(at, (0, n))) for at, n in ((x, cols), (y, rows)))
+        cells = (y[inner_y] * cols)[:, None] + x[inner_x]
+        cells = cells[mask[inner_y, inner_x].view(bool)]
+        if not len(cells):
             return None
-        dx, dy = middle(self.flow[y[at_y], x[at_x]])
+        dx, dy = middle(self.flow.reshape(-1, 2).take(cells, axis=0))
         return float(dx * scale_x + self.shift[0]), float(dy * scale_y + self.shift[1])
 
 

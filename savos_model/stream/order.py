@@ -63,7 +63,7 @@ def label_visible(instances: Sequence[Instance], height: int, width: int) -> Lab
         mask = item.mask[-y % step :: step, -x % step :: step]
         top, left = -(-y // step), -(-x // step)
         view = image[top : top + mask.shape[0], left : left + mask.shape[1]]
-        np.copyto(view, np.int16(number), where=mask != 0)
+        np.maximum(view, mask * np.int16(number), out=view)  # numbers ascend
     return Labels(image, step)
 
 

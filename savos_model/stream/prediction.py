@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from savos_model.backends.interface import StepOutput
@@ -130,11 +129,13 @@ def mean_inside(
     motion: np.ndarray, chance: np.ndarray, otherwise: tuple[float, float]
 ) -> tuple[float, float]:
     """Return the mean motion (x, y) of a mask's pixels; `otherwise` if it has none."""
-    on = (chance > 0.5).view(np.uint8)
-    if not on.any():
+    on = chance > 0.5
+    pixels = int(np.count_nonzero(on))
+    if not pixels:
         return otherwise
-    first, second = (np.ascontiguousarray(part, np.float32) for part in motion)
-    return cv2.mean(first, on)[0], cv2.mean(second, on)[0]
+    # As a product in a ninth of the time of means under a mask.
+    sums = motion.reshape(2, -1) @ on.ravel().astype(motion.dtype)
+    return float(sums[0]) / pixels, float(sums[1]) / pixels
 
 
 def moving_whole(values: np.ndarray, box: Box, motion: tuple[float, float]) -> Guess:

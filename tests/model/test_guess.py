@@ -3,7 +3,7 @@ import pytest
 
 from savos_model.geometry import paste
 from savos_model.motion import pair
-from savos_model.stream.prediction import Guess, moving_whole
+from savos_model.stream.prediction import Guess, mean_inside, moving_whole
 from savos_model.types import Box
 
 BOX = Box(20, 20, 100, 100)
@@ -44,3 +44,12 @@ def test_a_guess_with_separate_motion_continues_by_the_mean():
     guesses = (Guess(square(), motion, BOX, (3.0, -1.0)) for _ in range(2))
     (once, _), (twice, _) = (after(guess, n) for guess, n in zip(guesses, (1, 3), strict=True))
     np.testing.assert_allclose(twice[:-2, 6:], once[2:, :-6], atol=1e-4)
+
+
+def test_mean_motion_is_that_of_the_masks_pixels():
+    rng = np.random.default_rng(0)
+    motion = rng.normal(3, 40, (2, 32, 64)).astype(np.float32)
+    chance = square()[..., 0] * rng.random((32, 64), np.float32)
+    want = [plane[chance > 0.5].astype(float).mean() for plane in motion]
+    np.testing.assert_allclose(mean_inside(motion, chance, (9.0, 9.0)), want, rtol=1e-5)
+    assert mean_inside(motion, np.zeros_like(chance), (9.0, 8.0)) == (9.0, 8.0)

@@ -61,6 +61,12 @@ def test_every_step_th_pixel_is_labelled(height, width, step):
     np.testing.assert_array_equal(made.image, full[::step, ::step])
 
 
+def test_the_last_of_two_overlapping_masks_is_drawn():
+    both = [instance("1", rectangle(SHAPE, (20, 20, 60, 40))), RIGHT]
+    drawn = label_visible(both, *SHAPE).image
+    assert (drawn[20:40, 20:50] == 1).all() and (drawn[20:40, 50:80] == 2).all()
+
+
 def test_the_weaker_of_two_claims_loses():
     order = OcclusionOrder()
     claims = {"1": claim((20, 20, 62, 40), 0.9), "2": claim((46, 20, 80, 40), 0.6)}
