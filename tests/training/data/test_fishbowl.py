@@ -73,54 +73,40 @@ def test_missing_half_is_named(folder, gone, there):
     assert clip_names(folder) == [folder / "tiny"]
 
 
-def test_wrong_frame_count_of_the_video(folder):
-    write_video(folder / "tiny.mp4", frames=FRAMES - 2)
-    with fails(FishbowlError, "frames"):
+def cut(path, share):
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind"),
+    [
+        (lambda folder: write_video(folder / "tiny.mp4", frames=FRAMES - 2), "frames"),
+        (lambda folder: write_video(folder / "tiny.mp4", size=(96, 48)), "size"),
+        (lambda folder: cut(folder / "tiny.mp4", 0.5), "unreadable"),
+        (lambda folder: cut(folder / "tiny.json.gz", 0.9), "unreadable"),
+        (lambda folder: (folder / "tiny.json.gz").write_bytes(gzip.compress(b"{")), "unreadable"),
+    ],
+)
+def test_damaged_files_are_refused(folder, damage, kind):
+    damage(folder)
+    with fails(FishbowlError, kind):
         FishbowlClip(folder / "tiny")
 
 
-def test_other_size_of_the_video(folder):
-    write_video(folder / "tiny.mp4", size=(96, 48))
-    with fails(FishbowlError, "size"):
-        FishbowlClip(folder / "tiny")
-
-
-def test_cut_video(folder):
-    data = (folder / "tiny.mp4").read_bytes()
-    (folder / "tiny.mp4").write_bytes(data[: len(data) // 2])
-    with fails(FishbowlError, "unreadable"):
-        FishbowlClip(folder / "tiny")
-
-
-def test_cut_gzip(folder):
-    data = (folder / "tiny.json.gz").read_bytes()
-    (folder / "tiny.json.gz").write_bytes(data[:-40])
-    with fails(FishbowlError, "unreadable"):
-        FishbowlClip(folder / "tiny")
-
-
-def test_broken_json(folder):
-    (folder / "tiny.json.gz").write_bytes(gzip.compress(b'{"width": 64,'))
-    with fails(FishbowlError, "unreadable"):
-        FishbowlClip(folder / "tiny")
-
-
-def test_missing_key(folder):
+@pytest.mark.parametrize(
+    ("damage", "kind", "found"),
+    [
+        (lambda data: data.pop("fps"), "layout", "fps"),
+        (lambda data: data["objects"][1]["full"].pop(), "frames", "object 7"),
+    ],
+)
+def test_what_lacks_in_a_mask_file_is_named(folder, damage, kind, found):
     data = record()
-    del data["fps"]
+    damage(data)
     write_masks(folder, data)
-    with fails(FishbowlError, "layout") as info:
+    with fails(FishbowlError, kind, found):
         FishbowlClip(folder / "tiny")
-    assert "fps" in str(info.value)
-
-
-def test_short_list_of_an_object(folder):
-    data = record()
-    data["objects"][1]["full"].pop()
-    write_masks(folder, data)
-    with fails(FishbowlError, "frames") as info:
-        FishbowlClip(folder / "tiny")
-    assert "object 7" in str(info.value)
 
 
 def test_broken_mask_names_object_and_frame(folder):

@@ -78,7 +78,8 @@ def test_every_object_hides_but_only_the_chosen_are_scored():
     ("arguments", "message"),
     [
         (["fishbowl"], "holds no FISHBOWL clips"),
-        (["fishbowl", "--mode", "both"], "--mode must be one of forward"),
+        (["rendered"], "holds no FISHBOWL clips"),
+        (["fishbowl", "--mode", "both"], "error: --mode "),
         (["kitti-boxes", "--sequences", "0001", "--methods", "visible"], "does not exist"),
     ],
 )

@@ -1,10 +1,8 @@
 import pytest
 import tiny_fishbowl
-from typer.testing import CliRunner
 
 from savos_model.results import read_results
 from savos_model.stream.video import Setup
-from savos_ros.cli.main import app
 from training.evaluate.benchmark import evaluate
 from training.evaluate.mask_sets import Rendered
 from training.evaluate.settings import Output
@@ -41,9 +39,3 @@ def test_kinds_are_reported_apart_and_together(clips, tmp_path, capsys, monkeypa
     assert metrics["methods"]["visible"]["false_area"]["mean"] == 0
     text = capsys.readouterr().out
     assert "Open protocol, table" in text and "1_street" in text
-
-
-def test_a_folder_without_clips_is_one_line(tmp_path):
-    result = CliRunner().invoke(app, ["evaluate", "rendered", "--data", str(tmp_path)])
-    assert result.exit_code == 2
-    assert "holds no FISHBOWL clips" in result.stderr and result.stderr.count("\n") == 1
