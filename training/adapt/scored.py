@@ -90,16 +90,11 @@ def adapt_video(job: AdaptJob, tick: Tick) -> Adapted:
     clip = visible_clip(video.name, rows, weights.model)
     result = adapt(weights, clip, job.config, watch=ticking(tick))
     tick(job.config.max_iterations - result.iterations)
-    with saved(bound(result.weights, job.benchmark.licence), job.out, video.name) as path:
+    licence = {"licence": job.benchmark.licence} if job.benchmark.licence else {}
+    adapted = dataclasses.replace(result.weights, info=result.weights.info | licence)
+    with saved(adapted, job.out, video.name) as path:
         (after,) = score_videos([video], ("ours",), with_weights(job.ours, path), tick)
     return Adapted(before, after, result)
-
-
-def bound(weights: Weights, licence: str) -> Weights:
-    """Return weights that name the licence the data put them under, if any."""
-    if not licence:
-        return weights
-    return dataclasses.replace(weights, info={**weights.info, "licence": licence})
 
 
 def adapt_benchmark(
@@ -143,9 +138,9 @@ def adapt_benchmark(
         "model": befores[0].model,
         **benchmark.summarise(scores, output.seed),
         "gain": benchmark.gain(before, scores["adapted"], output.seed),
-        benchmark.courses: {item.before.name: course(item.result) for item in done},
+        "videos": {item.before.name: course(item.result) for item in done},
     }
-    tables = [*tables_of(metrics), *adapt_tables(metrics["gain"], metrics[benchmark.courses])]
+    tables = [*tables_of(metrics), *adapt_tables(metrics["gain"], metrics["videos"])]
     return report(metrics, tables, output)
 
 
@@ -205,18 +200,11 @@ def adapt_curve(
         "model": described(weights),
         "adapt": dataclasses.asdict(config),
         "stop": stop(result.history, config),
-        **curves(result.history, scores),
-    }
-    return report(metrics, [], output)
-
-
-def curves(history: Sequence[dict[str, float]], scores: Sequence[dict]) -> dict[str, list]:
-    """Return figures by measurement: its iteration, what the adaptation sees, and the scores."""
-    return {
-        "iterations": [int(entry["iteration"]) for entry in history],
-        **{name: [entry[name] for entry in history] for name in ("loss", "visible_iou")},
+        "iterations": [int(entry["iteration"]) for entry in result.history],
+        **{name: [entry[name] for entry in result.history] for name in ("loss", "visible_iou")},
         **{field: [score[field] for score in scores] for field in FIELDS},
     }
+    return report(metrics, [], output)
 
 
 def stop(history: Sequence[dict[str, float]], config: AdaptConfig) -> int | None:

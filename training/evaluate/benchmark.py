@@ -36,7 +36,6 @@ class Benchmark:
         half: whether the second half of each video alone is scored; see training.adapt.scored.
         compared: methods scored when weights are adapted, and their names next to "adapted".
         licence: that adapted weights fall under; "" for that of the weights themselves.
-        courses: key of result files under which adaptations are described.
     """
 
     name: ClassVar[str]
@@ -44,7 +43,6 @@ class Benchmark:
     half: bool = False
     compared: ClassVar[Mapping[str, str]] = {"ours": "base"}
     licence: ClassVar[str] = ""
-    courses: ClassVar[str] = "videos"
 
     def check(self, ours: Setup) -> None:
         """Refuse a setup that does not fit the data by a ValueError."""

@@ -59,7 +59,6 @@ class Kitti(KittiOptions, Benchmark):
     flow: ClassVar[bool] = False
     compared: ClassVar[Mapping[str, str]] = {"visible": "visible", "ours": "ours"}
     licence: ClassVar[str] = KITTI_BOUND
-    courses: ClassVar[str] = "sequences"
 
     def entries(self) -> list[tuple[str, int]]:
         """List the sequences.

@@ -257,7 +257,7 @@ def test_kitti_before_and_after(tmp_path, weights):
     means = {name: row["iou_mean"] for name, row in level["methods"].items()}
     assert set(means) == {"visible", "ours", "adapted"}
     assert metrics["gain"]["2"]["mean"] == pytest.approx(means["adapted"] - means["ours"])
-    assert metrics["sequences"][tiny_kitti.SEQUENCE]["iterations"] == 2
+    assert metrics["videos"][tiny_kitti.SEQUENCE]["iterations"] == 2
     kept = load_weights(str(tmp_path / "kept" / f"{tiny_kitti.SEQUENCE}.safetensors"))
     assert "CC BY-NC-SA" in kept.info["licence"]
 
