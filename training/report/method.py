@@ -22,10 +22,11 @@ from savos_model.stream.refine import WindowRefiner, forward_share, merge
 from savos_model.stream.stream import AmodalStream
 from savos_model.stream.video import WHOLE, Online, Setup
 from savos_model.types import Box, Frame
+from training.data.prepare import street_frames
 from training.data.store import ClipFrame
 from training.evaluate.metrics import score_frame
 from training.report.figures import BLUE, GREEN, GREY, ORANGE, RED, SKY, panels
-from training.report.strips import PERIOD_NS, cut, scenes, tinted
+from training.report.strips import PERIOD_NS, STREET_FRAMES, cut, tinted
 
 HIDDEN = (0.25, 0.6)  # share of the object that is hidden where it is shown
 MIN_AGE = 10  # frames before, in all of which it was observed
@@ -81,8 +82,7 @@ def write_pictures(street: int, ours: Setup, out: Path) -> list[Path]:
 
     Raises ValueError: nothing in the scene is hidden enough, or the network is for the next frame.
     """
-    (scene,) = scenes(None, [], [], [str(street)])
-    return draw(list(scene.frames()), ours, out)
+    return draw(list(street_frames(street, STREET_FRAMES)), ours, out)
 
 
 def draw(frames: Sequence[ClipFrame], ours: Setup, out: Path) -> list[Path]:

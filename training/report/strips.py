@@ -17,7 +17,6 @@ from savos_model.settings import SettingError
 from savos_model.stream.video import Online, Setup
 from savos_model.types import Box, Frame
 from training.baselines.rules import convex_hull
-from training.data.fishbowl import FishbowlError
 from training.data.prepare import chewing_gum_frames, fishbowl_frames, street_frames
 from training.data.store import ClipFrame
 from training.evaluate.metrics import Masks, ObjectScore, published_masks, score_frame
@@ -59,19 +58,13 @@ def scenes(
             raise SettingError(f"--gum and --street must be numbers with commas, got {text!r}")
     found = []
     for name in clips:
-        path = (data or Path()) / name
-        if not path.with_name(f"{name}.mp4").is_file():
-            raise FishbowlError(
-                f"{path}.mp4 is not there: --clips are names without ending", "missing"
-            )
-        found.append(
-            Scene("fishbowl", name.removeprefix("fishbowl_"), partial(fishbowl_frames, path))
-        )
-    for number in map(int, gum):
-        frames = partial(chewing_gum_frames, GUM_SEED, number, 1)
-        found.append(Scene("gum", str(number), frames))
-    for seed in map(int, street):
-        found.append(Scene("street", str(seed), partial(street_frames, seed, STREET_FRAMES)))
+        frames = partial(fishbowl_frames, (data or Path()) / name)
+        found.append(Scene("fishbowl", name.removeprefix("fishbowl_"), frames))
+    for number in gum:
+        frames = partial(chewing_gum_frames, GUM_SEED, int(number), 1)
+        found.append(Scene("gum", number, frames))
+    for seed in street:
+        found.append(Scene("street", seed, partial(street_frames, int(seed), STREET_FRAMES)))
     return found
 
 

@@ -222,8 +222,8 @@ def test_strip_needs_a_hidden_object_and_named_clips(tmp_path):
         strips.choose(scene()[:2])
     with refused("--data"):
         scenes(None, ["x"], [], [])
-    with fails(FishbowlError, "missing", "x.mp4"):
-        scenes(tmp_path, ["x"], [], [])
+    with fails(FishbowlError, "missing", "x.json.gz"):
+        next(iter(scenes(tmp_path, ["x"], [], [])[0].frames()))
     with refused("--gum"):
         scenes(None, [], ["a"], [])
     assert Scene("street", "5", None).name == scenes(None, [], [], ["5"])[0].name
