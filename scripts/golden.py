@@ -15,7 +15,7 @@ import argparse
 import difflib
 import hashlib
 import json
-import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -120,7 +120,7 @@ def interface(folder: Path) -> dict[str, Any]:
 
     from savos_ros.node.node import AmodalNode
 
-    name, context = f"golden_{os.getpid()}", rclpy.Context()
+    name, context = f"golden_{secrets.token_hex(4)}", rclpy.Context()  # one name a call
     rclpy.init(args=["golden", "--ros-args", "-r", f"__node:={name}"], context=context)
     try:
         refine = Parameter("refine.enabled", value=True)  # else one topic is not offered
