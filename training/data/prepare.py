@@ -122,43 +122,32 @@ def kitti_frames(
     return clip_frames(open_tracking(root, sequence, masks), start, stop)
 
 
-def fishbowl_jobs(source: settings.FishbowlSource, out: Path, model: ModelConfig) -> list[Job]:
-    """Return one job per clip; released videos keep their rate, for which they bring flow."""
-    strides = (1,) if is_released(source.data) else STRIDES
-    return _clip_jobs(source.data, out, model, source.without, lambda path: strides)
-
-
-def rendered_jobs(source: settings.ClipSource, out: Path, model: ModelConfig) -> list[Job]:
-    """Return one job per rendered clip, thinned by those of STRIDES, in turn, that leave MIN_HZ.
-
-    Raises FileNotFoundError: there are no clips; FishbowlError: one cannot be read.
-    """
-    return _clip_jobs(source.data, out, model, "", lambda path: strides_of(open_fishbowl(path).fps))
-
-
 def strides_of(fps: float) -> tuple[int, ...]:
     """Return those of STRIDES that leave a clip MIN_HZ; 1 always."""
     return tuple(stride for stride in STRIDES if stride == 1 or fps / stride >= MIN_HZ)
 
 
-def _clip_jobs(
-    data: Path,
-    out: Path,
-    model: ModelConfig,
-    without: str,
-    strides_for: Callable[[Path], tuple[int, ...]],
+def clip_jobs(
+    source: settings.FishbowlSource | settings.ClipSource, out: Path, model: ModelConfig
 ) -> list[Job]:
-    clips = clip_paths(data)
+    """Return one job per clip, thinned by STRIDES in turn: rendered ones so that MIN_HZ is left.
+
+    Released videos keep their rate, for which they bring flow.
+
+    Raises FileNotFoundError: there are no clips; FishbowlError: a rendered one cannot be read.
+    """
+    clips = clip_paths(source.data)
     if not clips:
         raise FileNotFoundError(
-            f"no clips (*.mp4 with *.json.gz) in {data}: give the folder that holds them"
+            f"no clips (*.mp4 with *.json.gz) in {source.data}: give the folder that holds them"
         )
-    jobs = []
+    fish, jobs = isinstance(source, settings.FishbowlSource), []
+    usual = (1,) if is_released(source.data) else STRIDES
     for i, path in enumerate(clips):
-        strides = strides_for(path)
+        strides = usual if fish else strides_of(open_fishbowl(path).fps)
         # Shifted by one after each turn: every 12th clip validates, and would always get the first.
         stride = strides[(i + i // len(strides)) % len(strides)]
-        arguments = (path, stride, without)
+        arguments = (path, stride, source.without if fish else "")
         jobs.append(Job(out / path.name, fishbowl_frames, arguments, model.patch))
     return jobs
 
@@ -224,8 +213,8 @@ def _chunks(length: int) -> list[tuple[int, int]]:
 
 
 JOBS: dict[type, Callable[[Any, Path, ModelConfig], list[Job]]] = {
-    settings.FishbowlSource: fishbowl_jobs,
-    settings.ClipSource: rendered_jobs,
+    settings.FishbowlSource: clip_jobs,
+    settings.ClipSource: clip_jobs,
     settings.StreetSource: street_jobs,
     settings.GumSource: chewing_gum_jobs,
     settings.KittiSource: kitti_jobs,

@@ -127,13 +127,13 @@ def test_fishbowl_strides_and_truth(tmp_path):
         tiny_fishbowl.write_clip(tmp_path)
         for path in tmp_path.glob("tiny.*"):
             path.rename(path.with_name(path.name.replace("tiny", name)))
-    jobs = jobs_of.fishbowl_jobs(FishbowlSource(tmp_path), tmp_path / "out", MODEL)
+    jobs = jobs_of.clip_jobs(FishbowlSource(tmp_path), tmp_path / "out", MODEL)
     assert [(j.folder.name, j.arguments[1]) for j in jobs] == [("a", 1), ("b", 2)]
     big = [[mask.sum() >= 64 for mask in tiny_fishbowl.scene(t)[::2]] for t in range(6)]
     assert [run_job(j) for j in jobs] == [np.sum(big), np.sum(big[::2])]
     assert open_clip(jobs[0].folder).arrays["known"].all()
     with pytest.raises(FileNotFoundError):
-        jobs_of.fishbowl_jobs(FishbowlSource(tmp_path / "out"), tmp_path, MODEL)
+        jobs_of.clip_jobs(FishbowlSource(tmp_path / "out"), tmp_path, MODEL)
 
 
 def test_clips_that_validate_have_every_stride(tmp_path):
@@ -144,7 +144,7 @@ def test_clips_that_validate_have_every_stride(tmp_path):
     for number in range(6 * every):
         for end in SUFFIXES:
             (tmp_path / f"fishbowl_{number:04d}{end}").touch()
-    jobs = jobs_of.fishbowl_jobs(FishbowlSource(tmp_path), tmp_path / "out", MODEL)
+    jobs = jobs_of.clip_jobs(FishbowlSource(tmp_path), tmp_path / "out", MODEL)
     strides = [job.arguments[1] for job in jobs]
     assert Counter(strides[::every]) == {1: 2, 2: 2, 3: 2}
     assert Counter(strides) == dict.fromkeys((1, 2, 3), 2 * every)

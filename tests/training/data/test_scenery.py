@@ -7,7 +7,7 @@ import torch
 
 from savos_model.config import ModelConfig
 from savos_model.types import Box, Instance
-from training.data.prepare import fishbowl_frames, rendered_jobs, run_job, street_frames, strides_of
+from training.data.prepare import clip_jobs, fishbowl_frames, run_job, street_frames, strides_of
 from training.data.settings import ClipSource
 from training.data.store import ClipFrame, open_clip, scenery_over, store_clip
 from training.learn.augment import Window, make_input
@@ -60,12 +60,12 @@ def test_slow_clips_are_not_thinned():
 
 def test_a_folder_of_rendered_clips_is_stored(tmp_path):
     tiny_fishbowl.write_clip(tmp_path)
-    (job,) = rendered_jobs(ClipSource(tmp_path), tmp_path / "out", ModelConfig())
+    (job,) = clip_jobs(ClipSource(tmp_path), tmp_path / "out", ModelConfig())
     assert (
         job.origin["stride"] == 1 and run_job(job) == 11
     )  # two in six frames, once all but hidden
     with pytest.raises(FileNotFoundError):
-        rendered_jobs(ClipSource(tmp_path / "out"), tmp_path, ModelConfig())
+        clip_jobs(ClipSource(tmp_path / "out"), tmp_path, ModelConfig())
 
 
 def clip(folder, scenery):
