@@ -65,7 +65,6 @@ from training.data.flow_files import FlowFileError, read_flo
 from training.data.kins_video_car import KinsError, read_mapping
 from training.data.kitti_mots import (
     KittiError,
-    TimestampError,
     open_tracking,
     read_labels,
     read_timestamps,
@@ -185,7 +184,7 @@ READERS = (
         "kitti_times",
         lambda folder: tiny_kitti.write_raw(folder) / "image_02" / "timestamps.txt",
         lambda path: read_timestamps(path, range(4)),
-        (TimestampError,),
+        (KittiError,),
     ),
     *(
         Reader(f"kitti_{n}", write_mapping(n), lambda p: read_mapping(p.parent), (KinsError,))

@@ -25,13 +25,7 @@ class CalibrateOptions:
 
 
 def mount(savos: typer.Typer, bench: typer.Typer, weights: typer.Typer) -> None:
-    """Add the commands of training.
-
-    Args:
-        savos: the command line.
-        bench: its group of benchmarks.
-        weights: its group of what weights are made into.
-    """
+    """Add the commands of training to `savos`, its benchmarks, and its tools for weights."""
     for name, module in (("prepare", prepare), ("report", report)):
         savos.add_typer(module.app, name=name)
     savos.add_typer(evaluate.adapt_app, name="adapt")

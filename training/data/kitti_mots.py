@@ -27,8 +27,8 @@ START_NS = 1_317_000_000_000_000_000
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?")
 
 
-class TimestampError(FileError):
-    """A file of times that cannot be used."""
+class KittiError(FileError):
+    """Files that cannot be used; the text names line or frame too."""
 
 
 def regular_stamp(frame: int) -> int:
@@ -39,17 +39,15 @@ def regular_stamp(frame: int) -> int:
 def parse_time(text: str) -> int:
     """Return `2011-09-26 13:02:25.964389445`, taken as UTC, in ns since 1970, exactly.
 
-    Raises TimestampError: another form, or no such time.
+    Raises KittiError: another form, or no such time.
     """
     match = _TIME.fullmatch(text.strip())
     if match is None:
-        raise TimestampError(
-            f"{text.strip()[:40]!r} must read YYYY-MM-DD hh:mm:ss.fraction", "time"
-        )
+        raise KittiError(f"{text.strip()[:40]!r} must read YYYY-MM-DD hh:mm:ss.fraction", "time")
     try:
         moment = datetime(*(int(part) for part in match.groups()[:6]), tzinfo=timezone.utc)
     except ValueError as error:
-        raise TimestampError(f"{text.strip()[:40]!r} is no time: {error}", "time") from None
+        raise KittiError(f"{text.strip()[:40]!r} is no time: {error}", "time") from None
     seconds = calendar.timegm(moment.timetuple())
     return seconds * 1_000_000_000 + int((match[7] or "0").ljust(9, "0"))
 
@@ -57,23 +55,23 @@ def parse_time(text: str) -> int:
 def read_timestamps(path: Path, frames: Iterable[int]) -> dict[int, int]:
     """Return stamps of frames from a timestamps.txt, whose line i (from 0) belongs to frame i.
 
-    Raises TimestampError: no text, too few lines, a line of another form, or times that fall back.
+    Raises KittiError: no text, too few lines, a line of another form, or times that fall back.
     """
-    lines = read_lines(path, TimestampError)
+    lines = read_lines(path, KittiError)
     stamps: dict[int, int] = {}
     previous = None
     for frame in sorted(frames):
         if frame >= len(lines):
-            raise TimestampError(
+            raise KittiError(
                 f"{path} has {len(lines)} lines but there is a frame {frame}", "frames"
             )
         try:
             stamps[frame] = parse_time(lines[frame])
-        except TimestampError as error:
-            raise TimestampError(f"{path}: line {frame + 1}: {error}", error.kind) from None
+        except KittiError as error:
+            raise KittiError(f"{path}: line {frame + 1}: {error}", error.kind) from None
         if previous is not None and stamps[frame] <= previous:
             text = f"{path}: line {frame + 1} is not later than the frame before it"
-            raise TimestampError(text, "order")
+            raise KittiError(text, "order")
         previous = stamps[frame]
     return stamps
 
@@ -83,10 +81,6 @@ Row = TypeVar("Row")
 IGNORE_ID = "10000"  # KITTI MOTS: regions without annotation
 MASK_SOURCES = ("txt", "png", "tracker", "none")
 IMAGE_ENDINGS = (".png", ".jpg")
-
-
-class KittiError(FileError):
-    """Files that cannot be used; the text names line or frame too."""
 
 
 class KittiLabel(NamedTuple):

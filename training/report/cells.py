@@ -53,11 +53,6 @@ def ablation_file(name: str, mode: str) -> str:
     return f"ablations/{name}_{mode}.json"
 
 
-def kins_file(name: str) -> str:
-    """Return the results file of KINS-Video-Car."""
-    return f"{KINS}_{name}.json"
-
-
 def unseen_file(fish: str, method: str = "adapted") -> str:
     """Return the results file of weights that never saw this type of fish, scored on it.
 
@@ -66,35 +61,25 @@ def unseen_file(fish: str, method: str = "adapted") -> str:
     return f"unseen_{fish}_{method}.json"
 
 
-def seen_file(fish: str) -> str:
-    """Return the results file of weights that saw all types, scored on this one."""
-    return f"seen_{fish}.json"
-
-
-def lag_file(lag: int) -> str:
-    """Return the results file of the generated street, each frame answered so many frames later."""
-    return f"street_lag_{lag}.json"
-
-
 def commands() -> dict[str, str]:
     """Return the command of each file of KINS-Video-Car, by its name."""
     scored = f"savos evaluate kins-video-car {KINS_DATA} --methods"
     found = {
-        kins_file("baselines"): f"{scored} visible,convex,flow3,flow5",
-        kins_file("fishbowl"): f"savos adapt kins-video-car {KINS_DATA} --mode bidirectional "
+        "baselines": f"{scored} visible,convex,flow3,flow5",
+        "fishbowl": f"savos adapt kins-video-car {KINS_DATA} --mode bidirectional "
         "--weights runs/ablations/prior_mask/best.safetensors",
-        kins_file("fishbowl_deocclusion"): f"{scored} deocclusion:runs/pcnet/best.safetensors,"
+        "fishbowl_deocclusion": f"{scored} deocclusion:runs/pcnet/best.safetensors,"
         "deocclusion+tta:runs/pcnet/best.safetensors",
-        kins_file("ours"): f"{scored} ours --mode bidirectional "
-        "--weights runs/kins/best.safetensors",
+        "ours": f"{scored} ours --mode bidirectional --weights runs/kins/best.safetensors",
+        "deocclusion": f"{scored} deocclusion:runs/kins_pcnet/best.safetensors",
+        "oracle": f"{scored} oracle:runs/kins_oracle/best.safetensors",
     }
-    for name, folder in (("deocclusion", "kins_pcnet"), ("oracle", "kins_oracle")):
-        found[kins_file(name)] = f"{scored} {name}:runs/{folder}/best.safetensors"
     for name, mode in KINS_ABLATIONS.items():
         flow = " --flow topic" if name == "no_flow" else ""  # none, as with FISHBOWL's
         weights = f"--weights runs/kins_ablations/{name}/best.safetensors"
-        found[kins_file(name)] = f"{scored} ours --mode {mode} {weights}{flow}"
-    return {name: f"{run} --json docs/results/{name}" for name, run in found.items()}
+        found[name] = f"{scored} ours --mode {mode} {weights}{flow}"
+    files = {f"{KINS}_{name}.json": command for name, command in found.items()}
+    return {file: f"{command} --json docs/results/{file}" for file, command in files.items()}
 
 
 REDUCED = "reduced"  # in the note of whatever was measured with less than the paper's network
@@ -321,7 +306,7 @@ COMPARISONS = (
     over(f"{SINGLE}, {STREET}", "street_single.json", "street_val.json"),
     over(f"{BOTH}, {SHIPPED}", "fishbowl_val.json", "fishbowl_bidirectional.json"),
     over(f"{BOTH}, {STREET}", "street_val.json", "street_bidirectional.json"),
-    over(f"10 frames of lag over forward, {STREET}", "street_val.json", lag_file(10)),
+    over(f"10 frames of lag over forward, {STREET}", "street_val.json", "street_lag_10.json"),
     over(f"{BOTH}, setting of the ablations", *(ablation_file("full", mode) for mode in MODES)),
     Comparison("test-time adaptation, unseen types together", tuple(map(adaptation, TYPES))),
     *(Comparison(f"test-time adaptation, unseen {name}", (adaptation(name),)) for name in TYPES),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from training.report.cells import (
+    KINS,
     KITTI_ADAPTED,
     STREET_LAGS,
     Cell,
@@ -10,9 +11,6 @@ from training.report.cells import (
     Pooled,
     Source,
     ablation_file,
-    kins_file,
-    lag_file,
-    seen_file,
     unseen_file,
 )
 from training.report.paper import PAPER, TYPES
@@ -38,7 +36,7 @@ def gum(file: str, method: str = "ours") -> tuple[Cell, Cell]:
 
 def kins(name: str, method: str = "ours", suffix: str = "") -> tuple[Cell, Cell]:
     """Return the same of KINS-Video-Car, by the released rule, which the paper's figures follow."""
-    return pair(kins_file(name), f"{method}.released", suffix)
+    return pair(f"{KINS}_{name}.json", f"{method}.released", suffix)
 
 
 def by_type(files: tuple[str, ...], method: str) -> tuple[Cell, ...]:
@@ -75,7 +73,7 @@ OURS: dict[str, Rows] = {
         "Self-Deocclusion with TTA": unseen("deocclusion+tta", "deocclusion"),
         "SaVos without TTA": unseen("base"),
         "SaVos with TTA": unseen("adapted"),
-        "SaVos trained on all types": by_type(tuple(map(seen_file, TYPES)), "ours"),
+        "SaVos trained on all types": by_type(tuple(f"seen_{name}.json" for name in TYPES), "ours"),
     },
     "3": {
         "Self-Deocclusion, trained on FISHBOWL": kins("fishbowl_deocclusion", "deocclusion"),
@@ -150,7 +148,7 @@ STREET_ROWS: Rows = {
     "visible mask alone": street(STREET, "visible"),
     "convex hull": street(STREET, "convex"),
     "SaVos, forward only": street(STREET),
-    **{f"SaVos, {lag} frames later": street(lag_file(lag)) for lag in STREET_LAGS},
+    **{f"SaVos, {lag} frames later": street(f"street_lag_{lag}.json") for lag in STREET_LAGS},
     "SaVos, bi-directional": street("street_bidirectional.json"),
 }
 OPEN_COLUMNS = ("whole", "hidden part", "false area of unhidden objects")

@@ -12,7 +12,6 @@ from savos_ros.bags.settings import BagError, MaskSource, RecordOptions
 from training.data.fishbowl import SUBSET_FILE, FishbowlError, read_subset
 from training.data.kitti_mots import (
     KittiError,
-    TimestampError,
     read_labels,
     read_mots,
     read_timestamps,
@@ -25,7 +24,7 @@ READERS = {
     "picture": (lambda path: read_picture(path, FileError), FileError),
     "masks as text": (read_mots, KittiError),
     "labels": (read_labels, KittiError),
-    "times": (lambda path: read_timestamps(path, range(2)), TimestampError),
+    "times": (lambda path: read_timestamps(path, range(2)), KittiError),
     "mask as PNG": (lambda path: read_png(path, scene.SHAPE), MaskFolderError),
     "subset": (lambda path: read_subset(path.parent, "test1"), FishbowlError),
     "image": (
