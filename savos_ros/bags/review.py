@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from rich.table import Table
 
 from savos_model.masks import by_id
-from savos_model.tables import columned, percent
+from savos_model.tables import columned, number, percent
 from savos_model.types import AmodalObject
 from savos_ros.bags.reader import BagFrame
 from savos_ros.messages.overlay import bgr_of, draw
@@ -18,6 +18,7 @@ from savos_ros.messages.settings import OverlayConfig
 from training.baselines.rules import convex_hull
 from training.evaluate.metrics import Masks, ObjectScore, score_frame, summarise
 
+PARTS = ("p50", "p95", "p99")
 METHODS = ("ours", "visible", "convex")
 
 
@@ -53,6 +54,12 @@ def score_table(summary: dict[str, dict], objects: int, digits: int = 1) -> Tabl
         for name, row in summary.items()
     ]
     return columned(title, "method", "full [%]", "occluded [%]", rows=rows)
+
+
+def latency_table(title: str, stages: Mapping[str, Mapping[str, float | None]]) -> Table:
+    """Return a table of percentiles [ms] by stage."""
+    rows = [(name, *(number(row[part], 1) for part in PARTS)) for name, row in stages.items()]
+    return columned(title, "stage", *PARTS, rows=rows)
 
 
 SECOND_NS = 1_000_000_000

@@ -164,8 +164,7 @@ def run(bag: Path, out: Path, report: bool, options: RunOptions) -> None:
 def _print_run(summary: dict, out: Path) -> None:
     from rich.console import Console
 
-    from savos_model.tables import columned
-    from savos_ros.bags.review import score_table
+    from savos_ros.bags.review import latency_table, score_table
 
     console = Console()
     console.print(
@@ -179,9 +178,7 @@ def _print_run(summary: dict, out: Path) -> None:
         if summary[key]:
             console.print(f"{key.replace('_', ' ')}: {_words(summary[key])}")
     title = f"time per frame in ms, {summary['model']} on {summary['backend']}"
-    parts = ("p50", "p95", "p99")
-    times = [(s, *(f"{row[p]:.1f}" for p in parts)) for s, row in summary["time_ms"].items()]
-    console.print(columned(title, "stage", *parts, rows=times))
+    console.print(latency_table(title, summary["time_ms"]))
     if summary["miou"]:
         objects = next(iter(summary["miou"].values()))["n"]
         console.print(score_table(summary["miou"], objects, digits=2))

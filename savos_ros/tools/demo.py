@@ -14,15 +14,16 @@ from rich.console import Console
 
 from savos_model.files import write_file
 from savos_model.progress import progress
-from savos_model.tables import columned, number
 from savos_model.types import AmodalObject
 from savos_ros.bags.convert import street_to_bag
 from savos_ros.bags.reader import BagFrame, BagFrames
 from savos_ros.bags.review import (
+    PARTS,
     BagScores,
     Row,
     hidden_px,
     keep_best,
+    latency_table,
     pictures,
     score_table,
     true_objects,
@@ -39,7 +40,6 @@ from savos_ros.tools.harness import environment, latencies, run_session
 from savos_ros.tools.settings import DemoError, DemoOptions, StreetConfig
 
 MASKS_TYPE = "savos_ros/msg/AmodalMaskArray"
-PARTS = ("p50", "p95", "p99")
 SHEET_ROWS, SHEET_WIDTH, SHEET_GAP, TITLE_PX = 5, 640, 6, 26
 COLUMNS = ("camera", "visible masks (input)", "amodal masks (result)", "ground truth")
 STAMP_STAGE = "stamp"
@@ -131,8 +131,7 @@ def report_table(result: dict, findings: Findings, values: Mapping[str, str]) ->
         console.print(", ".join(f"{key} = {value}" for key, value in lost.items()))
     whole = {part: result["latency_ms"][part] for part in PARTS}
     stages = {"image stamp to masks": whole, **result["latency_ms"]["stages"]}
-    rows = [(name, *(number(row[part], 1) for part in PARTS)) for name, row in stages.items()]
-    console.print(columned("latency in ms", "stage", *PARTS, rows=rows))
+    console.print(latency_table("latency in ms", stages))
     console.print(score_table(result["miou"], findings.scored))
     return console.export_text()
 
