@@ -31,23 +31,23 @@ SIZES = {"1242x375": (375, 1242), "1920x1080": (1080, 1920), "3840x2160": (2160,
 # network's depends on the processor's vector units: three times.
 BOUNDS = {
     ("1242x375", 10): {
-        "flow": 3.1, "crop": 2.5, "network": 12.0, "warp": 1.2, "compose": 2.9, "labels": 0.5,
+        "flow": 1.8, "crop": 2.1, "network": 12.0, "warp": 1.0, "compose": 2.4, "labels": 0.4,
         "message": 0.2,
     },
     ("1920x1080", 10): {
-        "flow": 4.0, "crop": 5.0, "network": 12.0, "warp": 1.2, "compose": 4.3, "labels": 1.1,
+        "flow": 2.4, "crop": 2.8, "network": 12.0, "warp": 1.0, "compose": 3.4, "labels": 0.8,
         "message": 0.25,
     },
     ("3840x2160", 10): {
-        "flow": 4.6, "crop": 4.0, "network": 12.0, "warp": 1.2, "compose": 5.4, "labels": 2.6,
-        "message": 0.7,
+        "flow": 2.5, "crop": 2.9, "network": 12.0, "warp": 1.0, "compose": 4.4, "labels": 2.2,
+        "message": 0.6,
     },
     ("1242x375", 50): {
-        "flow": 7.8, "crop": 12.0, "network": 60.0, "warp": 4.9, "compose": 11.0, "labels": 0.75,
-        "message": 1.2,
+        "flow": 6.4, "crop": 10.5, "network": 60.0, "warp": 4.9, "compose": 9.2, "labels": 0.7,
+        "message": 0.9,
     },
 }  # fmt: skip
-FLAT = 1.8  # a whole frame at 3840x2160 over one at 1242x375, 10 tracks each
+FLAT = 1.5  # a whole frame at 3840x2160 over one at 1242x375, 10 tracks each
 
 
 def fixed_work() -> Callable[[], object]:
