@@ -21,9 +21,9 @@ WARP_ITERATIONS = 3
 LARGE_BOX = 1 << 22
 # Of an image of more than FULL_PX, boxes of more than DENSE_PX are not read in full but sampled:
 # SAMPLES x SAMPLES places, between four pixels each, for a cell of a patch. What a patch costs then
-# has a bound, whatever the resolution of the camera.
+# has a bound, whatever the resolution of the camera. Smaller boxes have fewer pixels than places.
 FULL_PX = 1 << 20
-DENSE_PX = 1 << 17
+DENSE_PX = 1 << 15
 SAMPLES = 2
 
 

@@ -12,7 +12,6 @@ from savos_model.geometry import (
     NOTHING,
     WARP_ITERATIONS,
     intersect,
-    is_sampled,
     sample_means,
     window,
 )
@@ -30,6 +29,8 @@ FRAME_PX = 640 * 640  # bound for one call over the whole frame
 # With more regions than this, one call over the frame costs less than calls per region.
 MAX_REGIONS = 24
 WHOLE_GREY_PX = 1 << 22  # up to this, one conversion of an image costs less than one per region
+# Boxes of larger images with more than this are sampled: motion needs more pixels than a crop.
+SAMPLED_PX = 1 << 17
 MEDIAN_SAMPLE = 1024  # pixels that a median is taken of
 PRESETS = {
     "dis_fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
@@ -221,7 +222,7 @@ def shrunk(image: Grey, box: Box, size: tuple[int, int]) -> np.ndarray:
     times as long. Of a large image, means of samples.
     """
     if isinstance(image, LargeImage):
-        sampled = is_sampled(image.shape, box)
+        sampled = box.width * box.height > SAMPLED_PX
         pixels = sample_means(image.pixels, box, size) if sampled else window(image.pixels, box)
         grey = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, image.code)
         return grey if sampled else shrunk(grey, Box(0, 0, box.width, box.height), size)
