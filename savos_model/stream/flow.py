@@ -21,8 +21,8 @@ PAD_PX = 24  # context around a region that DIS needs; docs/departures.md row 29
 MIN_SIDE_PX = 48  # DIS needs room for its pyramid
 # Every region is resized to this grid: a patch needs no finer flow, an object costs the same at any
 # size, and DIS keeps its buffers. (Two calls that alternate in size took 17 times as long as two
-# calls of one size each.) On 48 cells,
-# with patches 6 apart, small objects' motion is pulled towards their background by up to 0.7 px.
+# calls of one size each.) On 48 cells, with patches 6 apart, small objects' motion is pulled
+# towards their background by up to 0.7 px. What other settings cost: docs/engines.md.
 GRID = (56, 56)
 PATCH_STRIDE = 5  # cells between the patches of DIS, whose preset has 4
 FRAME_PX = 640 * 640  # bound for one call over the whole frame

@@ -31,15 +31,15 @@ SIZES = {"1242x375": (375, 1242), "1920x1080": (1080, 1920), "3840x2160": (2160,
 # network's depends on the processor's vector units: three times.
 BOUNDS = {
     ("1242x375", 10): {
-        "flow": 1.8, "crop": 2.1, "network": 12.0, "warp": 1.0, "compose": 2.4, "labels": 0.4,
+        "flow": 2.3, "crop": 2.1, "network": 12.0, "warp": 1.0, "compose": 2.4, "labels": 0.4,
         "message": 0.2,
     },
     ("1920x1080", 10): {
-        "flow": 2.4, "crop": 2.8, "network": 12.0, "warp": 1.0, "compose": 3.4, "labels": 0.8,
+        "flow": 3.0, "crop": 2.8, "network": 12.0, "warp": 1.0, "compose": 3.4, "labels": 0.8,
         "message": 0.25,
     },
     ("3840x2160", 10): {
-        "flow": 2.5, "crop": 2.9, "network": 12.0, "warp": 1.0, "compose": 4.4, "labels": 2.2,
+        "flow": 3.2, "crop": 2.9, "network": 12.0, "warp": 1.0, "compose": 4.4, "labels": 2.2,
         "message": 0.6,
     },
     ("1242x375", 50): {
