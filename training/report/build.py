@@ -204,6 +204,9 @@ PLOTS = {
     "stream_bench": Plot(
         "Time of a whole frame, online", figures.stream_plot, stream_details, True
     ),
+    "stream_bench_one_core": Plot(
+        "Time of a whole frame on one core", figures.stream_plot, stream_details, True
+    ),
 }
 SOAKS = {
     "soak": "Hours of frames through the running node, in accelerated time",
