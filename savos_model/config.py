@@ -182,6 +182,14 @@ class ComposeConfig(Settings):
         maximum=1.0,
         live=True,
     )
+    # Little hidden area is more often an error than not; departures row 43.
+    min_hidden: float = setting(
+        0.04,
+        "least hidden area that is published, as a share of the visible area",
+        minimum=0.0,
+        maximum=1.0,
+        live=True,
+    )
     order_strength: float = setting(
         2.0,
         "reduction of the weaker of two objects that are completed into each other: logits per "

@@ -225,6 +225,8 @@ def hidden_part(
     own = window(instance.mask, move(area, -instance.box.x0, -instance.box.y0))
     hidden = may_be_hidden(chance, relative, config, unit)
     np.greater(hidden.view(np.uint8), own, out=hidden)
+    if np.count_nonzero(hidden) < config.min_hidden * np.count_nonzero(instance.mask):
+        hidden[:] = False
     values = hidden.view(np.uint8) * np.uint8(255)
     mean = mean_chance(chance, hidden, values) / unit
     if soft:

@@ -41,6 +41,24 @@ def test_less_evidence_of_an_occluder_asks_for_more_certainty(chance, behind, el
     assert mask[15:20, 40:60].mean() == elsewhere
 
 
+@pytest.mark.parametrize("values", ["binary", "probability"])
+@pytest.mark.parametrize(("cols", "kept"), [(1, False), (2, True)])
+def test_little_hidden_area_is_left_out(cols, kept, values):
+    """One column is 0.05 of the visible square, two are 0.1."""
+    own = instance("1", rectangle(SHAPE, (40, 20, 60, 40)))
+    other = instance("2", rectangle(SHAPE, (60, 20, 80, 40)))
+    probability = rectangle(SHAPE, (40, 20, 60 + cols, 40)).astype(np.float32)
+    config = ComposeConfig(min_hidden=0.07, mask_values=values)
+
+    done = compose(
+        own, probability, Box(0, 0, 100, 60), occupancy([own, other], *SHAPE), (0, 0), config
+    )
+
+    assert done.inside.sum() == 20 * 20 + 20 * cols * kept
+    assert done.occlusion == pytest.approx(cols / (20 + cols) * kept)
+    assert done.confidence == 1
+
+
 def test_others_allows_nothing_elsewhere():
     mask = published(1.0, ComposeConfig(complete_into="others", occluder_margin_px=0))
     assert mask.sum() == 20 * 40 and mask[20:40, 40:80].all()
