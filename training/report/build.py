@@ -86,8 +86,7 @@ def build_report(results: Path, out: Path) -> Path:
         "## Figures\n",
         *(plot_section(name, found, out) for name in PLOTS),
         strips_section(found, out),
-        "## Training runs, compared by their loss on held-out clips\n",
-        *(runs_section(file.stem, found, out) for file in sorted(results.glob("runs_*.json"))),
+        *runs_sections(found, out),
         "## Speed of training\n",
         markdown.speed_table(found),
         missing_data(),
@@ -119,14 +118,18 @@ def plot_section(name: str, results: Results, out: Path) -> str:
     return f"### {plot.about}\n\n![{plot.about}]({path.name})\n\n{caption}"
 
 
-def runs_section(name: str, results: Results, out: Path) -> str:
-    """Return table and plot of compared training runs."""
-    metrics = results.metrics(f"{name}.json")
-    assert metrics is not None  # the file was found
-    path = out / f"{name}.png"
-    figures.runs_plot(metrics, path)
-    source = results.source(f"{name}.json")
-    return "\n".join([*runs_table(metrics).markdown(), f"![{name}]({path.name})\n\n{source}\n"])
+def runs_sections(results: Results, out: Path) -> list[str]:
+    """Return a heading, and table and plot of each file of compared training runs; [] of none."""
+    sections = []
+    for file in sorted(results.folder.glob("runs_*.json")):
+        metrics = results.metrics(file.name)
+        assert metrics is not None  # the file was found
+        picture = out / f"{file.stem}.png"
+        figures.runs_plot(metrics, picture)
+        shown = f"![{file.stem}]({picture.name})\n\n{results.source(file.name)}\n"
+        sections += [*runs_table(metrics).markdown(), shown]
+    heading = "## Training runs, compared by their loss on held-out clips\n"
+    return [heading, *sections] if sections else []
 
 
 def tsne_details(metrics: dict) -> str:

@@ -61,6 +61,7 @@ def test_the_report_holds_table_and_plot(runs, tmp_path):
 
     text = build_report(tmp_path / "results", tmp_path / "out").read_text()
 
+    assert "## Training runs" in text
     assert "| no_flow | width 0.25, without flow |" in text
     assert (tmp_path / "out" / "runs_parts.png").stat().st_size > 1000
     assert [row[-5] for row in runs_table(metrics).rows] == ["0.4000", "0.5500"]
@@ -73,6 +74,11 @@ def test_the_table_compares_at_equal_object_frames(runs):
     rows = runs_table(runs_metrics(runs)).rows
 
     assert [row[-5] for row in rows] == ["0.5000", "0.6000"]
+
+
+def test_without_compared_runs_the_report_has_no_heading_for_them(tmp_path):
+    (tmp_path / "results").mkdir()
+    assert "## Training runs" not in build_report(tmp_path / "results", tmp_path).read_text()
 
 
 @pytest.mark.parametrize("content", ["", "no json\n", '{"step": 3}\n'])
