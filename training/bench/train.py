@@ -31,12 +31,11 @@ from savos_model.tables import columned
 from training.bench.settings import BenchTrainConfig
 from training.data.prepare import GUM_MIN_PX, chewing_gum_frames
 from training.data.store import open_clip, store_clip
-from training.learn.averages import average_into
 from training.learn.config import RunConfig, TrainConfig
 from training.learn.data import RunData
 from training.learn.distributed import Ranks
 from training.learn.windows import StoredWindows, list_places
-from training.train import Objective, new_learner
+from training.train import Objective, new_learner, update
 from training.train import make_batch as training_step_batch
 
 Value = TypeVar("Value")
@@ -284,17 +283,12 @@ def make_step(name: str, folder: Path, config: BenchTrainConfig) -> Callable[[],
     variant, targets = VARIANTS[name], make_batch(name, folder, config)
     train = TrainConfig(bf16=variant.bf16, seed=config.seed)
     run = RunConfig(model=variant.model, train=train, loss=LossConfig(both_directions=variant.both))
-    net, average, optimiser = new_learner(run, torch.device(config.device))
-    objective = Objective(net, train.bf16)
+    learner = new_learner(run, torch.device(config.device))
+    objective = Objective(learner.net, train.bf16)
 
     def step() -> Tensor:
-        loss = total_loss(objective(targets, run.loss), run.loss)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        average_into(average, net, train.ema)
-        return loss.detach()
+        losses, _ = update(objective, targets, learner, run.loss, run, 0)
+        return total_loss(losses, run.loss).detach()
 
     return step
 
