@@ -168,7 +168,7 @@ class RunReport:
 
         `summary` is what run_bag returned.
         """
-        start, frames = min(self.stamps_ns[:1], default=0), summary["frames_out"]
+        start, frames = next(iter(self.stamps_ns), 0), summary["frames_out"]
         courses = list(self.courses.values())
         hidden = sorted(
             (c for c in courses if max(c.occlusion) > 0), key=lambda c: -sum(c.occlusion)
