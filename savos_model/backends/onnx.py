@@ -16,7 +16,8 @@ from savos_model.backends.interface import (
     gpu_index,
     in_buckets,
 )
-from savos_model.backends.onnx_graph import INPUTS, OUTPUTS, build_step
+from savos_model.backends.onnx_blocked import best_layers
+from savos_model.backends.onnx_graph import INPUTS, OUTPUTS, Layers, build_step
 from savos_model.backends.reference import self_test
 from savos_model.config import ModelConfig
 from savos_model.network.layers import input_channels
@@ -55,7 +56,8 @@ class OnnxBackend:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # A GPU has its own copy.
         constants: dict[str, np.ndarray] | None = {} if self.name == "onnx" else None
-        graph = build_step(weights, constants, self.precision).SerializeToString()
+        layers = best_layers(weights.model) if self.name == "onnx" else Layers
+        graph = build_step(weights, constants, self.precision, layers).SerializeToString()
         if constants:
             values = [onnxruntime.OrtValue.ortvalue_from_numpy(v) for v in constants.values()]
             options.add_external_initializers(list(constants), values)

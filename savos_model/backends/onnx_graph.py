@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -40,7 +41,7 @@ from savos_model.network.unet_layers import (
 )
 from savos_model.network.weights import Weights
 
-OPSET = 17
+OPSET, IR = 17, 8
 INPUTS = ("patches", "h", "c")
 OUTPUTS = ("mask_logits", "alpha", "residual", "h_out", "c_out")
 APART_BYTES = 1024  # constants of at least this size can be stored separately
@@ -59,6 +60,7 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.initialisers: list[onnx.TensorProto] = []
         self.names: set[str] = set()
+        self.domains = {""}  # of the operators
         self.apart, self.half = apart, precision == "fp16"
 
     def constant(self, name: str, value: np.ndarray) -> str:
@@ -91,11 +93,18 @@ class Graph:
         """Cast to float32, which states, evidence and outputs use."""
         return self.add("Cast", [x], to=TensorProto.FLOAT) if self.half else x
 
-    def add(self, kind: str, inputs: list[str], output: str = "", **attributes: Any) -> str:
+    def add(
+        self, kind: str, inputs: list[str], output: str = "", domain: str = "", **attributes: Any
+    ) -> str:
         """Add a node with one output; return the output's name."""
         output = output or f"{kind}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
+        self.nodes.append(helper.make_node(kind, inputs, [output], domain=domain, **attributes))
+        self.domains.add(domain)
         return output
+
+    def opsets(self) -> list[onnx.OperatorSetIdProto]:
+        """Return the versions of the operators."""
+        return [helper.make_opsetid(name, 1 if name else OPSET) for name in sorted(self.domains)]
 
     def slice(self, x: str, part: slice, axis: int = 1, output: str = "") -> str:
         """Add x[:, part] along one axis."""
@@ -219,8 +228,56 @@ def lstm_cell(graph: Graph, x: str, hidden: int) -> str:
     return graph.add("Mul", [o, graph.add("Tanh", ["c_out"])], "h_out")
 
 
+class Layers:
+    """Layers of the U-Net as standard operators on maps [N, C, H, W].
+
+    Those of an engine may use another layout of maps, which `enter` and `leave` convert.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def enter(self, x: str) -> str:
+        """Return maps [N, C, H, W] in the layout of the layers."""
+        return x
+
+    def leave(self, x: str, channels: int) -> str:
+        """Return maps as [N, C, H, W]."""
+        return x
+
+    def twice(self, x: str) -> str:
+        """Add nearest upsampling to twice as many rows and columns."""
+        scales = self.graph.constant("twice", np.array([1, 1, 2, 2], np.float32))
+        return self.graph.add(
+            "Resize", [x, "", scales], mode="nearest",
+            coordinate_transformation_mode="asymmetric", nearest_mode="floor",
+        )  # fmt: skip
+
+    def conv(self, x: str, conv: Conv, size: tuple[int, int]) -> str:
+        """Add a convolution, with GroupNorm and ReLU if it has them; `size` is of its output."""
+        graph, shape = self.graph, shape_of(conv)
+        if not conv.norm:
+            inputs = [x, graph.weight(f"{conv.name}.weight"), graph.weight(f"{conv.name}.bias")]
+            return graph.add("Conv", inputs, **shape)
+        x = graph.add("Conv", [x, graph.weight(f"{conv.name}.conv.weight")], **shape)
+        x = graph.group_norm(x, f"{conv.name}.norm", (conv.outputs, *size), groups(conv.outputs))
+        return graph.add("Relu", [x])
+
+
+def shape_of(conv: Conv) -> dict[str, Any]:
+    """Return the attributes of the operator Conv."""
+    return {
+        "kernel_shape": [conv.kernel] * 2,
+        "strides": [conv.stride] * 2,
+        "pads": [conv.padding] * 4,
+    }
+
+
 def build_step(
-    weights: Weights, apart: dict[str, np.ndarray] | None = None, precision: str = "fp32"
+    weights: Weights,
+    apart: dict[str, np.ndarray] | None = None,
+    precision: str = "fp32",
+    layers: Callable[[Graph], Layers] = Layers,
 ) -> onnx.ModelProto:
     """Build the step: patches [N, C, H, W], h, c to mask logits, alpha, residual, h, c.
 
@@ -228,10 +285,14 @@ def build_step(
     the gates' matrix product are float16, and state and evidence stay float32.
 
     `apart` receives the large constants, which the model then only names; a session gets both.
-    Otherwise they are copied, which blocks running frames while another thread builds.
+    Otherwise they are copied, which blocks running frames while another thread builds. `layers`
+    writes those of preset `online`.
     """
     model, graph = weights.model, Graph(weights.arrays, apart, precision)
-    mask = (unet_maps if model.preset == "online" else encoder_decoder_maps)(graph, model)
+    if model.preset == "online":
+        mask = unet_maps(graph, model, layers(graph))
+    else:
+        mask = encoder_decoder_maps(graph, model)
     if model.prior_mask:
         mask = graph.add("Add", [mask, evidence(graph, model)])
     graph.add("Squeeze", [mask, graph.constant("axis1", np.array([1], np.int64))], "mask_logits")
@@ -265,48 +326,31 @@ def mask_and_alpha(graph: Graph, maps: str) -> str:
     return mask
 
 
-def unet_maps(graph: Graph, model: ModelConfig) -> str:
+def unet_maps(graph: Graph, model: ModelConfig, layers: Layers) -> str:
     """Add RecurrentUNet with outputs alpha and residual; return the mask logits [N, 1, H, W]."""
     convs, last = {conv.name: conv for conv in unet_convs(model)}, len(LEVELS) - 1
 
     def run(x: str, name: str) -> str:
-        return unet_conv(graph, x, convs[name], grid(model, convs[name].level))
+        return layers.conv(x, convs[name], grid(model, convs[name].level))
 
     x, skips = run(graph.low("patches"), "enter"), []
     for i in range(last):
         skips.append(x)
         x = run(x, f"down.{i}")
     x = run(x, "mid")
-    code = graph.linear(graph.add("Flatten", [run(x, "squeeze")], axis=1), "code")
+    squeezed = layers.leave(run(x, "squeeze"), MEMORY)
+    code = graph.linear(graph.add("Flatten", [squeezed], axis=1), "code")
     h = graph.low(lstm_cell(graph, code, model.hidden))
     shape = graph.constant("innermost", np.array([-1, MEMORY, *grid(model, last)], np.int64))
-    memory = graph.add("Reshape", [graph.linear(h, "spread"), shape])
+    memory = layers.enter(graph.add("Reshape", [graph.linear(h, "spread"), shape]))
     x = run(graph.add("Concat", [x, memory], axis=1), "fuse")
-    twice = graph.constant("twice", np.array([1, 1, 2, 2], np.float32))
     for i in reversed(range(last)):
-        up = graph.add(
-            "Resize", [run(x, f"up.{i}"), "", twice], mode="nearest",
-            coordinate_transformation_mode="asymmetric", nearest_mode="floor",
-        )  # fmt: skip
+        up = layers.twice(run(x, f"up.{i}"))
         x = run(graph.add("Add", [up, skips[i]]), f"join.{i}")
-    maps = graph.full(graph.add("DepthToSpace", [run(x, "leave")], blocksize=STEM, mode="CRD"))
+    x = layers.leave(run(x, "leave"), convs["leave"].outputs)
+    maps = graph.full(graph.add("DepthToSpace", [x], blocksize=STEM, mode="CRD"))
     graph.slice(maps, slice(2, MAPS), output="residual")
     return mask_and_alpha(graph, maps)
-
-
-def unet_conv(graph: Graph, x: str, conv: Conv, size: tuple[int, int]) -> str:
-    """Add a convolution of the U-Net, with GroupNorm and ReLU if it has them."""
-    shape: dict[str, Any] = {
-        "kernel_shape": [conv.kernel] * 2,
-        "strides": [conv.stride] * 2,
-        "pads": [conv.padding] * 4,
-    }
-    if not conv.norm:
-        inputs = [x, graph.weight(f"{conv.name}.weight"), graph.weight(f"{conv.name}.bias")]
-        return graph.add("Conv", inputs, **shape)
-    x = graph.add("Conv", [x, graph.weight(f"{conv.name}.conv.weight")], **shape)
-    x = graph.group_norm(x, f"{conv.name}.norm", (conv.outputs, *size), groups(conv.outputs))
-    return graph.add("Relu", [x])
 
 
 def evidence(graph: Graph, model: ModelConfig) -> str:
@@ -373,7 +417,7 @@ def model_proto(graph: Graph, model: ModelConfig, properties: dict[str, str]) ->
         [info[n] for n in OUTPUTS],
         graph.initialisers,
     )
-    result = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    result = helper.make_model(proto, opset_imports=graph.opsets(), ir_version=IR)
     helper.set_model_props(result, properties)
     if graph.apart is None:  # the check copies the model, and only supports constants in files
         onnx.checker.check_model(result)
