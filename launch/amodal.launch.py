@@ -8,6 +8,7 @@ import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
@@ -32,7 +33,9 @@ from rclpy.validate_namespace import validate_namespace
 from rclpy.validate_node_name import validate_node_name
 from rclpy.validate_topic_name import validate_topic_name
 
+from savos_ros.bags.settings import PlayOptions
 from savos_ros.paths import share_dir
+from savos_ros.view.settings import ServeOptions
 
 CONFIG = share_dir() / "config"
 BOOL = ["true", "false"]
@@ -90,7 +93,7 @@ ARGUMENTS = (
         "",
         "rosbag2 to play once the node is active, no faster than the node processes frames",
     ),
-    argument("rate", "1.0", "playback rate of the bag; 2.0 is twice as fast"),
+    argument("rate", str(PlayOptions.rate), "playback rate of the bag; 2.0 is twice as fast"),
     argument("loop", "false", "repeat the bag", *BOOL),
     argument(
         "rviz",
@@ -104,7 +107,7 @@ ARGUMENTS = (
         "serve a page for browsers on this machine: savos view, without control",
         *BOOL,
     ),
-    argument("web_port", "8080", "port of the page"),
+    argument("web_port", str(ServeOptions.port), "port of the page"),
     argument(
         "fastdds",
         "false",
@@ -118,6 +121,14 @@ def existing(path: str, name: str) -> str:
     if not Path(path).expanduser().exists():
         raise FileNotFoundError(f"{name}:={path} does not exist: give an existing path")
     return str(Path(path).expanduser())
+
+
+def check(values: dict[str, str], name: str, options: Callable[[str], object]) -> None:
+    """Make the options of a command from an argument; raise ValueError that names it if wrong."""
+    try:
+        options(values[name])
+    except ValueError as error:
+        raise ValueError(f"{name}:={values[name]} cannot be used: {error}") from None
 
 
 def check_names(values: dict[str, str]) -> None:
@@ -204,12 +215,7 @@ def bag_player(values: dict[str, str]) -> list[Action]:
         return []
     if importlib.util.find_spec("rosbags") is None:
         raise ModuleNotFoundError("bag:= needs the Python package rosbags: pip install rosbags")
-    try:
-        usable = 0.01 <= float(values["rate"]) <= 100
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ValueError(f"rate:={values['rate']} must be a number between 0.01 and 100")
+    check(values, "rate", lambda text: PlayOptions(rate=float(text)))
     command = [sys.executable, "-m", "savos_ros.cli", "play", existing(values["bag"], "bag")]
     command += ["--clock", "--rate", values["rate"], "--wait", str(DISCOVERY_S)]
     command += ["--follow", full_name(values), *(["--loop"] if values["loop"] == "true" else [])]
@@ -261,11 +267,9 @@ def web_page(values: dict[str, str]) -> list[Action]:
         return []
     if importlib.util.find_spec("aiohttp") is None:
         raise ModuleNotFoundError("web:= needs the Python package aiohttp: pip install aiohttp")
-    port = values["web_port"]
-    if not (port.isdecimal() and 1 <= int(port) <= 65535):
-        raise ValueError(f"web_port:={port} must be a number between 1 and 65535")
+    check(values, "web_port", lambda text: ServeOptions(port=int(text)))
     command = [sys.executable, "-m", "savos_ros.cli", "view", "--node", full_name(values)]
-    command += ["--port", port]
+    command += ["--port", values["web_port"]]
     return [ExecuteProcess(cmd=command, name="view", prefix=PREFIX, output="screen")]
 
 

@@ -23,14 +23,17 @@ def worker_count(processes: int, jobs: int, steps: int) -> int:
     `processes` if it is not 0; else one per usable core, at most one per job, and one process
     without workers where starting them takes longer than they save.
     """
-    cores = len(os.sched_getaffinity(0))
-    return processes or max(1, min(cores, jobs, steps // START_STEPS))
+    return processes or max(1, min(usable_cores(), jobs, steps // START_STEPS))
 
 
 def threads_each(threads: int, processes: int) -> int:
     """Return the threads of each of so many processes, of `threads` for one process alone."""
-    cores = len(os.sched_getaffinity(0))
-    return threads if processes == 1 else max(1, min(threads, cores // processes))
+    return threads if processes == 1 else max(1, min(threads, usable_cores() // processes))
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def run_jobs(
