@@ -36,16 +36,20 @@ from savos_model.network.presets import Net, make_net
 from savos_model.network.weights import Weights, save_weights
 from savos_model.settings import SettingError
 from training.learn.augment import Window, make_input
-from training.learn.averages import average_into
-from training.learn.checkpoint import Learner, Reached, load_checkpoint, save_checkpoint
+from training.learn.checkpoint import (
+    Learner,
+    Reached,
+    average_into,
+    load_checkpoint,
+    save_checkpoint,
+)
 from training.learn.config import RunConfig, TrainConfig, add_flags, make_run, write_run
 from training.learn.constraints import constrain
 from training.learn.data import RunData, open_data
-from training.learn.distributed import Ranks, joined, share, summed
+from training.learn.distributed import Ranks, has_bf16, joined, share, summed
 from training.learn.log import LOG, RunLog
 from training.learn.pictures import contact_sheet
 from training.learn.schedule import learning_rate
-from training.learn.speed import has_bf16
 from training.learn.stages import Stage, stage_at
 from training.learn.start import start_arrays
 from training.learn.windows import ahead

@@ -25,7 +25,7 @@ from training.adapt.settings import AdaptConfig
 from training.data.store import Clip, ClipFrame, collect_rows, stack_rows
 from training.learn.augment import make_input
 from training.learn.augment_config import AugmentConfig, plain
-from training.learn.averages import average_into
+from training.learn.checkpoint import average_into
 from training.learn.windows import StoredWindows, gather, list_places
 
 PLAIN = plain()

@@ -35,6 +35,13 @@ class Learner(NamedTuple):
     optimiser: torch.optim.Adam
 
 
+@torch.no_grad()
+def average_into(average: dict[str, Tensor], net: nn.Module, decay: float) -> None:
+    """Update an exponential moving average of the weights, in place and in one call."""
+    state = net.state_dict()
+    torch._foreach_lerp_([average[name] for name in state], list(state.values()), 1 - decay)
+
+
 class Reached(NamedTuple):
     """How far a run is: steps done, and the lowest validation loss so far (inf: none yet)."""
 

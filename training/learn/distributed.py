@@ -13,6 +13,8 @@ from torch import Tensor
 
 from savos_model.settings import SettingError
 
+NATIVE_BF16 = ("amx_bf16", "avx512_bf16", "arm_bf16", "sve_bf16", "bf16")
+
 
 class Ranks(NamedTuple):
     """This process among `count`: its number, and the device that it computes on."""
@@ -63,6 +65,14 @@ def choose_device(name: str) -> torch.device:
             f"GPUs for process {number}: start at most {found} processes, or give --device cpu"
         )
     return torch.device("cuda", number)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Return whether a device computes in bfloat16 itself; a CPU without it is slower than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name, False) for name in NATIVE_BF16)
 
 
 def share(parts: int, ranks: Ranks) -> range:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tiny_store import tiny_run, write_store
 
 from training.learn.config import write_run
-from training.learn.distributed import Ranks, choose_device, joined, share
+from training.learn.distributed import Ranks, choose_device, has_bf16, joined, share
 from training.train import CHECKPOINT, check_share, train
 
 CPU = torch.device("cpu")
@@ -89,3 +89,12 @@ def test_every_process_needs_a_gpu_of_its_own(monkeypatch):
         choose_device("auto")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert choose_device("auto") == CPU
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [({"amx_bf16": True}, True), ({"avx512_bf16": True}, True), ({"avx2": True}, False)],
+)
+def test_bf16_is_used_where_the_processor_has_it(monkeypatch, found, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+    assert has_bf16(CPU) is expected

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from tiny_store import tiny_run, write_store
 
 import training.train
-from training.learn.checkpoint import CheckpointError
+from training.learn.checkpoint import CheckpointError, average_into
 from training.train import BEST, CHECKPOINT, train
 
 
@@ -186,3 +186,12 @@ def metadata(folder):
 
     with safe_open(folder / CHECKPOINT, framework="pt") as file:
         return file.metadata()
+
+
+def test_averaged_weights_move_by_the_same_share_in_every_tensor():
+    net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 5))
+    average = {name: torch.zeros_like(value) for name, value in net.state_dict().items()}
+    average_into(average, net, 0.75)
+    average_into(average, net, 0.75)
+    for name, value in net.state_dict().items():
+        torch.testing.assert_close(average[name], value * (1 - 0.75**2))
