@@ -40,7 +40,7 @@ class Backend(Protocol):
     @property
     def model(self) -> ModelConfig:
         """Return the settings of the network."""
-        ...
+        return self.weights.model
 
     def step(self, patches: np.ndarray, h: np.ndarray, c: np.ndarray) -> StepOutput:
         """Run N >= 1 tracks: patches float32 [N, 6 or 7, H, W], h and c float32 [N, D]."""

@@ -10,6 +10,7 @@ import onnxruntime
 
 from savos_model.backends.interface import (
     BUCKETS,
+    Backend,
     BackendError,
     StepOutput,
     check_inputs,
@@ -27,7 +28,7 @@ CUDA = "CUDAExecutionProvider"
 CPU_BATCH = 16  # tracks of one run on a CPU: the feature maps of more do not stay in its cache
 
 
-class OnnxBackend:
+class OnnxBackend(Backend):
     """Engine on the step graph, which is built from the weights in memory."""
 
     def __init__(
@@ -72,11 +73,6 @@ class OnnxBackend:
             self.weights, self.session, self.constants = weights, session, constants
 
         return use
-
-    @property
-    def model(self) -> ModelConfig:
-        """Return the settings of the network."""
-        return self.weights.model
 
     def step(self, patches: np.ndarray, h: np.ndarray, c: np.ndarray) -> StepOutput:
         """Implement Backend.step."""

@@ -8,11 +8,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from savos_model.backends.interface import BackendError, StepOutput, check_inputs
+from savos_model.backends.interface import Backend, BackendError, StepOutput, check_inputs
 from savos_model.backends.onnx_graph import INPUTS, OUTPUTS, build_step
 from savos_model.backends.openvino_graph import openvino, rewrite
 from savos_model.backends.reference import random_inputs
-from savos_model.config import ModelConfig
 from savos_model.network.weights import Weights
 
 PRECISION = {"fp32": "f32", "bf16": "bf16"}
@@ -21,7 +20,7 @@ WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE
 WARM_TRACKS = 8  # tracks that are run before new weights are activated
 
 
-class OpenvinoBackend:
+class OpenvinoBackend(Backend):
     """Engine on the step graph of onnx_graph.py in memory, for any number of tracks."""
 
     name = "openvino"
@@ -61,11 +60,6 @@ class OpenvinoBackend:
                 self.weights, self.request = weights, request
 
         return use
-
-    @property
-    def model(self) -> ModelConfig:
-        """Return the settings of the network."""
-        return self.weights.model
 
     def step(self, patches: np.ndarray, h: np.ndarray, c: np.ndarray) -> StepOutput:
         """Implement Backend.step."""

@@ -14,6 +14,7 @@ import numpy as np
 from savos_model.backends.engine_cache import EngineCacheError, cached_engine, engine_folder
 from savos_model.backends.interface import (
     BUCKETS,
+    Backend,
     BackendError,
     StepOutput,
     check_inputs,
@@ -30,7 +31,7 @@ from savos_model.backends.tensorrt_build import (
     refit,
     tensorrt,
 )
-from savos_model.config import BackendConfig, ModelConfig
+from savos_model.config import BackendConfig
 from savos_model.network.layers import input_channels
 from savos_model.network.weights import Weights
 
@@ -40,7 +41,7 @@ except ImportError:  # candidates() has checked this before
     cuda = None
 
 
-class TensorrtBackend:
+class TensorrtBackend(Backend):
     """Engine on one GPU, with buffers for the largest bucket."""
 
     name = "tensorrt"
@@ -69,11 +70,6 @@ class TensorrtBackend:
         }
         weakref.finalize(self, release, self._stream, list(self._buffers.values()))
         self._context = context_of(self._start(self.plan))
-
-    @property
-    def model(self) -> ModelConfig:
-        """Return the settings of the network."""
-        return self.weights.model
 
     def step(self, patches: np.ndarray, h: np.ndarray, c: np.ndarray) -> StepOutput:
         """Implement Backend.step."""

@@ -12,12 +12,12 @@ import torch
 
 from savos_model.backends.interface import (
     BUCKETS,
+    Backend,
     BackendError,
     StepOutput,
     check_inputs,
     in_buckets,
 )
-from savos_model.config import ModelConfig
 from savos_model.network.layers import input_channels
 from savos_model.network.net import StepState
 from savos_model.network.presets import make_net
@@ -27,7 +27,7 @@ HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
 WARM_UP = 3  # runs before a capture, so that libraries have chosen their kernels and memory
 
 
-class TorchBackend:
+class TorchBackend(Backend):
     """Engine in inference mode, channels last; on CUDA one graph per bucket."""
 
     name = "torch"
@@ -60,11 +60,6 @@ class TorchBackend:
                 self.weights = weights
 
         return use
-
-    @property
-    def model(self) -> ModelConfig:
-        """Return the settings of the network."""
-        return self.weights.model
 
     def step(self, patches: np.ndarray, h: np.ndarray, c: np.ndarray) -> StepOutput:
         """Implement Backend.step."""
