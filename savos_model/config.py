@@ -25,8 +25,8 @@ class ModelConfig(Settings):
     width: float = setting(
         0.5, "channel multiplier; 1.0 is the paper's network", minimum=0.0625, maximum=2.0
     )
-    patch_height: int = setting(64, "patch rows [px]", choices=(32, 48, 64))
-    patch_width: int = setting(128, "patch columns [px]", choices=(64, 96, 128))
+    patch_height: int = setting(64, "patch rows [px]", choices=(32, 64))
+    patch_width: int = setting(128, "patch columns [px]", choices=(64, 128))
     preset: str = setting(
         "online",
         "kind of network and which frame's mask a step estimates",
@@ -46,8 +46,6 @@ class ModelConfig(Settings):
         "base of the residual motion: flow on V and base motion elsewhere, or base motion alone",
         choices=("hybrid", "uniform"),
     )
-    # For the search of the network (docs/training.md): training alone supports it.
-    variant: str = setting("", "words that change the recurrent U-Net, of unet_layers.WORDS")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,8 +78,6 @@ class ModelConfig(Settings):
     @property
     def hidden(self) -> int:
         """Return the size D of the recurrent state."""
-        if "map" in self.variant.split():
-            return 32 * (self.patch_height // 16) * (self.patch_width // 16)
         return self.channels(256)
 
     @property

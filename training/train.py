@@ -33,7 +33,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from savos_model.network.losses import LossConfig, Losses, Targets, savos_losses, total_loss
 from savos_model.network.presets import Net, make_net
-from savos_model.network.unet_layers import has
 from savos_model.network.weights import Weights, save_weights
 from savos_model.settings import SettingError
 from training.learn.augment import Window, make_input
@@ -77,7 +76,7 @@ def make_batch(step: int, run: RunConfig, data: RunData, ranks: Ranks) -> Target
     """
     config, groups = run.train, []
     stage = stage_at(config.plan, step, config.steps)
-    both = stage_loss(stage, run.loss).both_directions or has(run.model, "flow_twice")
+    both = stage_loss(stage, run.loss).both_directions
     for number in share(stage.batch // config.group, ranks):
         rng = np.random.default_rng((config.seed, step, number))
         window = data.sources[stage.length].draw(config.group, rng)
@@ -252,7 +251,7 @@ def train(run: RunConfig, out: Path, *, resume: bool = False) -> Path:
         data, learner, settings, (begun, best) = set_up(run, out, resume, ranks)
         net, average, _ = learner
         bf16 = config.bf16 and has_bf16(ranks.device)
-        averaged, objective = copy.deepcopy(net).eval(), Objective(net, bf16)
+        averaged, objective = copy.deepcopy(net), Objective(net, bf16)
         fixed = make_targets(data.held(0), run, 0).to(ranks.device)  # shown in pictures
         if ranks.count > 1:
             objective = DistributedDataParallel(objective)

@@ -20,7 +20,7 @@ from savos_model.backends.onnx_graph import IR, Graph, Layers, shape_of
 from savos_model.backends.reference import TOLERANCE
 from savos_model.config import ModelConfig
 from savos_model.network.layers import NORM_EPS
-from savos_model.network.unet_layers import Conv, groups, has, unet_convs
+from savos_model.network.unet_layers import Conv, groups, unet_convs
 
 DOMAIN = "com.microsoft.nchwc"
 SAME: dict[str, Any] = {"auto_pad": "NOTSET", "dilations": [1, 1]}
@@ -103,7 +103,7 @@ def best_layers(model: ModelConfig) -> Callable[[Graph], Layers]:
 
 def fits(model: ModelConfig, block: int) -> bool:
     """Return whether the channels of a network, and of its norms' groups, fill whole blocks."""
-    if model.preset != "online" or has(model, "no_norm"):
+    if model.preset != "online":
         return False
     first, *others = unet_convs(model)
     counts = {first.outputs, *(n for conv in others for n in (conv.inputs, conv.outputs))}

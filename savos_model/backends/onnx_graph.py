@@ -30,14 +30,13 @@ from savos_model.network.layers import (
     input_channels,
 )
 from savos_model.network.unet_layers import (
+    LEVELS,
     MAPS,
     MEMORY,
+    STEM,
     Conv,
-    channels,
     grid,
     groups,
-    has,
-    stem,
     unet_convs,
 )
 from savos_model.network.weights import Weights
@@ -260,9 +259,6 @@ class Layers:
         if not conv.norm:
             inputs = [x, graph.weight(f"{conv.name}.weight"), graph.weight(f"{conv.name}.bias")]
             return graph.add("Conv", inputs, **shape)
-        if f"{conv.name}.conv.bias" in graph.arrays:
-            inputs = [graph.weight(f"{conv.name}.conv.{kind}") for kind in ("weight", "bias")]
-            return graph.add("Relu", [graph.add("Conv", [x, *inputs], **shape)])
         x = graph.add("Conv", [x, graph.weight(f"{conv.name}.conv.weight")], **shape)
         x = graph.group_norm(x, f"{conv.name}.norm", (conv.outputs, *size), groups(conv.outputs))
         return graph.add("Relu", [x])
@@ -332,7 +328,7 @@ def mask_and_alpha(graph: Graph, maps: str) -> str:
 
 def unet_maps(graph: Graph, model: ModelConfig, layers: Layers) -> str:
     """Add RecurrentUNet with outputs alpha and residual; return the mask logits [N, 1, H, W]."""
-    convs, last = {conv.name: conv for conv in unet_convs(model)}, len(channels(model)) - 1
+    convs, last = {conv.name: conv for conv in unet_convs(model)}, len(LEVELS) - 1
 
     def run(x: str, name: str) -> str:
         return layers.conv(x, convs[name], grid(model, convs[name].level))
@@ -343,41 +339,18 @@ def unet_maps(graph: Graph, model: ModelConfig, layers: Layers) -> str:
         x = run(x, f"down.{i}")
     x = run(x, "mid")
     squeezed = layers.leave(run(x, "squeeze"), MEMORY)
+    code = graph.linear(graph.add("Flatten", [squeezed], axis=1), "code")
+    h = graph.low(lstm_cell(graph, code, model.hidden))
     shape = graph.constant("innermost", np.array([-1, MEMORY, *grid(model, last)], np.int64))
-    if has(model, "map"):
-        memory = layers.enter(map_memory(graph, squeezed, shape))
-    else:
-        code = graph.linear(graph.add("Flatten", [squeezed], axis=1), "code")
-        h = graph.low(lstm_cell(graph, code, model.hidden))
-        memory = layers.enter(graph.add("Reshape", [graph.linear(h, "spread"), shape]))
+    memory = layers.enter(graph.add("Reshape", [graph.linear(h, "spread"), shape]))
     x = run(graph.add("Concat", [x, memory], axis=1), "fuse")
     for i in reversed(range(last)):
         up = layers.twice(run(x, f"up.{i}"))
-        up = up if has(model, "no_skips") else graph.add("Add", [up, skips[i]])
-        x = run(up, f"join.{i}")
+        x = run(graph.add("Add", [up, skips[i]]), f"join.{i}")
     x = layers.leave(run(x, "leave"), convs["leave"].outputs)
-    maps = graph.full(graph.add("DepthToSpace", [x], blocksize=stem(model), mode="CRD"))
+    maps = graph.full(graph.add("DepthToSpace", [x], blocksize=STEM, mode="CRD"))
     graph.slice(maps, slice(2, MAPS), output="residual")
     return mask_and_alpha(graph, maps)
-
-
-def map_memory(graph: Graph, x: str, shape: str) -> str:
-    """Add a step of the ConvGRU on x [N, MEMORY, rows, cols]; return the new map."""
-
-    def conv(a: str, b: str, name: str) -> str:
-        given = [graph.weight(f"gru.{name}.{kind}") for kind in ("weight", "bias")]
-        both = graph.add("Concat", [a, b], axis=1)
-        return graph.add("Conv", [both, *given], kernel_shape=[3, 3], pads=[1] * 4)
-
-    h = graph.add("Reshape", [graph.low("h"), shape])
-    gates = graph.add("Sigmoid", [conv(x, h, "gates")])
-    keep, reset = (graph.slice(gates, slice(k, k + MEMORY)) for k in (0, MEMORY))
-    new = graph.add("Tanh", [conv(x, graph.add("Mul", [reset, h]), "new")])
-    kept = graph.add("Mul", [keep, graph.add("Sub", [h, new])])
-    memory = graph.add("Add", [new, kept])
-    graph.add("Flatten", [graph.full(memory)], "h_out", axis=1)
-    graph.add("Identity", ["c"], "c_out")
-    return memory
 
 
 def evidence(graph: Graph, model: ModelConfig) -> str:

@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from savos_model.config import ModelConfig
-from savos_model.network.unet_layers import has, unet_flop, unet_shapes
+from savos_model.network.unet_layers import unet_flop, unet_shapes
 
 # Channels of a patch, NCHW; the only place with indices.
 RGB = slice(0, 3)
@@ -94,8 +94,7 @@ def decoder_stages(config: ModelConfig) -> list[Stage]:
 
 def input_channels(config: ModelConfig) -> int:
     """Return the number of channels of a patch."""
-    twice = 2 * has(config, "flow_twice")
-    return twice + (PRIOR.stop if config.prior_mask else INPUT_CHANNELS)
+    return PRIOR.stop if config.prior_mask else INPUT_CHANNELS
 
 
 def completer_channels(config: ModelConfig) -> list[int]:
@@ -145,7 +144,7 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 def shared_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Return name and shape of the common parameters: memory and evidence."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for kind in () if has(config, "map") else ("ih", "hh"):
+    for kind in ("ih", "hh"):
         shapes[f"lstm.weight_{kind}_l0"] = (4 * config.hidden, config.hidden)
         shapes[f"lstm.bias_{kind}_l0"] = (4 * config.hidden,)
     if config.prior_mask:

@@ -7,16 +7,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from savos_model.config import ModelConfig
 from savos_model.network.geometry_torch import pull_patch, warp_patch
 from savos_model.network.layers import ALPHA_SCALE, FLOW, RGB, UNKNOWN, VISIBLE
 from savos_model.network.motion_torch import amodal_motion, observed_motion
-from savos_model.network.net import Prediction, StepState
+from savos_model.network.net import Prediction
 from savos_model.network.presets import Net
-from savos_model.network.unet import RecurrentUNet
-from savos_model.network.unet_layers import MEMORY, has
 from savos_model.settings import Settings, setting
 
 PROBABILITY_EPS = 1e-6  # clamps probabilities before the logarithm, as in the released code
@@ -239,40 +236,20 @@ def run_with_prior(
     M^ is returned with its gradients, as carry_forward would return it.
     """
     state, steps, warped = net.initial_state(len(targets.patches)), [], []
-    prior = torch.full_like(targets.visible[:, :1], UNKNOWN)[:, :, None]
-    if twice := has(net.config, "flow_twice"):
-        prior = F.pad(prior, (0, 0, 0, 0, 0, 2))
+    prior = torch.full_like(targets.visible[:, :1], UNKNOWN)
     # One context around all frames: each entry would cast all weights again.
     with torch.autocast(targets.patches.device.type, torch.bfloat16, enabled=bf16):
         for t in range(targets.patches.shape[1]):
-            patches = torch.cat((targets.patches[:, t : t + 1], prior), 2)
+            patches = torch.cat((targets.patches[:, t : t + 1], prior[:, :, None]), 2)
             prediction, state = net.sequence(patches, state)
             steps.append(Prediction(*(p.float() for p in prediction)))
             if t + 1 < targets.patches.shape[1]:
                 both = Targets._make(p if p is None else p[:, t : t + 2] for p in targets)
                 mask = steps[-1].mask_logits[:, :, None].sigmoid()
-                if twice:
-                    assert targets.flow_back is not None
-                    mask = torch.cat((mask, targets.flow_back[:, t : t + 1]), 2)
-                carried = carry(mask, steps[-1].residual, both, net.config)
-                warped.append(carried[:, :, 0])
-                prior = carried.detach()
-                if has(net.config, "warp"):
-                    state = move_memory(state, steps[-1].residual, both, net)
+                warped.append(carry(mask, steps[-1].residual, both, net.config)[:, :, 0])
+                prior = warped[-1].detach()
     prediction = Prediction(*(torch.cat(parts, 1) for parts in zip(*steps, strict=True)))
     return prediction, torch.cat(warped, 1) if warped else None
-
-
-def move_memory(state: StepState, residual: Tensor, both: Targets, net: Net) -> StepState:
-    """Move a map of memory into the patch of the next frame as `carry` moves the mask."""
-    assert isinstance(net, RecurrentUNet)
-    values = state.h.unflatten(1, (MEMORY, *net.innermost))
-    factor = both.patches.shape[-1] // values.shape[-1]
-    motion = observed_motion(both.patches[:, 1], both.boxes[:, 1], both.base[:, 1])
-    motion = F.avg_pool2d(motion, factor)
-    own = F.avg_pool2d(residual[:, 0].detach() / factor, factor)
-    moved = pull_patch(values, motion, own, both.boxes[:, 0], both.boxes[:, 1])
-    return StepState(moved.flatten(1), state.c)
 
 
 def compare(

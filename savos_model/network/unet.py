@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -11,45 +9,20 @@ from torch.nn import functional as F  # noqa: N812
 from savos_model.config import ModelConfig
 from savos_model.network.layers import GAIN_START, NORM_EPS
 from savos_model.network.net import Prediction, StepState, evidence
-from savos_model.network.unet_layers import (
-    MEMORY,
-    Conv,
-    channels,
-    grid,
-    groups,
-    has,
-    stem,
-    unet_convs,
-)
+from savos_model.network.unet_layers import LEVELS, MEMORY, STEM, Conv, grid, groups, unet_convs
 
 SMALL = 0.3  # initial scale of the last convolution, so that evidence dominates at first
-
-
-class BatchNorm(nn.BatchNorm2d):
-    """BatchNorm without its integer buffer, which no average of weights takes."""
-
-    def __init__(self, count: int, eps: float) -> None:
-        super().__init__(count, eps)
-        self.register_buffer("num_batches_tracked", None)
-
-    def _load_from_state_dict(self, *args: Any) -> None:
-        nn.Module._load_from_state_dict(self, *args)  # BatchNorm2d's own would add the buffer
 
 
 class NormedConv(nn.Module):
     """Convolution, GroupNorm, ReLU."""
 
-    def __init__(self, conv: Conv, config: ModelConfig) -> None:
+    def __init__(self, conv: Conv) -> None:
         super().__init__()
-        bare = has(config, "no_norm")
         self.conv = nn.Conv2d(
-            conv.inputs, conv.outputs, conv.kernel, conv.stride, conv.padding, bias=bare
+            conv.inputs, conv.outputs, conv.kernel, conv.stride, conv.padding, bias=False
         )
-        self.norm: nn.Module = nn.Identity()
-        if has(config, "batch_norm"):
-            self.norm = BatchNorm(conv.outputs, NORM_EPS)
-        elif not bare:
-            self.norm = nn.GroupNorm(groups(conv.outputs, config), conv.outputs, NORM_EPS)
+        self.norm = nn.GroupNorm(groups(conv.outputs), conv.outputs, NORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve; x float [N, C, H, W]."""
@@ -59,20 +32,6 @@ class NormedConv(nn.Module):
 def plain_conv(conv: Conv) -> nn.Conv2d:
     """Return a convolution without norm and activation."""
     return nn.Conv2d(conv.inputs, conv.outputs, conv.kernel, conv.stride, conv.padding)
-
-
-class MapMemory(nn.Module):
-    """ConvGRU on a map."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gates = nn.Conv2d(2 * MEMORY, 2 * MEMORY, 3, 1, 1)
-        self.new = nn.Conv2d(2 * MEMORY, MEMORY, 3, 1, 1)
-
-    def forward(self, x: Tensor, h: Tensor) -> Tensor:
-        """Return the next state; x and h float [N, MEMORY, rows, cols]."""
-        keep, reset = self.gates(torch.cat((x, h), 1)).sigmoid().chunk(2, 1)
-        return torch.lerp(torch.tanh(self.new(torch.cat((x, reset * h), 1))), h.to(x.dtype), keep)
 
 
 class RecurrentUNet(nn.Module):
@@ -89,11 +48,8 @@ class RecurrentUNet(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.config, self.levels = config, len(channels(config)) - 1
-        self.skips, self.stem = not has(config, "no_skips"), stem(config)
-        convs: dict[str, nn.Module] = {
-            c.name: NormedConv(c, config) if c.norm else plain_conv(c) for c in unet_convs(config)
-        }
+        self.config, self.levels = config, len(LEVELS) - 1
+        convs = {c.name: (NormedConv if c.norm else plain_conv)(c) for c in unet_convs(config)}
         ladders = ("down", "up", "join")
         for name in ladders:
             rungs = {key.split(".")[1]: m for key, m in convs.items() if key.startswith(name + ".")}
@@ -103,13 +59,9 @@ class RecurrentUNet(nn.Module):
                 self.add_module(name, module)
         self.innermost = grid(config, self.levels)
         size = MEMORY * self.innermost[0] * self.innermost[1]
-        self.map = has(config, "map")
-        if self.map:
-            self.gru = MapMemory()
-        else:
-            self.code = nn.Linear(size, config.hidden)
-            self.lstm = nn.LSTM(config.hidden, config.hidden, batch_first=True)
-            self.spread = nn.Linear(config.hidden, size)
+        self.code = nn.Linear(size, config.hidden)
+        self.lstm = nn.LSTM(config.hidden, config.hidden, batch_first=True)
+        self.spread = nn.Linear(config.hidden, size)
         if config.prior_mask:
             self.evidence_gain = nn.Parameter(torch.full((2,), GAIN_START))
         assert self.leave.bias is not None
@@ -131,7 +83,7 @@ class RecurrentUNet(nn.Module):
         self, patches: Tensor, state: StepState | None = None
     ) -> tuple[Prediction, StepState]:
         """Run T frames of N tracks like SavosNet.sequence; equal to T calls of `step`."""
-        split = patches.shape[0], patches.shape[1]
+        split = patches.shape[:2]
         state = state or self.initial_state(split[0])
         flat = patches.flatten(0, 1)
         x = self.enter(flat.contiguous(memory_format=torch.channels_last))
@@ -140,13 +92,15 @@ class RecurrentUNet(nn.Module):
             skips.append(x)
             x = self.down[str(i)](x)
         x = self.mid(x)
-        memory, h, state = self.remember(self.squeeze(x), split, state)
+        code = self.code(self.squeeze(x).flatten(1)).unflatten(0, split)  # eq. 9
+        h, last = self.lstm(code, (state.h[None].to(code.dtype), state.c[None].to(code.dtype)))
+        memory = self.spread(h.flatten(0, 1)).unflatten(1, (MEMORY, *self.innermost))
         x = self.fuse(torch.cat((x, memory), 1))
         for i in reversed(range(self.levels)):
             # The 1x1 convolution before the nearest upsampling: same result, a quarter of the cost.
             up = F.interpolate(self.up[str(i)](x), scale_factor=2.0, mode="nearest")
-            x = self.join[str(i)](up + skips[i] if self.skips else up)
-        out = F.pixel_shuffle(self.leave(x), self.stem).float()
+            x = self.join[str(i)](up + skips[i])
+        out = F.pixel_shuffle(self.leave(x), STEM).float()
         # A single split: separate slices would each cost a full gradient of zeros.
         mask_logits, alpha, residual = out.split((1, 1, 2), 1)
         mask_logits = mask_logits.squeeze(1)
@@ -158,21 +112,4 @@ class RecurrentUNet(nn.Module):
             residual.unflatten(0, split),
             h,
         )
-        return prediction, state
-
-    def remember(
-        self, x: Tensor, split: tuple[int, int], state: StepState
-    ) -> tuple[Tensor, Tensor, StepState]:
-        """Return memory's map [N * T, MEMORY, rows, cols], h [N, T, D] and the next state."""
-        shape = (MEMORY, *self.innermost)
-        if self.map:
-            h, steps = state.h.unflatten(1, shape), []
-            for part in x.unflatten(0, split).unbind(1):
-                h = self.gru(part, h)
-                steps.append(h)
-            memory = torch.stack(steps, 1)
-            return memory.flatten(0, 1), memory.flatten(2), StepState(h.float().flatten(1), state.c)
-        code = self.code(x.flatten(1)).unflatten(0, split)  # eq. 9
-        h, last = self.lstm(code, (state.h[None].to(code.dtype), state.c[None].to(code.dtype)))
-        memory = self.spread(h.flatten(0, 1)).unflatten(1, shape)
-        return memory, h, StepState(*(part[0].float() for part in last))
+        return prediction, StepState(*(part[0].float() for part in last))

@@ -20,22 +20,6 @@ STEM = 2  # patch pixels per pixel of the finest level
 MAPS = 4  # outputs: mask logits, alpha, residual motion (x, y)
 MEMORY = 32  # channels of the innermost map for memory
 
-# Words of ModelConfig.variant: stem of stride 1; memory as a map (ConvGRU), in the box or moved
-# along the motion as the prior is; no skip connections; number of levels; norm; the flow of the
-# frame before into this one as two further channels.
-WORDS = (
-    "stem1",
-    "map",
-    "warp",
-    "no_skips",
-    "levels3",
-    "levels5",
-    "batch_norm",
-    "one_group",
-    "no_norm",
-    "flow_twice",
-)
-
 
 class Conv(NamedTuple):
     """One convolution of the U-Net.
@@ -64,45 +48,30 @@ class Conv(NamedTuple):
 
 def channels(config: ModelConfig) -> list[int]:
     """Return the channels of each level, finest first."""
-    counts = list(LEVELS)
-    if has(config, "levels3"):
-        counts = counts[:3]
-    if has(config, "levels5"):
-        counts = [*counts, counts[-1]]
-    return [config.channels(count) for count in counts]
+    return [config.channels(count) for count in LEVELS]
 
 
-def has(config: ModelConfig, word: str) -> bool:
-    """Return whether a word is among those of the variant."""
-    return word in config.variant.split()
-
-
-def stem(config: ModelConfig) -> int:
-    """Return the patch pixels per pixel of the finest level."""
-    return 1 if has(config, "stem1") else STEM
-
-
-def groups(count: int, config: ModelConfig | None = None) -> int:
+def groups(count: int) -> int:
     """Return the number of groups of GroupNorm for a number of channels."""
-    return 1 if config and has(config, "one_group") else max(1, count // GROUP)
+    return max(1, count // GROUP)
 
 
 def grid(config: ModelConfig, level: int) -> tuple[int, int]:
     """Return rows and columns of a level."""
-    step = stem(config) * 2**level
+    step = STEM * 2**level
     return config.patch_height // step, config.patch_width // step
 
 
 def memory_size(config: ModelConfig) -> int:
     """Return the number of values of the innermost map for memory."""
-    return MEMORY * math.prod(grid(config, len(channels(config)) - 1))
+    return MEMORY * math.prod(grid(config, len(LEVELS) - 1))
 
 
 def unet_convs(config: ModelConfig) -> Iterator[Conv]:
     """Return all convolutions in the order of a step; parameters are named after them."""
-    count, last = channels(config), len(channels(config)) - 1
-    inputs = (7 if config.prior_mask else 6) + 2 * has(config, "flow_twice")
-    yield Conv("enter", inputs, count[0], 4 if stem(config) == STEM else 3, stem(config), 0)
+    count, last = channels(config), len(LEVELS) - 1
+    inputs = 7 if config.prior_mask else 6
+    yield Conv("enter", inputs, count[0], 4, STEM, 0)
     for i in range(last):
         yield Conv(f"down.{i}", count[i], count[i + 1], 3, 2, i + 1)
     yield Conv("mid", count[last], count[last], 3, 1, last)
@@ -111,7 +80,7 @@ def unet_convs(config: ModelConfig) -> Iterator[Conv]:
     for i in reversed(range(last)):
         yield Conv(f"up.{i}", count[i + 1], count[i], 1, 1, i + 1, norm=False)
         yield Conv(f"join.{i}", count[i], count[i], 3, 1, i)
-    yield Conv("leave", count[0], MAPS * stem(config) ** 2, 3, 1, 0, norm=False)
+    yield Conv("leave", count[0], MAPS * STEM**2, 3, 1, 0, norm=False)
 
 
 def unet_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -121,19 +90,9 @@ def unet_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         weight = (conv.outputs, conv.inputs, conv.kernel, conv.kernel)
         if conv.norm:
             shapes[f"{conv.name}.conv.weight"] = weight
-            kinds = ["norm.weight", "norm.bias"]
-            if has(config, "no_norm"):
-                kinds = ["conv.bias"]
-            if has(config, "batch_norm"):
-                kinds += ["norm.running_mean", "norm.running_var"]
-            shapes |= {f"{conv.name}.{kind}": (conv.outputs,) for kind in kinds}
+            shapes[f"{conv.name}.norm.weight"] = shapes[f"{conv.name}.norm.bias"] = (conv.outputs,)
         else:
             shapes[f"{conv.name}.weight"], shapes[f"{conv.name}.bias"] = weight, (conv.outputs,)
-    if has(config, "map"):
-        for name, count in (("gates", 2 * MEMORY), ("new", MEMORY)):
-            shapes[f"gru.{name}.weight"] = (count, 2 * MEMORY, 3, 3)
-            shapes[f"gru.{name}.bias"] = (count,)
-        return shapes
     size = memory_size(config)
     shapes |= {"code.weight": (config.hidden, size), "code.bias": (config.hidden,)}
     return shapes | {"spread.weight": (size, config.hidden), "spread.bias": (size,)}

@@ -102,17 +102,6 @@ ENGINES = ("onnx", "openvino", "torch", "tensorrt")
 NETWORKS = {
     "online, width 0.5": ModelConfig(),
     "paper, width 1.0": ModelConfig(width=1.0, preset="paper"),
-    # The search of the network, named like its configurations.
-    "width_025": ModelConfig(width=0.25),
-    "width_1": ModelConfig(width=1.0),
-    "patch_32x64": ModelConfig(patch_height=32, patch_width=64),
-    "patch_32x64_stem1": ModelConfig(patch_height=32, patch_width=64, variant="stem1"),
-    "levels_3": ModelConfig(variant="levels3"),
-    "levels_5": ModelConfig(variant="levels5"),
-    "memory_map": ModelConfig(variant="map"),
-    "no_skips": ModelConfig(variant="no_skips"),
-    "flow_twice": ModelConfig(variant="flow_twice"),
-    "no_norm": ModelConfig(variant="no_norm"),
 }
 
 
