@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -51,6 +51,21 @@ class Backend(Protocol):
 
         Returns a callable that activates them; to be called between two steps.
         """
+        ...
+
+
+@runtime_checkable
+class Shareable(Protocol):
+    """An engine that several threads may use at the same time, each for other tracks.
+
+    Attributes:
+        sharers: number of threads to use; 1 if more gain nothing.
+    """
+
+    sharers: int
+
+    def share(self, patches: np.ndarray, h: np.ndarray, c: np.ndarray) -> StepOutput:
+        """Run N >= 1 tracks like Backend.step, in the calling thread alone if `sharers` > 1."""
         ...
 
 

@@ -42,6 +42,7 @@ class OnnxBackend(Backend):
         # Another name, as the GPU engine does not have the properties of the CPU engine.
         self.name = "onnx" if device == "cpu" else "onnx_gpu"
         self.threads, self.precision = threads, precision
+        self.sharers = threads if device == "cpu" else 1
         self.providers = providers(device)
         self.update_weights(weights)()
         self.reason = reason if device == "cpu" else f"{reason} ({CUDA})"
@@ -51,28 +52,36 @@ class OnnxBackend(Backend):
 
         Raises BackendError: the new session does not run on its GPU, or computes wrong results.
         """
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        # Idle threads must sleep, as a robot's cores have other work between frames.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # A GPU has its own copy.
         constants: dict[str, np.ndarray] | None = {} if self.name == "onnx" else None
         layers = best_layers(weights.model) if self.name == "onnx" else Layers
         graph = build_step(weights, constants, self.precision, layers).SerializeToString()
-        if constants:
-            values = [onnxruntime.OrtValue.ortvalue_from_numpy(v) for v in constants.values()]
-            options.add_external_initializers(list(constants), values)
-        session = onnxruntime.InferenceSession(graph, options, self.providers)
+        session = self.started(graph, constants, self.threads)
+        alone = session if self.sharers == 1 else self.started(graph, constants, 1)
         if self.name == "onnx_gpu":
             warm_up(session, weights.model)
             answer = lambda *inputs: in_buckets(partial(run, session), *inputs)  # noqa: E731
             self_test(self.name, weights, answer, self.precision)
 
         def use() -> None:
-            # The session uses the constants without a copy.
-            self.weights, self.session, self.constants = weights, session, constants
+            # The sessions use the constants without a copy.
+            self.weights, self.constants = weights, constants
+            self.session, self.alone = session, alone
 
         return use
+
+    def started(
+        self, graph: bytes, constants: dict[str, np.ndarray] | None, threads: int
+    ) -> onnxruntime.InferenceSession:
+        """Return a session that uses `constants` without a copy."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        # Idle threads must sleep, as a robot's cores have other work between frames.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if constants:
+            values = [onnxruntime.OrtValue.ortvalue_from_numpy(v) for v in constants.values()]
+            options.add_external_initializers(list(constants), values)
+        return onnxruntime.InferenceSession(graph, options, self.providers)
 
     def step(self, patches: np.ndarray, h: np.ndarray, c: np.ndarray) -> StepOutput:
         """Implement Backend.step."""
@@ -80,6 +89,13 @@ class OnnxBackend(Backend):
         if self.name == "onnx":
             return in_batches(partial(run, self.session), patches, h, c)
         return in_buckets(partial(run, self.session), patches, h, c)
+
+    def share(self, patches: np.ndarray, h: np.ndarray, c: np.ndarray) -> StepOutput:
+        """Implement Shareable.share."""
+        if self.sharers == 1:
+            return self.step(patches, h, c)
+        check_inputs(patches, h, c, self.model)
+        return in_batches(partial(run, self.alone), patches, h, c)
 
 
 def run(session: onnxruntime.InferenceSession, *arrays: np.ndarray) -> list[np.ndarray]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from savos_model.backends.interface import Backend, StepOutput
+from savos_model.backends.interface import Backend, Shareable, StepOutput
 from savos_model.config import ModelConfig
 from savos_model.geometry import pull_patch
 from savos_model.motion import flow_scale, observed_motion
 from savos_model.network.layers import FLOW, VISIBLE
-from savos_model.stream.flow import FlowProvider, FlowRegion, TopicFlow
+from savos_model.stream.crew import Crew
+from savos_model.stream.flow import FlowProvider, FlowRegion, Regions, TopicFlow, same
 from savos_model.stream.prediction import (
     Cue,
     Guess,
@@ -26,6 +28,9 @@ from savos_model.stream.prediction import (
 )
 from savos_model.stream.tracks import TrackState, TrackTable
 from savos_model.types import Box, Instance
+
+SHARE = 3  # tracks that several threads run at a time; a call for fewer takes longer for each
+FEWEST = 6  # tracks from which that is faster than one call that uses all threads itself
 
 
 class Work(NamedTuple):
@@ -84,24 +89,31 @@ class Clock(Protocol):
 
 
 def make_estimator(
-    backend: Backend, flow: FlowProvider, tracks: TrackTable, with_alpha: bool
+    backend: Backend, flow: FlowProvider, tracks: TrackTable, with_alpha: bool, crew: Crew
 ) -> Estimator:
-    """Return the estimator of the network's preset."""
-    kind = SameFrame if backend.model.same_frame else NextFrame
-    return kind(backend, flow, tracks, with_alpha)
+    """Return the estimator of the network's preset; `crew` has the threads of the engine."""
+    if backend.model.same_frame:
+        return SameFrame(backend, flow, tracks, with_alpha, crew)
+    return NextFrame(backend, flow, tracks, with_alpha)
 
 
 class SameFrame:
     """M~ of this frame, from V, image, backward flow and the warped M~ of the frame before.
 
-    One network call a frame, without delay; a new track is completed in its first frame.
+    Without delay; a new track is completed in its first frame. The network runs on all tracks in
+    one call or, with a `crew`, on those that are prepared while the next ones are being prepared.
     """
 
     def __init__(
-        self, backend: Backend, flow: FlowProvider, tracks: TrackTable, with_alpha: bool
+        self,
+        backend: Backend,
+        flow: FlowProvider,
+        tracks: TrackTable,
+        with_alpha: bool,
+        crew: Crew,
     ) -> None:
         self.backend, self.flow, self.with_alpha = backend, flow, with_alpha
-        self.hidden = tracks.hidden
+        self.hidden, self.crew = tracks.hidden, crew
 
     def advance(
         self, seen: Seen, before: Seen | None, present: Collection[str], clock: Clock
@@ -114,9 +126,32 @@ class SameFrame:
         """Implement Estimator.estimate."""
         if not work:
             return []
+        flow = backward_regions(self.flow, seen, before, len(work))
+        parts = shares(work, self.crew.threads)
+        crew, step = Crew(1), self.backend.step
+        if len(parts) > 1 and isinstance(self.backend, Shareable):
+            crew, step = self.crew, self.backend.share
+        ready: list[Ready] = []
+
+        def prepared() -> Iterator[Ready]:
+            for part in parts:
+                ready.append(self.prepare(seen, flow, part, clock))
+                yield ready[-1]
+
+        outs = crew.run(lambda made: step(*made.inputs), prepared())
+        clock.stop("network")
+        estimates = []
+        for made, out in zip(ready, outs, strict=True):
+            values = output_values(out, self.with_alpha)
+            rows = zip(made.cues, made.motions, values, strict=True)
+            estimates += [estimate_of(cue, m, v, out, i) for i, (cue, m, v) in enumerate(rows)]
+        return estimates
+
+    def prepare(self, seen: Seen, flow: Regions, work: Sequence[Work], clock: Clock) -> Ready:
+        """Return the network input of some of a frame's tracks."""
         model = self.backend.model
         shifts = [opposite(w.state.motion) if w.state else (0.0, 0.0) for w in work]
-        regions = backward_flow(self.flow, seen, before, [w.box for w in work], shifts)
+        regions = flow([w.box for w in work], shifts)
         cues = [
             Cue(w.instance, w.box, region, region.median(w.instance) or shift)
             for w, region, shift in zip(work, regions, shifts, strict=True)
@@ -127,15 +162,31 @@ class SameFrame:
         motions = [backward_motion(p, c, model) for p, c in zip(patches, cues, strict=True)]
         priors = [prior_of(w, motion) for w, motion in zip(work, motions, strict=True)]
         set_priors(patches, priors, model)
-        clock.stop("warp")
         zeros = np.zeros(self.hidden, np.float32)
         h = np.stack([w.state.h if w.state else zeros for w in work])
         c = np.stack([w.state.c if w.state else zeros for w in work])
-        out = self.backend.step(patches, h, c)
-        values = output_values(out, self.with_alpha)
-        clock.stop("network")
-        rows = zip(cues, motions, values, strict=True)
-        return [estimate_of(cue, m, v, out, i) for i, (cue, m, v) in enumerate(rows)]
+        clock.stop("warp")
+        return Ready((patches, h, c), cues, motions)
+
+
+class Ready(NamedTuple):
+    """Tracks whose network input is prepared.
+
+    Attributes:
+        inputs: patches, h and c of Backend.step.
+        cues, motions: what they were made of, and the dense motion into the previous frame.
+    """
+
+    inputs: tuple[np.ndarray, np.ndarray, np.ndarray]
+    cues: list[Cue]
+    motions: list[np.ndarray]
+
+
+def shares(work: Sequence[Work], threads: int) -> list[Sequence[Work]]:
+    """Return the tracks in parts of at most SHARE for several threads, all as one for a thread."""
+    count = 1 if threads == 1 or len(work) < FEWEST else -(-len(work) // SHARE)
+    cuts = [len(work) * part // count for part in range(count + 1)]
+    return [work[first:last] for first, last in pairwise(cuts)]
 
 
 def estimate_of(
@@ -161,13 +212,17 @@ def backward_flow(
     shifts: list[tuple[float, float]],
 ) -> list[FlowRegion]:
     """Return the flow of boxes into a neighbouring frame; none if there is no neighbour."""
+    return backward_regions(flow, here, there, len(boxes))(boxes, shifts)
+
+
+def backward_regions(flow: FlowProvider, here: Seen, there: Seen | None, count: int) -> Regions:
+    """Return `backward_flow` of two frames, for any share of `count` boxes."""
     if there is None:
         rows, cols = here.grey.shape
-        still = FlowRegion(Box(0, 0, cols, rows), np.zeros((1, 1, 2), np.float32))
-        return [still] * len(boxes)
+        return same(FlowRegion(Box(0, 0, cols, rows), np.zeros((1, 1, 2), np.float32)))
     if isinstance(flow, TopicFlow):
         flow.use(here.frame, there.frame)
-    return flow.regions(here.grey, there.grey, boxes, shifts)
+    return flow.between(here.grey, there.grey, count)
 
 
 def backward_motion(patch: np.ndarray, cue: Cue, model: ModelConfig) -> np.ndarray:

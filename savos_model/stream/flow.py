@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import cv2
@@ -138,6 +140,15 @@ def middle(values: np.ndarray) -> np.ndarray:
     return (ordered[low] + ordered[half]) / 2
 
 
+# Returns the flow of boxes with expected motions (x, y) [px], as FlowProvider.regions does.
+Regions = Callable[[list[Box], list[tuple[float, float]]], list[FlowRegion]]
+
+
+def same(region: FlowRegion) -> Regions:
+    """Return one region for all boxes."""
+    return lambda boxes, shifts: [region] * len(boxes)
+
+
 def make_flow(method: str) -> FlowProvider:
     """Return the provider of a `flow.method`."""
     return TopicFlow() if method == "topic" else DisFlow(method)
@@ -145,6 +156,10 @@ def make_flow(method: str) -> FlowProvider:
 
 class FlowProvider(Protocol):
     """Provides the motion of boxes' pixels from the earlier to the later frame."""
+
+    def between(self, earlier: Grey, later: Grey, count: int) -> Regions:
+        """Return `regions` of two images, for any share of `count` boxes."""
+        ...
 
     def regions(
         self,
@@ -185,14 +200,19 @@ class DisFlow:
         shifts: list[tuple[float, float]],
     ) -> list[FlowRegion]:
         """Implement FlowProvider.regions."""
+        return self.between(earlier, later, len(boxes))(boxes, shifts)
+
+    def between(self, earlier: Grey, later: Grey, count: int) -> Regions:
+        """Implement FlowProvider.between."""
         rows, cols = earlier.shape
         if min(rows, cols) < MIN_SIDE_PX:  # smaller than DIS can take
-            still = FlowRegion(Box(0, 0, cols, rows), np.zeros((rows, cols, 2), np.float32))
-            return [still] * len(boxes)
-        if len(boxes) > MAX_REGIONS:
-            return [self.frame(earlier, later)] * len(boxes)
-        padded = (padded_box(box, rows, cols) for box in boxes)
-        return [self.region(earlier, later, box, s) for box, s in zip(padded, shifts, strict=True)]
+            return same(FlowRegion(Box(0, 0, cols, rows), np.zeros((rows, cols, 2), np.float32)))
+        if count > MAX_REGIONS:
+            return same(self.frame(earlier, later))
+        return lambda boxes, shifts: [
+            self.region(earlier, later, padded_box(box, rows, cols), shift)
+            for box, shift in zip(boxes, shifts, strict=True)
+        ]
 
     def region(
         self, earlier: Grey, later: Grey, box: Box, shift: tuple[float, float]
@@ -254,6 +274,10 @@ class TopicFlow:
         later, onwards = (there, True) if there.stamp_ns >= here.stamp_ns else (here, False)
         both = (later.flow, later.flow_back)
         self.flow, self.reverse = both if onwards else both[::-1]
+
+    def between(self, earlier: Grey, later: Grey, count: int) -> Regions:
+        """Implement FlowProvider.between."""
+        return partial(self.regions, earlier, later)
 
     def regions(
         self,

@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from savos_model.backends.interface import Backend
+from savos_model.backends.interface import Backend, Shareable
 from savos_model.config import ComposeConfig, StreamConfig
 from savos_model.geometry import enlarge, intersect, move, union
 from savos_model.instances import check_instances, occupancy
 from savos_model.stream.associate import Associator
 from savos_model.stream.compose import compose, compose_coasted, copy_visible
+from savos_model.stream.crew import Crew
 from savos_model.stream.estimate import Estimate, Work, make_estimator, moved
 from savos_model.stream.flow import make_flow, to_grey
 from savos_model.stream.order import Claim, OcclusionOrder, doubted, label_visible
@@ -77,7 +78,8 @@ class AmodalStream:
         self.compose_config = self.config.compose
         self.tracks = TrackTable(self.config.tracks, backend.model.hidden)
         self.flow = make_flow(self.config.flow.method)
-        self.estimator = make_estimator(backend, self.flow, self.tracks, records)
+        crew = Crew(backend.sharers if isinstance(backend, Shareable) else 1)
+        self.estimator = make_estimator(backend, self.flow, self.tracks, records, crew)
         associate = self.config.associate
         self.associator = None if associate is None else Associator(associate)
         self.order = OcclusionOrder()
