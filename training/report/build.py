@@ -12,7 +12,7 @@ from savos_model.tables import markdown_table
 from training.data.provenance import PARTS
 from training.evaluate.metrics import proven
 from training.report import figures, markdown, tables
-from training.report.cells import Results, commands
+from training.report.cells import Results, missing
 from training.report.paper import PAPER
 from training.report.runs import runs_table
 
@@ -72,7 +72,7 @@ def build_report(results: Path, out: Path) -> Path:
     Whatever is missing in the folder `results` is named in the report. Raises ResultsError: a
     results file is broken.
     """
-    found = Results(results, commands())
+    found = Results(results)
     sections = [
         HEAD,
         "## Tables\n",
@@ -106,11 +106,11 @@ class Plot(NamedTuple):
 
 
 def plot_section(name: str, results: Results, out: Path) -> str:
-    """Return a plot with its caption, or the command that gives its data."""
+    """Return a plot with its caption, or the name of the missing file."""
     file, plot = f"{name}.json", PLOTS[name]
     metrics = results.metrics(file)
     if metrics is None:
-        return f"### {plot.about}\n\n{results.to_run(file)}\n"
+        return f"### {plot.about}\n\n{missing(file)}\n"
     path = out / f"{name}.png"
     plot.draw(metrics, path)
     origin = (results.source if plot.run else results.origin)(file)
@@ -223,11 +223,11 @@ PLOTS |= {
 
 
 def strips_section(results: Results, out: Path) -> str:
-    """Return the pictures in the report's folder, or the command that draws them."""
+    """Return the pictures in the report's folder, or the name of the missing file."""
     title = "### Figures 3 and 4: objects completed by each method; numbers: occluded IoU\n"
     metrics = results.metrics("strips.json")
     if metrics is None:
-        return f"{title}\n{results.to_run('strips.json')}\n"
+        return f"{title}\n{missing('strips.json')}\n"
     lines = [title]
     for entry in metrics["pictures"]:
         what = f"{entry['set']} {entry['name']}, object {entry['object']}"
@@ -241,8 +241,8 @@ def missing_data() -> str:
     rows = [[html.escape(part) for part in PARTS[name]] for name in tables.KINS_PARTS]
     lines = [
         "## Missing data\n",
-        "KINS-Video-Car, for `savos evaluate`, `adapt` and `prepare kins-video-car`, is built out "
-        "of the following; its cells hold the means by the rule of the released evaluation:\n",
+        "KINS-Video-Car is built out of the following ([commands](../evaluation.md)); its cells "
+        "hold the means by the rule of the released evaluation:\n",
         *markdown_table(("part", "from", "licence"), rows),
     ]
     return "\n".join([*lines, ""])

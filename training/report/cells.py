@@ -30,14 +30,6 @@ ABLATIONS = {
 }
 MODES = ("forward", "bidirectional")
 KINS = "kins_video_car"
-KINS_DATA = (
-    "--raw ../shared/data/kitti_raw --masks ../shared/data/pointtrack "
-    "--kins ../shared/data/kins/instances_train.json --mapping ../shared/data/kitti_object_mapping"
-)
-# Ablations that the paper trained on KINS-Video-Car as well, with the mode each is scored in.
-KINS_ABLATIONS = dict.fromkeys(
-    ("full", "no_consistency", "no_memory", "no_flow", "no_image"), MODES[1]
-) | dict.fromkeys(("forward_only", "deocclusion_loss"), MODES[0])  # they train no merge
 KITTI_ADAPTED = {  # what is adapted, by the end of the file's name
     "adapted": "shipped weights, by the stopping rule",
     "100": "shipped weights, all 100 iterations",
@@ -59,27 +51,6 @@ def unseen_file(fish: str, method: str = "adapted") -> str:
     `adapted` holds SaVos before and after adaptation, `deocclusion` the baseline.
     """
     return f"unseen_{fish}_{method}.json"
-
-
-def commands() -> dict[str, str]:
-    """Return the command of each file of KINS-Video-Car, by its name."""
-    scored = f"savos evaluate kins-video-car {KINS_DATA} --methods"
-    found = {
-        "baselines": f"{scored} visible,convex,flow3,flow5",
-        "fishbowl": f"savos adapt kins-video-car {KINS_DATA} --mode bidirectional "
-        "--weights runs/ablations/prior_mask/best.safetensors",
-        "fishbowl_deocclusion": f"{scored} deocclusion:runs/pcnet/best.safetensors,"
-        "deocclusion+tta:runs/pcnet/best.safetensors",
-        "ours": f"{scored} ours --mode bidirectional --weights runs/kins/best.safetensors",
-        "deocclusion": f"{scored} deocclusion:runs/kins_pcnet/best.safetensors",
-        "oracle": f"{scored} oracle:runs/kins_oracle/best.safetensors",
-    }
-    for name, mode in KINS_ABLATIONS.items():
-        flow = " --flow topic" if name == "no_flow" else ""  # none, as with FISHBOWL's
-        weights = f"--weights runs/kins_ablations/{name}/best.safetensors"
-        found[name] = f"{scored} ours --mode {mode} {weights}{flow}"
-    files = {f"{KINS}_{name}.json": command for name, command in found.items()}
-    return {file: f"{command} --json docs/results/{file}" for file, command in files.items()}
 
 
 REDUCED = "reduced"  # in the note of whatever was measured with less than the paper's network
@@ -116,15 +87,10 @@ Cell = Source | Pooled | Figure
 
 
 class Results:
-    """The results files of one folder, read once each.
+    """The results files of one folder, read once each."""
 
-    Args:
-        folder: where the files lie.
-        commands: command that writes each file, by its name.
-    """
-
-    def __init__(self, folder: Path, commands: Mapping[str, str]) -> None:
-        self.folder, self._commands = folder, commands
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._read: dict[str, dict | None] = {}
 
     def document(self, name: str) -> dict | None:
@@ -144,15 +110,15 @@ class Results:
         return None if document is None else document["metrics"]
 
     def figure(self, cell: Cell) -> Figure:
-        """Look a cell up; whatever is missing becomes a note that says how to get it."""
+        """Look a cell up; whatever is missing becomes a note that names its file."""
         if isinstance(cell, Figure):
             return cell
         files = (cell.file,) if isinstance(cell, Source) else cell.files
         for name in files:
             if self.metrics(name) is None:
-                return Figure(None, None, self.to_run(name))
+                return Figure(None, None, missing(name))
             if lookup(self.metrics(name), cell.path) is None:
-                return Figure(None, None, f"`{name}` has no {cell.path}; {self.to_run(name)}")
+                return Figure(None, None, f"`{name}` has no {cell.path}")
         if isinstance(cell, Source):
             metrics = self.metrics(cell.file)
             value = checked(figure_of(lookup(metrics, cell.path)), cell)
@@ -169,12 +135,6 @@ class Results:
         first = setting(self.metrics(files[0]) or {})
         return Figure(mean, None, f"mean over the frames of {listed}; the first: {first}")
 
-    def to_run(self, name: str) -> str:
-        """Say which command writes a file, and what data it lacks."""
-        command = self._commands.get(name)
-        text = f"run: `{command}`" if command else f"needs {name}"
-        return f"{text}; {NO_KINS}" if name.startswith(KINS) else text
-
     def origin(self, name: str) -> str:
         """Say how a file was made: setting, seed, commit, command."""
         return f"{setting(self.metrics(name) or {})}; {self.source(name)}"
@@ -187,6 +147,11 @@ class Results:
         changed = " with changes" if plus else ""
         made = f"seed {document['seed']}; commit {commit[:7]}{changed}"
         return f"`{name}`: {made}; `{document['command']}`"
+
+
+def missing(name: str) -> str:
+    """Return the note of a file that is not there."""
+    return f"needs {name}; {NO_KINS}" if name.startswith(KINS) else f"needs {name}"
 
 
 def lookup(metrics: Any, path: str) -> Any:
@@ -333,7 +298,7 @@ def gain(results: Results, comparison: Comparison, part: str) -> Figure:
         for scored in pair:
             report = lookup(results.metrics(scored.file), f"methods.{scored.method}.clips")
             if report is None:
-                return Figure(None, None, results.to_run(scored.file))
+                return Figure(None, None, missing(scored.file))
             clips.append(report)
         frames = [{name: row["frames"] for name, row in report.items()} for report in clips]
         if frames[0] != frames[1]:

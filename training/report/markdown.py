@@ -23,6 +23,7 @@ from training.report.cells import (
     ablation_file,
     gain,
     lookup,
+    missing,
     setting,
 )
 from training.report.figures import bars, colour_of
@@ -132,7 +133,7 @@ def options_section(clips: str, results: Results) -> str:
     metrics = results.metrics(file)
     title = f"### Settings of the stream, masks as published ({clips})"
     if metrics is None:
-        return f"{title}\n\n{results.to_run(file)}\n"
+        return f"{title}\n\n{missing(file)}\n"
     table = options_table(metrics["options"], 4, True)._replace(title="")
     return "\n".join([title, "", *table.markdown(), "", results.origin(file), ""])
 
@@ -142,7 +143,7 @@ def speed_table(results: Results) -> str:
     file = "train_bench.json"
     metrics = results.metrics(file)
     if metrics is None:
-        return f"{results.to_run(file)}\n"
+        return f"{missing(file)}\n"
     variants = metrics["variants"]
     keys = ("object_frames_per_s", "object_frames_per_s_with_data")
     rows = [

@@ -1,10 +1,8 @@
 # ruff: noqa: E402  (nothing below imports where matplotlib is absent)
 import re
-import shlex
 from pathlib import Path
 
 import pytest
-import typer
 
 pytest.importorskip("matplotlib")
 
@@ -14,7 +12,6 @@ from savos_model.results import ResultsError, write_results
 from savos_model.stream.video import described
 from training.report.build import build_report
 from training.report.cells import (
-    KINS,
     MODES,
     Comparison,
     Pooled,
@@ -22,7 +19,6 @@ from training.report.cells import (
     Scored,
     Source,
     ablation_file,
-    commands,
     gain,
     lookup,
     setting,
@@ -86,7 +82,7 @@ def in_one(report):
 @pytest.mark.parametrize("form", [dict, in_one])
 def test_figures_of_both_forms_of_a_report_are_found(tmp_path, form):
     write(tmp_path, "a.json", {"ours": form(method(0.8))})
-    results = Results(tmp_path, {})
+    results = Results(tmp_path)
     full = results.figure(Source("a.json", "methods.ours.full"))
     assert (full.value, full.interval) == (0.8, pytest.approx((0.7, 0.9)))
     pooled = results.figure(Pooled(("a.json", "a.json"), "methods.ours.occluded"))
@@ -119,32 +115,14 @@ def test_every_row_has_a_cell_per_column():
             assert len(figures) == len(cells_of(key, row)) == len(table.columns)
 
 
-def test_every_cell_of_kins_video_car_has_a_command_that_exists():
-    from savos_ros.cli.main import app
-
-    known, root = commands(), typer.main.get_command(app)
-    cells = [
-        cell for key, table in PAPER.items() for row in table.rows for cell in cells_of(key, row)
-    ]
-    files = {cell.file for cell in cells if isinstance(cell, Source)}
-    assert {name for name in files if name.startswith(KINS)} == known.keys()
-    for command in known.values():
-        words, group, context = shlex.split(command)[1:], root, None
-        while hasattr(group, "commands"):
-            assert words and words[0] in group.commands, f"{command} names no command"
-            group, name = group.commands[words[0]], words.pop(0)
-            # Refuses unknown, missing and ill-typed options.
-            context = group.make_context(name, list(words), parent=context)
-
-
-def test_report_without_any_results_says_what_to_run(tmp_path):
+def test_report_without_any_results_names_the_missing_files(tmp_path):
     page = build_report(tmp_path / "none", tmp_path / "out").read_text()
     for table in PAPER.values():
         assert table.title in page
         for figures in table.rows.values():
             assert all(f"paper {value:.4f}" in page for value in figures)
-    for command in commands().values():
-        assert f"run: `{command}`" in page
+    for name in ("ours", "baselines", "fishbowl_deocclusion", "no_flow"):
+        assert f"needs kins_video_car_{name}.json; KINS-Video-Car is not there" in page
     assert "needs fishbowl_val.json" in page and "needs alpha.json" in page
     assert "**0." not in page and "instances_train.json" in page
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md"]
@@ -177,7 +155,7 @@ def test_cells_of_kins_video_car_are_filled_by_the_released_rule(tmp_path):
     row = next(line for line in lines if line.startswith("| SaVos |")).split(" | ")
     assert row[3].startswith("**0.8100** (0.710 to 0.910)") and "0.4050" in row[4]
     assert any(x.startswith("| SaVos, FISHBOWL, adapted | **0.6000**") for x in lines)
-    absent = next(x for x in lines if "--methods visible,convex,flow3,flow5 --json" in x)
+    absent = next(x for x in lines if "kins_video_car_baselines.json" in x)
     assert absent.endswith("KINS-Video-Car is not there: see [what it takes](#missing-data)")
 
 
@@ -196,13 +174,11 @@ def test_types_are_pooled_by_frames(tmp_path):
         clips = tuple("abcde"[: k + 1])
         methods = {"base": method(0.5, clips), "adapted": method(0.5 + 0.05 * k, clips)}
         write(tmp_path, unseen_file(name), methods)
-    results = Results(tmp_path, commands())
+    results = Results(tmp_path)
     whole = results.figure(Pooled(tuple(map(unseen_file, TYPES)), "methods.adapted.full"))
     assert whole.value == pytest.approx(sum((k + 1) * (0.5 + 0.05 * k) for k in range(5)) / 15)
     (tmp_path / unseen_file(TYPES[2])).unlink()
-    gone = Results(tmp_path, commands()).figure(
-        Pooled(tuple(map(unseen_file, TYPES)), "methods.adapted.full")
-    )
+    gone = Results(tmp_path).figure(Pooled(tuple(map(unseen_file, TYPES)), "methods.adapted.full"))
     assert gone.value is None and TYPES[2] in gone.note
 
 
@@ -220,23 +196,21 @@ def test_gain_weights_clips_by_frames_and_needs_the_same_frames(tmp_path):
     for name, report in zip(names, (before, after), strict=True):
         write(tmp_path, name, {"ours": report})
     pair = (Scored(names[0]), Scored(names[1]))
-    found = gain(Results(tmp_path, {}), Comparison("x", (pair,)), "full")
+    found = gain(Results(tmp_path), Comparison("x", (pair,)), "full")
     assert found.value == pytest.approx((10 * 0.1 + 30 * 0.2) / 40)
     assert found.interval == pytest.approx((0.1, 0.2))
     after["clips"]["b"]["frames"] = 29
     write(tmp_path, names[1], {"ours": after})
-    other = gain(Results(tmp_path, {}), Comparison("x", (pair,)), "full")
+    other = gain(Results(tmp_path), Comparison("x", (pair,)), "full")
     assert other.value is None and "different frames" in other.note
 
 
 def test_broken_files_are_named_not_blank(tmp_path):
     write(tmp_path, "fishbowl_val.json", {"ours": {"full": "high"}})
     with pytest.raises(ResultsError, match="fishbowl_val.json.*'high'"):
-        Results(tmp_path, {}).figure(Source("fishbowl_val.json", "methods.ours.full"))
-    lacking = Results(tmp_path, {"fishbowl_val.json": "go"}).figure(
-        Source("fishbowl_val.json", "methods.ours.occluded")
-    )
-    assert lacking.value is None and lacking.note.endswith("run: `go`")
+        Results(tmp_path).figure(Source("fishbowl_val.json", "methods.ours.full"))
+    lacking = Results(tmp_path).figure(Source("fishbowl_val.json", "methods.ours.occluded"))
+    assert lacking.value is None and lacking.note.endswith("methods.ours.occluded")
 
 
 def test_setting_names_what_ran():
