@@ -163,21 +163,36 @@ class TracksConfig(Settings):
 class ComposeConfig(Settings):
     """Composition of predictions and visible masks into published masks."""
 
-    # Measured on the shipped weights (departures row 43).
+    # Measured on the shipped weights (departures row 43). Hysteresis: the threshold gives a hidden
+    # region its extent, the peak decides whether there is one.
     threshold: float = setting(
-        0.42,
+        0.36,
         "probability from which an occluded pixel is published",
         minimum=0.01,
         maximum=0.99,
         live=True,
     )
+    peak: float = setting(
+        0.72,
+        "probability that a connected hidden region must reach somewhere",
+        minimum=0.01,
+        maximum=1.0,
+        live=True,
+    )
     occluder_margin_px: int = setting(
         3, "rim around occluders that may also be completed [px]", minimum=0, maximum=32, live=True
     )
-    # There is no evidence of an occluder, so the network has to be more certain.
+    # There is no evidence of an occluder here, so the network has to be more certain.
     untracked_threshold: float = setting(
-        0.75,
+        0.4,
         "threshold where no other object is visible, with `complete_into: anything`",
+        minimum=0.01,
+        maximum=1.0,
+        live=True,
+    )
+    untracked_peak: float = setting(
+        0.93,
+        "peak where no other object is visible, with `complete_into: anything`",
         minimum=0.01,
         maximum=1.0,
         live=True,

@@ -91,6 +91,8 @@ class AmodalObject:
         motion: mean amodal motion (x, y) [px per frame].
         cut: bool of the same shape, the pixels published with `mask_values: binary`, where `mask`
             holds probabilities; None where it does not, or where they are not known.
+        extent: box of the likely part of the object, inside `box` [px]; the next crop shows it.
+            None means all of `box`.
     """
 
     id: str
@@ -104,6 +106,7 @@ class AmodalObject:
     confidence: float
     motion: tuple[float, float]
     cut: np.ndarray | None = None
+    extent: Box | None = None
 
     @property
     def inside(self) -> np.ndarray:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from savos_model.config import ComposeConfig
-from savos_model.geometry import FULL_PX, intersect, mask_box, move, paste, union, window
+from savos_model.geometry import (
+    FULL_PX,
+    intersect,
+    mask_box,
+    move,
+    paste,
+    pixel_map,
+    union,
+    window,
+)
 from savos_model.masks import BoxedMask, slices
 from savos_model.types import AmodalObject, Box, Instance, Source
 
 COAST_DECAY = 0.8  # confidence kept per frame without an observation
+LIKELY = 0.75  # probability of pixels that widen the next crop: unlikely ones would feed on it
 LEAST_VALUE = 0.5 / 255  # a smaller probability is published as 0
 
 
@@ -98,6 +109,78 @@ def reach(probability: np.ndarray, box: Box, least: float) -> Box | None:
     return intersect(around, box)
 
 
+def keep_strong_regions(
+    probability: np.ndarray,
+    box: Box,
+    own: BoxedMask,
+    near: BoxedMask | None,
+    area: Box,
+    config: ComposeConfig,
+) -> np.ndarray | None:
+    """Return the prediction in and next to the connected regions that reach their peak, else 0.
+
+    Hysteresis thresholding (Canny, 1986) of the cells that may be published: a low threshold gives
+    a region its extent, a high one decides whether there is a region. Cells behind other objects
+    and cells elsewhere have separate thresholds and are separate regions.
+
+    Args:
+        probability: float32 [h, w] in [0, 1], fills `box`.
+        box: integer box of the prediction [image px].
+        own: the visible mask; its cells belong to no region.
+        near: where other objects are visible, as `occluders` gives it.
+        area: integer box inside the image; cells outside belong to no region.
+        config: thresholds and peaks.
+
+    Returns:
+        float32 [h, w]; None if there is no such region.
+    """
+    inside = slices(area_cells(area, box, probability.shape))
+    cells = probability[inside]
+    free = ~at_cells(own, box, probability.shape)[inside]
+    behind = at_cells(near, box, probability.shape)[inside] if near else np.zeros_like(free)
+    kinds = [(behind & free, config.threshold, config.peak)]
+    if config.complete_into == "anything":
+        kinds.append((~behind & free, config.untracked_threshold, config.untracked_peak))
+    kept, lost = np.zeros((2, *cells.shape), bool)
+    for where, least, peak in kinds:
+        weak = where & (cells >= least)
+        certain = weak & (cells >= peak)
+        if not certain.any():
+            lost |= weak
+            continue
+        count, labels = cv2.connectedComponents(weak.view(np.uint8), connectivity=8)
+        strong = np.zeros(count, bool)
+        strong[labels[certain]] = True
+        strong = strong[labels]
+        kept |= strong
+        lost |= weak ^ strong
+    if not kept.any():
+        return None
+    # Visible cells next to a kept region stay, as its outline is between them and the region.
+    near_kept = cv2.dilate(kept.view(np.uint8), np.ones((3, 3), np.uint8)).view(bool)
+    result = np.zeros_like(probability)
+    np.copyto(result[inside], cells, where=near_kept & ~lost)
+    return result
+
+
+def area_cells(area: Box, box: Box, shape: Sequence[int]) -> Box:
+    """Return the cells of a patch [h, w] that fills `box` which an area inside it touches."""
+    step_x, step_y = box.width / shape[1], box.height / shape[0]
+    return Box(
+        math.floor((area.x0 - box.x0) / step_x),
+        math.floor((area.y0 - box.y0) / step_y),
+        math.ceil((area.x1 - box.x0) / step_x),
+        math.ceil((area.y1 - box.y0) / step_y),
+    )
+
+
+def at_cells(mask: BoxedMask, box: Box, shape: Sequence[int]) -> np.ndarray:
+    """Return a mask at the centres of the cells of a patch [h, w] that fills `box`, bool."""
+    place = pixel_map(move(box, -mask.box.x0, -mask.box.y0), (shape[0], shape[1]))
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(mask.mask, place, (shape[1], shape[0]), flags=flags).view(bool)
+
+
 def may_be_hidden(
     chance: np.ndarray, near: BoxedMask | None, config: ComposeConfig, unit: int = 1
 ) -> np.ndarray:
@@ -156,8 +239,9 @@ def compose(
     tight = own_box if part is None else union(own_box, part.box)
     visible = window(instance.mask, move(tight, -instance.box.x0, -instance.box.y0))
     values, cut, confidence = visible * np.uint8(255), None, 1.0
-    hidden_px, visible_px = 0, int(np.count_nonzero(instance.mask))
+    hidden_px, visible_px, extent = 0, int(np.count_nonzero(instance.mask)), own_box
     if part is not None:
+        extent = union(own_box, part.extent) if part.extent else own_box
         at = slices(move(part.box, -tight.x0, -tight.y0))
         values[at] |= part.values
         hidden_px = int(np.count_nonzero(part.hidden))
@@ -177,6 +261,7 @@ def compose(
         confidence,
         motion,
         cut,
+        extent,
     )
 
 
@@ -188,12 +273,14 @@ class HiddenPart(NamedTuple):
         values: uint8 [box.height, box.width], the published pixels, 0 on the visible mask.
         hidden: bool of that shape, the pixels that belong to the object.
         chance: mean of their probability, 0 without any.
+        extent: box of the likely ones, None without any.
     """
 
     box: Box
     values: np.ndarray
     hidden: np.ndarray
     chance: float
+    extent: Box | None
 
 
 def hidden_part(
@@ -217,11 +304,18 @@ def hidden_part(
         return None
     if near and not anywhere:
         area = near.box
-    relative = near and BoxedMask(move(near.box, -area.x0, -area.y0), near.mask)
-    unit = 1
-    if count.size > FULL_PX:  # a quarter of the memory, which is what pasting costs
-        probability, unit = np.rint(probability * 255).astype(np.uint8), 255
-    chance = paste(probability, box, area)
+    visible = BoxedMask(instance.box, instance.mask)
+    strong = keep_strong_regions(probability, box, visible, near, area, config)
+    around = None if strong is None else reach(strong, box, least)
+    if not soft:
+        area = around and intersect(around, area)
+        if not area:
+            return None
+    if strong is None:
+        strong = np.zeros_like(probability)
+    relative = near and part_of(near, area)
+    unit = 255 if count.size > FULL_PX else 1  # bytes: a quarter of the memory pasting costs
+    chance = paste(in_units(strong, unit), box, area)
     own = window(instance.mask, move(area, -instance.box.x0, -instance.box.y0))
     hidden = may_be_hidden(chance, relative, config, unit)
     np.greater(hidden.view(np.uint8), own, out=hidden)
@@ -233,12 +327,31 @@ def hidden_part(
         open_to = own == 0
         if relative and not anywhere:
             open_to &= relative.mask != 0
-        values = np.where(open_to, np.round(chance * (255 // unit)), 0).astype(np.uint8)
+        given = paste(in_units(probability, unit), box, area)
+        values = np.where(open_to, np.round(given * (255 // unit)), 0).astype(np.uint8)
     tight = mask_box(values)
     if tight is None:
         return None
+    # Of the hidden pixels, not of the values: a crop must not depend on what is published.
+    extent = mask_box(hidden.view(np.uint8), (int(area.x0), int(area.y0)))
+    likely = extent and reach(strong, box, LIKELY)
+    extent = likely and extent and intersect(likely, extent)
     values, hidden = window(values, tight), window(hidden, tight)
-    return HiddenPart(move(tight, area.x0, area.y0), values, hidden, mean)
+    return HiddenPart(move(tight, area.x0, area.y0), values, hidden, mean, extent)
+
+
+def part_of(mask: BoxedMask, area: Box) -> BoxedMask | None:
+    """Return the part of a mask inside an area, its box relative to the area's corner."""
+    box = intersect(mask.box, area)
+    if box is None:
+        return None
+    cut = window(mask.mask, move(box, -mask.box.x0, -mask.box.y0))
+    return BoxedMask(move(box, -area.x0, -area.y0), cut)
+
+
+def in_units(probability: np.ndarray, unit: int) -> np.ndarray:
+    """Return probabilities as they are (unit 1), or as uint8 whose 255 is a probability of 1."""
+    return probability if unit == 1 else np.rint(probability * unit).astype(np.uint8)
 
 
 def mean_chance(chance: np.ndarray, inside: np.ndarray, bits: np.ndarray) -> float:

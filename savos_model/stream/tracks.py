@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from savos_model.config import TracksConfig
-from savos_model.geometry import intersect, mask_box, move
+from savos_model.geometry import intersect, move
 from savos_model.stream.prediction import Guess
-from savos_model.types import AmodalObject, Box, Instance, Source
+from savos_model.types import AmodalObject, Box, Instance
 
 # Training has no object with less of it visible. A smaller part has no information on the shape and
 # would shrink the crop, so the previous shape is moved instead.
@@ -97,10 +97,7 @@ class TrackTable:
         state.instance, state.box = instance, box
         for name, value in kept.items():
             setattr(state, name, value)
-        # Of the pixels inside: a crop must not depend on what is published.
-        corner = int(done.box.x0), int(done.box.y0)
-        fills = done.cut is None and done.source != Source.VISIBLE  # composed of 0 and 255
-        state.extent = done.box if fills else mask_box(done.inside, corner) or done.box
+        state.extent = done.extent or done.box
         state.whole = area(instance) / (1 - done.occlusion)
         state.missing = 0
         state.age += 1

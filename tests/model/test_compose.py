@@ -32,13 +32,72 @@ def published(chance, config):
 )
 def test_less_evidence_of_an_occluder_asks_for_more_certainty(chance, behind, elsewhere):
     config = ComposeConfig(
-        complete_into="anything", threshold=0.4, untracked_threshold=0.7, occluder_margin_px=0
+        complete_into="anything",
+        threshold=0.4,
+        peak=0.4,
+        untracked_threshold=0.7,
+        untracked_peak=0.7,
+        occluder_margin_px=0,
     )
     mask = published(chance, config)
     assert mask[20:40, 40:60].all(), "the visible part always"
     assert mask[20:40, 60:80].mean() == behind
     assert mask[20:40, 20:40].mean() == elsewhere
     assert mask[15:20, 40:60].mean() == elsewhere
+
+
+def two_regions(patch, box):
+    """Paint what lies behind an object and what lies elsewhere; each is 10 x 10 px or more."""
+    own = instance("1", rectangle(SHAPE, (40, 20, 60, 40)))
+    other = instance("2", rectangle(SHAPE, (60, 20, 80, 40)))
+    chance = rectangle(SHAPE, (40, 20, 60, 40)).astype(np.float32)
+    chance[20:40, 60:75] = patch[0]
+    chance[20:40, 25:40] = patch[1]
+    x0, y0, x1, y1 = (int(v) for v in box)
+    done = compose(
+        own,
+        chance[y0:y1, x0:x1],
+        box,
+        occupancy([own, other], *SHAPE),
+        (0.0, 0.0),
+        ComposeConfig(
+            threshold=0.3,
+            peak=0.6,
+            untracked_threshold=0.4,
+            untracked_peak=0.8,
+            min_hidden=0.0,
+            occluder_margin_px=0,
+        ),
+    )
+    canvas = np.zeros(SHAPE, bool)
+    canvas[slices(done.box)] = done.inside
+    assert canvas[20:40, 40:60].all(), "the visible part always"
+    return canvas, done
+
+
+@pytest.mark.parametrize("box", [Box(0, 0, 100, 60), Box(20, 10, 80, 50)])
+@pytest.mark.parametrize(("behind", "elsewhere"), [(0.5, 0.5), (0.7, 0.7), (0.7, 0.9), (0.2, 0.9)])
+def test_a_region_needs_its_peak(behind, elsewhere, box):
+    canvas, _ = two_regions((behind, elsewhere), box)
+    assert canvas[20:40, 61:74].all() == canvas[20:40, 61:74].any() == (behind >= 0.6)
+    assert canvas[20:40, 26:39].all() == canvas[20:40, 26:39].any() == (elsewhere >= 0.8)
+    expected = 20 * 20 + 20 * 15 * ((behind >= 0.6) + (elsewhere >= 0.8))
+    assert canvas.sum() == expected, "no rim between visible mask and dropped region"
+
+
+def test_one_peak_keeps_its_region_down_to_the_threshold():
+    patch = np.full((20, 15), 0.35, np.float32)
+    patch[10, 7] = 0.65
+    canvas, _ = two_regions((patch, 0.5), Box(0, 0, 100, 60))
+    assert canvas[20:40, 60:75].all() and not canvas[:, :40].any()
+
+
+def test_the_next_crop_shows_what_is_likely_only():
+    patch = np.full((20, 15), 0.35, np.float32)
+    patch[:, :5] = 0.9
+    canvas, done = two_regions((patch, 0.9), Box(0, 0, 100, 60))
+    assert canvas[20:40, 60:75].all() and done.box == Box(25, 20, 75, 40)
+    assert done.extent is not None and done.extent.x0 == 25 and 65 <= done.extent.x1 <= 66
 
 
 @pytest.mark.parametrize("values", ["binary", "probability"])

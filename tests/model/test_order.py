@@ -134,7 +134,7 @@ def hidden(objects):
 
 @pytest.mark.parametrize(("strength", "losers"), [(0.0, set()), (4.0, {"2"})])
 def test_only_one_of_two_objects_is_completed_into_the_other(strength, losers):
-    compose = ComposeConfig(order_strength=strength, occluder_margin_px=0, threshold=0.5)
+    compose = ComposeConfig(order_strength=strength, occluder_margin_px=0, threshold=0.5, peak=0.5)
     config = StreamConfig(compose=compose)
     stream = AmodalStream(GreedyBackend(), config, records=True)
     refiner = WindowRefiner(stream.backend, config, RefineConfig(window=4, stride=4))
