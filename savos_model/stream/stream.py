@@ -26,7 +26,7 @@ from savos_model.stream.tracks import TrackState, TrackTable, jumped
 from savos_model.types import AmodalObject, Box, Frame, Instance
 
 STAGES = ("associate", "flow", "crop", "network", "warp", "compose")
-MEMORY_LIMIT = 3.0  # a crop box never grows beyond this multiple of the visible box
+MEMORY_LIMIT = 4.0  # a crop box never grows beyond this multiple of the visible box
 EXTENT_MARGIN = 1.2  # growth of the last extent, so that a mask clipped by its box can grow
 
 
