@@ -134,10 +134,10 @@ def keep_strong_regions(
     Returns:
         float32 [h, w]; None if there is no such region.
     """
-    inside = slices(area_cells(area, box, probability.shape))
+    inside, covered = touched_cells(area, box, probability.shape)
     cells = probability[inside]
-    free = ~at_cells(own, box, probability.shape)[inside]
-    behind = at_cells(near, box, probability.shape)[inside] if near else np.zeros_like(free)
+    free = ~at_cells(own, covered, cells.shape)
+    behind = at_cells(near, covered, cells.shape) if near else np.zeros_like(free)
     kinds = [(behind & free, config.threshold, config.peak)]
     if config.complete_into == "anything":
         kinds.append((~behind & free, config.untracked_threshold, config.untracked_peak))
@@ -163,15 +163,21 @@ def keep_strong_regions(
     return result
 
 
-def area_cells(area: Box, box: Box, shape: Sequence[int]) -> Box:
-    """Return the cells of a patch [h, w] that fills `box` which an area inside it touches."""
+def touched_cells(area: Box, box: Box, shape: Sequence[int]) -> tuple[tuple[slice, slice], Box]:
+    """Return rows and columns of the cells that an area inside `box` touches, and their box.
+
+    The cells of a patch [h, w] fill `box`.
+    """
     step_x, step_y = box.width / shape[1], box.height / shape[0]
-    return Box(
+    cells = Box(
         math.floor((area.x0 - box.x0) / step_x),
         math.floor((area.y0 - box.y0) / step_y),
         math.ceil((area.x1 - box.x0) / step_x),
         math.ceil((area.y1 - box.y0) / step_y),
     )
+    x, y = (cells.x0, cells.x1), (cells.y0, cells.y1)
+    (x0, x1), (y0, y1) = (box.x0 + v * step_x for v in x), (box.y0 + v * step_y for v in y)
+    return slices(cells), Box(x0, y0, x1, y1)
 
 
 def at_cells(mask: BoxedMask, box: Box, shape: Sequence[int]) -> np.ndarray:
