@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Collection, Sequence
+from itertools import chain, pairwise
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -131,21 +131,10 @@ class SameFrame:
         crew, step = Crew(1), self.backend.step
         if len(parts) > 1 and isinstance(self.backend, Shareable):
             crew, step = self.crew, self.backend.share
-        ready: list[Ready] = []
-
-        def prepared() -> Iterator[Ready]:
-            for part in parts:
-                ready.append(self.prepare(seen, flow, part, clock))
-                yield ready[-1]
-
-        outs = crew.run(lambda made: step(*made.inputs), prepared())
+        prepared = (self.prepare(seen, flow, part, clock) for part in parts)
+        made = crew.run(lambda ready: self.finish(ready, step(*ready.inputs)), prepared)
         clock.stop("network")
-        estimates = []
-        for made, out in zip(ready, outs, strict=True):
-            values = output_values(out, self.with_alpha)
-            rows = zip(made.cues, made.motions, values, strict=True)
-            estimates += [estimate_of(cue, m, v, out, i) for i, (cue, m, v) in enumerate(rows)]
-        return estimates
+        return list(chain.from_iterable(made))
 
     def prepare(self, seen: Seen, flow: Regions, work: Sequence[Work], clock: Clock) -> Ready:
         """Return the network input of some of a frame's tracks."""
@@ -167,6 +156,12 @@ class SameFrame:
         c = np.stack([w.state.c if w.state else zeros for w in work])
         clock.stop("warp")
         return Ready((patches, h, c), cues, motions)
+
+    def finish(self, ready: Ready, out: StepOutput) -> list[Estimate]:
+        """Return the estimates of prepared tracks from the network's output."""
+        values = output_values(out, self.with_alpha)
+        rows = zip(ready.cues, ready.motions, values, strict=True)
+        return [estimate_of(cue, m, v, out, i) for i, (cue, m, v) in enumerate(rows)]
 
 
 class Ready(NamedTuple):

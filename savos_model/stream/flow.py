@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import NamedTuple, Protocol
 
 import cv2
@@ -71,7 +72,8 @@ def to_grey(frame: Frame) -> Grey:
     return frame.image if frame.image.ndim == 2 else cv2.cvtColor(frame.image, code)
 
 
-class FlowRegion(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class FlowRegion:
     """Flow of the earlier frame's pixels inside a box, on a grid of any resolution.
 
     Motion in image pixels is `flow * (box size / grid size) + shift`, computed where it is read:
@@ -97,19 +99,23 @@ class FlowRegion(NamedTuple):
 
         In units of `unit` (x, y) [px]; bilinear, zero outside the region.
         """
-        (scale_x, scale_y), (shift_x, shift_y) = self.scale, self.shift
+        scale_x, scale_y = self.scale
         step_x, step_y = box.width / size[1] / scale_x, box.height / size[0] / scale_y
         first_x = (box.x0 - self.box.x0) / scale_x + step_x / 2 - 0.5
         first_y = (box.y0 - self.box.y0) / scale_y + step_y / 2 - 0.5
-        cells = cv2.warpAffine(
-            self.flow,
-            np.array([[step_x, 0, first_x], [0, step_y, first_y]]),
-            size[::-1],
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderValue=(-shift_x / scale_x, -shift_y / scale_y),
-        )
-        to_unit = np.array([[scale_x, 0, shift_x], [0, scale_y, shift_y]]) / np.array(unit)[:, None]
-        return cv2.transform(cells, to_unit).transpose(2, 0, 1)
+        place = np.array([[step_x, 0, first_x], [0, step_y, first_y]])
+        flags, patch = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, np.empty((2, *size), np.float32)
+        of_axes = zip(self.planes, self.scale, self.shift, unit, patch, strict=True)
+        for plane, scale, shift, one, out in of_axes:
+            cv2.warpAffine(plane, place, size[::-1], out, flags, borderValue=-shift / scale)
+            out *= np.float32(scale / one)
+            out += np.float32(shift / one)
+        return patch
+
+    @cached_property
+    def planes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the flow of each axis, which OpenCV warps faster and more exactly than both."""
+        return np.ascontiguousarray(self.flow[..., 0]), np.ascontiguousarray(self.flow[..., 1])
 
     def median(self, item: Instance) -> tuple[float, float] | None:
         """Return the median motion (x, y) [px] of a visible mask; None if it is outside.
@@ -219,8 +225,8 @@ class DisFlow:
     ) -> FlowRegion:
         """Return the flow of one box inside the image."""
         rows, cols = earlier.shape
-        dx = int(np.clip(round(shift[0]), -box.x0, cols - box.x1))
-        dy = int(np.clip(round(shift[1]), -box.y0, rows - box.y1))
+        dx = int(min(max(round(shift[0]), -box.x0), cols - box.x1))
+        dy = int(min(max(round(shift[1]), -box.y0), rows - box.y1))
         moved = Box(box.x0 + dx, box.y0 + dy, box.x1 + dx, box.y1 + dy)
         a, b = (shrunk(i, at, GRID) for i, at in ((earlier, box), (later, moved)))
         return FlowRegion(box, self.fine.calc(a, b, NOTHING), (dx, dy))

@@ -255,3 +255,16 @@ def test_large_boxes_take_memory_for_the_image_alone():
 def test_mask_box_of_an_empty_mask_is_none():
     assert mask_box(np.zeros((4, 5), np.uint8)) is None
     assert mask_box(np.eye(3, dtype=np.uint8), (10, 20)) == Box(10, 20, 13, 23)
+
+
+@pytest.mark.parametrize(
+    "size", [(64, 128), (65, 131), (120, 148), (128, 256), (200, 301), (300, 500)]
+)
+def test_colours_are_opencvs_area_means(size):
+    image = np.random.default_rng(1).integers(0, 256, (310, 520, 3), np.uint8)
+    box = Box(5, 3, 5 + size[1], 3 + size[0])
+    want = cv2.resize(window(image, box), (128, 64), interpolation=cv2.INTER_AREA)
+    got = crop(image, box, (64, 128))
+    assert got.dtype == np.uint8
+    off = np.abs(got.astype(int) - want)  # none here; vector units may round a half differently
+    assert off.max() <= 1 and off.mean() < 1e-3
