@@ -57,7 +57,7 @@ class Guard:
     def check_order(self, request: web.Request) -> None:
         """Let an order pass, or raise HTTPForbidden with what to do."""
         if not self.token:
-            raise refusal("this page only shows: start `savos view --control` to give orders")
+            raise refusal("this page only shows: start `savos view --control` to control the node")
         if request.headers.get(hdrs.ORIGIN) is None:
             raise refusal("an order needs the Origin that browsers send: use the page, or ROS")
         given = request.headers.get(TOKEN_HEADER, "")

@@ -156,7 +156,7 @@ class BagSource:
 
     async def order(self, name: str, on: bool) -> Answer:
         """Refuse: there is no node; see Source."""
-        return Answer(False, "a bag takes no orders: they are for a running node")
+        return Answer(False, "a bag has no services to call: start `savos view` on a running node")
 
     def close(self) -> None:
         """End; see Source."""

@@ -124,9 +124,9 @@ def greeting(options: ServeOptions, token: str) -> list[str]:
     """Say where the page is, and warn where others can reach it."""
     lines = [f"open {options.address}{f'#token={token}' if token else ''}  (Ctrl-C ends)"]
     if not is_loopback(options.host):
-        orders = ", and whoever has the token gives orders" if token else ""
+        control = ", and whoever has the token controls the node" if token else ""
         lines.append(
-            f"warning: anyone who reaches {options.host} sees the camera{orders}; nothing is "
+            f"warning: anyone who reaches {options.host} sees the camera{control}; nothing is "
             "encrypted. Safer: leave --host, and on your machine "
             f"ssh -L {options.port}:127.0.0.1:{options.port} ROBOT"
         )

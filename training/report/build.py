@@ -150,7 +150,7 @@ def lag_details(metrics: dict) -> str:
     whole = modes[list(modes)[-1]]["gain"]["occluded"]
     if not proven(whole):
         interval = " (95 % {:+.4f} to {:+.4f})".format(*whole["ci95"]) if whole["ci95"] else ""
-        return f"The whole video gains {whole['mean']:+.4f}{interval}: nothing to have a share of."
+        return f"The whole video gains {whole['mean']:+.4f}{interval}: no shares are given."
     shares = (f"{mode} {row['share_of_gain']:.0%}" for mode, row in modes.items())
     return f"Share of the whole video's gain: {', '.join(shares)}."
 
@@ -195,7 +195,7 @@ PLOTS = {
         lambda m: f"Clip {m['clip']}, {', '.join(m['types']) or 'all types'}.",
     ),
     "fishbowl_lag": Plot(
-        "What waiting buys: gain in occluded IoU over forward alone, by a track's age",
+        "Gain of later frames in occluded IoU over forward alone, by age of the track",
         figures.lag_plot,
         lag_details,
     ),
