@@ -1,6 +1,7 @@
 """The data path on a fake GPU; engines themselves by the real TensorRT for RTX, where it is."""
 
 import gc
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -98,7 +99,7 @@ def test_engine_that_the_gpu_has_no_room_for_is_an_error(gpu, tmp_path, monkeypa
         lambda: backend.update_weights(weights),
         lambda: TensorrtBackend(weights, config, ""),
     ):
-        with pytest.raises(BackendError, match="GPU's memory"):
+        with pytest.raises(BackendError, match="model.backend torch or onnx$"):
             start()
 
 
@@ -176,5 +177,5 @@ def test_what_tensorrt_refuses_is_said_in_one_line(rtx):
         tensorrt_build.build_engine(
             tensorrt_build.graph_bytes(random_weights(MODEL), "fp32"), capability="9.0"
         )
-    with pytest.raises(BackendError, match="cannot read the network"):
+    with pytest.raises(BackendError, match=re.escape(rtx.__version__)):
         tensorrt_build.build_engine(b"no graph", capability="8.9")

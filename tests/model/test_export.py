@@ -60,7 +60,7 @@ def test_a_wrong_network_is_not_written(tmp_path, monkeypatch, fault):
     monkeypatch.setattr(
         export, "original_step", lambda weights: ("it", lambda *a: reference_step(other, *a))
     )
-    with pytest.raises(ExportError, match="it: mask_logits"):
+    with pytest.raises(ExportError, match="mask_logits"):
         export_onnx(tmp_path / "step.onnx", WEIGHTS)
     assert list(tmp_path.iterdir()) == []
 

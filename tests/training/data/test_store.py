@@ -182,7 +182,7 @@ def test_given_flow_is_used_and_holes_are_filled():
 
 def test_masks_that_do_not_fit_are_refused():
     twice = dataclasses.replace(frame(0), instances=frame(0).instances[:1] * 2)
-    with pytest.raises(InstanceError, match="^instance thing .*twice"):
+    with pytest.raises(InstanceError, match="^instance thing "):
         collect_rows([twice], PATCH)
 
 
