@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from savos_model.memory import MIB, process_bytes
 from savos_model.results import keep_results
 from savos_model.tables import columned
 from savos_ros.tools.bench_scene import STEPS
@@ -17,7 +18,6 @@ from savos_ros.tools.settings import BenchMemoryConfig, BenchStreamConfig
 
 CASES = (("1242x375", 10), ("1242x375", 100), ("3840x2160", 10), ("3840x2160", 100))
 SCENE_BYTES = 3 + 2  # of a pixel: colours and label
-MIB = 1 << 20
 
 
 def bench_memory(config: BenchMemoryConfig, out: Path | None = None) -> dict:
@@ -40,7 +40,7 @@ def bench_memory(config: BenchMemoryConfig, out: Path | None = None) -> dict:
 
 def memory_of(case: Case, config: BenchMemoryConfig) -> dict:
     """Return the row of a case, measured in this process."""
-    start = process_mib("VmRSS")
+    start = process_bytes("VmRSS") / MIB
     run = runner(case, BenchStreamConfig(threads=config.threads, seed=config.seed))
     published = [run()["mask_bytes"] for _ in range(config.frames)]
     rows, columns = SIZES[case.image]
@@ -50,18 +50,9 @@ def memory_of(case: Case, config: BenchMemoryConfig) -> dict:
         "tracks": case.tracks,
         "messages": case.messages,
         "start_mib": start,
-        "peak_mib": process_mib("VmHWM") - scene,
+        "peak_mib": process_bytes("VmHWM") / MIB - scene,
         "mask_mib": max(published) / MIB,
     }
-
-
-def process_mib(name: str) -> float:
-    """Return a value of /proc/self/status: VmRSS now, VmHWM at most [MiB]."""
-    for line in Path("/proc/self/status").read_text("ascii").splitlines():
-        key, _, value = line.partition(":")
-        if key == name:
-            return int(value.split()[0]) / 1024
-    raise OSError(f"/proc/self/status has no {name}: memory is measured on Linux")
 
 
 def print_bench(report: dict, console: Console) -> None:

@@ -3,6 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
+from savos_model.memory import process_bytes
 from savos_model.results import read_results
 from savos_ros.tools import bench_memory as bench
 from savos_ros.tools.settings import BenchMemoryConfig
@@ -24,6 +25,6 @@ def test_each_case_is_measured_in_its_own_process(tmp_path, monkeypatch):
 
 
 def test_memory_of_this_process_is_read_by_name():
-    assert 1 < bench.process_mib("VmRSS") <= bench.process_mib("VmHWM")
+    assert 1 < process_bytes("VmRSS") <= process_bytes("VmHWM")
     with pytest.raises(OSError, match="VmNothing"):
-        bench.process_mib("VmNothing")
+        process_bytes("VmNothing")

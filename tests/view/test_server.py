@@ -224,7 +224,7 @@ def test_the_server_says_where_it_is_and_ends_when_asked():
 def test_a_page_open_to_the_network_comes_with_a_warning():
     lines = greeting(ServeOptions(host="0.0.0.0", control=True), "secret")
     assert lines[0].startswith("open http://0.0.0.0:8080/#token=secret")
-    assert "sees the camera, and whoever has the token gives orders" in lines[1]
+    assert "sees the camera, and whoever has the token controls the node" in lines[1]
     assert "ssh -L 8080:127.0.0.1:8080" in lines[1]
     assert len(greeting(ServeOptions(host="::1"), "")) == 1
     assert "http://[::1]:8080/ " in greeting(ServeOptions(host="::1"), "")[0]

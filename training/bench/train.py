@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import multiprocessing
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +23,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from savos_model.config import ModelConfig
+from savos_model.memory import MIB, process_bytes
 from savos_model.network.losses import LossConfig, Targets, total_loss
 from savos_model.results import keep_results
 from savos_model.tables import columned
@@ -50,7 +49,6 @@ FORMER = dataclasses.replace(SMALL, prior_mask=True)  # the default before the r
 VIDEOS = 8  # generated ones that batches are drawn from
 LIMIT_SIDE = {"cpu": 2048, "cuda": 8192}  # of the matrices that measure the machine
 LIMIT_REPEATS = 5
-MIB = 2**20
 
 
 class Variant(NamedTuple):
@@ -337,20 +335,9 @@ def memory_now(device: str) -> float:
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
-    return status_bytes("VmRSS")
+    return process_bytes("VmRSS")
 
 
 def memory_peak(device: str) -> float:
     """Most bytes in use so far by this process, or by tensors on the GPU."""
-    return torch.cuda.max_memory_allocated() if device == "cuda" else status_bytes("VmHWM")
-
-
-def status_bytes(field: str) -> float:
-    """VmRSS or VmHWM of this process; where there is no /proc, its peak so far for both."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
-    # Not ru_maxrss: on Linux that carries over the peak of the process which started this one.
-    line = next(x for x in status.read_text().splitlines() if x.startswith(field + ":"))
-    return int(line.split()[1]) * 1024
+    return torch.cuda.max_memory_allocated() if device == "cuda" else process_bytes("VmHWM")
