@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tiny_clip import write_clip
 
-from savos_model.config import BackendConfig
+from savos_model.config import BackendConfig, ComposeConfig, StreamConfig
 from savos_model.stream.video import Setup
 from tests.tiny_weights import save_random
 from training.evaluate.compare import compare_modes, evaluate_lag
@@ -71,7 +71,9 @@ def test_every_mode_scores_the_same_objects(tmp_path):
     clips = tmp_path / "clips"
     clips.mkdir()
     write_clip(clips, "first")
-    ours = Setup(BackendConfig(weights=str(save_random(tmp_path / "w.safetensors"))))
+    # Random weights are certain of nothing: no peak is asked for.
+    stream = StreamConfig(compose=ComposeConfig(threshold=0.42, peak=0.42))
+    ours = Setup(BackendConfig(weights=str(save_random(tmp_path / "w.safetensors"))), stream)
     out = tmp_path / "lag.json"
     evaluate_lag(Fishbowl(clips), ours, ("forward", "lag:2"), Output(out))
     modes = json.loads(Path(out).read_text())["metrics"]["modes"]
