@@ -71,8 +71,9 @@ def test_every_mode_scores_the_same_objects(tmp_path):
     clips = tmp_path / "clips"
     clips.mkdir()
     write_clip(clips, "first")
-    # Random weights are certain of nothing: no peak is asked for.
-    stream = StreamConfig(compose=ComposeConfig(threshold=0.42, peak=0.42))
+    # Random weights are as certain everywhere: a low threshold would publish the whole crop.
+    compose = ComposeConfig(threshold=0.46, peak=0.46, complete_into="others")
+    stream = StreamConfig(compose=compose)
     ours = Setup(BackendConfig(weights=str(save_random(tmp_path / "w.safetensors"))), stream)
     out = tmp_path / "lag.json"
     evaluate_lag(Fishbowl(clips), ours, ("forward", "lag:2"), Output(out))
