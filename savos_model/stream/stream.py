@@ -35,7 +35,8 @@ class StepReport:
     """Report of the last step.
 
     Attributes:
-        timings_ms: time per stage of STAGES [ms].
+        timings_ms: time per stage of STAGES [ms]; network: what is left of it once the last tracks
+            are prepared, if it runs on others meanwhile.
         tracks: live tracks after the step.
         skipped: instances passed on without completion, by reason.
         reset: why all tracks were deleted before this frame, "" if they were not.

@@ -268,7 +268,8 @@ def runner(case: Case, config: BenchStreamConfig) -> Callable[[], dict[str, floa
 def figures(case: Case, times: list[dict[str, float]], limit_gflops: float) -> dict:
     """Return one case's numbers.
 
-    Returns the case, hz, other_share (median share of a frame that is not the network), limit_ms
+    Returns the case, hz, other_share (median share of a frame outside the stage network, during
+    which the network may run on a second thread), limit_ms
     (the network's arithmetic at the limit), cores in use, mask_bytes of a frame (medians) and ms by
     stage: median p50, and p99.
     """
