@@ -29,7 +29,8 @@ from savos_model.stream.prediction import (
 from savos_model.stream.tracks import TrackState, TrackTable
 from savos_model.types import Box, Instance
 
-SHARE = 3  # tracks that several threads run at a time; a call for fewer takes longer for each
+SHARE = 4  # tracks that several threads run at a time; a call for fewer takes longer for each
+ENDS = 2  # in the first call, so that it starts early, and in the last, which one thread awaits
 FEWEST = 6  # tracks from which that is faster than one call that uses all threads itself
 
 
@@ -179,8 +180,11 @@ class Ready(NamedTuple):
 
 def shares(work: Sequence[Work], threads: int) -> list[Sequence[Work]]:
     """Return the tracks in parts of at most SHARE for several threads, all as one for a thread."""
-    count = 1 if threads == 1 or len(work) < FEWEST else -(-len(work) // SHARE)
-    cuts = [len(work) * part // count for part in range(count + 1)]
+    if threads == 1 or len(work) < FEWEST:
+        return [work]
+    middle = len(work) - 2 * ENDS
+    count = -(-middle // SHARE)
+    cuts = [0, *(ENDS + middle * part // count for part in range(count + 1)), len(work)]
     return [work[first:last] for first, last in pairwise(cuts)]
 
 

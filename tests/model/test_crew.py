@@ -156,3 +156,15 @@ def test_new_weights_reach_shares():
     off = deviation(engine.share(*inputs), OnnxBackend(second, 1, "").step(*inputs))
     assert max(off.values()) < 1e-6
     assert deviation(engine.share(*inputs), before)["mask_logits"] > 1e-3
+
+
+@pytest.mark.parametrize("count", [1, estimate.FEWEST - 1, estimate.FEWEST, 7, 10, 23, 100])
+def test_parts_hold_every_track_once_and_are_small_at_both_ends(count):
+    parts = estimate.shares(range(count), 2)
+    assert [item for part in parts for item in part] == list(range(count))
+    assert estimate.shares(range(count), 1) == [range(count)]
+    if count < estimate.FEWEST:
+        assert len(parts) == 1
+    else:
+        assert len(parts[0]) == len(parts[-1]) == estimate.ENDS
+        assert min(map(len, parts)) >= 1 and max(map(len, parts)) <= estimate.SHARE
