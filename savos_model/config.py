@@ -173,7 +173,7 @@ class ComposeConfig(Settings):
         live=True,
     )
     peak: float = setting(
-        0.72,
+        0.76,
         "probability that a connected hidden region must reach somewhere",
         minimum=0.01,
         maximum=1.0,
@@ -191,7 +191,7 @@ class ComposeConfig(Settings):
         live=True,
     )
     untracked_peak: float = setting(
-        0.93,
+        0.94,
         "peak where no other object is visible, with `complete_into: anything`",
         minimum=0.01,
         maximum=1.0,
