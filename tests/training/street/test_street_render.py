@@ -5,7 +5,7 @@ import math
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from training.street.cars import STYLES, build_car, random_car
@@ -77,9 +77,13 @@ def test_mask_of_a_box_has_the_size_of_its_projection(distance):
 
 
 @settings(max_examples=12)
+@example(27.0, 3.375)
 @given(st.floats(3, 40), st.floats(3, 150))
 def test_filling_is_unbiased(width, height):
-    """Over all sub-pixel places a filled shape has the area it should have."""
+    """Over all sub-pixel places a filled shape has the area it should have.
+
+    The mean of 150 places is known to about a tenth of a pixel of the shorter side.
+    """
     rng, areas, places = np.random.default_rng(0), [], []
     for _ in range(150):
         corner = np.array([50, 40]) + rng.uniform(0, 1, 2)
@@ -90,7 +94,7 @@ def test_filling_is_unbiased(width, height):
         middle = np.array([layer.box.x0 + cols.mean() + 0.5, layer.box.y0 + rows.mean() + 0.5])
         places.append(middle - corner - [width / 2, height / 2])
     share = np.mean(areas, axis=0) / (width * height)
-    np.testing.assert_allclose(share, 1, atol=0.01 + 0.25 / width)
+    np.testing.assert_allclose(share, 1, atol=0.01 + 0.25 / min(width, height))
     assert np.abs(np.mean(places, axis=0)).max() < 0.3
 
 
