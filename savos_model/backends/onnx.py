@@ -73,7 +73,7 @@ class OnnxBackend(Backend):
     def started(
         self, graph: bytes, constants: dict[str, np.ndarray] | None, threads: int
     ) -> onnxruntime.InferenceSession:
-        """Return a session that uses `constants` without a copy."""
+        """Load a graph into ONNX Runtime, which uses `constants` without a copy."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         # Idle threads must sleep, as a robot's cores have other work between frames.

@@ -20,7 +20,7 @@ from savos_model.geometry import (
     union,
     window,
 )
-from savos_model.masks import BoxedMask, slices
+from savos_model.masks import BoxedMask, look_at, slices
 from savos_model.types import AmodalObject, Box, Instance, Source
 
 COAST_DECAY = 0.8  # confidence kept per frame without an observation
@@ -319,11 +319,11 @@ def hidden_part(
             return None
     if strong is None:
         strong = np.zeros_like(probability)
-    relative = near and part_of(near, area)
+    others = near and BoxedMask(move(area, -area.x0, -area.y0), look_at(near, area))
     unit = 255 if count.size > FULL_PX else 1  # bytes: a quarter of the memory pasting costs
     chance = paste(in_units(strong, unit), box, area)
     own = window(instance.mask, move(area, -instance.box.x0, -instance.box.y0))
-    hidden = may_be_hidden(chance, relative, config, unit)
+    hidden = may_be_hidden(chance, others, config, unit)
     np.greater(hidden.view(np.uint8), own, out=hidden)
     if np.count_nonzero(hidden) < config.min_hidden * np.count_nonzero(instance.mask):
         hidden[:] = False
@@ -331,8 +331,8 @@ def hidden_part(
     mean = mean_chance(chance, hidden, values) / unit
     if soft:
         open_to = own == 0
-        if relative and not anywhere:
-            open_to &= relative.mask != 0
+        if others and not anywhere:
+            open_to &= others.mask
         given = paste(in_units(probability, unit), box, area)
         values = np.where(open_to, np.round(given * (255 // unit)), 0).astype(np.uint8)
     tight = mask_box(values)
@@ -344,15 +344,6 @@ def hidden_part(
     extent = likely and extent and intersect(likely, extent)
     values, hidden = window(values, tight), window(hidden, tight)
     return HiddenPart(move(tight, area.x0, area.y0), values, hidden, mean, extent)
-
-
-def part_of(mask: BoxedMask, area: Box) -> BoxedMask | None:
-    """Return the part of a mask inside an area, its box relative to the area's corner."""
-    box = intersect(mask.box, area)
-    if box is None:
-        return None
-    cut = window(mask.mask, move(box, -mask.box.x0, -mask.box.y0))
-    return BoxedMask(move(box, -area.x0, -area.y0), cut)
 
 
 def in_units(probability: np.ndarray, unit: int) -> np.ndarray:
