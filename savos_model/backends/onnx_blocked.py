@@ -55,10 +55,11 @@ class BlockedLayers(Layers):
         """Implement Layers.conv; the affine part of the norm is a depthwise convolution."""
         graph, name, shape = self.graph, conv.name, shape_of(conv)
         kernel = f"{name}.conv.weight" if conv.norm else f"{name}.weight"
-        blocked = blocked_kernel(graph.arrays[kernel], self.block)
+        blocked = blocked_kernel(whole_blocks(graph.arrays[kernel], self.block), self.block)
         inputs = [x, graph.weight(f"{kernel}.blocked", blocked)]
         if not conv.norm:
-            return self.convolve([*inputs, graph.weight(f"{name}.bias")], shape)
+            bias = whole_blocks(graph.arrays[f"{name}.bias"], self.block)
+            return self.convolve([*inputs, graph.weight(f"{name}.bias.blocked", bias)], shape)
         x = self.normed(self.convolve(inputs, shape), conv.outputs, size)
         scale = graph.arrays[f"{name}.norm.weight"].reshape(-1, 1, 1, 1)
         affine = [graph.weight(f"{name}.norm.scale", scale), graph.weight(f"{name}.norm.bias")]
@@ -83,6 +84,11 @@ class BlockedLayers(Layers):
         return graph.add("Reshape", [x, back])
 
 
+def whole_blocks(values: np.ndarray, block: int) -> np.ndarray:
+    """Return parameters of output channels [D, ...] with zeros up to a whole number of blocks."""
+    return np.pad(values, [(0, -len(values) % block), *[(0, 0)] * (values.ndim - 1)])
+
+
 def blocked_kernel(kernel: np.ndarray, block: int) -> np.ndarray:
     """Return a kernel [D, C, h, w] in the order in which blocked convolutions read it.
 
@@ -105,8 +111,9 @@ def fits(model: ModelConfig, block: int) -> bool:
     """Return whether the channels of a network, and of its norms' groups, fill whole blocks."""
     if model.preset != "online":
         return False
-    first, *others = unet_convs(model)
-    counts = {first.outputs, *(n for conv in others for n in (conv.inputs, conv.outputs))}
+    first, *others, last = unet_convs(model)
+    inner = (n for conv in others for n in (conv.inputs, conv.outputs))
+    counts = {first.outputs, last.inputs, *inner}
     return first.inputs < block and all(n % (block * groups(n)) == 0 for n in counts)
 
 

@@ -33,10 +33,10 @@ from savos_model.network.unet_layers import (
     LEVELS,
     MAPS,
     MEMORY,
-    STEM,
     Conv,
     grid,
     groups,
+    stem,
     unet_convs,
 )
 from savos_model.network.weights import Weights
@@ -348,7 +348,9 @@ def unet_maps(graph: Graph, model: ModelConfig, layers: Layers) -> str:
         up = layers.twice(run(x, f"up.{i}"))
         x = run(graph.add("Add", [up, skips[i]]), f"join.{i}")
     x = layers.leave(run(x, "leave"), convs["leave"].outputs)
-    maps = graph.full(graph.add("DepthToSpace", [x], blocksize=STEM, mode="CRD"))
+    if stem(model) > 1:
+        x = graph.add("DepthToSpace", [x], blocksize=stem(model), mode="CRD")
+    maps = graph.full(x)
     graph.slice(maps, slice(2, MAPS), output="residual")
     return mask_and_alpha(graph, maps)
 

@@ -23,7 +23,7 @@ from savos_model.network.layers import (
     encoders,
     input_channels,
 )
-from savos_model.network.unet_layers import LEVELS, MAPS, MEMORY, STEM, Conv, groups, unet_convs
+from savos_model.network.unet_layers import LEVELS, MAPS, MEMORY, Conv, groups, stem, unet_convs
 from savos_model.network.weights import Weights
 
 # Largest difference from the reference, in units of the output's largest value or 1.
@@ -86,7 +86,8 @@ def unet_step(
     for i in reversed(range(last)):
         x = run(run(x, f"up.{i}").repeat(2, 2).repeat(2, 3) + skips[i], f"join.{i}")
     # Pixel shuffle: each channel of a map is one pixel of its blocks.
-    x = run(x, "leave").reshape(len(x), MAPS, STEM, STEM, *x.shape[2:])
+    step = stem(model)
+    x = run(x, "leave").reshape(len(x), MAPS, step, step, *x.shape[2:])
     maps = x.transpose(0, 1, 4, 2, 5, 3).reshape(len(x), MAPS, *model.patch)
     return maps[:, 0], maps[:, 1], maps[:, 2:], h, c
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F  # noqa: N812
 from savos_model.config import ModelConfig
 from savos_model.network.layers import GAIN_START, NORM_EPS
 from savos_model.network.net import Prediction, StepState, evidence
-from savos_model.network.unet_layers import LEVELS, MEMORY, STEM, Conv, grid, groups, unet_convs
+from savos_model.network.unet_layers import LEVELS, MEMORY, Conv, grid, groups, stem, unet_convs
 
 SMALL = 0.3  # initial scale of the last convolution, so that evidence dominates at first
 
@@ -100,7 +100,7 @@ class RecurrentUNet(nn.Module):
             # The 1x1 convolution before the nearest upsampling: same result, a quarter of the cost.
             up = F.interpolate(self.up[str(i)](x), scale_factor=2.0, mode="nearest")
             x = self.join[str(i)](up + skips[i])
-        out = F.pixel_shuffle(self.leave(x), STEM).float()
+        out = F.pixel_shuffle(self.leave(x), stem(self.config)).float()
         # A single split: separate slices would each cost a full gradient of zeros.
         mask_logits, alpha, residual = out.split((1, 1, 2), 1)
         mask_logits = mask_logits.squeeze(1)

@@ -1,9 +1,9 @@
 """Define the layer list of the recurrent U-Net, shared by torch network and ONNX graph.
 
-A strided stem halves the patch's rows and columns. Strided convolutions lead down, and 1x1
-convolutions with nearest upsampling lead up, with added skip connections. The last convolution
-writes 2x2 pixels of each output map (pixel shuffle), so the network reads and writes a patch at the
-cost of half its size. Memory is the paper's LSTM on a code of the innermost map.
+The finest level has 32x64 pixels: with larger patches the first convolution is strided, and the
+last one writes all patch pixels of a pixel of each output map (pixel shuffle). Strided convolutions
+lead down, and 1x1 convolutions with nearest upsampling lead up, with added skip connections. Memory
+is the paper's LSTM on a code of the innermost map.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from savos_model.config import ModelConfig
 
 LEVELS = (32, 96, 192, 384)  # channels at width 1.0, finest first
 GROUP = 16  # channels that GroupNorm normalises together
-STEM = 2  # patch pixels per pixel of the finest level
+FINEST = 32  # rows of the finest level
 MAPS = 4  # outputs: mask logits, alpha, residual motion (x, y)
 MEMORY = 32  # channels of the innermost map for memory
 
@@ -56,9 +56,14 @@ def groups(count: int) -> int:
     return max(1, count // GROUP)
 
 
+def stem(config: ModelConfig) -> int:
+    """Return the rows of the patch per row of the finest level: 1 or 2."""
+    return config.patch_height // FINEST
+
+
 def grid(config: ModelConfig, level: int) -> tuple[int, int]:
     """Return rows and columns of a level."""
-    step = STEM * 2**level
+    step = stem(config) * 2**level
     return config.patch_height // step, config.patch_width // step
 
 
@@ -69,9 +74,9 @@ def memory_size(config: ModelConfig) -> int:
 
 def unet_convs(config: ModelConfig) -> Iterator[Conv]:
     """Return all convolutions in the order of a step; parameters are named after them."""
-    count, last = channels(config), len(LEVELS) - 1
+    count, last, step = channels(config), len(LEVELS) - 1, stem(config)
     inputs = 7 if config.prior_mask else 6
-    yield Conv("enter", inputs, count[0], 4, STEM, 0)
+    yield Conv("enter", inputs, count[0], step + 2, step, 0)
     for i in range(last):
         yield Conv(f"down.{i}", count[i], count[i + 1], 3, 2, i + 1)
     yield Conv("mid", count[last], count[last], 3, 1, last)
@@ -80,7 +85,7 @@ def unet_convs(config: ModelConfig) -> Iterator[Conv]:
     for i in reversed(range(last)):
         yield Conv(f"up.{i}", count[i + 1], count[i], 1, 1, i + 1, norm=False)
         yield Conv(f"join.{i}", count[i], count[i], 3, 1, i)
-    yield Conv("leave", count[0], MAPS * STEM**2, 3, 1, 0, norm=False)
+    yield Conv("leave", count[0], MAPS * step**2, 3, 1, 0, norm=False)
 
 
 def unet_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

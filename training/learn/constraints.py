@@ -11,7 +11,7 @@ from torch import nn
 from savos_model.network.layers import FLOW, PRIOR, RGB
 from savos_model.network.net import SavosNet
 from savos_model.network.presets import Net
-from savos_model.network.unet_layers import STEM
+from savos_model.network.unet_layers import stem
 from savos_model.settings import SettingError
 
 CLOSED = -30.0  # bias of a gate that lets nothing through: sigmoid(-30) < 1e-12
@@ -59,7 +59,7 @@ def no_residual(net: Net) -> None:
     if isinstance(net, SavosNet):
         last, motion = net.motion_decoder.stages[-1][-1], slice(None)
     else:
-        last, motion = net.leave, slice(2 * STEM**2, None)  # of the pixel shuffle's inputs
+        last, motion = net.leave, slice(2 * stem(net.config) ** 2, None)  # of the pixel shuffle's inputs
     last.weight[motion] = 0
     last.bias[motion] = 0
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 
 from savos_model.config import ModelConfig
-from savos_model.network.layers import GAIN_START, parameter_shapes
-from savos_model.network.unet_layers import channels, groups
+from savos_model.network.layers import FLOW, GAIN_START, parameter_shapes
+from savos_model.network.unet_layers import MAPS, channels, groups, stem
 from savos_model.network.weights import Weights, WeightsError, load_weights
 
 GATES = 4  # of an LSTM
 SHARES = (0.25, 0.75)  # of an input that its copies divide between them
+# Rows of the kernel of 4 rows with stride 2, each as read from pixels i - 1, i and i + 1 of a map
+# that is enlarged to twice its rows (bilinear).
+ENLARGED = np.array([(0.75, 0.25, 0, 0), (0.25, 0.75, 0.75, 0.25), (0, 0, 0.25, 0.75)], np.float32)
 
 
 def start_arrays(name_or_path: str, model: ModelConfig) -> dict[str, np.ndarray]:
@@ -18,12 +24,14 @@ def start_arrays(name_or_path: str, model: ModelConfig) -> dict[str, np.ndarray]
 
     A network with prior_mask may start from weights without it: what reads the new channel is zero.
     A recurrent U-Net may start from one of half its width (of 0.5 or more), and answers like it
-    at first.
+    at first. One with 32x64 patches may start from one with 64x128, and answers nearly like it.
 
     Raises:
         WeightsError: the weights do not fit; names the parameter.
     """
     given, fitted = load_weights(name_or_path), {}
+    if is_twice_as_fine(given, model):
+        given = replace(given, arrays=coarsened(given.arrays, stem(given.model)))
     twice = is_twice_as_wide(given, model)
     rng = np.random.default_rng(0)
     for key, shape in parameter_shapes(model).items():
@@ -40,6 +48,29 @@ def start_arrays(name_or_path: str, model: ModelConfig) -> dict[str, np.ndarray]
             )
         fitted[key] = array
     return fitted
+
+
+def is_twice_as_fine(given: Weights, model: ModelConfig) -> bool:
+    """Return whether `given` is a recurrent U-Net for patches with twice the rows of `model`'s."""
+    both = given.model.same_frame and model.same_frame
+    return both and stem(given.model) == 2 * stem(model)
+
+
+def coarsened(arrays: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
+    """Return parameters of a network that reads patches of half the size.
+
+    It computes what the given one computes on its enlarged patch (bilinear), averaged over blocks
+    of `step` x `step` pixels. Motion is in pixels of the patch, thus half as many.
+    """
+    read = arrays["enter.conv.weight"]
+    read = np.einsum("ay,bx,ocyx->ocab", ENLARGED, ENLARGED, read)
+    read[:, FLOW] *= step
+    made = dict(arrays) | {"enter.conv.weight": read}
+    for key in ("leave.weight", "leave.bias"):
+        maps = arrays[key].reshape(MAPS, step**2, *arrays[key].shape[1:]).mean(1)
+        maps[2:] /= step
+        made[key] = maps
+    return made
 
 
 def is_twice_as_wide(given: Weights, model: ModelConfig) -> bool:
