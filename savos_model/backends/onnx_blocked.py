@@ -25,6 +25,7 @@ from savos_model.network.unet_layers import Conv, groups, unet_convs
 DOMAIN = "com.microsoft.nchwc"
 SAME: dict[str, Any] = {"auto_pad": "NOTSET", "dilations": [1, 1]}
 WIDEST = 16  # channels of the largest block that any processor has
+OUTPUTS = WIDEST + 4  # of the probe, whose last block is not full
 
 
 class BlockedLayers(Layers):
@@ -142,13 +143,13 @@ def probed_block() -> int:
 def probe(kind: Callable[[Graph], Layers]) -> np.ndarray:
     """Return the results of a small network that has each kind of layer once."""
     rng = np.random.default_rng(0)
-    first, second = Conv("first", 3, WIDEST, 4, 2, 0), Conv("second", WIDEST, 2 * WIDEST, 3, 1, 0)
+    first, second = Conv("first", 3, WIDEST, 4, 2, 0), Conv("second", WIDEST, OUTPUTS, 3, 1, 0)
     arrays = {
         "first.conv.weight": rng.normal(size=(WIDEST, 3, 4, 4)),
         "first.norm.weight": rng.normal(size=WIDEST),
         "first.norm.bias": rng.normal(size=WIDEST),
-        "second.weight": rng.normal(size=(2 * WIDEST, WIDEST, 3, 3)) / WIDEST,
-        "second.bias": rng.normal(size=2 * WIDEST),
+        "second.weight": rng.normal(size=(OUTPUTS, WIDEST, 3, 3)) / WIDEST,
+        "second.bias": rng.normal(size=OUTPUTS),
     }
     graph = Graph({name: value.astype(np.float32) for name, value in arrays.items()})
     layers, size = kind(graph), (4, 6)

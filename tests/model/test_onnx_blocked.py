@@ -32,8 +32,9 @@ def operators(weights, **settings):
 
 
 @pytest.mark.parametrize("tracks", [1, 3])
-def test_blocked_layers_compute_the_same_network(tracks):
-    weights = random_weights(ModelConfig())
+@pytest.mark.parametrize("rows", [32, 64])
+def test_blocked_layers_compute_the_same_network(tracks, rows):
+    weights = random_weights(ModelConfig(patch_height=rows, patch_width=2 * rows))
     if best_layers(weights.model) is Layers:
         pytest.skip("this ONNX Runtime has no blocked layout on this processor")
     assert onnx_blocked.DOMAIN in operators(weights, layers=best_layers(weights.model))

@@ -9,6 +9,7 @@ from failing import fails
 torch = pytest.importorskip("torch")
 
 from savos_model.config import ModelConfig
+from savos_model.network.layers import FLOW
 from savos_model.network.losses import (
     LossConfig,
     Losses,
@@ -307,6 +308,30 @@ def test_a_network_with_prior_starts_from_weights_without(store, tmp_path, model
         torch.testing.assert_close(first, predict(plain, targets).mask_logits[:, 0])
     with fails(WeightsError, "shape", "plain.safetensors"):
         start_arrays(str(tmp_path / "plain.safetensors"), ModelConfig(width=0.25))
+
+
+def test_a_network_for_smaller_patches_starts_with_the_answers_of_enlarged_ones(tmp_path):
+    coarse = dataclasses.replace(MODEL, prior_mask=True)
+    fine = dataclasses.replace(coarse, patch_height=64, patch_width=128)
+    torch.manual_seed(0)
+    given, path = make_net(fine), tmp_path / "fine.safetensors"
+    given.evidence_gain.data.zero_()  # evidence is not enlarged
+    arrays = {k: v.numpy() for k, v in given.state_dict().items()}
+    save_weights(path, Weights("fine", fine, arrays, {}), "float32")
+    net = make_net(coarse)
+    fitted = start_arrays(str(path), coarse)
+    net.load_state_dict({k: torch.from_numpy(v) for k, v in fitted.items()})
+    patches = torch.zeros(2, 7, *coarse.patch)
+    patches[:, :, 4:-4, 4:-4] = torch.rand(2, 7, 24, 56)  # zeros at the border, as convolutions pad
+    enlarged = torch.nn.functional.interpolate(patches, scale_factor=2, mode="bilinear")
+    enlarged[:, FLOW] *= 2
+    with torch.no_grad():
+        found, state = net.step(patches, net.initial_state(2))
+        wanted, wanted_state = given.step(enlarged, given.initial_state(2))
+    for name, scale in (("mask_logits", 1), ("alpha", 1), ("residual", 0.5)):
+        pooled = scale * torch.nn.functional.avg_pool2d(getattr(wanted, name), 2)
+        torch.testing.assert_close(getattr(found, name), pooled, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(state.h, wanted_state.h, rtol=1e-4, atol=1e-5)
 
 
 def test_a_network_of_twice_the_width_starts_with_the_same_answers(store, tmp_path):
