@@ -25,8 +25,8 @@ class ModelConfig(Settings):
     width: float = setting(
         0.5, "channel multiplier; 1.0 is the paper's network", minimum=0.0625, maximum=2.0
     )
-    patch_height: int = setting(64, "patch rows [px]", choices=(32, 64))
-    patch_width: int = setting(128, "patch columns [px]", choices=(64, 128))
+    patch_height: int = setting(32, "patch rows [px]", choices=(32, 64))
+    patch_width: int = setting(64, "patch columns [px]", choices=(64, 128))
     preset: str = setting(
         "online",
         "kind of network and which frame's mask a step estimates",

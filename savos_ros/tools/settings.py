@@ -101,7 +101,7 @@ class BenchMemoryConfig(Settings):
 ENGINES = ("onnx", "openvino", "torch", "tensorrt")
 NETWORKS = {
     "online, width 0.5": ModelConfig(),
-    "paper, width 1.0": ModelConfig(width=1.0, preset="paper"),
+    "paper, width 1.0": ModelConfig(width=1.0, preset="paper", patch_height=64, patch_width=128),
 }
 
 

@@ -18,7 +18,7 @@ from savos_model.config import BackendConfig, ModelConfig
 from savos_model.network.layers import input_channels, parameter_shapes, step_flop
 from savos_model.network.weights import Weights
 from tests.failing import refused
-from tests.presets import PAPER_SMALL
+from tests.presets import PAPER_PATCH, PAPER_SMALL
 
 ROUNDING = 5e-5  # of float32 through all layers: up to 2.4e-6 seen, of wrong weights over 1e-3
 
@@ -38,14 +38,14 @@ def random_weights(model: ModelConfig, seed: int = 0) -> Weights:
     "model",
     [
         ModelConfig(),
-        ModelConfig(width=0.125, patch_height=32, patch_width=64, prior_mask=False),
+        ModelConfig(width=0.125, prior_mask=False),
+        ModelConfig(width=0.25, **PAPER_PATCH),
         ModelConfig(width=0.25, **PAPER_SMALL),
         ModelConfig(width=0.125, **PAPER_SMALL, prior_mask=False),
-        ModelConfig(width=0.125, preset="paper"),
+        ModelConfig(width=0.125, preset="paper", **PAPER_PATCH),
         ModelConfig(
             width=0.125,
-            patch_height=64,
-            patch_width=128,
+            **PAPER_PATCH,
             preset="official",
             occluder_hint=False,
             prior_mask=False,
@@ -167,7 +167,9 @@ def test_bf16_runs_on_torch_near_fp32():
 
 def test_flop_of_the_papers_network():
     """Counted by torch.utils.flop_counter: 592 million per object-frame."""
-    paper = ModelConfig(width=1.0, preset="paper", prior_mask=False, occluder_hint=False)
+    paper = ModelConfig(
+        width=1.0, preset="paper", **PAPER_PATCH, prior_mask=False, occluder_hint=False
+    )
     assert step_flop(paper) == pytest.approx(592e6, rel=0.01)
 
 

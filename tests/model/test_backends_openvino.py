@@ -22,14 +22,16 @@ from savos_model.backends.reference import (  # noqa: E402
 from savos_model.config import BackendConfig, ModelConfig  # noqa: E402
 from savos_ros.node.engine import background  # noqa: E402
 from tests.model.test_backends import random_weights  # noqa: E402
-from tests.presets import PAPER_SMALL  # noqa: E402
+from tests.presets import PAPER_PATCH, PAPER_SMALL  # noqa: E402
 
 pytestmark = pytest.mark.slow  # each builds an engine
 
 TINY = ModelConfig(width=0.125, patch_height=32, patch_width=64)
 GROUPS = ModelConfig(width=0.5, patch_height=32, patch_width=64)  # norms of several groups
 PAPER = ModelConfig(width=0.125, **PAPER_SMALL)
-OFFICIAL = ModelConfig(width=0.125, preset="official", occluder_hint=False, prior_mask=False)
+OFFICIAL = ModelConfig(
+    width=0.125, preset="official", **PAPER_PATCH, occluder_hint=False, prior_mask=False
+)
 bf16_only = pytest.mark.skipif(
     not openvino.has_bf16(openvino.openvino.Core()),
     reason="this processor has neither AMX nor AVX512-BF16",

@@ -65,7 +65,7 @@ def test_clips_made_otherwise_are_not_mixed(tmp_path):
     run_job(job(tmp_path, "a"))
     smaller = job(tmp_path, "a", min_px=9, flow="raft_small")
     others = {
-        ("patch [64, 128]", "patch [32, 64]"): Job(tmp_path / "a", still, (3,), (32, 64)),
+        ("patch [32, 64]", "patch [64, 128]"): Job(tmp_path / "a", still, (3,), (64, 128)),
         ("count 3", "count 2"): Job(tmp_path / "a", still, (2,), PATCH),
         ("by 'still'", "by 'failing'"): job(tmp_path, "a", failing),
         ("min_px 64, flow 'dis'", "min_px 9, flow 'raft_small'"): smaller,

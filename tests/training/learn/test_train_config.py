@@ -97,7 +97,7 @@ def test_ablations_begin_from_the_shipped_runs():
         name: make_run(FILES / "ablations" / name) for name in ("full.yaml", "online/full.yaml")
     }
     assert full["online/full.yaml"] == make_run(FILES / "online.yaml")
-    paper = {"preset": "paper", "patch_height": 32, "patch_width": 64, "prior_mask": False}
+    paper = {"preset": "paper", "prior_mask": False}
     changed = difference(full["full.yaml"], make_run(FILES / "fishbowl.yaml"))
     assert changed == {f"model.{name}": value for name, value in paper.items()}
 

@@ -230,7 +230,7 @@ def test_weights_name_their_training(trained):
     stores = ("/srv/data/fish32", "data/street", "data/street")
     text = setting({"model": trained(stores=stores)})
     assert text == (
-        "weights small, reduced: width 0.0625, 64x128 patches (paper: width 1, 64x128), 900 steps "
+        "weights small, reduced: width 0.0625, 32x64 patches (paper: width 1, 64x128), 900 steps "
         "of 16 windows of 8 frames of fish32, street, begun with other weights"
     )
     text = setting({"model": trained(source="chewing_gum")})
@@ -242,7 +242,7 @@ def test_weights_name_their_training(trained):
 def test_the_network_s_size_is_found_in_the_settings_of_its_training(trained):
     model = trained(stores=("data/fish32",))
     del model["settings"]
-    assert "reduced: width 0.0625, 64x128 patches" in setting({"model": model})
+    assert "reduced: width 0.0625, 32x64 patches" in setting({"model": model})
 
 
 def test_a_network_of_single_frames_names_its_steps():
