@@ -21,7 +21,7 @@ from savos_model.types import Box, Instance
 MEMORY = 0.9  # kept of the evidence per frame: the order of two objects changes slowly
 FLOOR_PX = 1.0  # added to both claims: a claim of less is none
 MOST = 5.0  # logits that a claim can lose
-LONGEST = 1280  # longest side of the label image [px]; patches have 128
+LONGEST = 1280  # longest side of the label image [px]; patches have 64 or 128
 
 
 class Claim(NamedTuple):
