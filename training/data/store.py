@@ -83,6 +83,11 @@ class Clip:
     name: str
     arrays: dict[str, np.ndarray]
 
+    @property
+    def patch_rows(self) -> int:
+        """Return the rows of the patch whose detail the clip has."""
+        return self.arrays["rgb"].shape[-2] // 2
+
     def windows(self, length: int) -> np.ndarray:
         """Return the first rows of all runs of `length` linked rows, int64 [K]."""
         linked = np.asarray(self.arrays["linked"], np.int64)

@@ -78,6 +78,12 @@ def open_stored(run: RunConfig) -> RunData:
     windows = sum(counts.values())
     text = f"{windows} windows of {len(train.clips)} clips; "
     text += f"{sum(map(len, parts))} validation windows"
+    stored = min(clip.patch_rows for clip in train.clips)
+    if stored < run.model.patch_height:
+        text += (
+            f"; patches of {run.model.patch_height} rows are enlarged from clips stored for "
+            f"{stored}: prepare them with --patch {run.model.patch_height}"
+        )
     shares = run.data.store_shares
     sources = {
         length: StoredWindows(train.clips, found, length, train.chances(found, shares))

@@ -34,6 +34,13 @@ def test_the_parts_of_all_processes_are_the_batch_of_one(run):
     assert not torch.equal(whole.patches, make_batch(4, run, data, Ranks(0, 1, CPU)).patches)
 
 
+def test_patches_with_more_detail_than_the_clips_are_reported(run):
+    assert "--patch" not in open_data(run).text
+    model = dataclasses.replace(run.model, patch_height=64, patch_width=128)
+    text = open_data(dataclasses.replace(run, model=model)).text
+    assert "64 rows" in text and "stored for 32" in text and "--patch 64" in text
+
+
 @pytest.mark.parametrize("source", ["stored", "chewing_gum"])
 def test_validation_windows_are_the_same_in_every_run(run, source):
     run = dataclasses.replace(run, data=dataclasses.replace(run.data, source=source))
