@@ -30,6 +30,7 @@ from savos_model.stream.tracks import TrackState, TrackTable
 from savos_model.types import Box, Instance
 
 SHARE = 4  # tracks that several threads run at a time; a call for fewer takes longer for each
+MANY = 30  # tracks from which calls for twice as many still keep all threads busy
 ENDS = 2  # in the first call, so that it starts early, and in the last, which one thread awaits
 FEWEST = 6  # tracks from which that is faster than one call that uses all threads itself
 
@@ -179,11 +180,11 @@ class Ready(NamedTuple):
 
 
 def shares(work: Sequence[Work], threads: int) -> list[Sequence[Work]]:
-    """Return the tracks in parts of at most SHARE for several threads, all as one for a thread."""
+    """Return the tracks in parts for several threads, all as one for a thread."""
     if threads == 1 or len(work) < FEWEST:
         return [work]
-    middle = len(work) - 2 * ENDS
-    count = -(-middle // SHARE)
+    middle, size = len(work) - 2 * ENDS, SHARE if len(work) < MANY else 2 * SHARE
+    count = -(-middle // size)
     cuts = [0, *(ENDS + middle * part // count for part in range(count + 1)), len(work)]
     return [work[first:last] for first, last in pairwise(cuts)]
 

@@ -158,7 +158,9 @@ def test_new_weights_reach_shares():
     assert deviation(engine.share(*inputs), before)["mask_logits"] > 1e-3
 
 
-@pytest.mark.parametrize("count", [1, estimate.FEWEST - 1, estimate.FEWEST, 7, 10, 23, 100])
+@pytest.mark.parametrize(
+    "count", [1, estimate.FEWEST - 1, estimate.FEWEST, 7, 10, 23, estimate.MANY, 100]
+)
 def test_parts_hold_every_track_once_and_are_small_at_both_ends(count):
     parts = estimate.shares(range(count), 2)
     assert [item for part in parts for item in part] == list(range(count))
@@ -167,4 +169,5 @@ def test_parts_hold_every_track_once_and_are_small_at_both_ends(count):
         assert len(parts) == 1
     else:
         assert len(parts[0]) == len(parts[-1]) == estimate.ENDS
-        assert min(map(len, parts)) >= 1 and max(map(len, parts)) <= estimate.SHARE
+        most = estimate.SHARE * (2 if count >= estimate.MANY else 1)
+        assert min(map(len, parts)) >= 1 and most / 2 <= max(map(len, parts)) <= most
