@@ -58,11 +58,8 @@ def no_residual(net: Net) -> None:
     """Predict no residual motion, for losses that train none."""
     if isinstance(net, SavosNet):
         last, motion = net.motion_decoder.stages[-1][-1], slice(None)
-    else:
-        last, motion = (
-            net.leave,
-            slice(2 * stem(net.config) ** 2, None),
-        )  # of the pixel shuffle's inputs
+    else:  # of the pixel shuffle's inputs
+        last, motion = net.leave, slice(2 * stem(net.config) ** 2, None)
     last.weight[motion] = 0
     last.bias[motion] = 0
 

@@ -86,7 +86,9 @@ def open_stored(run: RunConfig) -> RunData:
         )
     shares = run.data.store_shares
     sources = {
-        length: StoredWindows(train.clips, found, length, train.chances(found, shares))
+        length: StoredWindows(
+            train.clips, found, length, train.chances(found, shares), run.augment.mirror
+        )
         for length, found in places.items()
     }
     return RunData(sources, fixed, len(parts), windows, text)

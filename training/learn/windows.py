@@ -102,6 +102,22 @@ def gather(
     return Window(**{k: v if k in BYTES else v.float() for k, v in batch.items()})
 
 
+def mirrored(window: Window, chosen: np.ndarray) -> Window:
+    """Return windows of which the chosen ones, bool [B], are mirrored from left to right."""
+    at, parts = torch.from_numpy(np.flatnonzero(chosen)), {}
+    for name, values in window._asdict().items():
+        if values is None:
+            continue
+        if name == "boxes":  # about the column 0: only places relative to each other matter
+            turned = values[at][..., [2, 1, 0, 3]] * values.new_tensor((-1, 1, -1, 1))
+        else:
+            turned = values[at].flip(-1)
+        if name in ("flow", "flow_back"):
+            turned[:, :, 0] *= -1
+        parts[name] = values.index_copy(0, at, turned)
+    return window._replace(**parts)
+
+
 class WindowSource(Protocol):
     """Where training windows come from."""
 
@@ -115,12 +131,14 @@ class StoredWindows:
     """Windows of stored clips, each the right way round or reversed in time at even odds.
 
     `chances` are those of all places up to each, float64 ending with 1; None makes them equal.
+    `mirror` is the share of mirrored windows.
     """
 
     clips: list[Clip]
     places: list[Place]
     length: int
     chances: np.ndarray | None = None
+    mirror: float = 0.0
 
     def draw(self, size: int, rng: np.random.Generator) -> Window:
         """As WindowSource.draw."""
@@ -129,7 +147,8 @@ class StoredWindows:
         else:
             numbers = np.searchsorted(self.chances, rng.random(size), side="right")
         chosen = [self.places[i] for i in numbers]
-        return gather(self.clips, chosen, self.length, rng.random(size) < 0.5)
+        window = gather(self.clips, chosen, self.length, rng.random(size) < 0.5)
+        return mirrored(window, rng.random(size) < self.mirror) if self.mirror else window
 
 
 def random_batches(

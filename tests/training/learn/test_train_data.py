@@ -10,9 +10,12 @@ torch = pytest.importorskip("torch")
 
 from tiny_store import tiny_run, write_store
 
+from savos_model.network.layers import FLOW
+from training.learn.augment import make_input
+from training.learn.augment_config import plain
 from training.learn.data import open_data
 from training.learn.distributed import Ranks
-from training.learn.windows import ahead
+from training.learn.windows import ahead, mirrored
 from training.train import make_batch
 
 CPU = torch.device("cpu")
@@ -53,6 +56,35 @@ def test_validation_windows_are_the_same_in_every_run(run, source):
     assert not torch.equal(one.held(0).rgb, one.held(1).rgb)
     drawn = one.sources[run.train.length].draw(2, np.random.default_rng(1))
     assert drawn.rgb.shape == one.held(0).rgb.shape
+
+
+def test_a_mirrored_window_gives_mirrored_patches(run):
+    window = open_data(run).sources[run.train.length].draw(3, np.random.default_rng(2))
+    even = {  # boxes are found on every second pixel
+        name: getattr(window, name)[..., ::2, ::2].repeat_interleave(2, -1).repeat_interleave(2, -2)
+        for name in ("visible", "others")
+    }
+    window = window._replace(**even)
+    chosen = np.array([True, False, True])
+    old, new = (
+        make_input(part, run.model, plain(), torch.Generator().manual_seed(0))
+        for part in (window, mirrored(window, chosen))
+    )
+    for row, turned in enumerate(chosen):
+        signs = torch.tensor([-1.0 if turned else 1.0, 1.0])
+        wanted = old.patches[row].flip(-1) if turned else old.patches[row].clone()
+        wanted[:, FLOW] *= signs[:, None, None]
+        assert (new.patches[row] - wanted).abs().mean() < 0.01  # sampling rounds places
+        torch.testing.assert_close(new.base[row], old.base[row] * signs, atol=0.05, rtol=0)
+
+
+def test_about_the_given_share_of_windows_is_mirrored(run):
+    source = open_data(run).sources[run.train.length]
+    assert source.mirror == run.augment.mirror == 0.5
+    plainly = dataclasses.replace(source, mirror=0.0)
+    ours, theirs = (s.draw(64, np.random.default_rng(3)) for s in (source, plainly))
+    turned = (ours.boxes != theirs.boxes).flatten(1).any(1)
+    assert 16 < turned.sum() < 48
 
 
 def test_what_is_made_ahead_comes_in_order_and_not_too_far_ahead():
