@@ -50,6 +50,7 @@ ONLINE = {
     "no_image": {"train.without": "image"},
     "no_memory": {"train.without": "memory"},
     "no_prior": {"train.without": "prior"},
+    "no_mirror": {"augment.mirror": 0.0},
     "no_sweeps": {"augment.sweeps": 0.0},
     "no_untold": {"augment.untold": 0.0},
     "objects_only": {"augment.poles": 0.0, "augment.rectangles": 0.0},
