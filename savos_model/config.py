@@ -166,7 +166,7 @@ class ComposeConfig(Settings):
     # Measured on the shipped weights (departures row 43). Hysteresis: the threshold gives a hidden
     # region its extent, the peak decides whether there is one.
     threshold: float = setting(
-        0.36,
+        0.42,
         "probability from which an occluded pixel is published",
         minimum=0.01,
         maximum=0.99,
@@ -184,14 +184,14 @@ class ComposeConfig(Settings):
     )
     # There is no evidence of an occluder here, so the network has to be more certain.
     untracked_threshold: float = setting(
-        0.4,
+        0.42,
         "threshold where no other object is visible, with `complete_into: anything`",
         minimum=0.01,
         maximum=1.0,
         live=True,
     )
     untracked_peak: float = setting(
-        0.94,
+        0.92,
         "peak where no other object is visible, with `complete_into: anything`",
         minimum=0.01,
         maximum=1.0,
