@@ -222,7 +222,10 @@ def savos_text(training: Mapping[str, str], groups: Mapping[str, Mapping]) -> li
     # Folders by name alone, without their location.
     stores = dict.fromkeys(PurePath(store).name for store in data["stores"])
     source = ", ".join(stores) if data["source"] == "stored" else "videos generated on the way"
-    effort = f"{training['step']} steps of {run['batch']} windows of {run['length']} frames"
+    stages = ", ".join(run.get("stages") or ())  # as --stages writes them
+    size = f"stages {stages}" if stages else f"{run['batch']} windows of {run['length']} frames"
+    steps = f"{training['step']} steps" if "step" in training else "a mean of weights after steps"
+    effort = f"{steps} of {size}"
     parts = [f"{effort} of {source}", *(["begun with other weights"] if run["start"] else [])]
     if not groups["loss"]["both_directions"]:
         parts.append("forward alone: shares of a merge (alpha) are untrained")

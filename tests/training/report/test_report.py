@@ -1,4 +1,5 @@
 # ruff: noqa: E402  (nothing below imports where matplotlib is absent)
+import json
 import re
 from pathlib import Path
 
@@ -237,6 +238,18 @@ def test_weights_name_their_training(trained):
     assert "windows of 8 frames of videos generated on the way" in text and "alpha" not in text
     text = setting({"model": trained(both_directions=False)})
     assert text.endswith("forward alone: shares of a merge (alpha) are untrained")
+
+
+def test_stages_and_means_of_weights_are_named(trained):
+    model = trained(stores=("data/fish32",))
+    groups = json.loads(model["training"]["settings"])
+    groups["train"]["stages"] = ["2x16:0.7:forward", "4x16:0.3:both"]
+    model["training"]["settings"] = json.dumps(groups)
+    assert "900 steps of stages 2x16:0.7:forward, 4x16:0.3:both of fish32" in setting(
+        {"model": model}
+    )
+    del model["training"]["step"]
+    assert "a mean of weights after steps of stages 2x16" in setting({"model": model})
 
 
 def test_the_network_s_size_is_found_in_the_settings_of_its_training(trained):
