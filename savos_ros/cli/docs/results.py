@@ -124,6 +124,5 @@ def node(metrics: dict) -> str:
         f"{metrics['rate_in_hz']:.0f} Hz for {metrics['seconds'] / 60:.0f} minutes: "
         f"{metrics['frames_out']} of {metrics['frames_in']} frames processed ({lost} dropped); "
         f"latency from image stamp to masks p50/p95/p99 {stamp} ms; "
-        f"{metrics['other_share']:.0%} of the time is spent outside the network; "
         f"memory {memory['end']:.0f} MB, {memory['growth']:+.1%} since the first minute.\n"
     )
