@@ -163,20 +163,6 @@ def keep_strong_regions(
     return result
 
 
-def has_peak(
-    probability: np.ndarray, box: Box, own: BoxedMask, area: Box, config: ComposeConfig
-) -> bool:
-    """Return whether a cell could be the peak of a region of `keep_strong_regions`.
-
-    Most objects have none, and looking for what occludes them would cost several times as much.
-    """
-    anywhere = config.complete_into == "anything"
-    peak = min(config.peak, config.untracked_peak) if anywhere else config.peak
-    inside, covered = touched_cells(area, box, probability.shape)
-    high = probability[inside] >= peak
-    return bool(np.greater(high, at_cells(own, covered, high.shape)).any())
-
-
 def touched_cells(area: Box, box: Box, shape: Sequence[int]) -> tuple[tuple[slice, slice], Box]:
     """Return rows and columns of the cells that an area inside `box` touches, and their box.
 
@@ -319,14 +305,12 @@ def hidden_part(
     least = min(config.threshold, config.untracked_threshold) if anywhere else config.threshold
     around = reach(probability, box, LEAST_VALUE if soft else least)
     area = around and intersect(around, Box(0, 0, count.shape[1], count.shape[0]))
-    visible = BoxedMask(instance.box, instance.mask)
-    if not area or not (soft or has_peak(probability, box, visible, area, config)):
-        return None
-    near = occluders(count, instance, area, config.occluder_margin_px)
-    if not near and not anywhere:
+    near = area and occluders(count, instance, area, config.occluder_margin_px)
+    if not area or not (near or anywhere):
         return None
     if near and not anywhere:
         area = near.box
+    visible = BoxedMask(instance.box, instance.mask)
     strong = keep_strong_regions(probability, box, visible, near, area, config)
     around = None if strong is None else reach(strong, box, least)
     if not soft:

@@ -1,4 +1,3 @@
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +7,6 @@ from savos_model.config import ComposeConfig
 from savos_model.geometry import intersect, move, paste
 from savos_model.instances import occupancy
 from savos_model.masks import slices
-from savos_model.stream import compose as composing
 from savos_model.stream.compose import compose, may_be_hidden, reach
 from savos_model.types import Box
 from tests.model.scenes import instance, rectangle
@@ -100,30 +98,6 @@ def test_the_next_crop_shows_what_is_likely_only():
     canvas, done = two_regions((patch, 0.9), Box(0, 0, 100, 60))
     assert canvas[20:40, 60:75].all() and done.box == Box(25, 20, 75, 40)
     assert done.extent is not None and done.extent.x0 == 25 and 65 <= done.extent.x1 <= 66
-
-
-@given(
-    st.integers(0, 99),
-    st.sampled_from(["others", "anything"]),
-    st.tuples(
-        st.integers(-30, 40), st.integers(-20, 20), st.integers(61, 130), st.integers(41, 80)
-    ),
-)
-def test_an_object_is_left_alone_only_where_no_region_has_its_peak(seed, into, box):
-    rng = np.random.default_rng(seed)
-    own = instance("1", rectangle(SHAPE, (40, 20, 60, 40)))
-    other = instance("2", rectangle(SHAPE, (60, 20, 80, 40)))
-    count = occupancy([own, other], *SHAPE)
-    chance = cv2.resize(rng.random((3, 4), np.float32) ** 2, (24, 16))
-    config = ComposeConfig(complete_into=into, peak=0.6, untracked_peak=0.8)
-
-    done = compose(own, chance, Box(*box), count, (0.0, 0.0), config)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(composing, "has_peak", lambda *_: True)
-        thorough = compose(own, chance, Box(*box), count, (0.0, 0.0), config)
-
-    assert (done.box, done.occlusion) == (thorough.box, thorough.occlusion)
-    np.testing.assert_array_equal(done.mask, thorough.mask)
 
 
 @pytest.mark.parametrize("values", ["binary", "probability"])

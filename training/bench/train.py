@@ -44,7 +44,7 @@ NOTE = (
 )
 # Frames cost the same one after the other, as the paper's network takes them.
 PAPER = ModelConfig(preset="paper", width=1.0, patch_height=64, patch_width=128, prior_mask=False)
-SMALL = ModelConfig(preset="paper", patch_height=32, patch_width=64, prior_mask=False)
+SMALL = ModelConfig(preset="paper", prior_mask=False)
 FORMER = dataclasses.replace(SMALL, prior_mask=True)  # the default before the recurrent U-Net
 VIDEOS = 8  # generated ones that batches are drawn from
 LIMIT_SIDE = {"cpu": 2048, "cuda": 8192}  # of the matrices that measure the machine

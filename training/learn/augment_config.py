@@ -37,7 +37,7 @@ class AugmentConfig:
     pasted_weight: float = setting(
         4.0, "loss weight of pixels under a pasted occluder", minimum=1.0, maximum=100.0
     )
-    mirror: float = share(0.5, "share of stored windows that are mirrored from left to right")
+    mirror: float = share(0.5, "share of stored windows that training mirrors from left to right")
     memory: float = share(0.5, "share of windows whose box still spans the hidden part")
     jitter: float = setting(0.1, "relative spread of box size and place", minimum=0.0, maximum=0.5)
     mask_noise: float = share(
