@@ -34,7 +34,7 @@ BENCHES = {  # module in savos_ros.tools, its options and help text, by the name
     "stream": (
         "bench_stream",
         settings.BenchStreamConfig,
-        "Measure whole frames by stage, number of tracks and image size, and the released design.",
+        "Measure whole frames by stage, number of tracks and image size.",
     ),
     "memory": (
         "bench_memory",
@@ -45,11 +45,6 @@ BENCHES = {  # module in savos_ros.tools, its options and help text, by the name
         "bench_step",
         settings.BenchStepConfig,
         "Measure a step of the network on each engine, compared with a matrix product.",
-    ),
-    "label": (
-        "bench_label",
-        settings.BenchLabelOptions,
-        "Measure labelling on a Ray cluster against one process; compare the labels bit by bit.",
     ),
 }
 

@@ -147,7 +147,7 @@ def cases() -> list[Case]:
 
 
 def bench_stream(config: BenchStreamConfig, out: Path | None = None) -> dict:
-    """Measure all cases and the released design, interleaved in rounds.
+    """Measure all cases, interleaved in rounds.
 
     Args:
         config: how to measure.
@@ -156,8 +156,8 @@ def bench_stream(config: BenchStreamConfig, out: Path | None = None) -> dict:
     Returns:
         settings, engine, limit_gflops and copy_gb_s (best over rounds), rows by case (see
         `figures`), per_track_ms by network (what one more track costs between two numbers of
-        tracks), released (see `against_released`) and absent: what could not be measured, with the
-        reason, other_engines (the default case on other engines of a CPU, by name).
+        tracks) and absent: what could not be measured, with the reason, other_engines (the default
+        case on other engines of a CPU, by name).
     """
     absent: dict[str, str] = {}
     runs: dict[tuple[Case, str], Callable[[], dict[str, float]]] = {
@@ -166,26 +166,18 @@ def bench_stream(config: BenchStreamConfig, out: Path | None = None) -> dict:
     for name in rivals(config, absent):
         case = Case(SMALL, USUAL, USUAL_TRACKS)
         runs[case, name] = runner(case, replace(config, backend=name))
-    try:
-        from savos_ros.tools.bench_released import released_pass
-
-        peer = released_pass(SIZES[USUAL], config.threads, config.device, config.seed)
-    except ImportError as error:
-        peer, absent["released"] = None, f"{error.name} is not installed"
     products = matrix_products(
         BenchStepConfig(threads=config.threads, device=config.device, precision=config.precision)
     )
     source, target = np.ones((2, COPY_BYTES // 8))
     times: dict[tuple[Case, str], list[dict[str, float]]] = {key: [] for key in runs}
-    limits, copies, rounds = [], [], []
+    limits, copies = [], []
     for _ in track(range(config.rounds), "measuring", transient=True):
         limits += [flop / seconds(product) / 1e9 for flop, product in products]
         copies.append(2 * source.nbytes / seconds(lambda: np.copyto(target, source)) / 1e9)
         for key, run in runs.items():
             run()
             times[key] += [run() for _ in range(config.frames)]
-        if peer is not None:
-            rounds.append(peer())
     found = {key: figures(key[0], measured, max(limits)) for key, measured in times.items()}
     rows = [row for (_, name), row in found.items() if not name]
     report = {
@@ -195,7 +187,6 @@ def bench_stream(config: BenchStreamConfig, out: Path | None = None) -> dict:
         "copy_gb_s": max(copies),
         "rows": rows,
         "per_track_ms": {name: slopes(rows, name) for name in (SMALL, LARGE)},
-        "released": against_released(rows, rounds),
         "absent": absent,
         "other_engines": {name: row for (_, name), row in found.items() if name},
     }
@@ -300,26 +291,6 @@ def slopes(rows: list[dict], network: str) -> dict[str, float]:
     return {f"{a}-{b}": (y - x) / (b - a) for (a, x), (b, y) in pairwise(points)}
 
 
-def against_released(rows: list[dict], rounds: list[dict[str, float]]) -> dict:
-    """Return object-frames per second of the released design, and the ratios of ours to it.
-
-    Returns by pass of bench_released.released_pass: object_frames_per_s, and times by network at 10
-    tracks; empty where it was not measured.
-    """
-    usual = (USUAL, USUAL_TRACKS, False)
-    ours = {
-        row["network"]: row["tracks"] * row["hz"]
-        for row in rows
-        if (row["image"], row["tracks"], row["messages"]) == usual
-    }
-    found = {}
-    for name in rounds[0] if rounds else ():
-        rate = 1 / float(np.median([times[name] for times in rounds]))
-        more = {network: mine / rate for network, mine in ours.items()}
-        found[name] = {"object_frames_per_s": rate, "times": more}
-    return found
-
-
 def seconds(work: Callable[[], object]) -> float:
     """Return the time of one call [s]."""
     began = time.perf_counter()
@@ -361,9 +332,5 @@ def print_bench(report: dict, console: Console) -> None:
         "p99",
     )
     console.print(columned(title, *heads, rows=rows))
-    for name, peer in report["released"].items():
-        more = ", ".join(f"{n}: {times:.0f} times" for n, times in peer["times"].items())
-        rate = f"{peer['object_frames_per_s']:.2f} object-frames per second"
-        console.print(f"released design, {name}: {rate}; ours, {more}", highlight=False)
     for name, why in report["absent"].items():
         console.print(f"{name}: {why}", highlight=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from savos_model.commands import option
 from savos_model.config import BackendConfig, ModelConfig
@@ -128,17 +127,6 @@ class BenchStepConfig(Settings):
             if name not in NETWORKS:
                 known = ", ".join(NETWORKS)
                 raise SettingError(f"network must be one of {known}, got {name!r}: choose one")
-
-
-@dataclass(frozen=True)
-class BenchLabelOptions(Settings):
-    """How labelling is measured."""
-
-    bags: tuple[Path, ...] = option("bags, one for each machine or more", argument=True)
-    ray: str = option("Ray cluster: HOST:PORT, auto or local", "auto")
-    rounds: int = setting(3, "rounds; medians are compared", minimum=1)
-    threads: int = setting(1, "CPU threads of a bag", minimum=1)
-    adapt: bool = setting(True, "adapt the weights to each bag")
 
 
 @dataclass(frozen=True)

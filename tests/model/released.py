@@ -8,8 +8,8 @@ import torch
 
 from savos_model.network.layers import parameter_shapes
 from savos_model.network.net import SavosNet
-from savos_model.network.released.geometry import Clip
 from savos_model.network.released.keys import OFFICIAL_MODEL, from_official
+from tests.model.released_geometry import Clip
 
 
 def reference_arrays(shared_data: Path) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from savos_model.network.released.geometry import SQUEEZE, Clip, Estimate, merge, warp
+from tests.model.released_geometry import SQUEEZE, Clip, Estimate, merge, warp
 
 IOU_EPS = 1e-8
 

@@ -6,7 +6,9 @@ torch = pytest.importorskip("torch")
 
 from savos_model import geometry
 from savos_model.network import geometry_torch
-from savos_model.network.released.geometry import (
+from savos_model.types import Box
+from tests.model.released import reference_arrays, reference_clip, reference_net
+from tests.model.released_geometry import (
     Clip,
     Estimate,
     aligned,
@@ -18,8 +20,6 @@ from savos_model.network.released.geometry import (
     reverse,
     warp,
 )
-from savos_model.types import Box
-from tests.model.released import reference_arrays, reference_clip, reference_net
 
 
 @pytest.fixture

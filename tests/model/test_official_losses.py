@@ -4,8 +4,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from savos_model.network.released.geometry import both_passes
 from tests.model.released import reference_arrays, reference_clip, reference_net, reference_tensor
+from tests.model.released_geometry import both_passes
 from tests.model.released_losses import mask_loss, official_loss, pass_consistency
 
 

@@ -156,7 +156,7 @@ def lag_details(metrics: dict) -> str:
 
 
 def stream_details(metrics: dict) -> str:
-    """Return rates with 10 tracks from messages to messages, and those over the released design."""
+    """Return rates with 10 tracks from messages to messages."""
     parts = [
         f"{row['network']}, {row['image']}: {row['hz']:.1f} Hz with {row['tracks']} tracks, "
         f"{row['other_share']:.0%} of the time not the network, the node's own part "
@@ -169,11 +169,6 @@ def stream_details(metrics: dict) -> str:
         f"OpenCV's decoder alone {row['ms']['decoder']['p50']:.1f} ms."
         for row in metrics["rows"]
         if row.get("jpeg")
-    ]
-    parts += [
-        f"Per object-frame {', '.join(f'{x:.0f} times ({n})' for n, x in peer['times'].items())} "
-        f"as fast as the released design, {name}, re-created."
-        for name, peer in metrics["released"].items()
     ]
     return " ".join(parts)
 

@@ -1,6 +1,6 @@
 """Repeat the released image-space inference with its faults, to reproduce its numbers.
 
-Rows quoted below are those of docs/departures.md; geometry_torch.py has the forms without faults.
+Rows quoted below are those of docs/departures.md; geometry_torch.py has forms without faults.
 """
 
 from __future__ import annotations
