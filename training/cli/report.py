@@ -39,17 +39,6 @@ def written(paths: Iterable[Path]) -> None:
         typer.echo(f"written: {path}")
 
 
-@command(app, "results", settings.PageOptions)
-def page(options: settings.PageOptions) -> None:
-    """One results file as a Markdown page with plots.
-
-    Example: savos report results docs/results/fishbowl_val.json --out fishbowl_val
-    """
-    from training.report.markdown import results_page
-
-    written(results_page(options.file, options.out))
-
-
 @command(app, "collect", settings.CollectOptions)
 def collect(options: settings.CollectOptions) -> None:
     """Run over clips and record the weights of both directions, and h of each object.

@@ -29,7 +29,7 @@ OVERALL = {
 
 
 def tables_of(metrics: Mapping) -> list[Table]:
-    """Return the tables of what `savos evaluate` or `savos adapt` measured; KeyError if none."""
+    """Return the tables of what `savos evaluate` or `savos adapt` measured on a data set."""
     return TABLES[metrics["data"]["set"]](metrics)
 
 

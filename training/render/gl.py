@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from training.render.geometry import in_view, look, perspective, shadow_view
 from training.render.meshes import Part
-from training.render.shaders import FLAT, FLAT_VERTEX, FRAGMENT, SKY, SKY_VERTEX, VERTEX
 
 if TYPE_CHECKING:
     import moderngl
@@ -53,6 +53,7 @@ def split_masks(ids: np.ndarray, coverages: Sequence[np.ndarray], numbers: Seque
     return Masks(visible, full)
 
 
+SHADERS, INCLUDE = Path(__file__).with_name("shaders"), '#include "noise.glsl"'
 DEBIAN = "libegl1 libegl-mesa0 libgl1-mesa-dri"
 FINER = 2  # rows and columns drawn for one of the picture
 SHADOW_SIDE = 2048
@@ -137,18 +138,23 @@ class Renderer:
             ) from None
         self.context.gc_mode = "auto"
         self.size, self.near, self.far, self.bias = size, near, far, bias
-        program = self.context.program
-        self._shaded = {
-            road: program(VERTEX, FRAGMENT % ("#define ROAD" if road else ""))
-            for road in (False, True)
-        }
-        self._flat = program(FLAT_VERTEX, FLAT)
-        self._sky = program(SKY_VERTEX, SKY)
+        self._shaded = {False: self._program("solid"), True: self._program("solid", "ROAD")}
+        self._flat, self._sky = self._program("flat"), self._program("sky")
         corners = self.context.buffer(np.array([-1, -1, 3, -1, -1, 3], np.float32).tobytes())
         self._sky_quad = self.context.vertex_array(self._sky, [(corners, "2f", "position")])
         self._white = self._texture(np.full((4, 4, 4), 255, np.uint8))
         self._textures: dict[int, tuple[np.ndarray, moderngl.Texture]] = {}
         self._targets()
+
+    def _program(self, name: str, define: str = "") -> moderngl.Program:
+        """Compile the GLSL sources of a name, with something defined in them."""
+        noise = (SHADERS / "noise.glsl").read_text("utf-8")
+        head = "#version 330\n" + (f"#define {define}\n" if define else "")
+        sources = (
+            head + (SHADERS / f"{name}.{stage}").read_text("utf-8").replace(INCLUDE, noise)
+            for stage in ("vert", "frag")
+        )
+        return self.context.program(*sources)
 
     def _targets(self) -> None:
         """Make the images that are drawn into."""

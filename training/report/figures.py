@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +26,12 @@ from savos_model.files import write_file
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#7F7F7F",
 )  # fmt: skip
-METHOD_COLOURS = {
-    "ours": BLUE, "visible": GREY, "convex": ORANGE, "flow3": SKY, "flow5": GREEN,
-    "deocclusion": RED, "oracle": PURPLE,
-}  # fmt: skip
 OTHERS = (BLUE, ORANGE, GREEN, RED, SKY, PURPLE)
 MAX_BYTES = 200_000
 STYLE = {
     "font.size": 11, "axes.spines.top": False, "axes.spines.right": False,
     "axes.titlesize": 11, "axes.titlelocation": "left", "figure.dpi": 100, "savefig.dpi": 100,
 }  # fmt: skip
-
-
-def colour_of(method: str, index: int) -> str:
-    """Colour of a method, the same in all plots where it is known."""
-    return METHOD_COLOURS.get(method, OTHERS[index % len(OTHERS)])
 
 
 @contextmanager
@@ -200,10 +192,10 @@ def lag_plot(metrics: dict, path: Path) -> None:
 def runs_plot(metrics: dict, path: Path) -> None:
     """Draw the held-out loss of training runs over their object-frames (runs.runs_metrics)."""
     with drawing(path, 6.4, 3.8) as (_, axes):
-        for index, (name, run) in enumerate(metrics["runs"].items()):
+        for (name, run), colour in zip(metrics["runs"].items(), cycle(OTHERS)):
             seen = [row["object_frames"] / 1000 for row in run["curve"]]
             losses = [row["val"] for row in run["curve"]]
-            axes.plot(seen, losses, "o-", color=colour_of(name, index), markersize=4, label=name)
+            axes.plot(seen, losses, "o-", color=colour, markersize=4, label=name)
         axes.set_xlabel("object-frames [1000]")
         axes.set_ylabel("held-out loss")
         axes.legend(frameon=False)
@@ -237,30 +229,6 @@ def stream_plot(metrics: dict, path: Path) -> None:
         right.set_ylabel("stages, each its median [ms]")
         right.set_title(f"10 tracks, {least}")
         right.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-
-
-def bars(
-    path: Path,
-    title: str,
-    groups: Sequence[str],
-    series: dict[str, Sequence[float | None]],
-    colours: dict[str, str],
-) -> None:
-    """Draw grouped bars of mean IoU: `series` by name, a value per group; None leaves a gap."""
-    width = 0.8 / max(len(series), 1)
-    wide = min(10.0, max(6.4, 0.25 * len(groups) * len(series) + 1.5))
-    with drawing(path, wide, 3.6) as (_, axes):
-        for index, (name, values) in enumerate(series.items()):
-            at = np.arange(len(groups)) + (index - (len(series) - 1) / 2) * width
-            heights = [np.nan if value is None else value for value in values]
-            axes.bar(at, heights, width * 0.92, color=colours[name], label=name)
-        axes.set_xticks(range(len(groups)), groups)
-        axes.set_ylim(0, 1)
-        axes.set_ylabel("mean IoU")
-        axes.set_title(title)
-        axes.legend(
-            loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, handlelength=1.0
-        )  # fmt: skip
 
 
 # Title and curves of each panel: what to plot, its name, its colour.

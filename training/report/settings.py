@@ -14,14 +14,6 @@ RESULTS, REPORT = Path("docs/results"), Path("docs/report")
 
 
 @dataclass(frozen=True)
-class PageOptions:
-    """A page of one results file."""
-
-    file: Path = option("results file of savos evaluate or savos adapt", argument=True)
-    out: Path = option("folder of the page and its plots")
-
-
-@dataclass(frozen=True)
 class CollectOptions(Settings):
     """Options of recording the inside of the network over clips."""
 

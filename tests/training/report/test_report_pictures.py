@@ -15,7 +15,7 @@ from savos_model.backends.choose import make_backend
 from savos_model.config import BackendConfig, ModelConfig, StreamConfig
 from savos_model.network.layers import ALPHA_SCALE
 from savos_model.network.weights import save_weights
-from savos_model.results import ResultsError, read_results, write_results
+from savos_model.results import read_results, write_results
 from savos_model.stream.record import Record
 from savos_model.stream.stream import AmodalStream
 from savos_model.stream.video import Online, Setup
@@ -27,7 +27,6 @@ from training.data.store import ClipFrame
 from training.report import collect, strips
 from training.report.build import build_report
 from training.report.figures import MAX_BYTES, drawing
-from training.report.markdown import results_page
 from training.report.strips import Scene, scenes
 
 
@@ -125,62 +124,6 @@ def test_alpha_and_tsne_figures_are_those_of_the_traces(tmp_path):
 
 
 @pytest.mark.slow
-def test_page_holds_the_figures_of_its_file(tmp_path):
-    def row(value):
-        return {
-            "n": 3, "frames": 2, "full": value, "occluded": None, "false_completion": 0.25,
-            "boundary_f": 0.5, "ci95": {"full": [0.7, 0.9], "occluded": None},
-        }  # fmt: skip
-
-    def report(value):
-        bins = dict.fromkeys(("10-25", "25-50", "50-70"), row(value) | {"occluded": value / 2})
-        parts = {"clips": {"fishbowl_0001": row(value)}, "by_occlusion": bins}
-        return {**row(value), **parts, "behind_objects": row(value)}
-
-    ours = {"ours": report(0.81234), "convex": report(0.75)}
-    gum = {name: {"lower_object": r, "all_objects": r} for name, r in ours.items()}
-    for kind, methods in (("fishbowl", ours), ("chewing_gum", gum)):
-        metrics = {"data": {"set": kind, "videos": 4}, "methods": methods}
-        write_results(tmp_path / f"{kind}.json", metrics, seed=5)
-        page, *plots = results_page(tmp_path / f"{kind}.json", tmp_path / "pages")
-        text = page.read_text()
-        rows = {
-            "fishbowl": ("| 0001 | 3 | 81.2/– | 75.0/– |", "| full | 0.8123 | 0.7500 |",
-                         "| occ. 10-25 % | 0.406 | 0.375 |"),
-            "chewing_gum": ("| ours | lower | 3 | 0.8123 | 0.70-0.90 | – | – |", "4 videos"),
-        }  # fmt: skip
-        assert "seed 5" in text and all(part in text for part in rows[kind])
-        assert plots and all(f"]({plot.name})" in text for plot in plots)
-        assert all(size_of(plot)[0] >= 640 for plot in plots)
-    parts = {"full": 0.65, "hidden": 0.4, "false_area": 0.012}
-    figures = {
-        "full": {"mean": 0.7, "ci95": [0.6, 0.8]},
-        **{f"open_{key}": {"n": 4, "mean": parts[key], "ci95": None} for key in ("full", "hidden")},
-        "false_area": {"n": 4, "mean": 0.012, "ci95": [0.01, 0.02]},
-        "open": {"by_age": {"0": {"n": 2, **parts}}, "by_occluder": {}, "by_size": {}},
-    }
-    rendered = {"ours": {**report(0.7), **figures}}
-    metrics = {"data": {"set": "rendered"}, "methods": rendered, "kinds": {}}
-    write_results(tmp_path / "r.json", metrics, seed=0)
-    text = results_page(tmp_path / "r.json", tmp_path / "pages")[0].read_text()
-    assert "| full | 0.7000 |" in text and "|   95 % | 0.60-0.80 |" in text
-    assert "| full, n 4 | 0.6500 |" in text and "| false area [%], n 4 | 1.2 |" in text
-    assert "|   95 % | 1.0-2.0 |" in text and "| age 0, n 2 | 65.0/40.0/1.2 |" in text
-    box = {"iou_mean": 0.6, "iou_median": 0.7, "coverage_median": 0.65, "growth_mean": 0.01}
-    gain = {"gain_over_visible": {"mean": 0.1, "ci95": [0.05, 0.15]}}
-    levels = {"1": {"n": 4, "methods": {"visible": box, "ours": {**box, **gain}}}, "0": {"n": 0}}
-    levels["0"]["methods"] = {}
-    metrics = {"data": {"set": "kitti_mots"}, "levels": levels, "model": {}}
-    write_results(tmp_path / "k.json", metrics, seed=0)
-    page, plot = results_page(tmp_path / "k.json", tmp_path / "pages")
-    line = "| 1 | ours | 4 | 0.600 | 0.700 | 0.650 | 0.010 | +0.100 | +0.05 to +0.15 |"
-    assert line in page.read_text() and size_of(plot)[0] >= 640
-    write_results(tmp_path / "node.json", {"rate": 1}, seed=0)
-    with pytest.raises(ResultsError):
-        results_page(tmp_path / "node.json", tmp_path / "pages")
-
-
-@pytest.mark.slow
 def test_large_pictures_are_reduced(tmp_path):
     noise = np.random.default_rng(0).random((400, 640, 3))
     with drawing(tmp_path / "a.png", 6.4, 4.0) as (_, axes):
@@ -236,9 +179,9 @@ def test_commands(tmp_path):
     assert done.exit_code == 0 and (tmp_path / "out" / "README.md").is_file()
     bad = CliRunner().invoke(app, ["report", "collect", "--data", str(tmp_path)])
     assert bad.exit_code == 2 and "holds no FISHBOWL clips" in bad.stderr
-    (tmp_path / "x.json").write_text("{")
+    (tmp_path / "strips.json").write_text("{")
     bad = CliRunner().invoke(
-        app, ["report", "results", str(tmp_path / "x.json"), "--out", str(tmp_path)]
+        app, ["report", "--results", str(tmp_path), "--out", str(tmp_path / "out")]
     )
     assert bad.exit_code == 2 and "is not JSON" in bad.stderr
 

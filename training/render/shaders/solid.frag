@@ -1,28 +1,4 @@
-"""GLSL programs of the renderer."""
-
-NOISE = """
-float noise(vec2 p) {
-  vec2 i = floor(p), f = fract(p);
-  f = f * f * (3. - 2. * f);
-  return mix(mix(hash(i), hash(i + vec2(1, 0)), f.x),
-             mix(hash(i + vec2(0, 1)), hash(i + 1.), f.x), f.y);
-}"""
-
-VERTEX = """#version 330
-in vec3 position; in vec3 normal; in vec2 uv; in vec3 colour;
-uniform mat4 model, view, light;
-out vec3 at, facing, paint; out vec2 place; out vec4 in_light;
-void main() {
-  vec4 world = model * vec4(position, 1);
-  at = world.xyz; facing = mat3(model) * normal; place = uv; paint = colour;
-  in_light = light * world;
-  gl_Position = view * world;
-}"""
-
-# With ROAD the colour is computed: a road along x with markings, pavements and grass.
-FRAGMENT = (
-    """#version 330
-%s
+// With ROAD the colour is computed: a road along x with markings, pavements and grass.
 in vec3 at, facing, paint; in vec2 place; in vec4 in_light;
 out vec4 result;
 uniform sampler2D surface; uniform sampler2DShadow shadow;
@@ -31,9 +7,8 @@ uniform float gloss, haze, texel, bias, hole;
 #ifdef ROAD
 uniform vec3 asphalt, pavement, grass;
 uniform float half_width;
-float hash(vec2 q) { return fract(sin(dot(q, vec2(12.9898, 78.233))) * 43758.5453); }"""
-    + NOISE
-    + """
+float hash(vec2 q) { return fract(sin(dot(q, vec2(12.9898, 78.233))) * 43758.5453); }
+#include "noise.glsl"
 float stripe(float off, float half_size, float soft) {
   return 1. - smoothstep(half_size - soft, half_size + soft, abs(off));
 }
@@ -84,41 +59,4 @@ void main() {
   c = mix(c, sky, 1. - exp(-away * haze));
   c = c / (1. + c * .35);
   result = vec4(pow(clamp(c, 0., 1.), vec3(1 / 2.2)), 1);
-}"""
-)
-
-FLAT_VERTEX = """#version 330
-in vec3 position; in vec2 uv;
-uniform mat4 model, view;
-out vec2 place;
-void main() { place = uv; gl_Position = view * model * vec4(position, 1); }"""
-FLAT = """#version 330
-in vec2 place;
-uniform sampler2D surface; uniform vec4 value; uniform float hole;
-out vec4 result;
-void main() { if (hole > 0. && texture(surface, place).a < hole) discard; result = value; }"""
-
-SKY_VERTEX = """#version 330
-in vec2 position;
-out vec2 place;
-void main() { place = position; gl_Position = vec4(position, .999999, 1); }"""
-SKY = (
-    """#version 330
-in vec2 place;
-uniform mat4 back; uniform vec3 sky, zenith; uniform vec2 cloud;
-out vec4 result;
-float hash(vec2 p) { return fract(sin(dot(p, vec2(127.1, 311.7))) * 43758.5); }"""
-    + NOISE
-    + """
-void main() {
-  vec4 far = back * vec4(place, 1, 1);
-  vec3 way = normalize(far.xyz / far.w);
-  vec2 p = way.xy / max(way.z, .05) * 1.2 + cloud.y;
-  float cover = 0., part = .5;
-  for (int i = 0; i < 4; i++) { cover += part * noise(p); p *= 2.1; part *= .5; }
-  vec3 c = mix(sky, zenith, clamp(way.z * 1.6, 0., 1.));
-  c = mix(c, vec3(1), smoothstep(cloud.x, cloud.x + .35, cover) * smoothstep(.02, .2, way.z));
-  c = c / (1. + c * .35);
-  result = vec4(pow(clamp(c, 0., 1.), vec3(1 / 2.2)), 1);
-}"""
-)
+}
