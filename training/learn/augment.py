@@ -40,7 +40,8 @@ class Window(NamedTuple):
     rgb [B, T, 3, H, W], visible and others [B, T, H, W], flow [B, T, 2, H/2, W/2] to the next
     frame, boxes [B, T, 4]; flow_back like flow, to the previous frame, None for the forward
     direction alone. scenery [B, T, H, W]: what unlabelled things cover of the objects, None where
-    that is not known or nothing.
+    that is not known or nothing. amodal [B, T, H, W]: amodal masks of the windows that learn from
+    them (DataConfig.supervised), empty in the others, None where none does.
     """
 
     rgb: Tensor
@@ -50,6 +51,7 @@ class Window(NamedTuple):
     boxes: Tensor
     flow_back: Tensor | None = None
     scenery: Tensor | None = None
+    amodal: Tensor | None = None
 
 
 def median_motion(flow: Tensor, visible: np.ndarray) -> Tensor:
@@ -122,6 +124,7 @@ class Context(NamedTuple):
     visible: np.ndarray
     others: np.ndarray
     scenery: np.ndarray | None
+    amodal: np.ndarray | None
 
 
 def make_input(
@@ -149,6 +152,11 @@ def make_input(
     context = in_bytes(window)
     own = context.visible[..., 1::2, 1::2] > HALF
     layers, left = draw_layers(context.visible, window.boxes, own, config, generator)
+    supervised = np.zeros(len(own), bool)
+    if context.amodal is not None:
+        supervised = context.amodal.any((-3, -2, -1))
+        layers = [layer for layer in layers if not supervised[layer.at]]
+        left[supervised] = own[supervised]
     extent = tight_boxes(torch.from_numpy(own), window.boxes)
     if config.hindsight:
         extent = extent_so_far(extent, median_motion(window.flow, own))
@@ -182,12 +190,16 @@ def make_input(
     if config.hindsight:
         onward = median_motion(window.flow, left)
         visible, weight = with_hindsight(visible, weight, boxes, onward)
+    for at in np.flatnonzero(supervised):
+        visible[at], weight[at] = supervise(
+            context, at, window.boxes[at], boxes[at], config, model.patch
+        )
     return Targets(patches, visible, weight, boxes, base, *other)
 
 
 def in_bytes(window: Window) -> Context:
     """Return colours and masks of windows as bytes."""
-    parts = window.rgb, window.visible, window.others, window.scenery
+    parts = window.rgb, window.visible, window.others, window.scenery, window.amodal
     return Context(*(None if values is None else to_bytes(values) for values in parts))
 
 
@@ -259,6 +271,37 @@ def show(
                 part *= clear
             if flow_back is not None:
                 flow_back[at] *= clear
+
+
+def supervise(
+    context: Context,
+    at: int,
+    source: Tensor,
+    boxes: Tensor,
+    config: AugmentConfig,
+    patch: tuple[int, int],
+) -> tuple[Tensor, Tensor]:
+    """Return target and weight of a window that learns from its amodal masks: float [T, h, w] each.
+
+    Pixels that other objects cover count as those under pasted occluders do.
+
+    Args:
+        context: the windows.
+        at: which of them.
+        source: float [T, 4], its boxes [px].
+        boxes: float [T, 4], of its patches [px].
+        config: has the weight.
+        patch: rows and columns.
+    """
+    assert context.amodal is not None
+    places = pixel_maps(source, boxes, context.amodal.shape[-2:], patch)
+    target, covered = (
+        to_floats(
+            np.stack([look_at_mask(*pair, patch) for pair in zip(masks[at], places, strict=True)])
+        )
+        for masks in (context.amodal, context.others)
+    )
+    return target, torch.lerp(torch.ones(()), torch.tensor(config.pasted_weight), covered)
 
 
 def weigh(

@@ -35,6 +35,11 @@ class DataConfig:
     shares: tuple = setting(
         (), "relative numbers of windows from each store; none: every window counts the same"
     )
+    supervised: tuple = setting(
+        (),
+        "share of each store's windows that learn from its amodal masks, as renderers know them, "
+        "instead of pasted occluders; none: training is self-supervised",
+    )
     min_px: int = setting(200, "smallest visible area of a stored window [px]", minimum=1)
     held_out: int = setting(12, "every n-th stored clip validates", minimum=2)
     validation: int = setting(256, "windows that validate, at most", minimum=2)
@@ -47,15 +52,30 @@ class DataConfig:
                 f"shares must be a number above 0 for each of {len(self.stores)} stores, got "
                 f"{list(self.shares)}: give as many, or none"
             )
+        taught = self.supervised_shares
+        if taught and (len(taught) != len(self.stores) or not 0 <= min(taught) <= max(taught) <= 1):
+            raise SettingError(
+                f"supervised must be a number in [0, 1] for each of {len(self.stores)} stores, got "
+                f"{list(self.supervised)}: give as many, or none"
+            )
 
     @property
     def store_shares(self) -> list[float]:
         """Share of each store, 1 together; none where every window counts the same."""
-        try:
-            numbers = [float(share) for share in self.shares]
-        except ValueError as error:
-            raise SettingError(f"shares must be numbers: {error}") from error
+        numbers = _numbers("shares", self.shares)
         return [number / sum(numbers) for number in numbers]
+
+    @property
+    def supervised_shares(self) -> list[float]:
+        """Share of each store's windows that learn from amodal masks; none where no window does."""
+        return _numbers("supervised", self.supervised)
+
+
+def _numbers(name: str, values: tuple) -> list[float]:
+    try:
+        return [float(value) for value in values]
+    except ValueError as error:
+        raise SettingError(f"{name} must be numbers: {error}") from error
 
 
 @dataclass(frozen=True)

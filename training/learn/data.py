@@ -85,9 +85,11 @@ def open_stored(run: RunConfig) -> RunData:
             f"{stored}: prepare them with --patch {run.model.patch_height}"
         )
     shares = run.data.store_shares
+    taught = run.data.supervised_shares
+    supervised = np.array(taught)[train.stores] if taught else None
     sources = {
         length: StoredWindows(
-            train.clips, found, length, train.chances(found, shares), run.augment.mirror
+            train.clips, found, length, train.chances(found, shares), run.augment.mirror, supervised
         )
         for length, found in places.items()
     }

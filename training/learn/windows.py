@@ -17,7 +17,7 @@ from training.learn.augment import Window
 
 Made = TypeVar("Made")
 AHEAD = 3  # batches that wait for the network, besides those being made
-BYTES = ("rgb", "visible", "others", "scenery")  # stay as stored, 0..255 for 0..1
+BYTES = ("rgb", "visible", "others", "scenery", "amodal")  # stay as stored, 0..255 for 0..1
 
 
 class Place(NamedTuple):
@@ -83,19 +83,26 @@ def gather(
     places: list[Place],
     length: int,
     reverse: np.ndarray,
+    supervised: np.ndarray | None = None,
 ) -> Window:
     """Read windows into one batch; reversed ones run backwards in time, their flows swapped.
 
-    `scenery` is None where no clip has it, and empty in the windows of those that lack it.
+    `scenery` is None where no clip has it, and empty in the windows of those that lack it; so is
+    `amodal`, which only `supervised` windows, bool [B], have, where it is known.
     """
     swapped = {"flow": "flow_back", "flow_back": "flow"}
     fields: dict[str, list[np.ndarray]] = {name: [] for name in Window._fields}
     if not any("scenery" in clips[place.clip].arrays for place in places):
         del fields["scenery"]
-    for place, back in zip(places, reverse, strict=True):
+    taught = np.zeros(len(places), bool) if supervised is None else supervised
+    if not taught.any():
+        del fields["amodal"]
+    for place, back, amodal in zip(places, reverse, taught, strict=True):
         arrays, rows = clips[place.clip].arrays, slice(place.row, place.row + length)
         for name, parts in fields.items():
             stored = arrays.get(swapped.get(name, name) if back else name)
+            if name == "amodal" and amodal and "known" in arrays and arrays["known"][rows].all():
+                stored = arrays["truth"]
             values = np.zeros_like(arrays["visible"][rows]) if stored is None else stored[rows]
             parts.append(np.asarray(values[::-1] if back else values))
     batch = {name: torch.from_numpy(np.stack(parts)) for name, parts in fields.items()}
@@ -131,7 +138,8 @@ class StoredWindows:
     """Windows of stored clips, each the right way round or reversed in time at even odds.
 
     `chances` are those of all places up to each, float64 ending with 1; None makes them equal.
-    `mirror` is the share of mirrored windows.
+    `mirror` is the share of mirrored windows; `supervised` by clip the share of windows that
+    learn from their amodal masks, float64 [C], None where no window does.
     """
 
     clips: list[Clip]
@@ -139,6 +147,7 @@ class StoredWindows:
     length: int
     chances: np.ndarray | None = None
     mirror: float = 0.0
+    supervised: np.ndarray | None = None
 
     def draw(self, size: int, rng: np.random.Generator) -> Window:
         """As WindowSource.draw."""
@@ -147,7 +156,10 @@ class StoredWindows:
         else:
             numbers = np.searchsorted(self.chances, rng.random(size), side="right")
         chosen = [self.places[i] for i in numbers]
-        window = gather(self.clips, chosen, self.length, rng.random(size) < 0.5)
+        reverse, taught = rng.random(size) < 0.5, None
+        if self.supervised is not None:
+            taught = rng.random(size) < self.supervised[[place.clip for place in chosen]]
+        window = gather(self.clips, chosen, self.length, reverse, taught)
         return mirrored(window, rng.random(size) < self.mirror) if self.mirror else window
 
 

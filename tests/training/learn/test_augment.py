@@ -111,6 +111,23 @@ def test_windows_without_an_occluder_stay_as_they_are():
     assert 0 < changed.sum() <= 16
 
 
+def test_supervised_windows_learn_their_amodal_masks_and_nothing_is_pasted_over_them():
+    half = windows()
+    whole = half.visible.clone()
+    half.visible[..., 64:] = 0
+    others = whole - half.visible
+    amodal = torch.where(torch.arange(len(whole))[:, None, None, None] < 5, whole, 0)
+    window = half._replace(others=others, amodal=amodal)
+    targets = made(plain(paste=1.0, pasted_weight=4.0), window=window)
+    plainly = made(plain(), window=window._replace(amodal=None))
+    for shown, target in zip(targets.patches[:5], targets.visible[:5], strict=True):
+        assert target.sum() > 1.3 * shown[:, 3].clamp(0).sum()
+    assert torch.equal(targets.patches[:5], plainly.patches[:5])
+    assert targets.weight[:5].amin() == 1 and targets.weight[:5].amax() == 4
+    assert not torch.equal(targets.patches[5:], plainly.patches[5:])
+    assert targets.weight[5:].amin() == 0, "what others hide is unknown without amodal masks"
+
+
 def test_poles_are_thin_and_reach_from_top_to_bottom():
     targets = made(plain(paste=1.0, poles=1.0), window=windows(64))
     pole = seen(targets) < -0.99

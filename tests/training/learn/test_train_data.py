@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 from tiny_store import tiny_run, write_store
 
 from savos_model.network.layers import FLOW
+from savos_model.settings import SettingError
 from training.learn.augment import make_input
 from training.learn.augment_config import plain
 from training.learn.data import open_data
@@ -85,6 +86,40 @@ def test_about_the_given_share_of_windows_is_mirrored(run):
     ours, theirs = (s.draw(64, np.random.default_rng(3)) for s in (source, plainly))
     turned = (ours.boxes != theirs.boxes).flatten(1).any(1)
     assert 16 < turned.sum() < 48
+
+
+def test_windows_are_supervised_where_their_store_says_so_and_its_masks_are_known(run, tmp_path):
+    folder = write_store(tmp_path / "known", 2)
+    for clip in sorted(folder.iterdir()):
+        visible = np.load(clip / "visible.npy")
+        np.save(clip / "truth.npy", np.maximum(visible, 1))
+        np.save(clip / "known.npy", np.ones(len(visible), np.uint8))
+    stores = (*run.data.stores, str(folder))
+    shares = {"shares": ("1", "1"), "held_out": 2, "validation": 8}
+
+    def drawn(*supervised):
+        data = dataclasses.replace(run.data, stores=stores, supervised=supervised, **shares)
+        source = open_data(dataclasses.replace(run, data=data)).sources[run.train.length]
+        return source.draw(64, np.random.default_rng(3))
+
+    assert drawn().amodal is None and drawn("0", "0").amodal is None
+    assert not drawn("1", "0").amodal.any(), "the first store knows no amodal masks"
+    taught = drawn("1", "1").amodal.flatten(1).any(1)
+    assert 20 < taught.sum() < 44, "about half of the windows are of the second store"
+    assert 5 < drawn("0", "0.5").amodal.flatten(1).any(1).sum() < taught.sum()
+
+
+def test_validation_is_self_supervised_always(run):
+    data = dataclasses.replace(run.data, supervised=("1",))
+    held = open_data(dataclasses.replace(run, data=data)).held(0)
+    assert held.amodal is None
+
+
+@pytest.mark.parametrize("wrong", [("1", "1"), ("1.5",), ("-1",), ("much",)])
+def test_shares_of_supervised_windows_are_checked(run, wrong):
+    with pytest.raises(SettingError) as caught:
+        dataclasses.replace(run.data, supervised=wrong)
+    assert "supervised must be" in str(caught.value)
 
 
 def test_what_is_made_ahead_comes_in_order_and_not_too_far_ahead():
