@@ -55,6 +55,7 @@ ONLINE = {
     "no_untold": {"augment.untold": 0.0},
     "objects_only": {"augment.poles": 0.0, "augment.rectangles": 0.0},
     "one_occluder": {"augment.several": 0.0},
+    "self_supervised": {"data.supervised": ()},
     "short_windows": {"train.stages": ("2x128:1:both",)},
     "shown_others": {"model.blank_others": False},
 }
