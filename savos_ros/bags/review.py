@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from savos_ros.messages.overlay import bgr_of, draw
 from savos_ros.messages.results import whole_objects
 from savos_ros.messages.settings import OverlayConfig
 from training.baselines.rules import convex_hull
-from training.evaluate.metrics import Masks, ObjectScore, score_frame, summarise
+from training.evaluate.metrics import PAPER, ObjectScore, score_frame, summarise
 
 PARTS = ("p50", "p95", "p99")
 METHODS = ("ours", "visible", "convex")
@@ -34,11 +35,14 @@ class BagScores:
         if item.truth is None:
             return
         visible, full = by_id(item.frame.instances), by_id(item.truth)
-        hulls = {name: convex_hull(visible[name]) for name in visible.keys() & full.keys()}
-        found: tuple[Sequence[AmodalObject] | Masks, ...] = (objects, visible, hulls)
-        shape = item.frame.image.shape[:2]
-        for name, masks in zip(METHODS, found, strict=True):
-            self._scores[name] += score_frame(masks, full, visible, shape, frame=self.frames)
+        shape, frame = item.frame.image.shape[:2], self.frames
+        score = partial(score_frame, truth_full=full, visible=visible, shape=shape, frame=frame)
+        # Which objects count depends on their true and visible masks, not on what is scored.
+        alone = [one for one in score(visible) if PAPER.keeps(one)]
+        ids = {one.id for one in alone}
+        self._scores["visible"] += alone
+        self._scores["convex"] += score({name: convex_hull(visible[name]) for name in ids}, ids=ids)
+        self._scores["ours"] += score(objects, ids=ids)
         self.frames += 1
 
     def summary(self) -> dict[str, dict]:
