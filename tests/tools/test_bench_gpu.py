@@ -18,7 +18,7 @@ from savos_model.backends.interface import BackendError
 from savos_model.network.weights import load_weights
 from savos_model.results import read_results
 from savos_ros.cli.main import app
-from savos_ros.tools import bench_gpu, bench_gpu_engine, bench_gpu_steps
+from savos_ros.tools import bench_gpu, bench_gpu_engine, bench_gpu_page, bench_gpu_steps
 from savos_ros.tools.bench_gpu_engine import AbsentError
 from savos_ros.tools.settings import DemoError, GpuOptions, GpuPlan
 
@@ -50,7 +50,7 @@ def test_dry_run_of_everything(tmp_path):
         found = steps[name]["result"]["fp32"]
         assert found["parity"]["good"] and set(found["steps"]) == {"1", "4"}
     page = (tmp_path / "gpu.md").read_text()
-    for part in ("Difference from", "Speed", "Start, and", "Adaptation next", "Training", "Tests"):
+    for part in ("Difference from", "Speed of", "Start", "Adaptation next", "Training", "Tests"):
         assert f"## {part}" in page
 
 
@@ -169,6 +169,21 @@ def test_steps_go_on_after_a_failure_and_end_with_the_time(tmp_path, monkeypatch
     assert not bench_gpu.good(report)
     assert read_results(tmp_path / "gpu.json")["metrics"]["seconds"] == pytest.approx(240)
     assert "| machine | failed |" in (tmp_path / "gpu.md").read_text()
+
+
+def test_the_page_shows_every_figure():
+    speed = {"fps": 1234.5, "p50_ms": 0.81}
+    part = {"parity": {"by_tracks": {"4": 1.2345e-5}, "sequence": None, "good": False}}
+    result = {"fp16": {**part, "steps": {"4": speed}}, "fp32": {"error": "no | such\nkernel"}}
+    step = {"state": "done", "seconds": 3.0, "error": "", "result": result}
+    settings = {"dry_run": False, "weights": "w"}
+    found = bench_gpu_page.page({"settings": settings, "steps": {"torch": step}}).splitlines()
+    assert found[0] == "# GPU: w" and "| torch | done | 3 |  |" in found
+    assert "|  | by_tracks 4 | sequence | good |" in found
+    assert "| torch fp16 | 1.23e-05 | not finite | NO |" in found
+    assert "| torch fp16, 4 | 1234 | 0.81 |" in found
+    assert r"| torch fp32 | no \| such kernel |" in found
+    assert "## Training" not in found
 
 
 def test_good_means_parity_and_tests_too():
