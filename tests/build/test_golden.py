@@ -5,18 +5,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tests.scripts import load
+from tests import golden
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = json.loads((ROOT / "tests" / "cli" / "interface.json").read_text())["commands"]
 
 
-@pytest.fixture(scope="module")
-def golden():
-    return load("golden")
-
-
-def test_each_difference_is_a_line_with_its_place(golden):
+def test_each_difference_is_a_line_with_its_place():
     first = {"a": {"x": 1, "y": [1, 2]}, "gone": 0}
     second = {"a": {"x": 1, "y": [1, 3]}, "new": 0}
     assert golden.differences(first, first) == []
@@ -27,18 +22,18 @@ def test_each_difference_is_a_line_with_its_place(golden):
     ]
 
 
-def test_of_long_texts_the_changed_lines_are_shown(golden):
+def test_of_long_texts_the_changed_lines_are_shown():
     found = golden.differences({"help": "one\ntwo\nthree\n"}, {"help": "one\n2\nthree\n"})
     assert found == ["help: -two", "help: +2"]
 
 
-def test_clock_readings_are_left_out(golden):
+def test_clock_readings_are_left_out():
     report = {"iou": 0.5, "latency_ms": 3, "runs": [{"seconds": 1, "frames": 2}]}
     assert golden.stable(report) == {"iou": 0.5, "runs": [{"frames": 2}]}
 
 
 @pytest.mark.slow
-def test_the_record_has_every_command_with_options_and_defaults(golden):
+def test_the_record_has_every_command_with_options_and_defaults():
     found = golden.commands(Path())
     assert found.keys() == COMMANDS.keys()
     for name, options in COMMANDS.items():
@@ -46,7 +41,7 @@ def test_the_record_has_every_command_with_options_and_defaults(golden):
     assert "[default: 5]" in found["savos street-bag"]
 
 
-def test_a_record_equals_itself_and_shows_a_change(golden, tmp_path, capsys, monkeypatch):
+def test_a_record_equals_itself_and_shows_a_change(tmp_path, capsys, monkeypatch):
     before, after = tmp_path / "before.json", tmp_path / "after.json"
     for path, text in ((before, "help"), (after, "other help")):
         monkeypatch.setitem(golden.PARTS, "commands", lambda _, text=text: {"savos run": text})
@@ -57,13 +52,13 @@ def test_a_record_equals_itself_and_shows_a_change(golden, tmp_path, capsys, mon
     assert capsys.readouterr().out == "equal\ncommands / savos run: help != other help\n"
 
 
-def test_a_part_that_does_not_exist_is_refused(golden, tmp_path, capsys):
+def test_a_part_that_does_not_exist_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         golden.main(["record", str(tmp_path / "out.json"), "--only", "nothing"])
     assert ended.value.code == 2 and "evaluate street" in capsys.readouterr().err
 
 
-def test_the_node_records_topics_services_and_parameters(golden):
+def test_the_node_records_topics_services_and_parameters():
     rclpy = pytest.importorskip("rclpy")
     from savos_ros.node.node import AmodalNode
     from tests.node.rig import echo_engine
@@ -94,7 +89,7 @@ def node_default(name):
 
 
 @pytest.mark.slow
-def test_equal_seeds_give_equal_records_and_others_differ(golden, tmp_path, monkeypatch):
+def test_equal_seeds_give_equal_records_and_others_differ(tmp_path, monkeypatch):
     from savos_ros.cli.main import app
 
     def run(*arguments):
@@ -102,11 +97,11 @@ def test_equal_seeds_give_equal_records_and_others_differ(golden, tmp_path, monk
         result = CliRunner().invoke(app, list(map(str, (*arguments, *small))))
         assert result.exit_code == 0, result.output
 
-    monkeypatch.setattr(golden, "savos", run)
-    monkeypatch.setattr(golden, "FRAMES", 2)
+    monkeypatch.setattr("savos", run)
+    monkeypatch.setattr("FRAMES", 2)
     records = []
     for seeds in ((5,), (5,), (6,)):
-        monkeypatch.setattr(golden, "SEEDS", seeds)
+        monkeypatch.setattr("SEEDS", seeds)
         folder = tmp_path / str(len(records))
         folder.mkdir()
         (values,) = golden.streets(folder).values()

@@ -1,8 +1,8 @@
 """Record what the program computes and offers, and compare two records.
 
-python scripts/golden.py record before.json
-python scripts/golden.py record after.json
-python scripts/golden.py compare before.json after.json
+python tests/golden.py record before.json
+python tests/golden.py record after.json
+python tests/golden.py compare before.json after.json
 
 A pure refactoring must give an equal record. `--only commands,node` records some parts, which takes
 seconds instead of minutes. Floats differ between machines and builds of the engines, so no record

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Run the tests that compute with PyTorch as they would run on other processors.
 
-    .venv/bin/python scripts/test_isa.py                # all settings, about five minutes each
-    .venv/bin/python scripts/test_isa.py -x tests/model  # arguments of pytest
+    .venv/bin/python tests/isa.py                # all settings, about five minutes each
+    .venv/bin/python tests/isa.py -x tests/model  # arguments of pytest
 
 Vector units and threads decide in which order floating-point numbers are added. The libraries are
 asked to use less than this processor has; ONNX Runtime cannot be asked. Prints a line per setting
