@@ -1,7 +1,5 @@
 """Let `pip install` build the messages where a ROS 2 message generator is available."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Define the messages between the node and its adaptation process."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

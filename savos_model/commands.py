@@ -1,7 +1,5 @@
 """Build command-line options from settings dataclasses, and report errors in one line."""
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import re

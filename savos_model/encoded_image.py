@@ -1,7 +1,5 @@
 """Decode JPEG and PNG after checking their size before memory is taken."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

@@ -3,8 +3,6 @@
 network/geometry_torch.py has the torch forms.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

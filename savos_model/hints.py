@@ -1,7 +1,5 @@
 """Name the packages to install for optional features; each is an extra of pyproject.toml."""
 
-from __future__ import annotations
-
 import importlib.util
 
 PIP = {

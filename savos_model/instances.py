@@ -1,7 +1,5 @@
 """Convert label images and mask crops to visible masks."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

@@ -1,7 +1,5 @@
 """Handle binary masks stored as a box with the crop inside it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Measure the memory of a process, and release what it no longer uses."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 from pathlib import Path

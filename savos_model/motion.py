@@ -3,8 +3,6 @@
 NumPy form of network/motion_torch.py.
 """
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

@@ -1,7 +1,5 @@
 """Progress bars of the commands, on the error stream so that output can be piped."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 

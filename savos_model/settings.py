@@ -1,7 +1,5 @@
 """Define dataclass fields with description and bounds, and validate them."""
 
-from __future__ import annotations
-
 import dataclasses
 import ipaddress
 import math

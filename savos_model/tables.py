@@ -1,7 +1,5 @@
 """Format tables of results for terminals and Markdown."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Find the messages, settings, launch files and the offline code of the package."""
 
-from __future__ import annotations
-
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path

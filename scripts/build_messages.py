@@ -1,7 +1,5 @@
 """Build the messages with CMake, then install them into the Python that runs this file."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Add pages from outside docs/ to mkdocs, and the links to them."""
 
-from __future__ import annotations
-
 import posixpath
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Build backend of `pip install`: setuptools plus the message generators that pip can bring."""
 
-from __future__ import annotations
-
 import os
 import platform
 import sys

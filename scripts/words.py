@@ -6,8 +6,6 @@ Without files every text of the repository is checked.
 The exit status is 1 if a word is found. Spell checkers replace single words; this list has phrases.
 """
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

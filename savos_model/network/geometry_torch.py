@@ -1,7 +1,5 @@
 """Crop and warp batches in torch for training: float boxes, differentiable."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812

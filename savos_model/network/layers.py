@@ -1,7 +1,5 @@
 """Define the layer list (supplement, Table 6), shared by torch network and ONNX graph."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Compute amodal motion from flow, base motion and residual (eq. 12) in torch."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from savos_model.network.layers import FLOW, VISIBLE

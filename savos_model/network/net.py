@@ -1,7 +1,5 @@
 """Define the SaVos network: embedding, mask completer, motion predictor (section 3.3)."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

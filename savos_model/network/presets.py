@@ -1,7 +1,5 @@
 """Create the network of a preset."""
 
-from __future__ import annotations
-
 from savos_model.config import ModelConfig
 from savos_model.network.net import SavosNet
 from savos_model.network.unet import RecurrentUNet

@@ -1,7 +1,5 @@
 """Define the recurrent U-Net in torch: steps estimate the mask of their frame."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812

@@ -6,8 +6,6 @@ lead down, and 1x1 convolutions with nearest upsampling lead up, with added skip
 is the paper's LSTM on a code of the innermost map.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import NamedTuple

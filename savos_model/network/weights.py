@@ -1,7 +1,5 @@
 """Read, write and validate weights as safetensors with their model settings."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

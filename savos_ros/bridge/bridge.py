@@ -1,7 +1,5 @@
 """Offers the topics of a ROS graph to viewers; subscribes only to what one of them shows."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Definitions of message types, in the form of MCAP's and Foxglove's `ros2msg`."""
 
-from __future__ import annotations
-
 import re
 from importlib import import_module
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Options of the bridge. Quick to load, for the command line."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

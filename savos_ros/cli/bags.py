@@ -1,7 +1,5 @@
 """The commands of `savos` that read or make a bag: options in, printed result out."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from functools import partial

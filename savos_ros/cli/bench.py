@@ -1,7 +1,5 @@
 """Commands of `savos bench`."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The commands `savos export`, `savos build-engine` and `savos weights`."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from functools import partial

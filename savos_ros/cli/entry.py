@@ -1,7 +1,5 @@
 """Start the `savos` command, whose modules take a while to import, with signals in order."""
 
-from __future__ import annotations
-
 import gc
 import signal
 import sys

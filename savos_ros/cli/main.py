@@ -1,7 +1,5 @@
 """The `savos` command: parses arguments, then hands over to the module that does the work."""
 
-from __future__ import annotations
-
 import io
 import signal
 import sys

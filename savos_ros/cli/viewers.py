@@ -1,7 +1,5 @@
 """The commands `savos view` and `savos bridge`."""
 
-from __future__ import annotations
-
 import asyncio
 
 import typer

@@ -1,7 +1,5 @@
 """Messages to arrays without copies, for rclpy and rosbags messages alike; never imports rclpy."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import cv2

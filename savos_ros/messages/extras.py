@@ -1,7 +1,5 @@
 """Companion messages of other packages, built from objects when those packages are installed."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from types import ModuleType
 from typing import Any

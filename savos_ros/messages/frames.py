@@ -1,7 +1,5 @@
 """Decode synchronized messages to a frame of the stream, without rclpy."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable

@@ -1,7 +1,5 @@
 """Builds outgoing messages from arrays, with the classes of rclpy or with those of rosbags."""
 
-from __future__ import annotations
-
 import array
 import math
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """Draws amodal objects over an image: visible part filled, hidden part hatched, outline and id."""
 
-from __future__ import annotations
-
 import colorsys
 import zlib
 from collections.abc import Sequence

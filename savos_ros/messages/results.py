@@ -1,7 +1,5 @@
 """Reads published results back into objects, for drawing and scoring."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Define all settings of the node as a tree of validated dataclasses, without ROS."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

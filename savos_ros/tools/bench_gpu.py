@@ -1,7 +1,5 @@
 """Measures everything that needs a GPU in a few minutes: `savos bench gpu --out DIR`."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import json

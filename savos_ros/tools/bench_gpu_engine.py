@@ -1,7 +1,5 @@
 """Measures one engine on a GPU: agreement with torch on the CPU, speed, and a swap of weights."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import threading

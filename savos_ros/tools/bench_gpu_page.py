@@ -1,7 +1,5 @@
 """The page of `savos bench gpu`, in Markdown: the values of gpu.json in tables."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

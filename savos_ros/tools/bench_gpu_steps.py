@@ -6,8 +6,6 @@ PLAN is a GpuPlan as JSON. The step's state and result are in FOLDER/NAME.json, 
 was ended before it was done.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import json

@@ -1,7 +1,5 @@
 """Measures the memory of the node's pipeline, without DDS: each case in a separate process."""
 
-from __future__ import annotations
-
 import dataclasses
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context

@@ -1,7 +1,5 @@
 """Frames of drifting ellipses for measuring speed: as many objects as wanted, on any image size."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

@@ -1,7 +1,5 @@
 """Measures the network's step on every engine against what a matrix product reaches here."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import time

@@ -1,7 +1,5 @@
 """Measures whole frames of one camera, stage by stage, compared with the machine's limits."""
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import time

@@ -1,7 +1,5 @@
 """The demo: a generated street played to the node over real DDS, shown as pictures and numbers."""
 
-from __future__ import annotations
-
 import io
 import os
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Reports what was found on this machine and what each absence costs."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import importlib

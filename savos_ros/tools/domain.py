@@ -1,7 +1,5 @@
 """A separate DDS domain for a command that starts nodes."""
 
-from __future__ import annotations
-
 import tempfile
 from functools import cache
 from pathlib import Path

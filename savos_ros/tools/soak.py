@@ -1,7 +1,5 @@
 """Runs hours of frames through the real node in accelerated time and checks what grows."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import tempfile

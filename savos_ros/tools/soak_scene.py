@@ -1,7 +1,5 @@
 """A short street that is looped for hours under ever new ids, with the truth to score answers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

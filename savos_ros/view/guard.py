@@ -6,8 +6,6 @@ rebinding) shows up in the Host header. Both are checked, and orders need the to
 as well.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hmac
 import ipaddress

@@ -3,8 +3,6 @@
 Everything here runs in the thread of the event loop, except for `hungry` and `comparing`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

@@ -1,7 +1,5 @@
 """Shows a running node; subscribes to masks and camera only while a page is watched."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 import time

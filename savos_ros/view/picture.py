@@ -1,7 +1,5 @@
 """Turns a frame and its objects into what the page shows: JPEG pictures and rows of a table."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

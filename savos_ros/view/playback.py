@@ -1,7 +1,5 @@
 """Shows a bag: plays, pauses, seeks; frames are completed one by one as they are needed."""
 
-from __future__ import annotations
-
 import tempfile
 import threading
 import time

@@ -1,7 +1,5 @@
 """Opens a bag to look at: with the masks that were recorded in it, else with those of the model."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

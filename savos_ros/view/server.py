@@ -1,7 +1,5 @@
 """The web server of `savos view`: page, stream and orders, on one event loop."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import json

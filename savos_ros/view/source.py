@@ -1,7 +1,5 @@
 """Interface of what the server shows: a running node (live.py) or a bag (playback.py)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 

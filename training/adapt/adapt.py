@@ -1,7 +1,5 @@
 """Adapts weights to one video by the training loss unchanged, with early stopping (section 4.3)."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,5 @@
 """Adapt weights to bursts of frames; take them only where held-out frames get no worse."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 

@@ -1,7 +1,5 @@
 """Fits confidence and threshold to visible pixels that pasted occluders hide; reads no truth."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """Scores weights on videos before and after they are adapted to each, or as they adapt to one."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import tempfile

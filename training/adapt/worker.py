@@ -1,7 +1,5 @@
 """The process that adapts behind a running node: `python -m training.adapt.worker DESCRIPTOR`."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import select

@@ -1,7 +1,5 @@
 """Reads amodal masks that another program has written; docs/evaluation.md has the layout."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

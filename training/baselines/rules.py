@@ -1,7 +1,5 @@
 """Rules: convex hull, aggregation of visible masks along optical flow (Algorithm 1)."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 

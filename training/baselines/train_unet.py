@@ -4,8 +4,6 @@ The weights with the lowest loss on held-out clips are kept: the self-supervised
 deocclusion, so that truth never chooses, the supervised one for the oracle.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

@@ -1,7 +1,5 @@
 """The U-Net of the image-level baselines: its weights as safetensors, and whole frames by it."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import json

@@ -1,7 +1,5 @@
 """Options of the training benchmark. Quick to load, for the command line."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from savos_model.settings import Settings, setting

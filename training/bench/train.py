@@ -1,7 +1,5 @@
 """Measures speed and memory of training steps in several settings."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import multiprocessing

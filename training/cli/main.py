@@ -1,7 +1,5 @@
 """Mounts the commands of training into those of `savos`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

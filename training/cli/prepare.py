@@ -1,7 +1,5 @@
 """The `savos prepare` commands: raw data sets in, stored clips for training out."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The `savos report` commands: tables, plots and pictures out of results files."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """The one way of scoring methods on a data set; each data set is a Benchmark."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain

@@ -1,7 +1,5 @@
 """Chewing Gum videos, scored by the paper's protocol."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """Compare setups of ours on the same clips: later frames, and settings of the stream."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """KINS-Video-Car, scored by the released rule and by a clean one."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence

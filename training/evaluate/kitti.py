@@ -1,7 +1,5 @@
 """Real video: the extent of completed masks against KITTI's amodal boxes, and their growth."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence

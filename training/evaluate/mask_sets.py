@@ -1,7 +1,5 @@
 """Sets of whole masks (FISHBOWL, rendered clips, generated streets), scored by both protocols."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass

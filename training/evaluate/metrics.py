@@ -1,7 +1,5 @@
 """Scores of amodal masks against the whole objects, their means and intervals."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

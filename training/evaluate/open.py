@@ -1,7 +1,5 @@
 """The open protocol: published masks against whole objects, nothing substituted or left out."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

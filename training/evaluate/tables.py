@@ -1,7 +1,5 @@
 """Tables of measured numbers, for the terminal and for Markdown pages."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 from savos_model.tables import DASH, Table, interval, number, percent

@@ -1,7 +1,5 @@
 """Matrices of the renderer: x forward, y left, z up, metres; matrices act on column vectors."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.spatial.transform import Rotation
 

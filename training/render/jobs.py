@@ -1,7 +1,5 @@
 """Renders clips of a folder of 3D models; finished clips are kept."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import gzip

@@ -1,7 +1,5 @@
 """Define the common parts of both kinds of scenes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 

@@ -1,7 +1,5 @@
 """Options of `savos prepare models`. Quick to load, for the command line."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

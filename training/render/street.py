@@ -1,7 +1,5 @@
 """A street with parked, moving and walking objects; houses, poles and hedges only occlude."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """A pile of objects on a table; a bin, posts, boxes and a robot's hand only occlude."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The whole report: tables, plots, pictures."""
 
-from __future__ import annotations
-
 import html
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Looks the figures of table cells and their differences up in results files."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections import defaultdict

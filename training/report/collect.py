@@ -1,7 +1,5 @@
 """Records what the network says inside, over FISHBOWL clips: weights of both directions, and h."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Draws plots out of results files, all in one style."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

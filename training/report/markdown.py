@@ -1,7 +1,5 @@
 """Writes tables with numbered notes as Markdown."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from savos_model.tables import DASH, Table, number

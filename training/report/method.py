@@ -1,7 +1,5 @@
 """Draws the figures of docs/method.md: one object followed through a step of the stream."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple

@@ -5,8 +5,6 @@ digit by digit; rows in the paper's order, null where the paper has no figure. S
 of the supplement.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import NamedTuple

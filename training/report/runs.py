@@ -1,7 +1,5 @@
 """Compare training runs: held-out losses by step, size and cost of their networks."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Options of `savos report`. Quick to load, for the command line."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Pictures of completed objects: rows are frames, columns are methods (figures 3 and 4)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """The paper's tables as data: where our figure of each cell comes from."""
 
-from __future__ import annotations
-
 from training.report.cells import (
     KINS,
     KITTI_ADAPTED,

@@ -1,7 +1,5 @@
 """Look of a street scene: light, camera, ground, sky, far surroundings and house fronts."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

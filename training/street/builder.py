@@ -1,7 +1,5 @@
 """The parts of a street, and how it is built stretch by stretch: rows, fronts, props, people."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,7 +1,5 @@
 """Cars of the street scenes: their styles, and meshes of body, cabin, wheels and small parts."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

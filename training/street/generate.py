@@ -1,7 +1,5 @@
 """Synthetic street scenes with exact amodal truth, streamed frame by frame."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Low-poly meshes of the street scenes, lofted from profile curves."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

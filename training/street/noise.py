@@ -1,7 +1,5 @@
 """Turns exact visible masks into what an imperfect tracker would report."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import cv2

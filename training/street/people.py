@@ -1,7 +1,5 @@
 """People of the street scenes: walkers with a gait cycle, riders on bicycles."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Things of the street that are never tracked: poles, signs, trees, bushes, bins, lorries."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Camera and drawing of street objects: painter's order, shading, anti-aliased compositing."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Motion of everything in a street scene, the camera car included, one frame at a time."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

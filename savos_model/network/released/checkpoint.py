@@ -1,7 +1,5 @@
 """Convert a released SaVos checkpoint to safetensors without running code of the file."""
 
-from __future__ import annotations
-
 import zipfile
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Map parameter names of the released checkpoint to ours."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

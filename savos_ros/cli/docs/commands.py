@@ -1,7 +1,5 @@
 """The generated page of commands, out of what `--help` is made of."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

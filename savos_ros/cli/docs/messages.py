@@ -1,7 +1,5 @@
 """Generate the page of messages from the comments in the .msg files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from savos_model.tables import markdown_table

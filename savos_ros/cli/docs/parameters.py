@@ -1,7 +1,5 @@
 """The generated files: parameters, reference pages and part of the README."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

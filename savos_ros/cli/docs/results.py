@@ -1,7 +1,5 @@
 """Generate the metrics in the README and in the model card from results files."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
