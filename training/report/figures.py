@@ -271,37 +271,13 @@ def draw_samples(axes: Axes, samples: list[dict], key: str, name: str, colour: s
         axes.plot(hours, known, color=colour, linewidth=width, label=name)
 
 
-def soak_details(metrics: dict) -> str:
-    """Return how a soak ended, in numbers."""
-    options, answered, judged = metrics["options"], metrics["answered"], metrics["verdict"]
-    parts = [
-        f"{metrics['hours']:.1f} h of frames at 10 Hz ({options['width']}x{options['height']}, up "
-        f"to {options['tracks']} tracks) in {metrics['seconds'] / 60:.0f} min, {metrics['ended']}: "
-        f"{metrics['sent']:,} sent, {answered['masks']:,} processed, {metrics['lost']['masks']} "
-        f"lost, {metrics['unmatched']} unmatched, "
-        f"{sum(metrics['node'].get('drops', {}).values())} dropped by the node."
-    ]
+def soak_changes(compared: dict[str, dict]) -> list[str]:
+    """Return how each quantity changed over a soak, and whether that is flat."""
     verdict = {True: ")", None: ", not judged)", False: ", NOT FLAT)"}
     changes = []
-    for name, row in judged["compared"].items():
+    for name, row in compared.items():
         if name in SOAK_NAMES:
             what, unit = SOAK_NAMES[name]
             ends = f"{row['early']:.4g} to {row['late']:.4g}{unit}"
             changes.append(f"{what} {ends} ({row['growth']:+.1%}{verdict[row['flat']]}")
-    if changes:
-        parts.append(f"From the tenth after the warm-up to the last: {'; '.join(changes)}.")
-    if fresh := judged.get("against_fresh"):
-        parts.append(
-            f"The same frames alternately by it and by a new node: median latency "
-            f"{fresh['old_ms']:.2f} and {fresh['fresh_ms']:.2f} ms, {fresh['growth']:+.1%} (95 % "
-            f"{fresh['low']:+.1%} to {fresh['high']:+.1%}{'' if fresh['flat'] else ', NOT FLAT'})."
-        )
-    if against := judged["against_base"]:
-        parts.append(
-            f"Recall of the input masks {against['recall']:.4f}, of the base weights "
-            f"{against['base']:.4f}."
-        )
-    if options["adapt"] and metrics["node"]:
-        decisions = (f"{metrics['node']['adapt'][n]} {n}" for n in ("accepted", "rejected"))
-        parts.append(f"Adaptations: {', '.join(decisions)}.")
-    return " ".join(parts)
+    return changes

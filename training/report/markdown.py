@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from savos_model.tables import DASH, Table, number
-from training.evaluate.tables import options_table
 from training.report.cells import (
     ABLATIONS,
     COMPARISONS,
@@ -16,7 +15,6 @@ from training.report.cells import (
     ablation_comparisons,
     ablation_file,
     gain,
-    missing,
 )
 from training.report.paper import PAPER
 from training.report.tables import cells_of, pair
@@ -116,40 +114,3 @@ def ablations_table(results: Results) -> str:
         rows.append(row)
     heads = [f"{mode} {part}" for mode in MODES for part in (*PARTS, "change of occluded")]
     return section("All ablations of ours, in both modes", ["", *heads], rows, *notes.lines())
-
-
-def options_section(clips: str, results: Results) -> str:
-    """Return what the settings of the stream change in the published masks of a set of clips."""
-    file = f"{clips.lower()}_options.json"
-    metrics = results.metrics(file)
-    title = f"### Settings of the stream, masks as published ({clips})"
-    if metrics is None:
-        return f"{title}\n\n{missing(file)}\n"
-    table = options_table(metrics["options"], 4, True)._replace(title="")
-    return "\n".join([title, "", *table.markdown(), "", results.origin(file), ""])
-
-
-def speed_table(results: Results) -> str:
-    """Return the speed of training, and how many times better it is than the released design."""
-    file = "train_bench.json"
-    metrics = results.metrics(file)
-    if metrics is None:
-        return f"{missing(file)}\n"
-    variants = metrics["variants"]
-    keys = ("object_frames_per_s", "object_frames_per_s_with_data")
-    rows = [
-        [row["text"], *(number(row[key], 1) for key in keys), number(row["peak_mib"], 0)]
-        for row in variants.values()
-    ]
-    data = "with making the batch"
-    speeds = Table("", ["", "object-frames per s", data, "peak memory [MiB]"], rows)
-    ratios = {"step": "step", "with_data": data, "cpu": "CPU time", "memory": "memory"}
-    rows = [  # of the file that holds the released design, too
-        [f"{variants[ours]['text']} over {variants[peer]['text']}",
-         *(number(ratio[key], 1) for key in ratios)]
-        for ours, peers in metrics.get("ratios", {}).items() for peer, ratio in peers.items()
-    ]  # fmt: skip
-    better = Table("", ["times better", *ratios.values()], rows, metrics["note"]).markdown()
-    settings = ", ".join(f"{name} {value}" for name, value in metrics["settings"].items())
-    made = f"{results.source(file)}; {settings}"
-    return "\n".join([*speeds.markdown(), *(better if rows else [metrics["note"]]), "", made, ""])
