@@ -34,7 +34,6 @@ PACKAGES = (
     "nvidia-cudnn-cu12", "triton",
 )  # fmt: skip
 QUERY = "name,driver_version,memory.total,clocks.max.sm,power.limit"
-COPY_BYTES = 1 << 28
 CLIP_FRAMES = 24  # of the scene that the adaptation learns from
 CLIP_TRACKS = 6
 
@@ -48,7 +47,7 @@ class Step(NamedTuple):
 
 
 def machine(plan: GpuPlan, folder: Path, keep: Keep) -> dict[str, Any]:
-    """Return the card, versions, and what products of matrices and copies reach on it."""
+    """Return the card, versions, and what products of matrices reach on it."""
     from savos_ros.tools.bench_step import BenchStepConfig, matrix_products
 
     found: dict[str, Any] = {"versions": versions(), "gpu": card(plan)}
@@ -61,9 +60,7 @@ def machine(plan: GpuPlan, folder: Path, keep: Keep) -> dict[str, Any]:
             for flop, product in matrix_products(config)
         ]
         limits[precision] = max(rates)
-    found["limit_gflops"] = limits
-    keep(found)
-    return found | ({"copies_gb_s": copies(plan)} if plan.device == "cuda" else {})
+    return found | {"limit_gflops": limits}
 
 
 def versions() -> dict[str, str]:
@@ -102,21 +99,6 @@ def card(plan: GpuPlan) -> dict[str, Any]:
             "cuda": torch.version.cuda,
         }
     return found
-
-
-def copies(plan: GpuPlan) -> dict[str, float]:
-    """Return the rate of large copies from and to pinned memory [GB/s]."""
-    import torch
-
-    host = torch.zeros(COPY_BYTES, dtype=torch.uint8, pin_memory=True)
-    there = host.to(plan.device)
-
-    def move(target: Any, source: Any) -> None:
-        target.copy_(source, non_blocking=True)
-        torch.cuda.synchronize()
-
-    ways = {"up": partial(move, there, host), "down": partial(move, host, there)}
-    return {name: COPY_BYTES / min(timed(way, plan.seconds)) / 1e6 for name, way in ways.items()}
 
 
 def adaptation(plan: GpuPlan, folder: Path, keep: Keep) -> dict[str, Any]:
