@@ -11,7 +11,6 @@ from savos_model.results import ResultsError, read_results
 from training.evaluate.metrics import cluster_interval, figure_of
 from training.report.paper import TYPES
 
-STREET_LAGS = (2, 5, 10, 20)
 ABLATIONS = {
     "full": "everything",
     "no_consistency": "without consistency loss",
@@ -28,14 +27,6 @@ ABLATIONS = {
 }
 MODES = ("forward", "bidirectional")
 KINS = "kins_video_car"
-KITTI_ADAPTED = {  # what is adapted, by the end of the file's name
-    "adapted": "shipped weights, by the stopping rule",
-    "100": "shipped weights, all 100 iterations",
-    "half": "shipped weights, adapted to the first half, scored on the second",
-    "fishbowl_adapted": "trained on FISHBOWL alone, by the stopping rule",
-    "fishbowl_100": "trained on FISHBOWL alone, all 100 iterations",
-    "fishbowl_half": "trained on FISHBOWL alone, adapted to the first half, scored on the second",
-}
 
 
 def ablation_file(name: str, mode: str) -> str:

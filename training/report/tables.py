@@ -2,8 +2,6 @@
 
 from training.report.cells import (
     KINS,
-    KITTI_ADAPTED,
-    STREET_LAGS,
     Cell,
     Figure,
     Pooled,
@@ -115,9 +113,6 @@ def cells_of(table: str, row: str) -> tuple[Cell, ...]:
     return OURS.get(table, {}).get(row, (NO_SUBSETS,) * len(PAPER[table].columns))
 
 
-LEVELS = {"1": "partly occluded", "2": "largely occluded"}
-
-
 def paths(file: str, *found: str) -> tuple[Cell, ...]:
     """Return the figures at some paths of one file."""
     return tuple(Source(file, path) for path in found)
@@ -125,8 +120,8 @@ def paths(file: str, *found: str) -> tuple[Cell, ...]:
 
 def boxes(method: str) -> tuple[Cell, ...]:
     """Return the mean box IoU at each level of occlusion, and growth where nothing is hidden."""
-    figures = (f"levels.{level}.methods.{method}.iou_mean" for level in LEVELS)
-    return paths("kitti_boxes.json", *figures, f"levels.0.methods.{method}.growth_mean")
+    figures = ("1.methods.{}.iou_mean", "2.methods.{}.iou_mean", "0.methods.{}.growth_mean")
+    return paths("kitti_boxes.json", *(f"levels.{figure.format(method)}" for figure in figures))
 
 
 def street(file: str, method: str = "ours") -> tuple[Cell, ...]:
@@ -134,38 +129,13 @@ def street(file: str, method: str = "ours") -> tuple[Cell, ...]:
     return (*pair(file, method), *pair(file, f"{method}.behind_objects"))
 
 
-KITTI_COLUMNS = (*LEVELS.values(), "growth of unhidden objects")
-KITTI_ROWS: Rows = {
-    "visible mask alone": boxes("visible"),
-    "convex hull": boxes("convex"),
-    "SaVos, shipped weights": boxes("ours"),
-}
-STREET = "street_val.json"
-STREET_COLUMNS = ("full", "occluded", "full, behind tracked", "occluded, behind tracked")
-STREET_ROWS: Rows = {
-    "visible mask alone": street(STREET, "visible"),
-    "convex hull": street(STREET, "convex"),
-    "SaVos, forward only": street(STREET),
-    **{f"SaVos, {lag} frames later": street(f"street_lag_{lag}.json") for lag in STREET_LAGS},
-    "SaVos, bi-directional": street("street_bidirectional.json"),
-}
-OPEN_COLUMNS = ("whole", "hidden part", "false area of unhidden objects")
-OPEN_SETS = {
-    "rendered streets": ("rendered.json", "kinds.street."),
-    "rendered table-tops": ("rendered.json", "kinds.table."),
-    "FISHBOWL": ("fishbowl_val.json", ""),
-}
-OPEN_ROWS: Rows = {
-    f"{text}: {name}": paths(
-        file,
-        *(f"{group}methods.{method}.{key}" for key in ("open_full", "open_hidden", "false_area")),
-    )
-    for text, (file, group) in OPEN_SETS.items()
-    for method, name in {"convex": "convex hull", "ours": "SaVos, forward only"}.items()
-}
-ADAPT_COLUMNS = ("largely occluded", "adapted", "change", "change, all occluded")
-MEANS = (f"levels.2.methods.{name}.iou_mean" for name in ("ours", "adapted"))
-ADAPT_PATHS = (*MEANS, "gain.2.mean", "gain.1+2.mean")  # before and after, and the change
-KITTI_ADAPT_ROWS: Rows = {
-    text: paths(f"kitti_boxes_{name}.json", *ADAPT_PATHS) for name, text in KITTI_ADAPTED.items()
-}
+def published(file: str, group: str, method: str) -> tuple[Cell, ...]:
+    """Return the figures of the open protocol for a method, of a group of the clips in a file."""
+    figures = ("open_full", "open_hidden", "false_area")
+    return paths(file, *(f"{group}methods.{method}.{figure}" for figure in figures))
+
+
+def adapted(file: str) -> tuple[Cell, ...]:
+    """Return mean box IoU of largely occluded objects before and after, and the changes."""
+    means = (f"levels.2.methods.{name}.iou_mean" for name in ("ours", "adapted"))
+    return paths(file, *means, "gain.2.mean", "gain.1+2.mean")
