@@ -20,17 +20,16 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from savos_model.commands import Options, command, option
 from savos_model.settings import SettingError, Settings, setting
 from training.baselines.unet import (
+    BATCHES,
     Batch,
-    KnownWindows,
     UNet,
     UNetConfig,
-    deocclusion_batch,
     known_places,
-    oracle_batch,
     save_unet,
     unet_loss,
 )
 from training.data.store import Clip
+from training.learn.augment import Window
 from training.learn.windows import (
     Place,
     StoredWindows,
@@ -97,11 +96,9 @@ def validate(net: UNet, clips: list[Clip], places: list[Place], config: UNetTrai
     for start in range(0, len(places), config.batch):
         some = places[start : start + config.batch]
         generator = torch.Generator().manual_seed(start)
-        if net.config.task == "oracle":
-            batch = oracle_batch(KnownWindows(clips, some).read(some), net.config, generator)
-        else:
-            window = gather(clips, some, 1, np.zeros(len(some), bool))
-            batch = deocclusion_batch(window, net.config, generator)
+        amodal = np.full(len(some), net.config.task == "oracle")
+        window = gather(clips, some, 1, np.zeros(len(some), bool), amodal)
+        batch = BATCHES[net.config.task](window, net.config, generator)
         losses.append(float(unet_loss(net, batch, bf16=config.bf16)))
         sizes.append(len(some))
     return float(np.average(losses, weights=sizes))
@@ -125,12 +122,12 @@ def train_unet(stores: list[Path], out: Path, model: UNetConfig, config: UNetTra
     schedule = OneCycleLR(
         optimiser, config.learning_rate, config.steps, pct_start=config.warmup, cycle_momentum=False
     )
-    oracle = model.task == "oracle"
-    source = KnownWindows(clips, places) if oracle else StoredWindows(clips, places, 1)
+    amodal = np.full(len(clips), float(model.task == "oracle"))
+    source = StoredWindows(clips, places, 1, supervised=amodal)
 
-    def make(drawn, step: int) -> Batch:
+    def make(drawn: Window, step: int) -> Batch:
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        return (oracle_batch if oracle else deocclusion_batch)(drawn, model, generator)
+        return BATCHES[model.task](drawn, model, generator)
 
     best, best_path, began = math.inf, out / "best.safetensors", time.monotonic()
     batches = random_batches(source, config.batch, config.seed, range(config.steps), make)

@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import json
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +26,7 @@ from savos_model.types import AmodalObject, Instance
 from training.data.store import Clip, ClipFrame, context_row, stack_rows
 from training.learn.augment import Window, make_input
 from training.learn.augment_config import plain
-from training.learn.windows import Place, StoredWindows, gather, list_places
+from training.learn.windows import Place, StoredWindows, list_places
 
 TASKS = ("deocclusion", "oracle")
 BEHIND_WEIGHT = 5.0  # of the loss inside the eraser or the others' masks; 1 elsewhere
@@ -276,43 +275,25 @@ def adapt_unet(
     return adapted.eval()
 
 
-class Known(NamedTuple):
-    """Windows of one frame with the amodal truth [B, 1, H, W] in their context boxes."""
-
-    window: Window
-    truth: Tensor
-
-
-@dataclass(frozen=True)
-class KnownWindows:
-    """Rows of stored clips whose amodal truth is known."""
-
-    clips: list[Clip]
-    places: list[Place]
-
-    def draw(self, size: int, rng: np.random.Generator) -> Known:
-        """Return a batch of `size` random rows."""
-        return self.read([self.places[i] for i in rng.integers(len(self.places), size=size)])
-
-    def read(self, places: list[Place]) -> Known:
-        """Return the rows at `places`."""
-        window = gather(self.clips, places, 1, np.zeros(len(places), bool))
-        rows = [self.clips[place.clip].arrays["truth"][place.row] for place in places]
-        return Known(window, torch.from_numpy(np.stack(rows)).float()[:, None] / 255)
-
-
 def known_places(clips: list[Clip], places: list[Place]) -> list[Place]:
     """Return those of the places whose amodal truth is known."""
     arrays = [clip.arrays for clip in clips]
     return [p for p in places if "known" in arrays[p.clip] and arrays[p.clip]["known"][p.row]]
 
 
-def oracle_batch(known: Known, config: UNetConfig, generator: torch.Generator) -> Batch:
-    """Return the input as at inference, with noise, and truth; random by `generator` only."""
+def oracle_batch(window: Window, config: UNetConfig, generator: torch.Generator) -> Batch:
+    """Return the input as at inference, with noise, and the windows' amodal masks, which are known.
+
+    Random by `generator` only.
+    """
+    assert window.amodal is not None
     augment = plain(**VARIED, mask_noise=0.3, noise_px=1.0, enlarge=config.enlarge)
-    made = make_input(known.window, config.model, augment, generator)
+    made = make_input(window._replace(amodal=None), config.model, augment, generator)
     inputs = network_input(made.patches[:, 0, :3], made.patches[:, 0, 3], "oracle")
-    boxes = known.window.boxes[:, 0], made.boxes[:, 0]
-    truth = resample(known.truth, *boxes, config.model.patch)[:, 0].clamp(0, 1)
+    boxes = window.boxes[:, 0], made.boxes[:, 0]
+    truth = resample(window.amodal.float() / 255, *boxes, config.model.patch)[:, 0].clamp(0, 1)
     weight = 1 + (BEHIND_WEIGHT - 1) * inputs[:, 4]  # where alone the prediction is used
     return Batch(inputs, truth, weight)
+
+
+BATCHES = {"deocclusion": deocclusion_batch, "oracle": oracle_batch}  # by UNetConfig.task
