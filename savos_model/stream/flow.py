@@ -28,7 +28,7 @@ MIN_SIDE_PX = 48  # DIS needs room for its pyramid
 # towards their background by up to 0.7 px. What other settings cost: docs/engines.md.
 GRID = (56, 56)
 PATCH_STRIDE = 5  # cells between the patches of DIS, whose preset has 4
-FRAME_PX = 640 * 640  # bound for one call over the whole frame
+FRAME_PX = 1 << 16  # cells of one call over the whole frame, at most
 # With more regions than this, one call over the frame costs less than calls per region.
 MAX_REGIONS = 24
 WHOLE_GREY_PX = 1 << 22  # up to this, one conversion of an image costs less than one per region
@@ -115,7 +115,8 @@ class FlowRegion:
     @cached_property
     def planes(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the flow of each axis, which OpenCV warps faster and more exactly than both."""
-        return np.ascontiguousarray(self.flow[..., 0]), np.ascontiguousarray(self.flow[..., 1])
+        x, y = cv2.split(self.flow)
+        return x, y
 
     def median(self, item: Instance) -> tuple[float, float] | None:
         """Return the median motion (x, y) [px] of a visible mask; None if it is outside.
@@ -189,14 +190,14 @@ class DisFlow:
     """OpenCV's DIS, per region with the later window moved as expected, or once for the frame."""
 
     def __init__(self, method: str = "dis_fast") -> None:
-        self.fine = cv2.DISOpticalFlow.create(PRESETS[method])
-        # DIS stops at a quarter of the resolution by default; on this grid that pulls an object's
-        # motion towards its background by 1 to 4 px, full resolution by at most 0.2 px.
-        self.fine.setFinestScale(0)
-        self.fine.setPatchStride(PATCH_STRIDE)
+        self.dis = cv2.DISOpticalFlow.create(PRESETS[method])
+        # DIS stops at a quarter of the resolution by default; on the grid of a region that pulls an
+        # object's motion towards its background by 1 to 4 px, full resolution by at most 0.2 px. A
+        # frame of six times as many cells takes longer at a quarter, and its motion is less exact.
+        self.dis.setFinestScale(0)
+        self.dis.setPatchStride(PATCH_STRIDE)
         if method == "dis_fast":  # refinement doubles the time and changes no motion
-            self.fine.setVariationalRefinementIterations(0)
-        self.coarse = cv2.DISOpticalFlow.create(PRESETS[method])
+            self.dis.setVariationalRefinementIterations(0)
 
     def regions(
         self,
@@ -229,15 +230,15 @@ class DisFlow:
         dy = int(min(max(round(shift[1]), -box.y0), rows - box.y1))
         moved = Box(box.x0 + dx, box.y0 + dy, box.x1 + dx, box.y1 + dy)
         a, b = (shrunk(i, at, GRID) for i, at in ((earlier, box), (later, moved)))
-        return FlowRegion(box, self.fine.calc(a, b, NOTHING), (dx, dy))
+        return FlowRegion(box, self.dis.calc(a, b, NOTHING), (dx, dy))
 
     def frame(self, earlier: Grey, later: Grey) -> FlowRegion:
         """Return the flow of the whole frame, downscaled to at most FRAME_PX."""
         rows, cols = earlier.shape
         shrink = min(1.0, (FRAME_PX / earlier.size) ** 0.5)
-        size = (round(rows * shrink), round(cols * shrink))
+        size = (max(MIN_SIDE_PX, round(rows * shrink)), max(MIN_SIDE_PX, round(cols * shrink)))
         whole = Box(0, 0, cols, rows)
-        flow = self.coarse.calc(shrunk(earlier, whole, size), shrunk(later, whole, size), NOTHING)
+        flow = self.dis.calc(shrunk(earlier, whole, size), shrunk(later, whole, size), NOTHING)
         return FlowRegion(whole, flow)
 
 
