@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from savos_model.instances import from_label_image
 from savos_model.masks import look_at
-from savos_model.types import Box
+from savos_model.types import Box, Frame
 from savos_ros.bags.convert import with_largest
-from savos_ros.messages.frames import decode
-from savos_ros.messages.kit import RosKit, header, image
 from savos_ros.messages.settings import build
 from savos_ros.node.engine import load_engine
 from training.street.generate import CLASS_DIVISOR, StreetConfig, generate, label_image
@@ -110,15 +109,12 @@ def base_scores(frames: list[SoakFrame], parameters: dict[str, str]) -> list[np.
     They are those of a second round: only the first one has no frame before it, and so no optical
     flow at its start. Raises SettingError, WeightsError, BackendError: the text says what to do.
     """
-    settings, kit = build(parameters), RosKit()
-    stream = load_engine(settings).stream
+    stream = load_engine(build(parameters)).stream
     for loop in range(2):
         scores, new = [], renumbering(frames, loop)
         for index, frame in enumerate(frames, loop * len(frames)):
-            head = header(kit, index * PERIOD_NS, "camera")
-            labels = label_table(new)[frame.labels]
-            pair = (image(kit, head, frame.image, "bgr8"), image(kit, head, labels, "16UC1"))
-            objects = stream.step(decode(*pair, settings.input)[0])
+            seen = from_label_image(label_table(new)[frame.labels])
+            objects = stream.step(Frame(index * PERIOD_NS, frame.image, seen))
             masks = {int(item.id): (item.box, item.mask) for item in objects}
             known = {old: masks[label] for old, label in new.items() if label in masks}
             scores.append(score(frame, known))
