@@ -1,4 +1,4 @@
-"""Fits confidence and threshold to visible pixels that pasted occluders hide; reads no truth."""
+"""Fits confidence to visible pixels that pasted occluders hide; reads no truth."""
 
 import dataclasses
 import json
@@ -19,26 +19,17 @@ from savos_model.settings import SettingError
 from savos_model.stream.video import described
 from training.adapt.adapt import network, trained_with
 from training.data.store import Clip
-from training.evaluate.metrics import PAPER
 from training.learn.augment import make_input
 from training.learn.augment_config import AugmentConfig
 from training.learn.config import DataConfig
 from training.learn.windows import Place, gather, list_places, split_clips
 
-THRESHOLDS = np.linspace(0.1, 0.9, 17).round(2)
-
 
 class Hidden(NamedTuple):
-    """Pixels under pasted occluders.
-
-    logits float [K] of M^, truth bool [K], frame int [K]: number of the object-frame that a pixel
-    belongs to; rest int [F]: visible pixels of each object-frame that no occluder hides.
-    """
+    """Pixels under pasted occluders: logits of M^, float [K], and truth, bool [K]."""
 
     logits: np.ndarray
     truth: np.ndarray
-    frame: np.ndarray
-    rest: np.ndarray
 
 
 @torch.inference_mode()
@@ -69,11 +60,8 @@ def hidden_pixels(
         # More than the plain weight of 1 marks pixels under a pasted occluder.
         pasted = (targets.weight > (1 + augment.pasted_weight) / 2)[:, 1:]
         truth = targets.visible[:, 1:] > 0.5
-        rest = (truth & ~pasted).sum((-2, -1))
-        first = sum(len(part.rest) for part in parts)
-        frame = first + torch.arange(rest.numel()).view(*rest.shape, 1, 1).expand_as(chance)
-        values = (chance.logit(PROBABILITY_EPS), truth, frame)
-        parts.append(Hidden(*(v[pasted].numpy() for v in values), rest.flatten().numpy()))
+        values = (chance.logit(PROBABILITY_EPS), truth)
+        parts.append(Hidden(*(value[pasted].numpy() for value in values)))
     return Hidden(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
@@ -113,29 +101,6 @@ def expected_calibration_error(bins: Iterable[Bin]) -> float:
     return sum(part.share * abs(part.chance - part.true) for part in bins)
 
 
-def best_threshold(hidden: Hidden, temperature: float) -> tuple[float, float]:
-    """Return the probability from which on to publish a pixel, and the IoU that this gives.
-
-    The IoU is that of the whole object, averaged over object-frames hidden as much as those that
-    the paper scores. It is highest below 0.5: of IoU, a missing pixel costs more than a surplus
-    one.
-    """
-    chance = expit(hidden.logits / temperature)
-    count = len(hidden.rest)
-    covered = np.bincount(hidden.frame, hidden.truth, count)
-    share = covered / np.maximum(covered + hidden.rest, 1)
-    scored = (share > PAPER.min_occlusion) & (share < PAPER.max_occlusion)
-
-    def iou(threshold: float) -> float:
-        said = chance >= threshold
-        both = np.bincount(hidden.frame, said & hidden.truth, count) + hidden.rest
-        either = np.bincount(hidden.frame, said | hidden.truth, count) + hidden.rest
-        return float((both / np.maximum(either, 1))[scored].mean())
-
-    found = max((iou(threshold), float(threshold)) for threshold in THRESHOLDS)
-    return found[1], found[0]
-
-
 def calibrate(
     weights: str,
     stores: list[Path],
@@ -146,9 +111,8 @@ def calibrate(
 ) -> Weights:
     """Fit the temperature on held-out clips of stores and save the weights with it (float16).
 
-    Clips are held out, and objects cropped, by the settings stored with the weights. The threshold
-    that would be best there is kept with them, as a record: compose.threshold is set by the user.
-    `results` is the file of the reliability plot, `length` the number of frames per window. Raises
+    Clips are held out, and objects cropped, by the settings stored with the weights. `results` is
+    the file of the reliability plot, `length` the number of frames per window. Raises
     WeightsError: no such weights, or the settings stored with them cannot be read.
     """
     given = load_weights(weights)
@@ -161,12 +125,9 @@ def calibrate(
     chosen = [places[i] for i in np.random.default_rng(11).permutation(len(places))[:256]]
     hidden = hidden_pixels(net, held, chosen, length, augment)
     temperature = fit_temperature(hidden)
-    threshold, iou = best_threshold(hidden, temperature)
     bins = {"before": reliability(hidden, 1.0), "after": reliability(hidden, temperature)}
     info = {
         **given.info,
-        "best_threshold": f"{threshold:.2f}",
-        "whole_iou": f"{iou:.4f}",
         "temperature": f"{temperature:.4f}",
         "ece_before": f"{expected_calibration_error(bins['before']):.4f}",
         "ece": f"{expected_calibration_error(bins['after']):.4f}",
@@ -178,7 +139,7 @@ def calibrate(
         "data": [store.name for store in stores],
         "pixels": len(hidden.truth),
         "bins": {key: [part._asdict() for part in parts] for key, parts in bins.items()},
-        **{key: float(info[key]) for key in ("temperature", "ece_before", "ece", "best_threshold")},
+        **{key: float(info[key]) for key in ("temperature", "ece_before", "ece")},
     }
     keep_results(results, metrics, 11)
     return done

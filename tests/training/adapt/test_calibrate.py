@@ -17,7 +17,6 @@ from savos_model.results import read_results
 from savos_model.stream.video import described
 from training.adapt.calibrate import (
     Hidden,
-    best_threshold,
     calibrate,
     expected_calibration_error,
     fit_temperature,
@@ -39,7 +38,7 @@ def test_clips_are_held_out_and_cropped_as_while_training(tmp_path, monkeypatch)
 
     def noted(net, clips, places, length, augment):
         used.append(([clip.name for clip in clips], augment.enlarge))
-        return Hidden(np.array([1.0, -1.0]), np.array([True, False]), np.zeros(2, int), np.ones(1))
+        return Hidden(np.array([1.0, -1.0]), np.array([True, False]))
 
     monkeypatch.setattr(training.adapt.calibrate, "hidden_pixels", noted)
     run = dataclasses.replace(tiny_run(store), augment=AugmentConfig(enlarge=1.5))
@@ -58,24 +57,10 @@ def test_temperature_is_recovered_and_calibrates():
     rng = np.random.default_rng(0)
     honest = rng.normal(0, 2, 200_000)
     truth = rng.random(len(honest)) < 1 / (1 + np.exp(-honest))
-    overconfident = Hidden(honest * 2.5, truth, np.zeros(len(honest), int), np.zeros(1, int))
+    overconfident = Hidden(honest * 2.5, truth)
     temperature = fit_temperature(overconfident)
     assert temperature == pytest.approx(2.5, rel=0.03)
     after, before = (reliability(overconfident, t) for t in (temperature, 1.0))
     assert sum(part.share for part in after) == pytest.approx(1)
     assert expected_calibration_error(after) < 0.01
     assert expected_calibration_error(before) > 0.05
-
-
-def test_best_threshold_is_that_of_the_highest_overlap_of_whole_objects():
-    # Frame 0: two true pixels of chance 0.3 and 0.9 and a false one of 0.2, half of it hidden;
-    # frame 1: an occluder behind the object; frame 2: all but all hidden. Only frame 0 is scored.
-    logits = np.log(np.array([0.3, 0.9, 0.2, 0.25, 0.1]) / np.array([0.7, 0.1, 0.8, 0.75, 0.9]))
-    truth = np.array([True, True, False, False, True])
-    hidden = Hidden(logits, truth, np.array([0, 0, 0, 1, 2]), np.array([2, 4, 0]))
-    threshold, iou = best_threshold(hidden, 1.0)
-    assert 0.2 < threshold <= 0.3 and iou == 1.0
-    flat = Hidden(np.zeros(5), truth, hidden.frame, hidden.rest)  # chance 0.5 everywhere
-    assert best_threshold(flat, 1.0) == (0.5, pytest.approx(4 / 5))
-    nothing = Hidden(logits - 9, truth, hidden.frame, hidden.rest)
-    assert best_threshold(nothing, 1.0)[1] == pytest.approx(2 / 4)
