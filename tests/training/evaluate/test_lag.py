@@ -7,6 +7,7 @@ import pytest
 from tiny_clip import write_clip
 
 from savos_model.config import BackendConfig, ComposeConfig, StreamConfig
+from savos_model.results import write_results
 from savos_model.stream.video import Setup
 from tests.tiny_weights import save_random
 from training.evaluate.compare import compare_modes, evaluate_lag
@@ -17,9 +18,7 @@ from training.evaluate.video import VideoResult
 
 
 def score(frame, name, occluded):
-    return ObjectScore(
-        "a", frame, name, 1000, 500, 300, 0.5, 30.0, 0.9, occluded, 300, 50, 1.0, 0.9
-    )
+    return ObjectScore("a", frame, name, 1000, 500, 300, 0.5, 30.0, 0.9, occluded, 300, 50)
 
 
 def lag_result(clip, scores):
@@ -42,9 +41,9 @@ def test_gains_are_paired_and_split_by_age():
 
 
 @pytest.mark.parametrize(("other", "share"), [(0.4, 0.5), (0.1, None)])
-def test_a_share_is_only_reported_for_a_proven_gain(other, share):
+def test_a_share_is_only_reported_for_a_proven_gain(other, share, tmp_path):
     pytest.importorskip("matplotlib")
-    from training.report.build import lag_details
+    from training.report.build import build_report
 
     modes = {
         "forward": (0.2, 0.2),
@@ -62,9 +61,10 @@ def test_a_share_is_only_reported_for_a_proven_gain(other, share):
     assert report["bidirectional"]["gain"]["occluded"]["mean"] > 0
     assert report["lag:2"]["share_of_gain"] == (share and pytest.approx(share))
     report["lag:2"]["share_of_gain"] = 0.5  # as files have it that were written before this rule
-    details = lag_details({"modes": report})
-    assert ("lag:2 50%" in details) is (share is not None)
-    assert ("no shares" in details) is (share is None)
+    write_results(tmp_path / "fishbowl_lag.json", {"modes": report}, seed=0)
+    page = build_report(tmp_path, tmp_path / "out").read_text()
+    assert ("lag:2 50%" in page) is (share is not None)
+    assert ("no shares" in page) is (share is None)
 
 
 def test_every_mode_scores_the_same_objects(tmp_path):
