@@ -97,11 +97,11 @@ def test_equal_seeds_give_equal_records_and_others_differ(tmp_path, monkeypatch)
         result = CliRunner().invoke(app, list(map(str, (*arguments, *small))))
         assert result.exit_code == 0, result.output
 
-    monkeypatch.setattr("savos", run)
-    monkeypatch.setattr("FRAMES", 2)
+    monkeypatch.setattr(golden, "savos", run)
+    monkeypatch.setattr(golden, "FRAMES", 2)
     records = []
     for seeds in ((5,), (5,), (6,)):
-        monkeypatch.setattr("SEEDS", seeds)
+        monkeypatch.setattr(golden, "SEEDS", seeds)
         folder = tmp_path / str(len(records))
         folder.mkdir()
         (values,) = golden.streets(folder).values()
