@@ -7,8 +7,9 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
-from savos_model.masks import slices
+from savos_model.masks import BoxedMask, slices, tighten
 from savos_model.types import AmodalObject, Frame, Source
 from savos_ros.messages.settings import OverlayConfig
 
@@ -36,9 +37,11 @@ def draw(image_bgr: np.ndarray, objects: list[AmodalObject], config: OverlayConf
     grey = image_bgr.ndim == 2
     canvas = cv2.cvtColor(image_bgr, cv2.COLOR_GRAY2BGR) if grey else np.array(image_bgr, order="C")
     for item in objects:
-        _blend(canvas, item, item.visible != 0, config.alpha)
+        _blend(canvas, BoxedMask(item.box, item.visible != 0), _mixture(item.id, config.alpha))
     for item in objects:  # lines after all fills: an occluder must not cover them
-        _blend(canvas, item, _hatched(item, config.hatch_px), HATCH_OPACITY)
+        hidden = tighten((item.box, item.inside & (item.visible == 0)))
+        if hidden.mask.size:
+            _blend(canvas, _hatched(hidden, config.hatch_px), _mixture(item.id, HATCH_OPACITY))
     for item in objects if config.outline_px else ():
         color = color_of(item.id)
         cv2.polylines(canvas, outlines(item), True, color, config.outline_px, cv2.LINE_AA)
@@ -48,21 +51,26 @@ def draw(image_bgr: np.ndarray, objects: list[AmodalObject], config: OverlayConf
     return canvas
 
 
-def _blend(canvas: np.ndarray, item: AmodalObject, where: np.ndarray, opacity: float) -> None:
-    """Mix the object's colour into the marked pixels of its box."""
-    region = canvas[slices(item.box)]
-    color = np.array(color_of(item.id), np.float32)
+@lru_cache(maxsize=4096)
+def _mixture(track: str, opacity: float) -> np.ndarray:
+    """Return what an id's colour makes of each value of each channel: uint8 [1, 256, 3]."""
+    color = np.array(color_of(track), np.float32)
     mixed = np.arange(256)[:, None] * (1 - opacity) + color * opacity
-    blended = cv2.LUT(region, mixed.astype(np.uint8)[None])
-    cv2.copyTo(blended, where.view(np.uint8), region)
+    return mixed.astype(np.uint8)[None]
 
 
-def _hatched(item: AmodalObject, period: int) -> np.ndarray:
-    """Mark the hidden pixels on diagonal lines fixed to the image (bool, shape of the mask)."""
-    rows, columns = item.mask.shape
-    diagonal = np.add.outer(np.arange(rows), np.arange(columns))
-    diagonal += (int(item.box.x0) + int(item.box.y0)) % period
-    return item.inside & (item.visible == 0) & (diagonal % period < max(1, period // 4))
+def _blend(canvas: np.ndarray, where: BoxedMask, mixture: np.ndarray) -> None:
+    """Mix a colour into the marked pixels."""
+    region = canvas[slices(where.box)]
+    cv2.copyTo(cv2.LUT(region, mixture), where.mask.view(np.uint8), region)
+
+
+def _hatched(hidden: BoxedMask, period: int) -> BoxedMask:
+    """Return the pixels of a bool mask on diagonal lines that are fixed to the image."""
+    rows, columns = hidden.mask.shape
+    diagonal = np.arange(rows + columns) + int(hidden.box.x0) + int(hidden.box.y0)
+    lines = sliding_window_view(diagonal % period < max(1, period // 4), columns)[:rows]
+    return BoxedMask(hidden.box, hidden.mask & lines)
 
 
 def outlines(item: AmodalObject, kept: int = cv2.CHAIN_APPROX_SIMPLE) -> Sequence[np.ndarray]:
