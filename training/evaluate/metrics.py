@@ -1,15 +1,18 @@
 """Scores of amodal masks against the whole objects, their means and intervals."""
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from savos_model.masks import EMPTY, box_around, clip_box, iou, look_at, slices, tighten
 from savos_model.types import AmodalObject, Box
 
+BOUNDARY_PX = 2
 Masks = Mapping[str, tuple[Box, np.ndarray]]
 
 
@@ -26,6 +29,8 @@ class ObjectScore:
         full, occluded: IoU, 0..1.
         claimed_px, wrong_px: predicted pixels inside the hidden region, and those of them outside
             the object [px].
+        visible_recall: share of the visible mask covered by the prediction as given, 0..1.
+        boundary_f: F score of the whole mask's outline within 2 px, 0..1.
     """
 
     clip: str
@@ -40,19 +45,23 @@ class ObjectScore:
     occluded: float
     claimed_px: int
     wrong_px: int
+    visible_recall: float
+    boundary_f: float
 
 
 @dataclass(frozen=True)
 class Selection:
     """Which object-frames count: by default the paper's rule for FISHBOWL.
 
-    The occlusion rate lies in an open interval, areas [px] are exceeded.
+    The occlusion rate lies in an open interval, areas [px] are exceeded, and the whole object keeps
+    `min_border_px` from the image border; 16 is the rule of the released subset.
     """
 
     min_occlusion: float = 0.1
     max_occlusion: float = 0.7
     min_full_px: int = 400
     min_visible_px: int = 64
+    min_border_px: float = 0.0
 
     def keeps(self, score: ObjectScore) -> bool:
         """Return whether a scored object-frame counts."""
@@ -60,15 +69,39 @@ class Selection:
             self.min_occlusion < score.occlusion < self.max_occlusion
             and score.full_px > self.min_full_px
             and score.visible_px > self.min_visible_px
+            and score.border_px >= self.min_border_px
         )
 
 
 PAPER = Selection()
 
 
+def boundary_f(first: np.ndarray, second: np.ndarray, tolerance: int = BOUNDARY_PX) -> float:
+    """Return the F score of the outlines of two masks, bool [H, W]: 0..1, 1 when both are empty.
+
+    Two outline pixels match within `tolerance` (square neighbourhood) [px].
+    """
+    edges = [_outline(mask, tolerance) for mask in (first, second)]
+    kernel = np.ones((2 * tolerance + 1, 2 * tolerance + 1), np.uint8)
+    near = [cv2.dilate(edge, kernel) for edge in edges]
+    counts = [area(edge) for edge in edges]
+    if 0 in counts:
+        return float(counts[0] == counts[1])
+    precision = area(edges[0] & near[1]) / counts[0]
+    recall = area(edges[1] & near[0]) / counts[1]
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
 def area(pixels: np.ndarray) -> int:
     """Return the number of pixels that are not zero."""
     return int(np.count_nonzero(pixels))
+
+
+def _outline(mask: np.ndarray, margin: int) -> np.ndarray:
+    # The padding makes pixels on the crop's rim count as outline.
+    rim = 4 * (margin + 1,)
+    padded = cv2.copyMakeBorder(mask.astype(np.uint8), *rim, cv2.BORDER_CONSTANT, value=0)
+    return padded - cv2.erode(padded, np.ones((3, 3), np.uint8))
 
 
 def published_masks(objects: Iterable[AmodalObject] | Masks) -> Masks:
@@ -159,17 +192,20 @@ def score_object(
     All are bool [H, W] over a window that holds truth and prediction.
     """
     whole = np.where(hidden, predicted, visible) if substitute else predicted
-    full_px = area(full)
+    full_px, visible_px = area(full), area(visible)
+    seen_px, recalled_px = (area(visible & other) for other in (full, predicted))
     claimed, true = predicted & hidden, full & hidden
     return {
         "full_px": full_px,
-        "visible_px": area(visible),
+        "visible_px": visible_px,
         "hidden_px": area(true),
-        "occlusion": 1.0 - area(visible & full) / max(full_px, 1),
+        "occlusion": 1.0 - seen_px / max(full_px, 1),
         "full": iou(whole, full),
         "occluded": iou(claimed, true),
         "claimed_px": area(claimed),
         "wrong_px": area(claimed & ~full),
+        "visible_recall": recalled_px / max(visible_px, 1),
+        "boundary_f": boundary_f(whole, full),
     }
 
 
@@ -198,7 +234,8 @@ def summarise(
     Returns:
         n (object-frames), frames; full, occluded: the paper's frame-level means; full_object,
         occluded_object: means over object-frames; false_completion: share of all hidden pixels
-        claimed that are wrong. None where nothing was scored.
+        claimed that are wrong; visible_recall, boundary_f: means over object-frames. None where
+        nothing was scored.
     """
     kept = [score for score in scores if selection is None or selection.keeps(score)]
     full = frame_means(kept, "full")
@@ -211,6 +248,8 @@ def summarise(
         "full_object": mean(score.full for score in kept),
         "occluded_object": mean(score.occluded for score in kept),
         "false_completion": sum(score.wrong_px for score in kept) / claimed if claimed else None,
+        "visible_recall": mean(score.visible_recall for score in kept),
+        "boundary_f": mean(score.boundary_f for score in kept),
     }
 
 
@@ -222,6 +261,7 @@ def mean(values: Iterable[float]) -> float | None:
 
 BINS = ((0.10, 0.25), (0.25, 0.50), (0.50, 0.70))
 BIN_NAMES = tuple(f"{100 * low:.0f}-{100 * high:.0f}" for low, high in BINS)
+BORDER_PX = 16.0
 RESAMPLES = 2000
 
 
@@ -230,10 +270,12 @@ def method_report(scores: Iterable[ObjectScore], seed: int = 0) -> dict:
 
     Returns:
         The fields of metrics.summarise, full and occluded as mean and ci95; and by_occlusion,
-        behind_objects (only objects with some part behind another object, so that nothing is scored
-        1 for being empty) and clips.
+        away_from_border (whole object at least 16 px from the image border), behind_objects (only
+        objects with some part behind another object, so that nothing is scored 1 for being empty)
+        and clips.
     """
     kept = [score for score in scores if PAPER.keeps(score)]
+    inner = dataclasses.replace(PAPER, min_border_px=BORDER_PX)
     clips: dict[str, list[ObjectScore]] = defaultdict(list)
     for score in kept:
         clips[score.clip].append(score)
@@ -243,6 +285,7 @@ def method_report(scores: Iterable[ObjectScore], seed: int = 0) -> dict:
         **means,
         **{field: {"mean": means[field], "ci95": ci95} for field, ci95 in intervals.items()},
         "by_occlusion": by_occlusion(kept),
+        "away_from_border": summarise(kept, inner),
         "behind_objects": summarise([score for score in kept if score.hidden_px]),
         "clips": {name: summarise(clips[name]) for name in sorted(clips)},
     }

@@ -22,6 +22,7 @@ OVERALL = {
     "  95 % ": lambda report: interval(interval_of(report, "occluded")),
     "behind": lambda report: number(report["behind_objects"]["occluded"]),
     "wrong": lambda report: number(report["false_completion"], 3),
+    "boundary F": lambda report: number(report["boundary_f"], 3),
 }
 
 

@@ -18,7 +18,9 @@ from training.evaluate.video import VideoResult
 
 
 def score(frame, name, occluded):
-    return ObjectScore("a", frame, name, 1000, 500, 300, 0.5, 30.0, 0.9, occluded, 300, 50)
+    return ObjectScore(
+        "a", frame, name, 1000, 500, 300, 0.5, 30.0, 0.9, occluded, 300, 50, 1.0, 0.9
+    )
 
 
 def lag_result(clip, scores):

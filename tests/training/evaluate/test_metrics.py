@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from savos_model.masks import EMPTY, BoxedMask, box_around, from_image, look_at, tighten
 from savos_model.types import AmodalObject, Box, Source
+from training.evaluate import metrics
 from training.evaluate.metrics import ObjectScore, Selection, score_frame, score_object, summarise
 
 SHAPE = (40, 60)
@@ -28,7 +29,7 @@ def make_score(**changes):
     values = {
         "clip": "a", "frame": 0, "id": "1", "full_px": 1000, "visible_px": 500, "hidden_px": 400,
         "occlusion": 0.5, "border_px": 20.0, "full": 0.8, "occluded": 0.4, "claimed_px": 100,
-        "wrong_px": 25,
+        "wrong_px": 25, "visible_recall": 1.0, "boundary_f": 0.9,
     }  # fmt: skip
     return ObjectScore(**{**values, **changes})
 
@@ -54,6 +55,7 @@ def test_scores_by_hand():
     assert (score.claimed_px, score.wrong_px) == (36, 6)
     assert score.occluded == pytest.approx(30 / 66)
     assert score.full == pytest.approx(130 / 206)
+    assert score.visible_recall == 1.0
     (as_published,) = score_frame(
         {"1": boxed(predicted)},
         {"1": boxed(full)},
@@ -73,6 +75,7 @@ def test_missing_and_unscored_objects():
     assert score.id == "1"
     assert score.full == pytest.approx(100 / 150)
     assert score.occluded == pytest.approx(0.0, abs=1e-6)
+    assert score.visible_recall == 0.0
     assert score_frame({}, truth, visible, SHAPE, ids=[]) == []
 
 
@@ -108,7 +111,7 @@ def test_score_rules_hold_for_any_masks(predicted, full, visible, others):
     score = score_object(predicted, full, visible, hidden)
     anything = score_object(predicted | ~hidden, full, visible, hidden)
     perfect = score_object(full, full, visible, hidden)
-    for name in ("full", "occluded"):
+    for name in ("full", "occluded", "boundary_f", "visible_recall"):
         assert 0.0 <= score[name] <= 1.0 + 1e-9
     assert (
         anything["full"] == score["full"]
@@ -117,6 +120,19 @@ def test_score_rules_hold_for_any_masks(predicted, full, visible, others):
     assert perfect["occluded"] == pytest.approx(1.0)
     assert perfect["wrong_px"] == 0
     assert perfect["full"] >= score["full"] - 1e-9
+
+
+@given(MASKS)
+def test_boundary_f_of_equal_masks_is_one(mask):
+    assert metrics.boundary_f(mask, mask) == 1.0
+
+
+def test_boundary_f_falls_with_distance():
+    base = rectangle(10, 10, 30, 30)
+    values = [metrics.boundary_f(base, np.roll(base, shift, axis=1)) for shift in (0, 2, 4, 8)]
+    assert values[0] == values[1] == 1.0
+    assert values[1] > values[2] > values[3] > 0
+    assert metrics.boundary_f(base, np.zeros_like(base)) == 0.0
 
 
 def test_frame_mean_differs_from_object_mean():
@@ -149,11 +165,12 @@ def test_empty_summary_has_no_numbers():
         ({"occlusion": 0.7}, False),
         ({"full_px": 400}, False),
         ({"visible_px": 64}, False),
-        ({"visible_px": 65, "full_px": 401}, True),
+        ({"visible_px": 65, "full_px": 401, "border_px": 16.0}, True),
+        ({"border_px": 15.0}, False),
     ],
 )
 def test_selection(changes, kept):
-    assert Selection().keeps(make_score(**changes)) is kept
+    assert Selection(min_border_px=16).keeps(make_score(**changes)) is kept
     assert summarise([make_score(**changes)], None)["n"] == 1
 
 

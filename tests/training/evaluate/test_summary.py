@@ -11,7 +11,9 @@ from training.evaluate.metrics import (
 
 
 def score(clip, frame, value, occlusion=0.3):
-    return ObjectScore(clip, frame, "1", 900, 500, 100, occlusion, 30.0, value, value, 10, 1)
+    return ObjectScore(
+        clip, frame, "1", 900, 500, 100, occlusion, 30.0, value, value, 10, 1, 1.0, value
+    )
 
 
 @pytest.mark.parametrize(
@@ -47,3 +49,4 @@ def test_bins_and_report():
     report = method_report(scores)
     assert report["n"] == 3  # 0.1 and 0.7 lie outside the open interval
     assert report["full"] == {"mean": pytest.approx(0.5), "ci95": None}
+    assert report["away_from_border"]["n"] == 3

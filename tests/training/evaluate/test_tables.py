@@ -9,7 +9,7 @@ def text_of(kind, **metrics):
 def row(value):
     return {
         "n": 3, "frames": 2, "full": value, "occluded": None, "false_completion": 0.25,
-        "ci95": {"full": [0.7, 0.9], "occluded": None},
+        "boundary_f": 0.5, "ci95": {"full": [0.7, 0.9], "occluded": None},
     }  # fmt: skip
 
 
