@@ -1,4 +1,4 @@
-"""Measures speed and memory of training steps in several settings."""
+"""Measures speed and memory of training steps in several settings, compared with one of them."""
 
 import dataclasses
 import math
@@ -18,6 +18,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from savos_model.config import ModelConfig
 from savos_model.memory import MIB, process_bytes
@@ -44,6 +45,8 @@ PAPER = ModelConfig(preset="paper", width=1.0, patch_height=64, patch_width=128,
 SMALL = ModelConfig(preset="paper", prior_mask=False)
 FORMER = dataclasses.replace(SMALL, prior_mask=True)  # the default before the recurrent U-Net
 VIDEOS = 8  # generated ones that batches are drawn from
+LIMIT_SIDE = {"cpu": 2048, "cuda": 8192}  # of the matrices that measure the machine
+LIMIT_REPEATS = 5
 
 
 class Variant(NamedTuple):
@@ -76,13 +79,16 @@ VARIANTS = {
     "short": Variant("default, 128 of 2", ModelConfig(), windows=(128, 2)),
     "forward": Variant("default, 128 of 2, forward", ModelConfig(), windows=(128, 2), both=False),
 }
+PEER = "former"  # what the others are compared with
 
 
 def bench_train(config: BenchTrainConfig, out: Path | None = None) -> dict:
     """Measure every variant, interleaved in rounds, each in a fresh process; write the file `out`.
 
     Returns:
-        settings, note and variants (medians over rounds, with the times of all).
+        settings, note, limit_gflops (best over rounds) by number format, variants (medians over
+        rounds, with the times of all) and ratios (of each variant over PEER, taken within each
+        round, median over rounds).
 
     Raises:
         ValueError: a measurement was killed.
@@ -90,9 +96,22 @@ def bench_train(config: BenchTrainConfig, out: Path | None = None) -> dict:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_clips(folder, config.seed)
-        results = run_rounds(folder, config)
-    variants = {name: summary(name, found, config) for name, found in results.items()}
-    metrics = {"settings": dataclasses.asdict(config), "note": NOTE, "variants": variants}
+        gflop = {
+            name: in_fresh_process(name, count_gflop, name, folder, config) for name in VARIANTS
+        }
+        rounds, limits = run_rounds(folder, config)
+    limit = {kind: max(found[kind] for found in limits) for kind in limits[0]}
+    variants = {}
+    for name in VARIANTS:
+        results = [measured[name] for measured in rounds]
+        variants[name] = summary(name, results, gflop[name], limit, config)
+    metrics = {
+        "settings": dataclasses.asdict(config),
+        "note": NOTE,
+        "limit_gflops": limit,
+        "variants": variants,
+        "ratios": {name: {PEER: ratios(name, rounds, config)} for name in VARIANTS if name != PEER},
+    }
     keep_results(out, metrics, config.seed)
     return metrics
 
@@ -103,17 +122,22 @@ def write_clips(folder: Path, seed: int) -> None:
         store_clip(chewing_gum_frames(seed, 0, VIDEOS), folder / str(patch[0]), patch, GUM_MIN_PX)
 
 
-def run_rounds(folder: Path, config: BenchTrainConfig) -> dict[str, list[dict[str, float]]]:
-    """Return the results of `measure` of all rounds, by variant."""
-    results: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
+def run_rounds(
+    folder: Path, config: BenchTrainConfig
+) -> tuple[list[dict[str, dict[str, float]]], list[dict[str, float]]]:
+    """Return the results of `measure` by round and variant, and of `measure_limit` by round."""
+    rounds, limits = [], []
     with Progress(transient=True) as progress:
         task = progress.add_task("measuring", total=config.rounds * len(VARIANTS))
         for _ in range(config.rounds):
+            results = {}
+            limits.append(in_fresh_process("limit", measure_limit, config))
             for name in VARIANTS:
                 progress.update(task, description=name)
-                results[name].append(in_fresh_process(name, measure, name, folder, config))
+                results[name] = in_fresh_process(name, measure, name, folder, config)
                 progress.advance(task)
-    return results
+            rounds.append(results)
+    return rounds, limits
 
 
 def in_fresh_process(name: str, work: Callable[..., Value], *arguments: Any) -> Value:
@@ -129,42 +153,78 @@ def in_fresh_process(name: str, work: Callable[..., Value], *arguments: Any) -> 
             ) from error
 
 
-def summary(name: str, results: list[dict[str, float]], config: BenchTrainConfig) -> dict[str, Any]:
+def summary(
+    name: str,
+    results: list[dict[str, float]],
+    gflop: float,
+    limit: dict[str, float],
+    config: BenchTrainConfig,
+) -> dict[str, Any]:
     """One variant's medians over rounds, as rates where they are times of a step."""
     object_frames = math.prod(VARIANTS[name].size(config))
     values = {key: median(result[key] for result in results) for key in results[0]}
-    with_data = median(result["wall_s"] + result["data_s"] for result in results)
+    best = limit["bf16" if VARIANTS[name].bf16 else "fp32"]
     return {
         "text": VARIANTS[name].text,
         "model": dataclasses.asdict(VARIANTS[name].model),
         **values,
+        "gflop": gflop,
+        "share_of_limit": gflop / values["wall_s"] / best,
         "object_frames": object_frames,
         "object_frames_per_s": object_frames / values["wall_s"],
-        "object_frames_per_s_with_data": object_frames / with_data,
+        "object_frames_per_s_with_data": object_frames / median(map(with_data, results)),
         "data_ms_per_object_frame": 1000 * values["data_s"] / object_frames,
         "rounds_wall_s": [result["wall_s"] for result in results],
     }
 
 
+def with_data(result: dict[str, float]) -> float:
+    """Seconds of a step and the making of its batch, one after the other."""
+    return result["wall_s"] + result["data_s"]
+
+
+def ratios(
+    name: str, rounds: list[dict[str, dict[str, float]]], config: BenchTrainConfig
+) -> dict[str, float]:
+    """How many times less than PEER a variant takes: step and data of an object-frame, memory."""
+    pairs = [(measured[PEER], measured[name]) for measured in rounds]
+    more, less = (math.prod(VARIANTS[which].size(config)) for which in (name, PEER))
+    more /= less
+    return {
+        "step": more * median(a["wall_s"] / b["wall_s"] for a, b in pairs),
+        "with_data": more * median(with_data(a) / with_data(b) for a, b in pairs),
+        "cpu": more * median(a["cpu_s"] / b["cpu_s"] for a, b in pairs),
+        "memory": median(a["peak_mib"] / b["peak_mib"] for a, b in pairs),
+    }
+
+
 def print_bench(metrics: dict, console: Console) -> None:
-    """Print the result of bench_train."""
-    settings = metrics["settings"]
+    """Print the result of bench_train: the variants, then how many times better than PEER."""
+    settings, limit = metrics["settings"], metrics["limit_gflops"]
     title = (
         f"Object-frames per second: {settings['tracks']} objects x {settings['frames']} frames, "
         f"{settings['device']}, {settings['threads']} threads"
     )
-    columns = ("step", "with data", "data [ms]", "peak [MiB]")
+    columns = ("step", "with data", "data [ms]", "peak [MiB]", "of limit")
     table = columned(title, "variant", *columns)
     for row in metrics["variants"].values():
         table.add_row(
             row["text"], f"{row['object_frames_per_s']:.1f}",
             f"{row['object_frames_per_s_with_data']:.1f}",
             f"{row['data_ms_per_object_frame']:.1f}", f"{row['peak_mib']:.0f}",
+            f"{100 * row['share_of_limit']:.0f} %",
         )  # fmt: skip
     console.print(table)
+    columns = ("", "step", "with data", "CPU", "memory")
+    table = columned(f"Times better than {VARIANTS[PEER].text}", *columns)
+    for name, peers in metrics["ratios"].items():
+        cells = (f"{peers[PEER][key]:.1f}" for key in ("step", "with_data", "cpu", "memory"))
+        table.add_row(VARIANTS[name].text, *cells)
+    console.print(table)
     console.print(
-        "data: the making of a batch, per object-frame; memory: above that after the imports; "
-        "64x128 is the paper's network, default the recurrent U-Net"
+        f"limit: a matrix product reaches {limit['fp32']:.0f} (fp32) and {limit['bf16']:.0f} "
+        "(bf16) GFLOP/s here; data: the making of a batch, per object-frame; memory: above that "
+        "after the imports; 64x128 is the paper's network, default the recurrent U-Net"
     )
 
 
@@ -189,6 +249,15 @@ def measure(name: str, folder: Path, config: BenchTrainConfig) -> dict[str, floa
     make_batch(name, folder, config)
     data, _ = timed(lambda: make_batch(name, folder, config), config)
     return {"wall_s": wall, "cpu_s": cpu, "peak_mib": peak / MIB, "data_s": data}
+
+
+def count_gflop(name: str, folder: Path, config: BenchTrainConfig) -> float:
+    """Arithmetic of one training step [GFLOP], a multiply-add counted twice."""
+    prepare_process(config)
+    step = make_step(name, folder, config)
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops() / 1e9
 
 
 def make_batch(name: str, folder: Path, config: BenchTrainConfig) -> Targets:
@@ -218,6 +287,18 @@ def make_step(name: str, folder: Path, config: BenchTrainConfig) -> Callable[[],
         return total_loss(losses, run.loss).detach()
 
     return step
+
+
+def measure_limit(config: BenchTrainConfig) -> dict[str, float]:
+    """Return the speed of a matrix product on this machine [GFLOP/s], by number format."""
+    prepare_process(config)
+    side, limits = LIMIT_SIDE[config.device], {}
+    for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        a = torch.randn(side, side, device=config.device, dtype=kind)
+        a @ a
+        best = min(clocked(lambda a=a: a @ a, config.device)[0] for _ in range(LIMIT_REPEATS))
+        limits[name] = 2 * side**3 / best / 1e9
+    return limits
 
 
 def prepare_process(config: BenchTrainConfig) -> None:

@@ -59,7 +59,7 @@ BENCH = Options(BenchTrainConfig, only=("rounds", "tracks", "frames", "device", 
 
 
 def bench_train(config: BenchTrainConfig, run: RunOptions) -> None:
-    """Measure speed and memory of training in several settings."""
+    """Measure speed and memory of training, compared with the former default network."""
     from rich.console import Console
 
     from training.bench.train import bench_train, print_bench

@@ -15,7 +15,7 @@ from savos_model.results import read_results
 from savos_ros.cli.main import app
 from training.bench import train as bench
 from training.bench.settings import BenchTrainConfig
-from training.bench.train import MIB, VARIANTS
+from training.bench.train import MIB, PEER, VARIANTS
 
 CONFIG = BenchTrainConfig(rounds=3, tracks=2, frames=3, seconds=0.0)
 
@@ -25,6 +25,12 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("bench")
     bench.write_clips(path, seed=1)
     return path
+
+
+def test_counts_the_arithmetic_of_both_directions(folder):
+    work = bench.count_gflop("paper_fp32", folder, CONFIG)
+    # 0.59 GFLOP a forward step, about three times that with its gradients, in two directions.
+    assert work / (CONFIG.tracks * CONFIG.frames) == pytest.approx(6 * 0.59, rel=0.05)
 
 
 def test_measures_time_and_memory_of_a_step(folder):
@@ -57,24 +63,35 @@ def test_measurements_run_in_processes_of_their_own():
         bench.in_fresh_process("x", os.abort)
 
 
-def test_report_gives_medians_over_rounds(tmp_path, monkeypatch):
-    loads = {"small_bf16": iter((1.0, 10.0, 4.0)), "short": iter((2.0, 2.0, 2.0))}
+def test_report_gives_medians_and_ratios_within_rounds(tmp_path, monkeypatch):
+    rounds = iter((1.0, 10.0, 4.0))  # the machine's load: ratios within a round do not see it
+    state = {"load": 0.0}
 
-    def fake(name, *_):
-        seconds = 0.2 * next(loads.get(name, iter((1.0,))))
-        return {"wall_s": seconds, "cpu_s": seconds / 2, "peak_mib": 100.0, "data_s": seconds}
+    def fake(name, work, *_):
+        if work is bench.measure_limit:
+            state["load"] = next(rounds)
+            return {"fp32": 50.0, "bf16": 100.0}
+        if work is bench.count_gflop:
+            return 12.0
+        seconds = state["load"] * (2.4 if name == PEER else 0.2)
+        memory = 900.0 if name == PEER else 100.0
+        return {"wall_s": seconds, "cpu_s": seconds / 2, "peak_mib": memory, "data_s": seconds}
 
     monkeypatch.setattr(bench, "in_fresh_process", fake)
     metrics = bench.bench_train(CONFIG, tmp_path / "out.json")
     ours = metrics["variants"]["small_bf16"]
-    assert ours["wall_s"] == pytest.approx(0.8) and ours["rounds_wall_s"][1] == pytest.approx(2.0)
+    assert ours["wall_s"] == pytest.approx(0.8)
     assert ours["object_frames_per_s"] == pytest.approx(6 / 0.8)
     assert ours["object_frames_per_s_with_data"] == pytest.approx(6 / 1.6)
-    assert metrics["variants"]["short"]["object_frames_per_s"] == pytest.approx(256 / 0.4)
+    assert ours["share_of_limit"] == pytest.approx(12 / 0.8 / 100)
+    ratio = metrics["ratios"]["paper_fp32"][PEER]
+    windows = metrics["ratios"]["short"][PEER]  # 256 object-frames in the time of six
+    assert windows["step"] == pytest.approx(12 * 256 / 6) and windows["memory"] == pytest.approx(9)
+    assert ratio == pytest.approx({"step": 12, "with_data": 12, "cpu": 12, "memory": 9})
     assert read_results(tmp_path / "out.json")["metrics"] == metrics
     console = Console(width=100, record=True, file=io.StringIO())
     bench.print_bench(metrics, console)
-    assert "640.0" in console.export_text()
+    assert "12.0" in console.export_text()
 
 
 def test_wrong_settings_are_refused_by_name():
