@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripts import load
+from tests import golden
 
 KEPT = json.loads(Path(__file__).with_name("interface.json").read_text())
 
@@ -36,7 +36,7 @@ def test_no_command_or_option_is_lost():
 @pytest.mark.dds
 def test_no_topic_service_or_parameter_is_lost():
     pytest.importorskip("rclpy")
-    current = load("golden").interface(Path())
+    current = golden.interface(Path())
     for kind in ("publishers", "subscriptions", "services"):
         lost = {name: t for name, t in KEPT[kind].items() if current[kind].get(name) != t}
         assert not lost, kind
