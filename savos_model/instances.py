@@ -3,14 +3,11 @@
 import cv2
 import numpy as np
 
-from savos_model.geometry import FULL_PX
 from savos_model.types import Box, Instance
 
 LABEL_KINDS = "ui"  # NumPy dtype kinds of a label image
 CHUNK_PX = 1 << 17  # of a label image read at a time: what is made of them stays in the cache
 NOISE_PX = 8  # labels whose runs are shorter on average may be a picture
-ROWS = 8  # of so many rows of a large label image one is searched for objects first
-REACH_PX = 8  # columns by which an object may be wider between these rows
 
 
 class InstanceError(ValueError):
@@ -38,62 +35,27 @@ def from_label_image(
         )
     if labels.size == 0:
         return []
-    large, found = labels.size > FULL_PX, []
-    if large:
-        boxes = label_boxes(labels[::ROWS], ignore_label, limit)
-        found = cut_masks(labels, [(label, widened(box)) for label, box in boxes])
-    # Small parts may lie between these rows, or far from the parts in them.
-    if not large or sum(np.count_nonzero(mask) for *_, mask in found) != set_pixels(labels):
-        found = cut_masks(labels, label_boxes(labels, ignore_label, limit))
     instances = []
-    for label, box, mask in found:
-        if label != ignore_label:
-            class_id = str(label // divisor) if divisor and label >= divisor else ""
-            instances.append(Instance(str(label), box, mask, class_id))
+    for label, box in label_boxes(labels, ignore_label, limit):
+        x0, y0, x1, y1 = (int(v) for v in box)
+        mask = (labels[y0:y1, x0:x1] == label).view(np.uint8)
+        class_id = str(label // divisor) if divisor and label >= divisor else ""
+        instances.append(Instance(str(label), box, mask, class_id))
     return instances
 
 
-def set_pixels(labels: np.ndarray) -> int:
-    """Return the number of pixels that are not 0."""
-    # OpenCV takes two thirds of NumPy's time, and older versions no more than 16 bits.
-    count = cv2.countNonZero if labels.dtype.itemsize <= 2 else np.count_nonzero
-    return int(count(labels))
-
-
-def widened(box: Box) -> Box:
-    """Return where an object is that has this box in every ROWS-th row; may leave the image."""
-    top, bottom = ROWS * (box.y0 - 1) + 1, ROWS * box.y1
-    return Box(max(box.x0 - REACH_PX, 0), max(top, 0), box.x1 + REACH_PX, bottom)
-
-
-def cut_masks(
-    labels: np.ndarray, boxes: list[tuple[int, Box]]
-) -> list[tuple[int, Box, np.ndarray]]:
-    """Return labels with the tight boxes and masks, uint8 0/1, of their pixels in given boxes."""
-    found = []
-    for label, around in boxes:
-        left, top, right, bottom = map(int, around)
-        mask = (labels[top:bottom, left:right] == label).view(np.uint8)
-        x, y, width, height = cv2.boundingRect(mask)
-        mask = np.ascontiguousarray(mask[y : y + height, x : x + width])
-        tight = Box(left + x, top + y, left + x + width, top + y + height)
-        found.append((label, tight, mask))
-    return found
-
-
 def label_boxes(labels: np.ndarray, ignore_label: int, limit: int | None) -> list[tuple[int, Box]]:
-    """Return labels but 0, ascending, each with the tight integer box of its pixels.
+    """Return labels but 0 and `ignore_label`, ascending, each with the tight box of its pixels.
 
-    Raises InstanceError: negative labels, or more than `limit` besides `ignore_label`.
+    Raises InstanceError: negative labels, or more than `limit`.
     """
-    label, y, x0, x1 = runs(labels, limit)
+    label, y, x0, x1 = runs(labels, ignore_label, limit)
     order = np.argsort(label, kind="stable")  # a label's runs stay in the order of rows
     label, y, x0, x1 = label[order], y[order], x0[order], x1[order]
     first = np.flatnonzero(np.append(True, label[1:] != label[:-1])) if len(label) else order
-    count = np.count_nonzero(label[first] != ignore_label)
-    if limit is not None and count > limit:
+    if limit is not None and len(first) > limit:
         raise TooManyInstancesError(
-            f"label image has {count} labels, more than {limit}: send track IDs"
+            f"label image has {len(first)} labels, more than {limit}: send track IDs"
         )
     last = np.append(first[1:], len(label)) - 1 if len(first) else first
     left, right = np.minimum.reduceat(x0, first), np.maximum.reduceat(x1, first)
@@ -101,11 +63,12 @@ def label_boxes(labels: np.ndarray, ignore_label: int, limit: int | None) -> lis
     return [(row[0], Box(*row[1:])) for row in zip(*(c.tolist() for c in columns), strict=True)]
 
 
-def runs(labels: np.ndarray, limit: int | None) -> tuple[np.ndarray, ...]:
+def runs(labels: np.ndarray, ignore_label: int, limit: int | None) -> tuple[np.ndarray, ...]:
     """Return the runs of equal pixels in rows of a label image: label, row, first and end column.
 
-    Those of 0 are left out. Reading stops where a part of the image alone has more than `limit`
-    labels: a picture taken for labels is nothing but runs. Raises InstanceError: negative labels.
+    Those of 0 and `ignore_label` are left out. Reading stops where a part of the image alone has
+    more than `limit` labels: a picture taken for labels is nothing but runs. Raises InstanceError:
+    negative labels.
     """
     rows, cols = labels.shape
     pixels, size = labels.reshape(-1), max(1, CHUNK_PX // cols) * cols
@@ -126,7 +89,7 @@ def runs(labels: np.ndarray, limit: int | None) -> tuple[np.ndarray, ...]:
     label, end = pixels[at], np.append(at[1:], pixels.size)
     if label.min() < 0:
         raise InstanceError(f"labels must not be negative, got {label.min()}: 0 is background")
-    kept = label != 0
+    kept = (label != 0) & (label != ignore_label)
     y, x0 = np.divmod(at[kept], cols)
     return label[kept], y, x0, end[kept] - y * cols
 
