@@ -185,15 +185,12 @@ def make_input(
     _, base = direction(*first, patches[:, :, FLOW])
     other = direction(*second) if both and second[0] is not None else (None, None)
     show(patches, other[0], scene.seen, others, model)
-    visible = to_floats(scene.visible)
-    weight = weigh(scene.visible, unknown, total(covers, unknown), config.pasted_weight)
+    visible, pasted = to_floats(scene.visible), total(covers, unknown)
+    pasted[supervised], unknown[supervised] = unknown[supervised], 0  # all is known behind others
+    weight = weigh(scene.visible, unknown, pasted, config.pasted_weight)
     if config.hindsight:
         onward = median_motion(window.flow, left)
         visible, weight = with_hindsight(visible, weight, boxes, onward)
-    for at in np.flatnonzero(supervised):
-        visible[at], weight[at] = supervise(
-            context, at, window.boxes[at], boxes[at], config, model.patch
-        )
     return Targets(patches, visible, weight, boxes, base, *other)
 
 
@@ -215,21 +212,25 @@ def cut(
         rgb: float32 [B, T, 3, h, w], where the colours go.
 
     Returns:
-        What the patches show, and what hides the objects, uint8 [B, T, h, w].
+        What the patches show, and what hides the objects, uint8 [B, T, h, w]. Of windows with
+        amodal masks these are the objects, and other objects all that hides them.
     """
     patch = rgb.shape[-2:]
     places = pixel_maps(source, boxes, context.visible.shape[-2:], patch)
-    visible, others, unknown = (np.empty((*rgb.shape[:2], *patch), np.uint8) for _ in range(3))
-    for at in np.ndindex(visible.shape[:2]):
+    seen, visible, others, unknown = np.empty((4, *rgb.shape[:2], *patch), np.uint8)
+    for at in np.ndindex(seen.shape[:2]):
         pixels = look(cv2.merge((*context.rgb[at], context.visible[at])), places[at], patch)
-        *colours, visible[at] = cv2.split(pixels)
+        *colours, seen[at] = cv2.split(pixels)
+        visible[at] = seen[at]
         for plane, colour in zip(rgb[at], colours, strict=True):
             np.multiply(colour, UNIT, out=plane)
         unknown[at] = others[at] = look_at_mask(context.others[at], places[at], patch)
-        if context.scenery is not None:
+        if context.amodal is not None and context.amodal[at[0]].any():
+            visible[at] = look_at_mask(context.amodal[at], places[at], patch)
+        elif context.scenery is not None:
             scenery = look_at_mask(context.scenery[at], places[at], patch)
             np.maximum(unknown[at], scenery, out=unknown[at])
-    return Scene(rgb, visible, visible.copy(), others), unknown
+    return Scene(rgb, visible, seen, others), unknown
 
 
 def cut_flow(flow: Tensor, source: Tensor, boxes: Tensor, scale: Tensor, out: Tensor) -> None:
@@ -271,37 +272,6 @@ def show(
                 part *= clear
             if flow_back is not None:
                 flow_back[at] *= clear
-
-
-def supervise(
-    context: Context,
-    at: int,
-    source: Tensor,
-    boxes: Tensor,
-    config: AugmentConfig,
-    patch: tuple[int, int],
-) -> tuple[Tensor, Tensor]:
-    """Return target and weight of a window that learns from its amodal masks: float [T, h, w] each.
-
-    Pixels that other objects cover count as those under pasted occluders do.
-
-    Args:
-        context: the windows.
-        at: which of them.
-        source: float [T, 4], its boxes [px].
-        boxes: float [T, 4], of its patches [px].
-        config: has the weight.
-        patch: rows and columns.
-    """
-    assert context.amodal is not None
-    places = pixel_maps(source, boxes, context.amodal.shape[-2:], patch)
-    target, covered = (
-        to_floats(
-            np.stack([look_at_mask(*pair, patch) for pair in zip(masks[at], places, strict=True)])
-        )
-        for masks in (context.amodal, context.others)
-    )
-    return target, torch.lerp(torch.ones(()), torch.tensor(config.pasted_weight), covered)
 
 
 def weigh(

@@ -216,6 +216,8 @@ def savos_text(training: Mapping[str, str], groups: Mapping[str, Mapping]) -> li
     steps = f"{training['step']} steps" if "step" in training else "a mean of weights after steps"
     effort = f"{steps} of {size}"
     parts = [f"{effort} of {source}", *(["begun with other weights"] if run["start"] else [])]
+    if any(float(share) for share in data.get("supervised", ())):  # older weights do not state it
+        parts.append("amodal masks of rendered clips as targets, too")
     if not groups["loss"]["both_directions"]:
         parts.append("forward alone: shares of a merge (alpha) are untrained")
     return parts
