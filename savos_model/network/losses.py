@@ -208,10 +208,15 @@ def savos_losses(net: Net, targets: Targets, config: LossConfig, *, bf16: bool =
     paper compares the merge only.
     """
     if config.both_directions:
-        pairs = zip(targets, targets.reversed(), strict=True)
-        targets = Targets(*(torch.cat([p for p in pair if p is not None]) for pair in pairs))
+        targets = both_directions(targets)
     prediction, warped = run_windows(net, targets, bf16)
     return compare(prediction, targets, config, net.config, warped)
+
+
+def both_directions(targets: Targets) -> Targets:
+    """Return windows followed by the same windows reversed in time."""
+    pairs = zip(targets, targets.reversed(), strict=True)
+    return Targets(*(torch.cat([p for p in pair if p is not None]) for pair in pairs))
 
 
 def predict(net: Net, targets: Targets, bf16: bool = False) -> Prediction:

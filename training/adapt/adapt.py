@@ -12,7 +12,9 @@ from savos_model.config import ModelConfig
 from savos_model.network.losses import (
     LossConfig,
     Targets,
+    both_directions,
     carry_forward,
+    merge_estimates,
     predict,
     savos_losses,
     total_loss,
@@ -61,18 +63,21 @@ def adapt(
 ) -> AdaptResult:
     """Train a copy of weights on the visible masks of one video, all that is read of `clip`.
 
-    Loss and augmentation are those of the training, stored with the weights. `watch` is called with
-    the iteration and the averaged network at every measurement, also before the first iteration; it
+    Loss and augmentation are those of the training, stored with the weights. If that had amodal
+    masks, the given weights' own masks are the targets behind other objects, so that what was
+    learned there is kept; others learn nothing there, as in training. `watch` is called with the
+    iteration and the averaged network at every measurement, also before the first iteration; it
     must leave the network as it is.
 
     Raises WeightsError: the settings stored with the weights cannot be read.
     """
     loss, augment = trained_with(weights)
+    anchored = learned_amodal(weights)
     places = list_places([clip], config.length, config.min_px)
     if not places:
         return AdaptResult(weights, [], f"no track is seen for {config.length} frames")
     source = StoredWindows([clip], places, config.length)
-    net, average = (network(weights, config.device) for _ in range(2))
+    net, average, given = (network(weights, config.device) for _ in range(3))
     checks = check_batches(clip, weights.model, config, augment.enlarge)
     optimiser = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
     history = [{"iteration": 0, "visible_iou": visible_iou(net, checks, config.bf16)}]
@@ -81,6 +86,8 @@ def adapt(
     parts: list[dict[str, float]] = []
     for iteration in range(1, config.max_iterations + 1):
         targets = drawn(source, weights.model, config, augment, iteration)
+        if anchored:
+            targets = fill_unknown(targets, given, config.bf16)
         optimiser.param_groups[0]["lr"] = config.rate(iteration)
         parts.append(learn(net, optimiser, targets, loss, config.bf16))
         average_into(average.state_dict(), net, config.ema)
@@ -110,6 +117,17 @@ def drawn(
     window = source.draw(config.batch, np.random.default_rng((config.seed, iteration)))
     generator = seeded(config.seed * 1_000_003 + iteration)
     return make_input(window, model, augment, generator).to(config.device)
+
+
+@torch.no_grad()
+def fill_unknown(targets: Targets, net: Net, bf16: bool) -> Targets:
+    """Return targets with the masks of a network, both directions merged, where W is 0."""
+    completed = merge_estimates(predict(net, both_directions(targets), bf16))
+    unknown = targets.weight == 0
+    return targets._replace(
+        visible=torch.where(unknown, completed, targets.visible),
+        weight=torch.where(unknown, torch.ones_like(completed), targets.weight),
+    )
 
 
 def learn(
@@ -193,6 +211,12 @@ def taken(
         "iterations": str(history[-1]["iteration"]),
     }
     return Weights(f"{weights.name}+{name}", weights.model, arrays, info)
+
+
+def learned_amodal(weights: Weights) -> bool:
+    """Return whether weights were trained with amodal masks, which no video on site can repeat."""
+    groups = json.loads(weights.info.get("settings", "{}"))
+    return any(float(share) > 0 for share in groups.get("data", {}).get("supervised", ()))
 
 
 def seeded(seed: int) -> torch.Generator:

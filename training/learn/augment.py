@@ -97,7 +97,8 @@ def crop_boxes(
 ) -> Tensor:
     """Patch boxes [B, T, 4] as the stream would choose them, with jitter.
 
-    Half of the windows keep the extent seen before the occlusion, as the stream's box memory does.
+    A share `memory` of the windows keeps the extent seen before the occlusion, or the amodal one
+    where that is known: the stream's boxes follow what it has seen and what it has completed.
     """
     batch = occluded.shape[0]
     boxes = grow(
@@ -157,7 +158,8 @@ def make_input(
         supervised = context.amodal.any((-3, -2, -1))
         layers = [layer for layer in layers if not supervised[layer.at]]
         left[supervised] = own[supervised]
-    extent = tight_boxes(torch.from_numpy(own), window.boxes)
+    whole = own if context.amodal is None else own | (context.amodal[..., 1::2, 1::2] > HALF)
+    extent = tight_boxes(torch.from_numpy(whole), window.boxes)
     if config.hindsight:
         extent = extent_so_far(extent, median_motion(window.flow, own))
     tight = tight_boxes(torch.from_numpy(left), window.boxes)

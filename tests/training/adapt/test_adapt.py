@@ -1,4 +1,5 @@
 # ruff: noqa: E402  (nothing below imports where torch is absent)
+import dataclasses
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ from tests.failing import fails, refused
 torch = pytest.importorskip("torch")
 
 from savos_model.config import ModelConfig
-from savos_model.network.losses import LossConfig, Losses, Targets
+from savos_model.network.losses import LossConfig, Losses, Targets, predict
 from savos_model.network.net import Prediction
 from savos_model.network.presets import make_net
 from savos_model.network.weights import Weights, WeightsError, load_weights, save_weights
@@ -21,7 +22,16 @@ from savos_model.stream.video import described
 from savos_ros.cli.main import app
 from tests.model.scenes import crossing
 from tests.planted import planted_weights
-from training.adapt.adapt import adapt, finished, trained_with, visible_clip, visible_iou
+from training.adapt.adapt import (
+    adapt,
+    check_batches,
+    fill_unknown,
+    finished,
+    network,
+    trained_with,
+    visible_clip,
+    visible_iou,
+)
 from training.adapt.settings import AdaptConfig
 from training.data.store import ClipFrame
 from training.learn.augment_config import AugmentConfig
@@ -179,6 +189,42 @@ def test_visible_iou_counts_inside_the_weight_only():
     hidden[..., 40:60] = 0
     behind = targets._replace(weight=hidden)
     assert visible_iou(Known(wider), [behind], False) == pytest.approx(1)
+
+
+def test_unknown_pixels_get_the_mask_of_a_network():
+    visible = torch.zeros(1, 3, 32, 64)
+    visible[..., 8:24, 20:40] = 1
+    patches = torch.zeros(1, 3, 6, 32, 64)
+    boxes = torch.tensor([0.0, 0.0, 64.0, 32.0]).expand(1, 3, 4)
+    weight = torch.ones_like(visible)
+    weight[..., 40:] = 0
+    base = torch.zeros(1, 3, 2)
+    targets = Targets(patches, visible, weight, boxes, base, patches[:, :, 4:], base)
+    said = torch.zeros(2, 3, 32, 64)
+    said[..., 30:60] = 1
+    filled = fill_unknown(targets, Known(said), False)
+    assert torch.equal(filled.visible[..., :40], visible[..., :40])
+    assert torch.equal(filled.visible[..., 40:].round(), said[:1, ..., 40:])
+    assert filled.weight.amin() == 1 and targets.weight.amin() == 0
+
+
+def test_what_amodal_masks_taught_is_kept_behind_others(clip):
+    def moved(**info):
+        """How far adaptation moves the masks behind other objects, mean over pixels."""
+        weights = dataclasses.replace(planted_weights(-0.05), info=info)
+        config = AdaptConfig(learning_rate=3e-2, max_iterations=8, stop_gain=-1.0, ema=0.0, **SHORT)
+        adapted = adapt(weights, clip, config).weights
+        batches = check_batches(clip, MODEL, config, 2.0)
+        before, after = (network(w, "cpu") for w in (weights, adapted))
+        parts = []
+        for targets in batches:
+            said = (predict(net, targets).mask_logits.sigmoid() for net in (before, after))
+            parts.append(torch.sub(*said).abs()[targets.weight == 0])
+        return float(torch.cat(parts).detach().mean())
+
+    taught = json.dumps({"data": {"supervised": ["0", "0.8"]}})
+    free = json.dumps({"data": {"supervised": []}})
+    assert moved(settings=taught) < 0.8 * moved(settings=free)
 
 
 @pytest.fixture

@@ -128,6 +128,19 @@ def test_supervised_windows_learn_their_amodal_masks_and_nothing_is_pasted_over_
     assert targets.weight[5:].amin() == 0, "what others hide is unknown without amodal masks"
 
 
+def test_boxes_of_supervised_windows_can_span_the_amodal_mask():
+    half = windows()
+    whole = half.visible.clone()
+    half.visible[..., 64:] = 0
+    window = half._replace(others=whole - half.visible, amodal=whole)
+    visible = plain(enlarge=1.0)
+    assert torch.equal(made(visible, window=window).boxes, made(visible, window=half).boxes)
+    amodal = made(plain(enlarge=1.0, memory=1.0), window=window).boxes
+    full = made(visible, window=window._replace(visible=whole, amodal=None)).boxes
+    assert (amodal[..., :2] <= full[..., :2] + 1e-3).all()
+    assert (amodal[..., 2:] >= full[..., 2:] - 1e-3).all()
+
+
 def test_poles_are_thin_and_reach_from_top_to_bottom():
     targets = made(plain(paste=1.0, poles=1.0), window=windows(64))
     pole = seen(targets) < -0.99
