@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import math
 import re
 from dataclasses import dataclass
 
@@ -159,6 +160,9 @@ class TracksConfig(Settings):
     )
 
 
+HULL_THRESHOLD = 0.2
+
+
 @dataclass(frozen=True)
 class ComposeConfig(Settings):
     """Composition of predictions and visible masks into published masks."""
@@ -215,8 +219,18 @@ class ComposeConfig(Settings):
     )
     complete_into: str = setting(
         "anything",
-        "where occluded pixels may be: behind other tracked objects, or anywhere",
-        choices=("others", "anything"),
+        "where occluded pixels may be: behind other tracked objects, within the convex hull of the "
+        "visible mask, or anywhere",
+        choices=("others", "hull", "anything"),
+    )
+    # Departures row 53.
+    hull_above: float = setting(
+        0.01,
+        "background that the median object claims, relative to its area, from which on the scene "
+        "counts as unlike the training and `complete_into: anything` becomes hull; 0 disables it",
+        minimum=0.0,
+        maximum=10.0,
+        live=True,
     )
     mask_values: str = setting(
         "binary",
@@ -224,6 +238,22 @@ class ComposeConfig(Settings):
         choices=("binary", "probability"),
         live=True,
     )
+
+    @property
+    def limit(self) -> float:
+        """Return hull_above, infinity where nothing is to be limited."""
+        return self.hull_above if self.hull_above and self.complete_into == "anything" else math.inf
+
+    def suited(self, unfamiliar: bool) -> ComposeConfig:
+        """Return the settings for a scene like those of the training, or unlike them.
+
+        In the latter, a convex hull is filled behind other objects unless the network is sure that
+        nothing is there; nothing is published outside it.
+        """
+        if not unfamiliar:
+            return self
+        sure = min(HULL_THRESHOLD, self.threshold)
+        return dataclasses.replace(self, complete_into="hull", threshold=sure, peak=sure)
 
 
 @dataclass(frozen=True)

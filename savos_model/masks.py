@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from savos_model.geometry import mask_box, move
@@ -83,6 +84,23 @@ def tighten(boxed: tuple[Box, np.ndarray]) -> BoxedMask:
     box, mask = boxed
     found = mask_box(mask != 0)
     return EMPTY if found is None else BoxedMask(move(found, box.x0, box.y0), mask[slices(found)])
+
+
+def convex_hull(visible: tuple[Box, np.ndarray]) -> BoxedMask:
+    """Complete a visible mask, its box with [box.height, box.width], to its convex hull.
+
+    The bool result has the visible mask's tight box, hence lies inside the image; EMPTY for an
+    empty mask.
+    """
+    box, mask = tighten(visible)
+    hull = np.zeros(mask.shape, np.uint8)
+    if mask.size:
+        rows = np.flatnonzero(mask.any(axis=1))
+        filled = mask[rows] != 0
+        left, right = filled.argmax(1), mask.shape[1] - 1 - filled[:, ::-1].argmax(1)
+        ends = np.stack((np.append(left, right), np.append(rows, rows)), 1)  # of rows, as (x, y)
+        cv2.fillConvexPoly(hull, cv2.convexHull(ends.astype(np.int32)), 1)
+    return BoxedMask(box, hull.astype(bool))
 
 
 def from_image(mask: np.ndarray) -> BoxedMask:

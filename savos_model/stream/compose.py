@@ -20,7 +20,7 @@ from savos_model.geometry import (
     union,
     window,
 )
-from savos_model.masks import BoxedMask, look_at, slices
+from savos_model.masks import BoxedMask, convex_hull, look_at, slices
 from savos_model.types import AmodalObject, Box, Instance, Source
 
 COAST_DECAY = 0.8  # confidence kept per frame without an observation
@@ -121,7 +121,8 @@ def keep_strong_regions(
 
     Hysteresis thresholding (Canny, 1986) of the cells that may be published: a low threshold gives
     a region its extent, a high one decides whether there is a region. Cells behind other objects
-    and cells elsewhere have separate thresholds and are separate regions.
+    and cells elsewhere have separate thresholds and are separate regions. With `complete_into:
+    hull` all cells outside the convex hull of the visible mask are 0.
 
     Args:
         probability: float32 [h, w] in [0, 1], fills `box`.
@@ -138,8 +139,13 @@ def keep_strong_regions(
     cells = probability[inside]
     free = ~at_cells(own, covered, cells.shape)
     behind = at_cells(near, covered, cells.shape) if near else np.zeros_like(free)
+    if config.complete_into == "hull":
+        around, filled = convex_hull(own)
+        hull = at_cells(BoxedMask(around, filled.view(np.uint8)), covered, cells.shape)
+        near_own = hull | ~free
+        free &= hull
     kinds = [(behind & free, config.threshold, config.peak)]
-    if config.complete_into == "anything":
+    if config.complete_into != "others":
         kinds.append((~behind & free, config.untracked_threshold, config.untracked_peak))
     kept, lost = np.zeros((2, *cells.shape), bool)
     for where, least, peak in kinds:
@@ -158,6 +164,8 @@ def keep_strong_regions(
         return None
     # Visible cells next to a kept region stay, as its outline is between them and the region.
     near_kept = cv2.dilate(kept.view(np.uint8), np.ones((3, 3), np.uint8)).view(bool)
+    if config.complete_into == "hull":
+        near_kept &= near_own
     result = np.zeros_like(probability)
     np.copyto(result[inside], cells, where=near_kept & ~lost)
     return result
@@ -202,7 +210,7 @@ def may_be_hidden(
     Returns:
         bool [rows, cols].
     """
-    anywhere = config.complete_into == "anything"
+    anywhere = config.complete_into != "others"
     kind = chance.dtype.type
     least, elsewhere = (
         kind(math.ceil(v * unit) if unit > 1 else v)
@@ -301,7 +309,7 @@ def hidden_part(
     Only that part of the box is worked on where the prediction is high enough and, with
     `complete_into: others`, another object is near.
     """
-    anywhere, soft = config.complete_into == "anything", config.mask_values == "probability"
+    anywhere, soft = config.complete_into != "others", config.mask_values == "probability"
     least = min(config.threshold, config.untracked_threshold) if anywhere else config.threshold
     around = reach(probability, box, LEAST_VALUE if soft else least)
     area = around and intersect(around, Box(0, 0, count.shape[1], count.shape[0]))

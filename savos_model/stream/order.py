@@ -47,11 +47,11 @@ class Labels(NamedTuple):
     image: np.ndarray
     step: int
 
-    def patch(self, box: Box, shape: tuple[int, int]) -> np.ndarray:
-        """Return the labels at the pixels of a patch [h, w] that fills a box; 0 outside."""
+    def patch(self, box: Box, shape: tuple[int, int], outside: int = 0) -> np.ndarray:
+        """Return the labels at the pixels of a patch [h, w] that fills a box."""
         place = pixel_map(Box(*(side / self.step for side in box)), shape)
         flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(self.image, place, shape[::-1], flags=flags)
+        return cv2.warpAffine(self.image, place, shape[::-1], flags=flags, borderValue=outside)
 
 
 def label_visible(instances: Sequence[Instance], height: int, width: int) -> Labels:

@@ -41,8 +41,12 @@ class Observed:
 
 @dataclass
 class Record:
-    """One frame: input, published objects, and the tracks completed by the network."""
+    """One frame: input, published objects, and the tracks completed by the network.
+
+    `unfamiliar`: whether the scene was taken for one unlike those of the training.
+    """
 
     seen: Seen
     objects: list[AmodalObject]
     tracks: dict[str, Observed] = field(default_factory=dict)
+    unfamiliar: bool = False

@@ -136,10 +136,9 @@ class WindowRefiner:
         chance = calibrated(merge(item.forward, backward), self.backend.weights.temperature)
         chance = doubted(chance, item.factor)
         count, motion = record.seen.count, item.object.motion
+        config = self.compose_config.suited(record.unfamiliar)
         self.pause()
-        return compose(
-            item.instance, chance, item.box, count, motion, self.compose_config, Source.REFINED
-        )
+        return compose(item.instance, chance, item.box, count, motion, config, Source.REFINED)
 
 
 def merge(forward: np.ndarray | None, backward: np.ndarray) -> np.ndarray:

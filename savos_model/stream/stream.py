@@ -18,6 +18,7 @@ from savos_model.stream.associate import Associator
 from savos_model.stream.compose import compose, compose_coasted, copy_visible
 from savos_model.stream.crew import Crew
 from savos_model.stream.estimate import Estimate, Work, make_estimator, moved
+from savos_model.stream.familiar import Familiarity
 from savos_model.stream.flow import make_flow, to_grey
 from savos_model.stream.order import Claim, OcclusionOrder, doubted, label_visible
 from savos_model.stream.prediction import Seen, calibrated
@@ -41,6 +42,7 @@ class StepReport:
         skipped: instances passed on without completion, by reason.
         reset: why all tracks were deleted before this frame, "" if they were not.
         period_s: time since the previous frame [s], in which motion starts; 0 for none.
+        unfamiliar: whether the scene is taken for one unlike those of the training.
     """
 
     timings_ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
@@ -48,6 +50,7 @@ class StepReport:
     skipped: dict[str, int] = field(default_factory=dict)
     reset: str = ""
     period_s: float = 0.0
+    unfamiliar: bool = False
 
 
 class Settled(NamedTuple):
@@ -84,6 +87,7 @@ class AmodalStream:
         associate = self.config.associate
         self.associator = None if associate is None else Associator(associate)
         self.order = OcclusionOrder()
+        self.familiarity = Familiarity()
         self.previous: Seen | None = None
         self.report = StepReport()
         self.record: Record | None = None
@@ -111,6 +115,7 @@ class AmodalStream:
         """Delete all tracks and the previous frame."""
         self.tracks.clear()
         self.order.clear()
+        self.familiarity.clear()
         self.previous = None
         if self.associator is not None:
             self.associator.reset()
@@ -142,8 +147,13 @@ class AmodalStream:
             self.end_if_jumped(item)
         estimates = self.estimate(seen, chosen, clock)
         settled = self.settle(estimates, seen)
+        report.unfamiliar = self.familiarity.claimed() >= self.compose_config.limit
+        config = self.compose_config.suited(report.unfamiliar)
+        if self.record is not None:
+            self.record.unfamiliar = report.unfamiliar
         objects = [
-            self.complete(i, seen, settled.get(i.id), i.id in chosen) for i in frame.instances
+            self.complete(i, seen, settled.get(i.id), i.id in chosen, config)
+            for i in frame.instances
         ]
         coasted = [
             self.coast(i, s, seen) for i, s in self.tracks.states.items() if i not in present
@@ -212,16 +222,18 @@ class AmodalStream:
             name: None if one.values is None else calibrated(one.values[..., 0], temperature)
             for name, one in estimates.items()
         }
-        factors: Mapping[str, np.ndarray] = {}
-        strength = self.compose_config.order_strength
-        if strength and len(seen.frame.instances) > 1:
-            claims = {
-                name: Claim(chance, estimates[name].box)
-                for name, chance in chances.items()
-                if chance is not None
-            }
-            labels = label_visible(seen.frame.instances, *seen.count.shape)
-            factors = self.order.weigh(seen.frame.instances, claims, labels, strength)
+        claims = {
+            name: Claim(chance, estimates[name].box)
+            for name, chance in chances.items()
+            if chance is not None
+        }
+        items, factors = seen.frame.instances, {}
+        if claims:
+            labels = label_visible(items, *seen.count.shape)
+            self.familiarity.look(items, claims, labels)
+            strength = self.compose_config.order_strength
+            if strength and len(items) > 1:
+                factors = self.order.weigh(items, claims, labels, strength)
         settled = {}
         for name, one in estimates.items():
             chance, factor = chances[name], factors.get(name)
@@ -231,7 +243,12 @@ class AmodalStream:
         return settled
 
     def complete(
-        self, item: Instance, seen: Seen, settled: Settled | None, chosen: bool
+        self,
+        item: Instance,
+        seen: Seen,
+        settled: Settled | None,
+        chosen: bool,
+        config: ComposeConfig,
     ) -> AmodalObject:
         """Return the object of one visible mask; update the tracks of chosen ones."""
         state = self.tracks.get(item.id)
@@ -239,7 +256,7 @@ class AmodalStream:
             done = copy_visible(item)
         else:
             box, motion = settled.estimate.box, settled.estimate.motion
-            done = compose(item, settled.chance, box, seen.count, motion, self.compose_config)
+            done = compose(item, settled.chance, box, seen.count, motion, config)
         if chosen:
             assert settled is not None  # its patch was passed to the network
             if self.record is not None:

@@ -9,14 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from rich.table import Table
 
-from savos_model.masks import by_id
+from savos_model.masks import by_id, convex_hull
 from savos_model.tables import columned, number, percent
 from savos_model.types import AmodalObject
 from savos_ros.bags.reader import BagFrame
 from savos_ros.messages.overlay import bgr_of, draw
 from savos_ros.messages.results import whole_objects
 from savos_ros.messages.settings import OverlayConfig
-from training.baselines.rules import convex_hull
 from training.evaluate.metrics import PAPER, ObjectScore, score_frame, summarise
 
 PARTS = ("p50", "p95", "p99")

@@ -58,6 +58,7 @@ class _Tally:
     sources: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     resets: Counter[str] = field(default_factory=Counter)
+    unfamiliar: int = 0
     times_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     scores: BagScores = field(default_factory=BagScores)
     refined: BagScores = field(default_factory=BagScores)
@@ -76,6 +77,7 @@ class _Tally:
         self.skipped.update(report.skipped)
         if report.reset:
             self.resets[report.reset] += 1
+        self.unfamiliar += report.unfamiliar
         for stage, value in times_ms.items():
             self.times_ms[stage].append(value)
         self.scores.add_frame(item, objects)
@@ -245,9 +247,9 @@ def _summary(bag: BagFrames, tally: _Tally, backend: Any, total: int) -> dict:
 
     bag, topics, messages (by topic, as ReadReport has them), model, backend, frames_in, frames_out,
     masks_in, objects_out (by source), refused, masks_skipped, not_completed, resets (counts by
-    reason), examples (first text of a reason of `refused`), notes (what was assumed), damage,
-    time_ms (by stage, p50, p95, p99), miou (by method, `refined` where it is on; None without
-    truth).
+    reason), frames_unfamiliar (unlike those of the training), examples (first text of a reason of
+    `refused`), notes (what was assumed), damage, time_ms (by stage, p50, p95, p99), miou (by
+    method, `refined` where it is on; None without truth).
     """
     report, miou = bag.report, None
     if tally.scores.frames:
@@ -268,6 +270,7 @@ def _summary(bag: BagFrames, tally: _Tally, backend: Any, total: int) -> dict:
         "masks_skipped": dict(sorted(report.masks_skipped.items())),
         "not_completed": dict(sorted(tally.skipped.items())),
         "resets": dict(sorted(tally.resets.items())),
+        "frames_unfamiliar": tally.unfamiliar,
         "examples": dict(sorted(report.examples.items())),
         "notes": list(report.notes.values()),
         "damage": report.damage,

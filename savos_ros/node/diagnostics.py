@@ -41,6 +41,7 @@ class Health:
         self.frames_out = 0
         self.tracks = 0
         self.stream_resets = 0
+        self.frames_unfamiliar = 0
 
     def joined(self) -> None:
         """Count a synchronized set."""
@@ -48,17 +49,24 @@ class Health:
             self.frames_in += 1
 
     def answered(
-        self, now_s: float, stages_ms: Mapping[str, float], tracks: int, reset: bool
+        self,
+        now_s: float,
+        stages_ms: Mapping[str, float],
+        tracks: int,
+        reset: bool,
+        unfamiliar: bool = False,
     ) -> None:
         """Count a published result at a monotonic time [s]; `reset`: tracks were deleted before it.
 
-        `stages_ms` are durations by stage; "stamp" (from the image stamp) is ignored if the stamp
-        is from another clock.
+        `unfamiliar`: the scene was taken for one unlike those of the training. `stages_ms` are
+        durations by stage; "stamp" (from the image stamp) is ignored if the stamp is from another
+        clock.
         """
         with self._lock:
             self.frames_out += 1
             self.tracks = tracks
             self.stream_resets += reset
+            self.frames_unfamiliar += unfamiliar
             self._times.append(now_s)
         self.timed(stages_ms)
 
@@ -139,6 +147,7 @@ class Health:
             "frames_out": str(self.frames_out),
             "tracks": str(self.tracks),
             "stream_resets": str(self.stream_resets),
+            "frames_unfamiliar": str(self.frames_unfamiliar),
             "drops": str(sum(drops.values())),
         }
         values |= {f"drops.{reason}": str(count) for reason, count in sorted(drops.items())}

@@ -26,6 +26,12 @@ from savos_ros.node.refinement import Answered, Refinement
 from savos_ros.node.sync import Joined
 from savos_ros.node.worker import Worker
 
+UNFAMILIAR = (
+    "the scene is unlike those that the weights were trained on: hidden parts are limited to the "
+    "convex hulls of visible masks (compose.hull_above); adapt the weights (adapt.enabled), or "
+    "train on such scenes"
+)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -60,6 +66,7 @@ class Pipeline:
         self._health, self._log, self._clock_ns = health, log, clock_ns
         self._changes: SimpleQueue[Callable[[], None]] = SimpleQueue()  # before the next frame
         self._encoding = ""
+        self._unfamiliar = False
         self._fresh = True  # refinement and adaptation lack the next frame's past
         self._swap: Callable[[], None] | None = None  # activates other weights
         self._last: int | None = None  # number of the last processed image
@@ -122,12 +129,20 @@ class Pipeline:
         if left_out:
             text = f"{left_out_text(left_out)} (frame at {frame.stamp_ns} ns)"
             self._warn("masks_left_out", text, 0)
-        self._health.answered(time.monotonic(), stages, report.tracks, bool(report.reset))
+        self._note_scene(report.unfamiliar)
+        self._health.answered(
+            time.monotonic(), stages, report.tracks, bool(report.reset), report.unfamiliar
+        )
 
     def _note_encoding(self, encoding: str) -> None:
         if encoding != self._encoding and (text := assumed_text(encoding)):
             self._log.warning(text)
         self._encoding = encoding
+
+    def _note_scene(self, unfamiliar: bool) -> None:
+        if unfamiliar and not self._unfamiliar:
+            self._log.warning(UNFAMILIAR)
+        self._unfamiliar = unfamiliar
 
     def settle(self) -> None:
         """Apply pending changes now; the other threads have ended."""

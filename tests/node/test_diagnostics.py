@@ -27,6 +27,14 @@ def test_rate_is_of_the_last_five_seconds():
     assert health.rate_hz(30.0) == 0.0
 
 
+def test_resets_and_unfamiliar_frames_are_counted():
+    health = Health(10)
+    for reset, unfamiliar in ((False, True), (True, False), (False, False)):
+        health.answered(0.0, {}, 3, reset, unfamiliar)
+    values = health.report(1.0, {}, idle=False)[2]
+    assert (values["stream_resets"], values["frames_unfamiliar"]) == ("1", "1")
+
+
 def test_latency_of_another_clock_is_left_out():
     health = Health(10)
     answered(health, 3, stamp=[1e12, -5.0, 20.0], network=[1.0, 1.0, 1.0])

@@ -9,24 +9,6 @@ import numpy as np
 from savos_model.masks import EMPTY, BoxedMask, box_around, clip_box, look_at, slices, tighten
 from savos_model.types import Box
 
-
-def convex_hull(visible: tuple[Box, np.ndarray]) -> BoxedMask:
-    """Complete a visible mask, its box with [box.height, box.width], to its convex hull.
-
-    The bool result has the visible mask's tight box, hence lies inside the image; EMPTY for an
-    empty mask.
-    """
-    box, mask = tighten(visible)
-    hull = np.zeros(mask.shape, np.uint8)
-    if mask.size:
-        rows = np.flatnonzero(mask.any(axis=1))
-        filled = mask[rows] != 0
-        left, right = filled.argmax(1), mask.shape[1] - 1 - filled[:, ::-1].argmax(1)
-        ends = np.stack((np.append(left, right), np.append(rows, rows)), 1)  # of rows, as (x, y)
-        cv2.fillConvexPoly(hull, cv2.convexHull(ends.astype(np.int32)), 1)
-    return BoxedMask(box, hull.astype(bool))
-
-
 FIXED_POINT_STEPS = 3
 HALF, ANY = 0.5, 1e-3
 GREYS = 64  # frames remembered, the longest window on both sides and more

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 
-from savos_model.masks import BoxedMask
+from savos_model.masks import BoxedMask, convex_hull
 from savos_model.settings import SettingError
 from savos_model.stream.video import Online, Setup
 from savos_model.types import AmodalObject, Frame, Instance
 from training.baselines.external import ExternalClip
-from training.baselines.rules import ANY, HALF, DisPairFlow, aggregate, convex_hull
+from training.baselines.rules import ANY, HALF, DisPairFlow, aggregate
 from training.data.jobs import Tick
 from training.data.store import ClipFrame
 from training.evaluate.metrics import Masks

@@ -9,12 +9,11 @@ import cv2
 import numpy as np
 from matplotlib.axes import Axes
 
-from savos_model.masks import BoxedMask, box_around, by_id, look_at, slices, tighten
+from savos_model.masks import BoxedMask, box_around, by_id, convex_hull, look_at, slices, tighten
 from savos_model.results import write_results
 from savos_model.settings import SettingError
 from savos_model.stream.video import Online, Setup
 from savos_model.types import Box, Frame
-from training.baselines.rules import convex_hull
 from training.data.prepare import chewing_gum_frames, fishbowl_frames, street_frames
 from training.data.store import ClipFrame
 from training.evaluate.metrics import Masks, ObjectScore, published_masks, score_frame

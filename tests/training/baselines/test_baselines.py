@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis.extra import numpy as hnp
 from scipy.spatial import Delaunay
 
-from savos_model.masks import EMPTY, from_image, look_at
+from savos_model.masks import EMPTY, convex_hull, from_image, look_at
 from savos_model.types import Box
-from training.baselines.rules import ANY, DisPairFlow, aggregate, convex_hull, forward_warp
+from training.baselines.rules import ANY, DisPairFlow, aggregate, forward_warp
 
 SHAPE = (48, 80)
 WHOLE = Box(0, 0, 80, 48)
