@@ -25,8 +25,8 @@ class ModelConfig(Settings):
     width: float = setting(
         0.5, "channel multiplier; 1.0 is the paper's network", minimum=0.0625, maximum=2.0
     )
-    patch_height: int = setting(32, "patch rows [px]", choices=(32, 64))
-    patch_width: int = setting(64, "patch columns [px]", choices=(64, 128))
+    patch_height: int = setting(32, "patch rows [px]", choices=(32, 48, 64))
+    patch_width: int = setting(64, "patch columns [px]", choices=(64, 96, 128))
     preset: str = setting(
         "online",
         "kind of network and which frame's mask a step estimates",
@@ -52,7 +52,7 @@ class ModelConfig(Settings):
         if self.patch_width != 2 * self.patch_height:
             raise SettingError(
                 f"patch_width must be twice patch_height ({2 * self.patch_height}), "
-                f"got {self.patch_width}: use 32x64 or 64x128"
+                f"got {self.patch_width}: use 32x64, 48x96 or 64x128"
             )
         ours = self.occluder_hint or self.prior_mask or self.motion_base != "hybrid"
         if self.preset == "official" and (ours or self.patch_height != 64):
