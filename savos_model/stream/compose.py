@@ -190,6 +190,8 @@ def touched_cells(area: Box, box: Box, shape: Sequence[int]) -> tuple[tuple[slic
 
 def at_cells(mask: BoxedMask, box: Box, shape: Sequence[int]) -> np.ndarray:
     """Return a mask at the centres of the cells of a patch [h, w] that fills `box`, bool."""
+    if not mask.mask.size:
+        return np.zeros((shape[0], shape[1]), bool)
     place = pixel_map(move(box, -mask.box.x0, -mask.box.y0), (shape[0], shape[1]))
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(mask.mask, place, (shape[1], shape[0]), flags=flags).view(bool)

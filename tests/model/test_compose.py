@@ -148,7 +148,7 @@ def test_reach_holds_all_pixels_of_enough_probability(seed, place, least):
 
 
 @pytest.mark.parametrize("values", ["binary", "probability"])
-@pytest.mark.parametrize("into", ["others", "anything"])
+@pytest.mark.parametrize("into", ["others", "hull", "anything"])
 def test_a_mask_does_not_depend_on_how_far_its_box_reaches(values, into):
     config = ComposeConfig(mask_values=values, complete_into=into)
     own = instance("1", rectangle(SHAPE, (40, 20, 60, 40)))
@@ -159,6 +159,7 @@ def test_a_mask_does_not_depend_on_how_far_its_box_reaches(values, into):
     image = Box(0, 0, 100, 60)
     whole = compose(own, probability, image, count, (0.0, 0.0), config)
     near = compose(own, probability[15:50, 30:80], Box(30, 15, 80, 50), count, (0.0, 0.0), config)
-    assert whole.box == near.box and whole.occlusion == near.occlusion > 0
+    assert whole.box == near.box and whole.occlusion == near.occlusion
+    assert (whole.occlusion > 0) == (into != "hull")  # a square fills its hull
     for name in ("mask", "visible", "inside"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(near, name))

@@ -1,9 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from savos_model.backends.interface import StepOutput
 from savos_model.config import ComposeConfig, ModelConfig, StreamConfig
 from savos_model.network.weights import Weights
+from savos_model.stream.compose import compose
 from savos_model.stream.familiar import EVERY, FEWEST, KEPT, Familiarity
 from savos_model.stream.order import Claim, label_visible
 from savos_model.stream.stream import AmodalStream
@@ -105,3 +108,10 @@ def test_nothing_is_limited_where_that_is_off(config):
 def test_chosen_hulls_need_no_evidence():
     mask, unfamiliar = published(ComposeConfig(complete_into="hull"), frames=1)
     assert not unfamiliar and 300 < mask.sum() <= 404
+
+
+def test_an_empty_mask_has_no_hull():
+    empty = dataclasses.replace(OWN, mask=np.zeros_like(OWN.mask))
+    count, hull = np.zeros(SHAPE, np.uint8), ComposeConfig(complete_into="hull")
+    done = compose(empty, np.ones(SHAPE, np.float32), BOX, count, (0.0, 0.0), hull)
+    assert not done.mask.any()

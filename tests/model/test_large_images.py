@@ -99,7 +99,7 @@ def test_a_grey_camera_needs_no_conversion(picture, monkeypatch):
 
 
 @pytest.mark.parametrize("values", ["binary", "probability"])
-@pytest.mark.parametrize("into", ["others", "anything"])
+@pytest.mark.parametrize("into", ["others", "hull", "anything"])
 def test_masks_composed_by_bytes_lose_nothing_to_speak_of(values, into, monkeypatch):
     whole, other = (
         cv2.ellipse(np.zeros(SIZE, np.uint8), centre, axes, 20, 0, 360, 1, -1)

@@ -39,7 +39,7 @@ def whole(item, inside):
     return canvas
 
 
-@pytest.mark.parametrize("into", ["others", "anything"])
+@pytest.mark.parametrize("into", ["others", "hull", "anything"])
 def test_what_is_published_changes_no_prediction(into):
     sources, faint = set(), 0
     for (hard, given), (soft, same) in zip(

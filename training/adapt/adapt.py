@@ -214,9 +214,22 @@ def taken(
 
 
 def learned_amodal(weights: Weights) -> bool:
-    """Return whether weights were trained with amodal masks, which no video on site can repeat."""
-    groups = json.loads(weights.info.get("settings", "{}"))
-    return any(float(share) > 0 for share in groups.get("data", {}).get("supervised", ()))
+    """Return whether weights were trained with amodal masks, which no video on site can repeat.
+
+    Raises WeightsError: what is stored cannot be read.
+    """
+    try:
+        data = json.loads(weights.info.get("settings", "{}")).get("data", {})
+        return any(float(share) > 0 for share in data.get("supervised", ()))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise unreadable(weights, error) from error
+
+
+def unreadable(weights: Weights, error: Exception) -> WeightsError:
+    """Return the error of settings stored with weights."""
+    return WeightsError(
+        f"{weights.name}: the stored settings cannot be read ({error}): train again", "settings"
+    )
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -236,6 +249,4 @@ def trained_with(weights: Weights) -> tuple[LossConfig, AugmentConfig]:
         crop = {"enlarge": float(info["enlarge"])} if "enlarge" in info else {}
         return LossConfig(**loss), AugmentConfig(**(groups.get("augment") or crop))
     except (AttributeError, TypeError, ValueError) as error:
-        raise WeightsError(
-            f"{weights.name}: the stored settings cannot be read ({error}): train again", "settings"
-        ) from error
+        raise unreadable(weights, error) from error

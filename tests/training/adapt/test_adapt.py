@@ -222,6 +222,8 @@ def test_what_amodal_masks_taught_is_kept_behind_others(clip):
             parts.append(torch.sub(*said).abs()[targets.weight == 0])
         return float(torch.cat(parts).detach().mean())
 
+    with fails(WeightsError, "settings"):
+        moved(settings='{"data": {"supervised": ["most"]}}')
     taught = json.dumps({"data": {"supervised": ["0", "0.8"]}})
     free = json.dumps({"data": {"supervised": []}})
     assert moved(settings=taught) < 0.8 * moved(settings=free)
