@@ -137,13 +137,12 @@ def keep_strong_regions(
     """
     inside, covered = touched_cells(area, box, probability.shape)
     cells = probability[inside]
-    free = ~at_cells(own, covered, cells.shape)
+    own_cells = at_cells(own, covered, cells.shape)
+    free = ~own_cells
     behind = at_cells(near, covered, cells.shape) if near else np.zeros_like(free)
     if config.complete_into == "hull":
         around, filled = convex_hull(own)
-        hull = at_cells(BoxedMask(around, filled.view(np.uint8)), covered, cells.shape)
-        near_own = hull | ~free
-        free &= hull
+        free &= at_cells(BoxedMask(around, filled.view(np.uint8)), covered, cells.shape)
     kinds = [(behind & free, config.threshold, config.peak)]
     if config.complete_into != "others":
         kinds.append((~behind & free, config.untracked_threshold, config.untracked_peak))
@@ -165,7 +164,7 @@ def keep_strong_regions(
     # Visible cells next to a kept region stay, as its outline is between them and the region.
     near_kept = cv2.dilate(kept.view(np.uint8), np.ones((3, 3), np.uint8)).view(bool)
     if config.complete_into == "hull":
-        near_kept &= near_own
+        near_kept &= free | own_cells
     result = np.zeros_like(probability)
     np.copyto(result[inside], cells, where=near_kept & ~lost)
     return result

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
+from savos_model.config import ComposeConfig
 from savos_model.stream.order import Claim, Labels
 from savos_model.types import Box, Instance
 
@@ -22,7 +23,8 @@ KEPT = 256  # claims that decide, the last ones
 FEWEST = 24  # claims from which on they decide
 EVERY = 4  # frames between those that are looked at when enough is known: neighbours are alike
 OUTSIDE = -1  # label beyond the image border
-RIM_PX = 3.0  # around masks: their outline, where trackers cut them short, gaps between two
+# Around masks: their outline, where trackers cut them short, gaps between two.
+RIM_PX = ComposeConfig().occluder_margin_px
 
 
 class Familiarity:
